@@ -1,0 +1,60 @@
+"""Where the dials stand: the one immutable argument that travels through a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CLEAN, ADV = 0, 1  # the two BatchNorm branches
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The dials of one batch, resolved: which λ stop each sample uses and which BatchNorm branch it takes.
+
+    `stop` (N,) is the index of each sample's λ stop, `branch` (N,) its BatchNorm branch, both on the CPU.
+    `passes` lists how many samples each training pass holds: passes share a forward, never batch statistics.
+    """
+
+    stop: Tensor
+    branch: Tensor
+    passes: tuple[int, ...]
+
+    @staticmethod
+    def join(*settings: Setting) -> Setting:
+        """Several training passes sent through the network in one go; each keeps its own batch statistics."""
+        return Setting(
+            torch.cat([s.stop for s in settings]),
+            torch.cat([s.branch for s in settings]),
+            sum((s.passes for s in settings), ()),
+        )
+
+    def route(self, stops: int, like: Tensor) -> Route:
+        """Order the batch by (pass, branch), once, so that every BatchNorm only slices. `like` gives device and dtype."""
+        which_pass = torch.repeat_interleave(torch.arange(len(self.passes)), torch.tensor(self.passes))
+        key = which_pass * 2 + self.branch
+        order = None if bool((key[1:] >= key[:-1]).all()) else torch.argsort(key, stable=True)
+        stop, key = (self.stop, key) if order is None else (self.stop[order], key[order])
+        keys, counts = key.unique_consecutive(return_counts=True)
+        segments = tuple((int(k) % 2, int(n)) for k, n in zip(keys, counts, strict=True))
+        pick = torch.nn.functional.one_hot(stop, stops).to(like)
+        return Route(segments, pick, None if order is None else order.to(like.device))
+
+
+@dataclass(frozen=True)
+class Route:
+    """What a unit needs of a Setting: (branch, samples) runs in order, and `pick` (N, S), one-hot over the λ stops."""
+
+    segments: tuple[tuple[int, int], ...]
+    pick: Tensor
+    order: Tensor | None
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Put the batch into routing order (at the entrance of the network)."""
+        return x if self.order is None else x[self.order]
+
+    def leave(self, x: Tensor) -> Tensor:
+        """Put the batch back into the caller's order (at its exit)."""
+        return x if self.order is None else torch.empty_like(x).index_copy(0, self.order, x)

@@ -1,0 +1,99 @@
+"""The unit: weight -> conv -> norm -> FiLM. The one place where all the ideas of the house meet.
+
+Backbones are written once, out of units, and know nothing else. Whatever a unit is conditioned on, in eval mode it
+is `conv` followed by `scale·x + shift` per channel; that is what `bind` and `fold` exploit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .dual_bn import DualBN
+from .film import FiLM
+from .setting import Route
+
+
+@dataclass(frozen=True)
+class UnitOptions:
+    """What a recipe decides about every unit of a network."""
+
+    dual: bool = False  # a BatchNorm pair instead of one
+    film: bool = False  # FiLM after the norm, where the backbone places it
+    code_dim: int = 1
+    film_start: str = "identity"
+
+
+class Unit(nn.Module):
+    """A conv (unless `kernel` is 0), a norm and FiLM (where asked for). (N, cin, H, W) -> (N, cout, H/stride, W/stride)."""
+
+    def __init__(self, options: UnitOptions, cin: int, cout: int, kernel: int, stride=1, norm=True, film=True):
+        super().__init__()
+        self.conv = nn.Conv2d(cin, cout, kernel, stride, kernel // 2, bias=False) if kernel else None
+        self.norm = DualBN(cout, options.dual) if norm else None
+        self.film = FiLM(options.code_dim, cout, options.film_start) if norm and film and options.film else None
+
+    def forward(self, x: Tensor, dials: Dials) -> Tensor:
+        """The unfolded form: what training runs, and the reference for the folded forms."""
+        if self.conv is not None:
+            x = self.conv(x)
+        if self.norm is not None:
+            x = self.norm(x, dials.route.segments)
+        if self.film is not None:
+            gamma, beta = (dials.route.pick @ table for table in self.film(dials.codes))
+            x = (x * _per_channel(gamma)).add_(_per_channel(beta))
+        return x
+
+    def affine(self, codes: Tensor, branch: Tensor) -> tuple[Tensor, Tensor]:
+        """Norm and FiLM in eval mode, for every λ stop at once: scale and shift, each (S, C)."""
+        scale, shift = (table[branch] for table in self.norm.affine())
+        if self.film is not None:
+            gamma, beta = self.film(codes)
+            scale, shift = gamma * scale, torch.addcmul(beta, gamma, shift)
+        return scale, shift
+
+    def fold(self, codes: Tensor, branch: Tensor, mix: Tensor) -> nn.Module:
+        """This unit at one setting per sample, `mix` (N, S), or at one for all, `mix` (1, S): nothing left to choose.
+
+        `mix` weighs the λ stops, so a row between two stops interpolates their scale and shift.
+        """
+        conv = self.conv
+        if self.norm is None:
+            return Folded(conv, conv.weight, None, None, None)
+        scale, shift = (mix @ table for table in self.affine(codes, branch))
+        if len(mix) == 1 and conv is not None:  # one setting for all: the weights can carry it
+            return Folded(conv, conv.weight * scale[0, :, None, None, None], shift[0], None, None)
+        weight = None if conv is None else conv.weight
+        return Folded(conv, weight, None, _per_channel(scale), _per_channel(shift))
+
+
+@dataclass(frozen=True)
+class Dials:
+    """What travels through the unfolded network: the route of the batch and the λ codes (S, d)."""
+
+    route: Route
+    codes: Tensor
+
+
+class Folded(nn.Module):
+    """A unit with nothing left to choose: a conv with bias, a per-channel affine, or both (per sample)."""
+
+    def __init__(self, conv: nn.Conv2d | None, weight, bias, scale, shift):
+        super().__init__()
+        self.stride, self.padding = (conv.stride, conv.padding) if conv is not None else (1, 0)
+        for name, value in (("weight", weight), ("bias", bias), ("scale", scale), ("shift", shift)):
+            self.register_buffer(name, None if value is None else value.detach())
+
+    def forward(self, x: Tensor, dials: None = None) -> Tensor:
+        """Same shapes as the unit it came from; the dials are ignored, they are folded in."""
+        if self.weight is None:
+            return (x * self.scale).add_(self.shift)
+        x = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+        return x if self.scale is None else x.mul_(self.scale).add_(self.shift)
+
+
+def _per_channel(rows: Tensor) -> Tensor:
+    return rows[:, :, None, None]

@@ -1,0 +1,186 @@
+"""A network with dials: the unfolded form that trains, and the folded forms that everything else runs.
+
+* `net(x, lam)` is the unfolded network: dual BN, FiLM, routing. Training uses it; it knows only the λ stops.
+* `net.bind(lams)` folds norm and FiLM into one scale and shift per sample: what attacks inside training run.
+* `net.at(lam)` folds them into the conv weights: a plain network, for any λ between the first and the last stop.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from . import record
+from .backbones import BACKBONES
+from .layers.film import lambda_codes
+from .layers.setting import ADV, CLEAN, Setting
+from .layers.unit import Dials, Unit, UnitOptions
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything needed to build a network again, empty; saved with its weights as JSON."""
+
+    recipe: str
+    backbone: str
+    shape: tuple[int, int, int]  # C, H, W of an image
+    classes: tuple[str, ...]
+    stops: tuple[float, ...]  # the λ values it is trained at, ascending
+    dual: bool = False
+    film: bool = False
+    codes: str = "none"
+    code_dim: int = 1
+    film_start: str = "identity"
+    loss: str = "hybrid"
+    beta: float = 6.0  # weight of the KL term where the loss is `trades`
+    widths: tuple[float, ...] = (1.0,)
+    data: dict = field(default_factory=dict)  # name and options for load_data
+
+
+class Network(nn.Module):
+    """A backbone and its dials. Images (N, C, H, W) in [0, 1] -> logits (N, classes)."""
+
+    def __init__(self, spec: Spec, seed: int = 0):
+        super().__init__()
+        self.spec = spec
+        self.trained: list[dict] = []  # how it was trained, newest last; goes into the file
+        with torch.random.fork_rng(devices=[]):  # PyTorch's initialisers only know the global generator
+            torch.manual_seed(seed)
+            codes = _codes_of(spec, seed)
+            dim = 1 if codes is None else codes.shape[1]
+            options = UnitOptions(spec.dual, spec.film, dim, spec.film_start)
+            self.body = _lookup("backbone", spec.backbone, BACKBONES)(options, spec.shape[0], len(spec.classes))
+        self.register_buffer("codes", codes)
+        self.branches = torch.tensor([CLEAN if lam == 0 else ADV for lam in spec.stops])  # BN_c iff λ is exactly 0
+        self.to(memory_format=torch.channels_last)  # up to 3x faster convs on a CPU
+        self.eval()
+
+    def forward(self, x: Tensor, lam: float | Tensor | Setting | None = None) -> Tensor:
+        """The unfolded network at λ stops, one for all or one per sample, in any order. See also `at` and `bind`."""
+        setting = lam if isinstance(lam, Setting) else self.setting(lam, len(x))
+        route = setting.route(len(self.spec.stops), self.body.head.weight)
+        x = route.enter(x.contiguous(memory_format=torch.channels_last))
+        return route.leave(self.body(x, Dials(route, self.codes)))
+
+    def setting(self, lam: float | Tensor | None, n: int) -> Setting:
+        """Resolve λ (one, or one per sample) for a batch of n; λ must be one of the stops."""
+        lams = self._lams(lam)
+        stops = torch.tensor(self.spec.stops, dtype=torch.float64)
+        distance, stop = (lams[:, None] - stops).abs().min(1)
+        if distance.max() > 1e-6:
+            raise ValueError(
+                f"λ = {lams[distance.argmax()]:g} is not a stop of this network: its stops are "
+                f"{_listed(self.spec.stops)}. Between stops use net.at(lam) or net.bind(lams)."
+            )
+        if len(lams) not in (1, n):
+            raise ValueError(f"{len(lams)} values of λ for {n} images: give one for all, or one each")
+        stop = stop.expand(n)
+        return Setting(stop, self.branches[stop], (n,))
+
+    def at(self, lam: float | None = None, width: float = 1.0) -> nn.Module:
+        """A plain nn.Module for one λ: no FiLM, no branches, no dials. It shares nothing with this network."""
+        self._check_width(width)
+        if torch.as_tensor(0.0 if lam is None else lam).numel() != 1:
+            raise ValueError("net.at takes one λ; for one λ per image use net.bind(lams)")
+        return copy.deepcopy(self._folded(self._mix(lam)))
+
+    def bind(self, lams: Tensor, width: float = 1.0) -> nn.Module:
+        """The network for a batch whose images carry the given λ (N,): scale and shift computed once, weights shared.
+
+        It is valid until the weights of this network change.
+        """
+        self._check_width(width)
+        return self._folded(self._mix(lams))
+
+    def bind_stops(self, setting: Setting) -> nn.Module:
+        """`bind` for a setting that is already resolved (training)."""
+        return self._folded(nn.functional.one_hot(setting.stop, len(self.spec.stops)).to(self.body.head.weight))
+
+    @torch.no_grad()
+    def _folded(self, mix: Tensor) -> nn.Module:
+        branches = self.branches.to(mix.device)
+        return _replace(self.body, lambda unit: unit.fold(self.codes, branches, mix))
+
+    def _mix(self, lam: float | Tensor | None) -> Tensor:
+        """λ (one or N) -> weights over the stops (1 or N, S): 1 at a stop, linear between two neighbouring stops."""
+        lams = self._lams(lam)
+        stops = torch.tensor(self.spec.stops, dtype=torch.float64)
+        if lams.min() < stops[0] - 1e-6 or lams.max() > stops[-1] + 1e-6:
+            raise ValueError(
+                f"λ = {lams.min() if lams.min() < stops[0] else lams.max():g} is outside this network's dial: "
+                f"it was trained at {_listed(self.spec.stops)}"
+            )
+        right = torch.searchsorted(stops, lams.clamp(stops[0], stops[-1])).clamp(min=1, max=max(len(stops) - 1, 1))
+        mix = torch.zeros(len(lams), len(stops), dtype=torch.float64)
+        if len(stops) == 1:
+            mix.fill_(1.0)
+        else:
+            t = ((lams - stops[right - 1]) / (stops[right] - stops[right - 1])).clamp(0, 1)
+            t = torch.where((t - t.round()).abs() < 1e-6, t.round(), t)  # 0.1 + 0.2 is the stop 0.3
+            mix.scatter_(1, right[:, None] - 1, (1 - t)[:, None]).scatter_(1, right[:, None], t[:, None])
+        return mix.to(self.body.head.weight)
+
+    def _lams(self, lam: float | Tensor | None) -> Tensor:
+        if lam is None:
+            if len(self.spec.stops) > 1:
+                raise ValueError(f"which λ? This network has a dial: give lam, for instance one of {_listed(self.spec.stops)}")
+            lam = self.spec.stops[0]
+        lams = torch.as_tensor(lam, dtype=torch.float64).cpu().reshape(-1)
+        if len(lams) == 0 or not bool(((lams >= -1e-6) & (lams <= 1 + 1e-6)).all()):
+            raise ValueError(f"λ must lie in [0, 1], got {lam}")
+        return lams
+
+    def _check_width(self, width: float) -> None:
+        if width not in self.spec.widths:
+            raise ValueError(f"width {width:g} is not in this network: its widths are {_listed(self.spec.widths)}")
+
+    def extra_repr(self) -> str:
+        """One line: recipe, backbone, stops."""
+        return f"{self.spec.recipe} on {self.spec.backbone}, λ stops {_listed(self.spec.stops)}"
+
+
+def _codes_of(spec: Spec, seed: int) -> Tensor | None:
+    if not spec.film:
+        return None
+    return lambda_codes(spec.codes, spec.stops, spec.code_dim, torch.Generator().manual_seed(seed))
+
+
+def _replace(module: nn.Module, convert: Callable[[Unit], nn.Module]) -> nn.Module:
+    """A twin of a module tree with every unit converted; leaves that are no units are frozen copies."""
+    if isinstance(module, Unit):
+        return convert(module)
+    if not module._modules:
+        return copy.deepcopy(module).requires_grad_(False).eval()
+    twin = copy.copy(module)
+    twin._modules = {name: child if child is None else _replace(child, convert) for name, child in module._modules.items()}
+    twin.training = False
+    return twin
+
+
+def _lookup(kind: str, name: str, table: dict):
+    if name not in table:
+        raise ValueError(f"unknown {kind} {name!r}: use one of {', '.join(table)}")
+    return table[name]
+
+
+def _listed(values) -> str:
+    return ", ".join(f"{v:g}" for v in values)
+
+
+def save(net: Network, path) -> None:
+    """Write a network to one safetensors file: weights, λ codes, and a JSON header that says what it is."""
+    record.write_weights(path, net.state_dict(), {"spec": asdict(net.spec), "trained": net.trained})
+
+
+def load(path, device=None) -> Network:
+    """Read a network back. The file must fit exactly: no missing, extra or misshapen tensor is accepted."""
+    tensors, header = record.read_weights(path)
+    spec = {k: tuple(v) if isinstance(v, list) else v for k, v in header["spec"].items()}
+    net = Network(Spec(**spec))
+    net.trained = header["trained"]
+    record.fill(net, tensors, path)
+    return net.to(device) if device else net

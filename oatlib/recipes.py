@@ -1,0 +1,86 @@
+"""Every paper is a row: which parts its units have, which λ it trains at, which loss. One step and one loop serve all.
+
+Sources: OAT, Wang et al. 2020 (arXiv 2010.11828); PGD-AT as the hybrid loss of the same paper at one fixed λ (Madry
+et al. 2018 is its λ = 1); TRADES, Zhang et al. 2019.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .nets import Network, Spec
+
+OAT_STOPS = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)  # the published set S
+
+RECIPES: dict[str, dict] = {
+    "standard": dict(stops=(0.0,)),  # clean images only
+    "pgd-at": dict(stops=(0.5,)),  # one network per λ: build("pgd-at", data, lam=0.3)
+    "trades": dict(stops=(1.0,), loss="trades", beta=6.0),  # no λ of its own: listed at the robust end
+    "oat": dict(stops=OAT_STOPS, dual=True, film=True, codes="rand", code_dim=128),
+}
+OPTIONS = ("stops", "dual", "film", "codes", "code_dim", "film_start", "loss", "beta")
+
+
+def build(recipe: str, data, backbone: str = "tiny", seed: int = 0, lam: float | None = None, **options) -> Network:
+    """An untrained network for a data set, on the data's device. `lam` sets the one λ of a recipe without a dial.
+
+    `options` replace entries of the recipe's row: stops, dual, film, codes, code_dim, film_start, loss, beta.
+    """
+    if recipe not in RECIPES:
+        raise ValueError(f"unknown recipe {recipe!r}: use one of {', '.join(RECIPES)}")
+    for name in options.keys() - set(OPTIONS):
+        close = difflib.get_close_matches(name, OPTIONS, 1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise TypeError(f"recipe {recipe!r} has no option {name!r}{hint}; its options are {', '.join(OPTIONS)}")
+    row = RECIPES[recipe] | options
+    if lam is not None:
+        if len(row["stops"]) > 1 or row.get("loss") == "trades" or recipe == "standard":
+            raise ValueError(f"lam= is for 'pgd-at'; {recipe!r} has the λ stops {row['stops']}")
+        row["stops"] = (lam,)
+    row["stops"] = checked_stops(row["stops"])
+    source = {"name": data.name, "options": dict(data.options)}
+    spec = Spec(recipe, backbone, tuple(data.shape), tuple(data.classes), data=source, **row)
+    return Network(spec, seed).to(data.train.x.device)
+
+
+def checked_stops(stops) -> tuple[float, ...]:
+    """λ stops, ascending; they must lie in [0, 1] and differ."""
+    stops = tuple(float(s) for s in stops)
+    if not stops or any(not 0 <= s <= 1 for s in stops) or any(a >= b for a, b in zip(stops, stops[1:], strict=False)):
+        raise ValueError(f"λ stops must be ascending numbers in [0, 1], got {stops}")
+    return stops
+
+
+def sample_stops(stops: tuple[float, ...], n: int, generator: torch.Generator) -> tuple[Tensor, int]:
+    """The λ stop of each of n samples, as published: ceil(n/|S|) zeros first, the others uniform over the rest.
+
+    Returns the stop indices (n,) and how many of them, at the front, have λ = 0 and need no attack.
+    """
+    first = 1 if stops[0] == 0 else 0  # the stop of λ = 0, if there is one, is stop 0
+    zeros = first * -(-n // len(stops))
+    rest = torch.randint(first, max(len(stops), 1), (n - zeros,), generator=generator) if zeros < n else torch.empty(0)
+    return torch.cat([torch.zeros(zeros), rest]).long(), zeros
+
+
+def hybrid(clean: Tensor, attacked: Tensor, y: Tensor, lam: Tensor, zeros: int, beta: float) -> Tensor:
+    """mean of (1-λ)·CE(clean) + λ·CE(attacked), λ per sample; samples with λ = 0 (the first `zeros`) have no attack."""
+    loss = ((1 - lam) * F.cross_entropy(clean, y, reduction="none")).sum()
+    loss = loss + (lam[zeros:] * F.cross_entropy(attacked, y[zeros:], reduction="none")).sum()
+    return loss / len(y)
+
+
+def trades(clean: Tensor, attacked: Tensor, y: Tensor, lam: Tensor, zeros: int, beta: float) -> Tensor:
+    """CE(clean) + β·KL(clean || attacked), with gradients through both terms, as in the published code."""
+    return F.cross_entropy(clean, y) + beta * kl(attacked, clean.log_softmax(1)).mean()
+
+
+def kl(attacked: Tensor, target: Tensor) -> Tensor:
+    """KL(softmax target || softmax attacked) per sample, (N,); `target` holds log-probabilities (N, classes)."""
+    return (target.exp() * (target - attacked.log_softmax(1))).sum(1)
+
+
+LOSSES = {"hybrid": hybrid, "trades": trades}
