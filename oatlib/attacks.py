@@ -1,0 +1,365 @@
+"""The adversary: white-box attacks on any function from pixels in [0, 1] to logits.
+
+Every attack here is the same walk with other numbers: start near x (`init`), climb the loss (`step`), come back
+(`project`). An attack is an immutable value, called as `attack(f, x, y, generator)`; it knows no dials and no networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NORMS = {"linf": "L-inf", "l2": "L2"}
+STARTS = ("uniform", "gaussian", "none")
+DUST = 1e-6  # rounding errors this far outside [0, 1] are forgiven
+
+
+# --- three moves ---
+
+
+def init(x: Tensor, eps: float, norm: str, generator: torch.Generator) -> Tensor:
+    """A uniformly random point of the eps-ball around each x (N, ...), clipped to [0, 1]."""
+    if norm == "linf":
+        return (x + _draw(torch.rand, x.shape, x, generator).mul_(2).sub_(1).mul_(eps)).clamp_(0, 1)
+    direction = _unit(_draw(torch.randn, x.shape, x, generator))
+    # the volume within radius r grows like r^d: without the d-th root most points would sit near the centre
+    share = _draw(torch.rand, (len(x), *[1] * (x.dim() - 1)), x, generator) ** (1 / x.shape[1:].numel())
+    return (x + direction * share * eps).clamp_(0, 1)
+
+
+def step(x_adv: Tensor, grad: Tensor, size: float, norm: str) -> Tensor:
+    """The move of length `size` that raises the loss most to first order; a zero gradient does not move."""
+    return torch.add(x_adv, grad.sign() if norm == "linf" else _unit(grad), alpha=size)
+
+
+def project(x_adv: Tensor, x: Tensor, eps: float, norm: str) -> Tensor:
+    """Back onto the eps-ball around x and into [0, 1]. All tensors (N, ...)."""
+    return _projection(x, eps, norm)(x_adv.clone())
+
+
+def _projection(x: Tensor, eps: float, norm: str) -> Callable[[Tensor], Tensor]:
+    """`project` for many steps around the same x; works in place."""
+    if norm == "linf":  # ball and [0, 1] are both boxes: their common box is computed once
+        low, high = (x - eps).clamp_(min=0), (x + eps).clamp_(max=1)
+        return lambda x_adv: x_adv.clamp_(low, high)
+
+    def onto_ball(x_adv: Tensor) -> Tensor:
+        # clip first: shortening cannot leave [0, 1] again, whereas clipping last would give away a part of eps
+        delta = x_adv.clamp_(0, 1).sub_(x)
+        return delta.mul_((eps / _length(delta)).clamp_(max=1)).add_(x).clamp_(0, 1)  # once more, for rounding
+
+    return onto_ball
+
+
+def _length(v: Tensor) -> Tensor:
+    """L2 length of each v[i], at least the smallest normal number; shape (N, 1, ..., 1)."""
+    length = torch.linalg.vector_norm(v, dim=tuple(range(1, v.dim())), keepdim=True)
+    return length.clamp_min(torch.finfo(v.dtype).tiny)
+
+
+def _unit(v: Tensor) -> Tensor:
+    """Each v[i] scaled to L2 length 1, zeros left alone. Largest entry to 1 first, as squares of 1e-25 underflow."""
+    v = v / v.abs().amax(dim=tuple(range(1, v.dim())), keepdim=True).clamp_min(torch.finfo(v.dtype).tiny)
+    return v / _length(v)
+
+
+def _draw(law, shape, x: Tensor, generator: torch.Generator) -> Tensor:
+    """Noise for x, drawn on the generator's device: the seed of a CPU generator means the same on every device."""
+    return law(shape, dtype=x.dtype, device=generator.device, generator=generator).to(x.device)
+
+
+# --- what is climbed: (logits (N, C), y (N,)) -> (N,) values to be increased ---
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(logits, y, reduction="none")
+
+
+def margin(logits: Tensor, y: Tensor) -> Tensor:
+    """Best wrong logit minus the true one; positive means fooled. Unlike CE it never saturates."""
+    y = y[:, None]
+    return logits.scatter(1, y, -torch.inf).amax(1) - logits.gather(1, y)[:, 0]
+
+
+LOSSES = {"ce": cross_entropy, "margin": margin}
+
+
+# --- around an attack ---
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Eval mode and no parameter gradients inside; every training flag, requires_grad and buffer as before after it.
+
+    Holds on errors too, per module (mixed modes come back), and for modules that write buffers even in eval mode.
+    """
+    parts = list(dict.fromkeys(part for module in modules for part in module.modules()))
+    modes = [(part, part.training) for part in parts]
+    grads = [(p, p.requires_grad) for part in parts for p in part.parameters(recurse=False)]
+    buffers = [(part, name, b) for part in parts for name, b in part._buffers.items()]
+    copies = [None if b is None else b.detach().clone() for _, _, b in buffers]
+    try:
+        for part in parts:
+            part.training = False
+        for parameter, _ in grads:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+        for parameter, wanted in grads:
+            parameter.requires_grad_(wanted)
+        for (part, name, buffer), copy in zip(buffers, copies):
+            part._buffers[name] = buffer  # a module may have put a new tensor there
+            if buffer is not None:
+                buffer.data.copy_(copy)  # .data: an unchanged buffer that awaits a backward must not look modified
+
+
+@contextmanager
+def _attacking(f) -> Iterator[None]:
+    """Gradients on, also when the caller has switched them off; f frozen if it is a module."""
+    with torch.inference_mode(False), torch.enable_grad(), frozen(*[f] if isinstance(f, nn.Module) else []):
+        yield
+
+
+def check_images(x: Tensor, y: Tensor) -> Tensor:
+    """x (N, ...), detached and clamped to [0, 1], after checking that x and y (N,) are what an attack can work on."""
+    if not x.is_floating_point() or x.dim() < 2:
+        raise ValueError(f"images must be a floating point tensor (N, ...), got {x.dtype} of shape {tuple(x.shape)}")
+    if y.shape != x.shape[:1] or y.is_floating_point() or y.device != x.device:
+        raise ValueError(f"y must be {len(x)} labels on {x.device}, got {y.dtype} {tuple(y.shape)} on {y.device}")
+    if x.numel() == 0:
+        return x
+    low, high, label = torch.stack([*x.detach().aminmax(), y.amin().to(x.dtype)]).tolist()  # NaN shows here, too
+    if label < 0:
+        raise ValueError(f"labels must be class indices from 0, found {label:.0f}")
+    if not (low >= -DUST and high <= 1 + DUST):
+        raise ValueError(
+            f"pixels must be in [0, 1], found [{low:.4g}, {high:.4g}]: attacks work on pixels; put the normalisation "
+            "inside the model (first layer), do not normalise the data"
+        )
+    return x.detach().clamp(0, 1)
+
+
+# --- the walk ---
+
+
+class Attack:
+    """What all attacks share. A subclass is a frozen dataclass that sets eps and, where they differ, the other values."""
+
+    name: ClassVar[str]
+    eps: float
+    step_size: float | None = None
+    steps: int = 1
+    norm: str = "linf"
+    restarts: int = 1
+    start: str = "uniform"
+    loss: str | Callable[[Tensor, Tensor], Tensor] = "ce"
+    best: bool = False
+
+    @property
+    def size(self) -> float:
+        """Length of a step, in pixel units."""
+        return self.eps if self.step_size is None else self.step_size
+
+    @property
+    def radii(self) -> tuple[float, float]:
+        """Radius of the random start and of the ball that every step is projected onto."""
+        return self.eps, self.eps
+
+    def __post_init__(self):
+        for value, name, valid in ((self.norm, "norm", tuple(NORMS)), (self.start, "start", STARTS)):
+            if value not in valid:
+                raise ValueError(f"{name} must be one of {valid}, got {value!r}")
+        if not callable(self.loss) and self.loss not in LOSSES:
+            raise ValueError(f"loss must be one of {tuple(LOSSES)} or (logits, y) -> (N,) values, got {self.loss!r}")
+        if not 0 <= self.eps <= (1 if self.norm == "linf" else 1e6):
+            raise ValueError(f"eps must be >= 0 in pixel units [0, 1], such as 8/255, got {self.eps}")
+        limits = {"steps": (self.steps, 0), "step_size": (self.size, 0), "restarts": (self.restarts, 1)}
+        for name, (value, least) in {**limits, "radius of the start": (self.radii[0], 0)}.items():
+            if not value >= least:
+                raise ValueError(f"{name} must be >= {least}, got {value}")
+        if self.restarts > 1 and not self.best:
+            raise ValueError("restarts > 1 needs best=True: the last restart alone is no better than one")
+
+    def __call__(self, f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, generator=None) -> Tensor:
+        """Attacked images like x (N, ...), detached; y (N,). A module f is frozen meanwhile; generator=None: seed 0."""
+        with _attacking(f):
+            clean, y = check_images(x, y), y.to(torch.int64, copy=True)
+            if not clean.numel():
+                return x
+            found, wrong, value = clean, torch.zeros_like(y, dtype=torch.bool), x.new_full(y.shape, -torch.inf)
+            for x_adv, logits in self._walk(f, clean, y, generator, judge_last=self.best):
+                if not self.best:
+                    found = x_adv
+                    continue
+                # fooled beats not fooled, as accuracy is what is measured; among equals the higher loss wins
+                now, loss = logits.argmax(1) != y, self._values(logits, y)
+                wins = (now & ~wrong) | ((now == wrong) & (loss > value))
+                found = torch.where(wins.view(-1, *[1] * (x.dim() - 1)), x_adv, found)
+                wrong, value = wrong | now, torch.where(wins, loss, value)
+        return found
+
+    def iterates(self, f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, generator=None) -> Iterator:
+        """Yield (x_adv, logits (N, C)) at the start and after each step, restart after restart: to watch an attack.
+
+        `__call__` keeps the best of these, or the last. Between two of them f is in the caller's modes.
+        """
+        with _attacking(f):
+            walk = self._walk(f, check_images(x, y), y.to(torch.int64, copy=True), generator, judge_last=True)
+        while True:
+            with _attacking(f):  # not around the yield, or the caller would find a frozen network
+                pair = next(walk, None)
+            if pair is None:
+                return
+            yield pair
+
+    def describe(self) -> dict:
+        """What a result record must say about the attack, ready for JSON; eps and step_size (in use) in pixel units."""
+        loss = self.loss if isinstance(self.loss, str) else getattr(self.loss, "__name__", type(self.loss).__name__)
+        values = {key: getattr(self, key) for key in ("steps", "norm", "restarts", "start", "best")}
+        return {"name": self.name, "eps": self.eps, "step_size": self.size, "loss": loss, **values}
+
+    def __str__(self) -> str:
+        about, many = self.describe(), f"-{self.steps}" if "steps" in vars(self) else ""
+        eps, size = (f"{v * 255:.3g}/255" if self.norm == "linf" else f"{v:.3g}" for v in (self.eps, self.size))
+        unusual = [f"{key} {about[key]}" for key in ("start", "loss") if about[key] != getattr(type(self), key)]
+        return ", ".join([self.name + many, NORMS[self.norm], f"eps {eps}", f"step {size}", *unusual])
+
+    def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool) -> Iterator:
+        """Yield (x_adv, its logits) at the start and after each step. The last logits cost a forward, or are None."""
+        generator = generator or torch.Generator(x.device).manual_seed(0)
+        (around, radius), finite = self.radii, torch.ones((), dtype=torch.bool, device=x.device)
+        onto_ball = _projection(x, radius, self.norm)
+        for restart in range(self.restarts):
+            x_adv = self._begin(x, around, generator)
+            if restart == 0 and self.restarts > 1:
+                # later restarts draw from a copy: the caller's stream, and with it the first restart of his next
+                # batch, does not depend on their number, so that more restarts can only find more
+                generator = torch.Generator(generator.device).set_state(generator.get_state())
+            for _ in range(self.steps):
+                grad, logits = self._slope(f, x_adv, y)
+                total = grad.sum(dtype=torch.float32) + logits.sum()  # the sum is a quick look at every entry
+                finite &= total.isfinite()  # and the sign of NaN is 0, so that nothing else would tell
+                yield x_adv, logits
+                x_adv = onto_ball(step(x_adv, grad, self.size, self.norm))
+            with torch.no_grad():
+                logits = _logits(f, x_adv) if judge_last else None
+            yield x_adv, logits
+            finite &= logits is None or logits.isfinite().all()
+        if not finite:  # asked once: every question to a GPU is a wait
+            raise ValueError("the network gave non-finite logits or gradients during the attack")
+
+    def _begin(self, x: Tensor, radius: float, generator: torch.Generator) -> Tensor:
+        if self.start == "uniform":
+            return init(x, radius, self.norm, generator)
+        if self.start == "gaussian":  # as TRADES: the KL to the clean output has no slope at x itself
+            return project(x + 0.001 * _draw(torch.randn, x.shape, x, generator), x, radius, self.norm)
+        return x
+
+    def _slope(self, f, x_adv: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient of the summed loss with respect to x_adv, and the logits there."""
+        x_adv = x_adv.detach().requires_grad_()
+        logits = _logits(f, x_adv)
+        values = self._values(logits, y)
+        if not values.requires_grad:
+            raise RuntimeError(
+                "no gradient reaches the images: is there a no_grad, detach or numpy inside the network?"
+            )
+        return torch.autograd.grad(values.sum(), x_adv)[0], logits.detach()
+
+    def _values(self, logits: Tensor, y: Tensor) -> Tensor:
+        values = (self.loss if callable(self.loss) else LOSSES[self.loss])(logits, y)
+        if values.shape != y.shape:
+            raise ValueError(f"the loss must give one value per image, {tuple(y.shape)}, got {tuple(values.shape)}")
+        return values
+
+
+def _logits(f, x: Tensor) -> Tensor:
+    logits = f(x)
+    if logits.dim() != 2 or len(logits) != len(x) or logits.shape[1] < 2:
+        raise ValueError(f"the network must give logits ({len(x)}, classes >= 2), got {tuple(logits.shape)}")
+    return logits.float() if logits.element_size() < 4 else logits  # 8 bits of mantissa are few for a softmax
+
+
+# --- the attacks ---
+
+
+@dataclass(frozen=True)
+class PGD(Attack):
+    """Projected gradient ascent (Madry et al. 2018). eps and step_size in pixel units, restarts from new random points.
+
+    step_size None: min(2.5 eps / steps, eps). The published OAT code uses min(1.25 eps, eps + 4/255) / steps.
+    best=True keeps per image the strongest iterate, start included, for one forward more; best=False keeps the last.
+    start: "uniform" in the ball, "gaussian" x + 0.001 N(0, 1) as TRADES, or "none". loss: "ce", "margin" or a function.
+    """
+
+    name: ClassVar[str] = "PGD"
+    eps: float = 8 / 255
+    steps: int = 10
+    step_size: float | None = None
+    norm: str = "linf"
+    restarts: int = 1
+    start: str = "uniform"
+    loss: str | Callable[[Tensor, Tensor], Tensor] = "ce"
+    best: bool = True
+
+    @property
+    def size(self) -> float:
+        return min(2.5 * self.eps / max(self.steps, 1), self.eps) if self.step_size is None else self.step_size
+
+    def __str__(self) -> str:
+        words = super().__str__() + f", {self.restarts} restart" + "s" * (self.restarts > 1)
+        return words + ("" if self.best else ", last iterate")
+
+
+@dataclass(frozen=True)
+class FGSM(Attack):
+    """One step of length eps from x itself (Goodfellow et al. 2015)."""
+
+    name: ClassVar[str] = "FGSM"
+    start: ClassVar[str] = "none"
+    eps: float = 8 / 255
+    norm: str = "linf"
+    loss: str | Callable[[Tensor, Tensor], Tensor] = "ce"
+
+
+@dataclass(frozen=True)
+class FGSMRS(Attack):
+    """One step from a uniform point of the ball, projected back (Wong et al. 2020). step_size None: 1.25 eps."""
+
+    name: ClassVar[str] = "FGSM-RS"
+    eps: float = 8 / 255
+    step_size: float | None = None
+    norm: str = "linf"
+    loss: str | Callable[[Tensor, Tensor], Tensor] = "ce"
+
+    @property
+    def size(self) -> float:
+        return 1.25 * self.eps if self.step_size is None else self.step_size
+
+
+@dataclass(frozen=True)
+class NFGSM(Attack):
+    """Noise U[-k eps, k eps], then one step of eps, clipped to [0, 1] only (de Jorge et al. 2022).
+
+    For training only: the result can leave the eps-ball, by pixel changes of up to (k + 1) eps.
+    """
+
+    name: ClassVar[str] = "N-FGSM"
+    eps: float = 8 / 255
+    k: float = 2.0
+    loss: str | Callable[[Tensor, Tensor], Tensor] = "ce"
+
+    @property
+    def radii(self) -> tuple[float, float]:
+        return self.k * self.eps, (self.k + 1) * self.eps  # the second is as far as noise and step can reach
+
+    def describe(self) -> dict:
+        return super().describe() | {"k": self.k}

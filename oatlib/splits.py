@@ -1,0 +1,184 @@
+"""Images in [0,1] held in memory: the parts of a data set, their augmentation, and a fair way to divide them.
+
+No workers and no data loaders: a data set is six tensors, an epoch is `for i in batches(len(train), 128, generator)`.
+Pixels are never normalised here; networks do that in their first layer, so attacks and users share one unit.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Split:
+    """One part of a data set: x float32 (N,C,H,W) in [0,1], y int64 (N,), name "train", "val" or "test"."""
+
+    x: Tensor
+    y: Tensor
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __repr__(self) -> str:
+        return f"Split({self.name}: {len(self)} images {'x'.join(map(str, self.x.shape[1:]))} on {self.x.device})"
+
+    def to(self, device: torch.device | str | None) -> "Split":
+        return replace(self, x=self.x.to(device), y=self.y.to(device))
+
+    def panel(self, n: int, seed: int = 0) -> "Split":
+        """A fixed subset of n images with as equal class counts as the split allows."""
+        if not 1 <= n <= len(self):
+            raise ValueError(f"panel({n}): the {self.name} split has {len(self)} images, ask for 1 to {len(self)}")
+        chosen = shuffle(self.y.cpu(), stream(seed), balanced=True)[:n].to(self.y.device)
+        return replace(self, x=self.x[chosen], y=self.y[chosen])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Data:
+    """A data set; `load_data(data.name, **data.options)` gives identical tensors (options are empty for tensors of
+    your own). `flip` and `crop` (pixels of padding, 0 for none) say which augmentation suits it."""
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+    classes: tuple[str, ...]
+    options: dict
+    flip: bool = False
+    crop: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C,H,W) of one image."""
+        return tuple(self.train.x.shape[1:])
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{len(part)} {part.name}" for part in (self.train, self.val, self.test))
+        return f"Data({self.name}: {sizes}; {'x'.join(map(str, self.shape))}; {len(self.classes)} classes)"
+
+    def to(self, device: torch.device | str | None) -> "Data":
+        return replace(self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device))
+
+    def augment(self, x: Tensor, generator: Generator) -> Tensor:
+        """The random crop and flip that suit this data; each image of x (N,C,H,W) has its own draw."""
+        x = crop(x, self.crop, generator) if self.crop else x
+        return flip(x, generator) if self.flip else x
+
+
+def flip(x: Tensor, generator: Generator) -> Tensor:
+    """Mirror about half of the images (N,C,H,W) left to right."""
+    chosen = torch.rand(len(x), generator=generator, device=generator.device).to(x.device) < 0.5
+    return torch.where(chosen[:, None, None, None], x.flip(-1), x)
+
+
+def crop(x: Tensor, pad: int, generator: Generator) -> Tensor:
+    """Move each image (N,C,H,W) by up to `pad` pixels in either direction; zeros come in from outside."""
+    if pad < 0:
+        raise ValueError(f"pad={pad}: must be 0 or more pixels")
+    n, _, height, width = x.shape
+    down, right = torch.randint(2 * pad + 1, (2, n), generator=generator, device=generator.device).to(x.device)
+    windows = F.pad(x, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)  # a view, nothing is copied
+    return windows[torch.arange(n, device=x.device), :, down, right]
+
+
+def batches(
+    n: int,
+    size: int,
+    generator: Generator | None = None,
+    drop_last: bool = False,
+    device: torch.device | str | None = None,
+) -> Iterator[Tensor]:
+    """Index tensors of up to `size` that together cover 0..n-1 once, shuffled if a generator is given."""
+    if size < 1:
+        raise ValueError(f"size={size}: a batch needs at least one image")
+    order = torch.arange(n)
+    if generator is not None:
+        order = torch.randperm(n, generator=generator, device=generator.device)
+    end = n - n % size if drop_last else n
+    return (order[start : start + size].to(device) for start in range(0, end, size))
+
+
+def from_tensors(
+    name: str,
+    train: tuple[Tensor, Tensor],
+    val: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    classes: Sequence[str],
+    flip: bool = False,
+    crop: int = 0,
+) -> Data:
+    """A Data out of (x, y) pairs of your own, checked: x floating point (N,C,H,W) in [0,1], y integer (N,)."""
+    classes = tuple(map(str, classes))
+    if len(classes) < 2 or len(set(classes)) < len(classes):
+        raise ValueError(f"{name}: classes must be at least two different names, found {list(classes)}")
+    pairs = {"train": train, "val": val, "test": test}
+    splits = {part: _checked(f"{name}, {part}", part, *pair, len(classes)) for part, pair in pairs.items()}
+    shapes = {part: tuple(split.x.shape[1:]) for part, split in splits.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"{name}: all splits need images of one shape (C,H,W), found {shapes}")
+    return Data(name, **splits, classes=classes, options={}, flip=flip, crop=crop)
+
+
+def _checked(what: str, part: str, x: Tensor, y: Tensor, classes: int) -> Split:
+    """The split, or a ValueError that says what was found and what is expected."""
+    x, y = torch.as_tensor(x).detach(), torch.as_tensor(y)
+    if x.ndim != 4:
+        raise ValueError(f"{what}: x must be 4-dimensional (N,C,H,W), found shape {tuple(x.shape)}")
+    if y.shape != x.shape[:1]:
+        raise ValueError(f"{what}: y must hold one label per image, {len(x)} in all, found shape {tuple(y.shape)}")
+    if not x.numel():
+        raise ValueError(f"{what}: no images, x has shape {tuple(x.shape)}")
+    if not x.is_floating_point():
+        raise ValueError(f"{what}: x must be floating point in [0,1], found {x.dtype} (bytes? x.float() / 255)")
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise ValueError(f"{what}: y must be whole numbers, found {y.dtype}")
+    low, high = x.min().item(), x.max().item()
+    if not (low >= -1e-6 and high <= 1 + 1e-6):  # written so that NaN fails; the tolerance is for rounding dust
+        raise ValueError(
+            f"{what}: pixels must be in [0,1], found {low:.4g} to {high:.4g}. Normalised images? Undo it: "
+            "networks normalise in their first layer"
+        )
+    if y.min() < 0 or y.max() >= classes:
+        raise ValueError(f"{what}: labels must be 0 to {classes - 1}, found {y.min().item()} to {y.max().item()}")
+    return Split(x.float().clamp(0, 1).contiguous(), y.long(), part)
+
+
+def stream(seed: int, index: int = 0) -> Generator:
+    """One of the four independent generators (index 0 to 3) of a data seed."""
+    return Generator().manual_seed(4 * seed + index)
+
+
+def shuffle(y: Tensor, generator: Generator, balanced: bool = False) -> Tensor:
+    """A random order of N labels whose every prefix has the class shares of the whole (balanced: equal counts), as
+    far as that is possible."""
+    order = torch.randperm(len(y), generator=generator)
+    labels = y[order]
+    counts = torch.bincount(labels)
+    by_class = labels.argsort(stable=True)
+    rank = torch.empty_like(order)  # how many of the same class come before
+    rank[by_class] = torch.arange(len(y)) - (counts.cumsum(0) - counts)[labels[by_class]]
+    key = rank if balanced else (rank + 0.5) / counts[labels].double()
+    return order[key.argsort(stable=True)]
+
+
+def divide(what: str, y: Tensor, generator: Generator, **sizes: int | None) -> dict[str, Tensor]:
+    """Disjoint index tensors of the given sizes out of one stratified shuffle; the last size may be None: the rest."""
+    asked = {f"n_{part}": whole(f"n_{part}", n) for part, n in sizes.items() if n is not None}
+    left = len(y) - sum(asked.values())
+    if left < len(sizes) - len(asked):  # a part without a size needs an image too
+        rest = "".join(f", n_{part}=the rest" for part in sizes if sizes[part] is None)
+        given = ", ".join(f"{key}={n}" for key, n in asked.items())
+        raise ValueError(f"{what}: {given}{rest} is more than the {len(y)} images there are")
+    lengths = [left if n is None else n for n in sizes.values()]
+    return dict(zip(sizes, shuffle(y, generator)[: sum(lengths)].split(lengths)))
+
+
+def whole(name: str, value: int) -> int:
+    """The value, if it can be a number of things."""
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{name}={value!r}: must be a whole number, 1 or more")
+    return value
