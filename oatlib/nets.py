@@ -8,8 +8,10 @@
 from __future__ import annotations
 
 import copy
+import difflib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +42,11 @@ class Spec:
     widths: tuple[float, ...] = (1.0,)
     data: dict = field(default_factory=dict)  # name and options for load_data
 
+    def __post_init__(self):
+        stops = self.stops
+        if not stops or any(not 0 <= s <= 1 for s in stops) or any(a >= b for a, b in pairwise(stops)):
+            raise ValueError(f"λ stops must be ascending numbers in [0, 1], got {_listed(stops) or 'none'}")
+
 
 class Network(nn.Module):
     """A backbone and its dials. Images (N, C, H, W) in [0, 1] -> logits (N, classes)."""
@@ -49,19 +56,22 @@ class Network(nn.Module):
         self.spec = spec
         self.trained: list[dict] = []  # how it was trained, newest last; goes into the file
         with torch.random.fork_rng(devices=[]):  # PyTorch's initialisers only know the global generator
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the accelerators, too
             codes = _codes_of(spec, seed)
             dim = 1 if codes is None else codes.shape[1]
             options = UnitOptions(spec.dual, spec.film, dim, spec.film_start)
-            self.body = _lookup("backbone", spec.backbone, BACKBONES)(options, spec.shape[0], len(spec.classes))
+            self.body = lookup("backbone", spec.backbone, BACKBONES)(options, spec.shape[0], len(spec.classes))
         self.register_buffer("codes", codes)
-        self.branches = torch.tensor([CLEAN if lam == 0 else ADV for lam in spec.stops])  # BN_c iff λ is exactly 0
+        # BN_c iff λ is exactly 0; a single BN sees the whole batch at once, so there all samples share a branch
+        self.branches = torch.tensor([CLEAN if lam == 0 or not spec.dual else ADV for lam in spec.stops])
         self.to(memory_format=torch.channels_last)  # up to 3x faster convs on a CPU
         self.eval()
 
     def forward(self, x: Tensor, lam: float | Tensor | Setting | None = None) -> Tensor:
         """The unfolded network at λ stops, one for all or one per sample, in any order. See also `at` and `bind`."""
         setting = lam if isinstance(lam, Setting) else self.setting(lam, len(x))
+        if len(setting.stop) != len(x):
+            raise ValueError(f"a setting for {len(setting.stop)} images was given {len(x)}")
         route = setting.route(len(self.spec.stops), self.body.head.weight)
         x = route.enter(x.contiguous(memory_format=torch.channels_last))
         return route.leave(self.body(x, Dials(route, self.codes)))
@@ -69,6 +79,10 @@ class Network(nn.Module):
     def setting(self, lam: float | Tensor | None, n: int) -> Setting:
         """Resolve λ (one, or one per sample) for a batch of n; λ must be one of the stops."""
         lams = self._lams(lam)
+        if len(lams) not in (1, n):
+            raise ValueError(f"{len(lams)} values of λ for {n} images: give one for all, or one each")
+        if n == 0:
+            return Setting(torch.empty(0).long(), torch.empty(0).long(), (0,))
         stops = torch.tensor(self.spec.stops, dtype=torch.float64)
         distance, stop = (lams[:, None] - stops).abs().min(1)
         if distance.max() > 1e-6:
@@ -76,17 +90,20 @@ class Network(nn.Module):
                 f"λ = {lams[distance.argmax()]:g} is not a stop of this network: its stops are "
                 f"{_listed(self.spec.stops)}. Between stops use net.at(lam) or net.bind(lams)."
             )
-        if len(lams) not in (1, n):
-            raise ValueError(f"{len(lams)} values of λ for {n} images: give one for all, or one each")
         stop = stop.expand(n)
         return Setting(stop, self.branches[stop], (n,))
 
     def at(self, lam: float | None = None, width: float = 1.0) -> nn.Module:
         """A plain nn.Module for one λ: no FiLM, no branches, no dials. It shares nothing with this network."""
+        return copy.deepcopy(self._folded(self.check(lam, width)))
+
+    def check(self, lam: float | None = None, width: float = 1.0) -> Tensor:
+        """Raise a ValueError unless `at` can give this setting. Returns its weights over the λ stops, (1, S)."""
         self._check_width(width)
-        if torch.as_tensor(0.0 if lam is None else lam).numel() != 1:
-            raise ValueError("net.at takes one λ; for one λ per image use net.bind(lams)")
-        return copy.deepcopy(self._folded(self._mix(lam)))
+        mix = self._mix(lam)
+        if len(mix) != 1:
+            raise ValueError(f"net.at takes one λ, got {len(mix)}; for one λ per image use net.bind(lams)")
+        return mix
 
     def bind(self, lams: Tensor, width: float = 1.0) -> nn.Module:
         """The network for a batch whose images carry the given λ (N,): scale and shift computed once, weights shared.
@@ -108,6 +125,8 @@ class Network(nn.Module):
     def _mix(self, lam: float | Tensor | None) -> Tensor:
         """λ (one or N) -> weights over the stops (1 or N, S): 1 at a stop, linear between two neighbouring stops."""
         lams = self._lams(lam)
+        if len(lams) == 0:
+            raise ValueError("no λ was given: one for all images, or one for each")
         stops = torch.tensor(self.spec.stops, dtype=torch.float64)
         if lams.min() < stops[0] - 1e-6 or lams.max() > stops[-1] + 1e-6:
             raise ValueError(
@@ -127,10 +146,12 @@ class Network(nn.Module):
     def _lams(self, lam: float | Tensor | None) -> Tensor:
         if lam is None:
             if len(self.spec.stops) > 1:
-                raise ValueError(f"which λ? This network has a dial: give lam, for instance one of {_listed(self.spec.stops)}")
+                raise ValueError(
+                    f"which λ? This network has a dial: give lam, for instance one of {_listed(self.spec.stops)}"
+                )
             lam = self.spec.stops[0]
         lams = torch.as_tensor(lam, dtype=torch.float64).cpu().reshape(-1)
-        if len(lams) == 0 or not bool(((lams >= -1e-6) & (lams <= 1 + 1e-6)).all()):
+        if not bool(((lams >= -1e-6) & (lams <= 1 + 1e-6)).all()):
             raise ValueError(f"λ must lie in [0, 1], got {lam}")
         return lams
 
@@ -156,15 +177,24 @@ def _replace(module: nn.Module, convert: Callable[[Unit], nn.Module]) -> nn.Modu
     if not module._modules:
         return copy.deepcopy(module).requires_grad_(False).eval()
     twin = copy.copy(module)
-    twin._modules = {name: child if child is None else _replace(child, convert) for name, child in module._modules.items()}
+    twin._modules = {
+        name: child if child is None else _replace(child, convert) for name, child in module._modules.items()
+    }
     twin.training = False
     return twin
 
 
-def _lookup(kind: str, name: str, table: dict):
+def lookup(kind: str, name: str, table: dict):
+    """`table[name]`, or an error that lists the valid names and guesses which one was meant."""
     if name not in table:
-        raise ValueError(f"unknown {kind} {name!r}: use one of {', '.join(table)}")
+        raise ValueError(f"unknown {kind} {name!r}{did_you_mean(name, table)}: use one of {', '.join(table)}")
     return table[name]
+
+
+def did_you_mean(name, names) -> str:
+    """' (did you mean ...?)', or '' if nothing is close."""
+    close = difflib.get_close_matches(str(name), list(names), 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _listed(values) -> str:
@@ -179,8 +209,16 @@ def save(net: Network, path) -> None:
 def load(path, device=None) -> Network:
     """Read a network back. The file must fit exactly: no missing, extra or misshapen tensor is accepted."""
     tensors, header = record.read_weights(path)
-    spec = {k: tuple(v) if isinstance(v, list) else v for k, v in header["spec"].items()}
-    net = Network(Spec(**spec))
-    net.trained = header["trained"]
+    if "checkpoint" in header:
+        raise record.RecordError(f"{path} is a checkpoint of a training run: go on with train(..., resume=True)")
+    try:
+        spec = {k: tuple(v) if isinstance(v, list) else v for k, v in header["spec"].items()}
+        net = Network(Spec(**spec))
+        net.trained = list(header["trained"])
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise record.RecordError(
+            f"{path}: its header does not describe a network of this version of oatlib ({type(error).__name__}: {error}). "
+            "Copy the file again, or update oatlib."
+        ) from error
     record.fill(net, tensors, path)
     return net.to(device) if device else net

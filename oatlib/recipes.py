@@ -6,13 +6,11 @@ et al. 2018 is its λ = 1); TRADES, Zhang et al. 2019.
 
 from __future__ import annotations
 
-import difflib
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .nets import Network, Spec
+from .nets import Network, Spec, did_you_mean, lookup
 
 OAT_STOPS = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)  # the published set S
 
@@ -30,29 +28,28 @@ def build(recipe: str, data, backbone: str = "tiny", seed: int = 0, lam: float |
 
     `options` replace entries of the recipe's row: stops, dual, film, codes, code_dim, film_start, loss, beta.
     """
-    if recipe not in RECIPES:
-        raise ValueError(f"unknown recipe {recipe!r}: use one of {', '.join(RECIPES)}")
+    row = lookup("recipe", recipe, RECIPES) | options
     for name in options.keys() - set(OPTIONS):
-        close = difflib.get_close_matches(name, OPTIONS, 1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = did_you_mean(name, OPTIONS)
         raise TypeError(f"recipe {recipe!r} has no option {name!r}{hint}; its options are {', '.join(OPTIONS)}")
-    row = RECIPES[recipe] | options
+    row["stops"] = _stops(row["stops"])
     if lam is not None:
         if len(row["stops"]) > 1 or row.get("loss") == "trades" or recipe == "standard":
             raise ValueError(f"lam= is for 'pgd-at'; {recipe!r} has the λ stops {row['stops']}")
-        row["stops"] = (lam,)
-    row["stops"] = checked_stops(row["stops"])
+        row["stops"] = _stops((lam,))
+    lookup("loss", row.get("loss", "hybrid"), LOSSES)
+    if row.get("loss") == "trades" and (len(row["stops"]) > 1 or row["stops"][0] == 0):
+        raise ValueError(f"the loss 'trades' has no λ: give it one stop above 0, not {row['stops']}")
     source = {"name": data.name, "options": dict(data.options)}
     spec = Spec(recipe, backbone, tuple(data.shape), tuple(data.classes), data=source, **row)
     return Network(spec, seed).to(data.train.x.device)
 
 
-def checked_stops(stops) -> tuple[float, ...]:
-    """λ stops, ascending; they must lie in [0, 1] and differ."""
-    stops = tuple(float(s) for s in stops)
-    if not stops or any(not 0 <= s <= 1 for s in stops) or any(a >= b for a, b in zip(stops, stops[1:], strict=False)):
-        raise ValueError(f"λ stops must be ascending numbers in [0, 1], got {stops}")
-    return stops
+def _stops(stops) -> tuple[float, ...]:
+    try:
+        return tuple(float(s) for s in stops)  # Spec checks the order
+    except (TypeError, ValueError):
+        raise ValueError(f"stops must be a list of λ in [0, 1], such as {OAT_STOPS}, got {stops!r}") from None
 
 
 def sample_stops(stops: tuple[float, ...], n: int, generator: torch.Generator) -> tuple[Tensor, int]:

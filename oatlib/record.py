@@ -33,11 +33,19 @@ def versions() -> dict[str, str]:
         return found
 
 
-def write_bytes(path, content: bytes) -> None:
-    """Write to a temporary name next to `path`, then rename: readers see the old file or the new one, never half."""
+def check_writable(path) -> Path:
+    """Complain about an output path; long work does so before it starts."""
     path = Path(path)
+    if path.is_dir():
+        raise RecordError(f"cannot write {path}: it is a folder")
     if not path.parent.is_dir():
         raise RecordError(f"cannot write {path}: the folder {path.parent} does not exist")
+    return path
+
+
+def write_bytes(path, content: bytes) -> None:
+    """Write to a temporary name next to `path`, then rename: readers see the old file or the new one, never half."""
+    path = check_writable(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -84,17 +92,20 @@ def read_weights(path) -> tuple[dict[str, Tensor], dict]:
             "Copy it again, or train again with `oatlib train`."
         ) from error
     if not isinstance(header, dict) or "format" not in header:
-        raise RecordError(f"{path} is a safetensors file, but not one that oatlib wrote: it has no oatlib header")
+        raise RecordError(
+            f"{path} is a safetensors file, but not one that oatlib wrote: it has no oatlib header. "
+            "Choose a file written by oatlib.save, or train again with `oatlib train`."
+        )
     if not isinstance(header["format"], int) or header["format"] > FORMAT:
         raise RecordError(
-            f"{path} has format {header['format']}, written by oatlib {header.get('versions', {}).get('oatlib', '?')}; "
+            f"{path} has format {header['format']}, written by oatlib {_writer(header)}; "
             f"this version reads up to format {FORMAT}. Update oatlib."
         )
     return tensors, header
 
 
 def fill(net: nn.Module, tensors: dict[str, Tensor], path) -> None:
-    """Copy tensors into a module; a missing, extra, misshapen or mistyped one is an error that names it."""
+    """Copy tensors into a module; a missing, extra, misshapen, mistyped or non-finite one is an error that names it."""
     own = net.state_dict()
     faults = [f"{name} is missing" for name in own.keys() - tensors.keys()]
     faults += [f"{name} is not part of this network" for name in tensors.keys() - own.keys()]
@@ -102,9 +113,11 @@ def fill(net: nn.Module, tensors: dict[str, Tensor], path) -> None:
         have, want = tensors[name], own[name]
         if have.shape != want.shape or have.dtype != want.dtype:
             faults.append(f"{name} is {_kind(have)}, expected {_kind(want)}")
+        elif not have.isfinite().all():
+            faults.append(f"{name} holds NaN or infinite numbers")
     if faults:
         shown = "; ".join(sorted(faults)[:5]) + ("; ..." if len(faults) > 5 else "")
-        raise RecordError(f"{path} does not fit the network in its header: {shown}")
+        raise RecordError(f"{path} does not fit the network in its header: {shown}. Copy it again, or train again.")
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
@@ -112,6 +125,11 @@ def fill(net: nn.Module, tensors: dict[str, Tensor], path) -> None:
 
 def _kind(tensor: Tensor) -> str:
     return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def _writer(header: dict) -> str:
+    found = header.get("versions")
+    return str(found.get("oatlib", "?")) if isinstance(found, dict) else "?"
 
 
 def _existing(path) -> Path:

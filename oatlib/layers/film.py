@@ -18,6 +18,8 @@ STARTS = ("identity", "paper")
 
 def lambda_codes(kind: str, stops: tuple[float, ...], dim: int, generator: torch.Generator) -> Tensor:
     """One code per λ stop, (S, d). `rand`: rows of a random orthogonal d x d matrix (the published default)."""
+    if kind not in CODES:
+        raise ValueError(f"unknown λ code {kind!r}: use one of {', '.join(CODES)}")
     if kind == "none":
         return torch.tensor(stops)[:, None]  # the raw scalar, d = 1
     if kind == "onehot":
@@ -26,11 +28,9 @@ def lambda_codes(kind: str, stops: tuple[float, ...], dim: int, generator: torch
         raise ValueError(f"code_dim={dim} is too small for {len(stops)} λ stops: use at least {len(stops)}")
     if kind == "rand":
         return torch.linalg.qr(torch.randn(dim, dim, generator=generator))[0][: len(stops)].contiguous()
-    if kind == "dct":
-        row, column = torch.arange(len(stops))[:, None], torch.arange(dim)[None, :]
-        basis = math.sqrt(2 / dim) * torch.cos(math.pi * (column + 0.5) * row / dim)
-        return torch.where(row == 0, basis / math.sqrt(2), basis)
-    raise ValueError(f"unknown λ code {kind!r}: use one of {', '.join(CODES)}")
+    row, column = torch.arange(len(stops))[:, None], torch.arange(dim)[None, :]
+    basis = math.sqrt(2 / dim) * torch.cos(math.pi * (column + 0.5) * row / dim)
+    return torch.where(row == 0, basis / math.sqrt(2), basis)
 
 
 class FiLM(nn.Module):

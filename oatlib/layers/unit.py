@@ -86,9 +86,14 @@ class Folded(nn.Module):
         self.stride, self.padding = (conv.stride, conv.padding) if conv is not None else (1, 0)
         for name, value in (("weight", weight), ("bias", bias), ("scale", scale), ("shift", shift)):
             self.register_buffer(name, None if value is None else value.detach())
+        self.eval()  # there is no train mode left
 
     def forward(self, x: Tensor, dials: None = None) -> Tensor:
         """Same shapes as the unit it came from; the dials are ignored, they are folded in."""
+        if self.scale is not None and len(self.scale) not in (1, len(x)):
+            raise ValueError(
+                f"bound to {len(self.scale)} values of λ, called with {len(x)} images: bind one λ per image"
+            )
         if self.weight is None:
             return (x * self.scale).add_(self.shift)
         x = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)

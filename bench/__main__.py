@@ -1,0 +1,37 @@
+"""Run all benchmarks: `python -m bench [name ...]`."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from pathlib import Path
+
+import torch
+
+from oatlib.record import versions, write_json
+
+from . import folded, growth, step
+
+BENCHES = {"step": step.run, "at": folded.run, "growth": growth.run}
+
+
+def main(names: list[str]) -> int:
+    """Run the named benchmarks (all by default), print their figures, write one JSON file each."""
+    if unknown := [n for n in names if n not in BENCHES]:
+        print(f"unknown benchmark {unknown[0]!r}: use {', '.join(BENCHES)}", file=sys.stderr)
+        return 2
+    folder = Path(__file__).parent / "results"
+    folder.mkdir(exist_ok=True)
+    machine = {"processor": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads(),
+               "system": platform.platform(), "versions": versions()}  # fmt: skip
+    for name in names or BENCHES:
+        result = BENCHES[name]()
+        write_json(folder / f"{name}.json", result | {"machine": machine})
+        for key, value in result.items():
+            print(f"{key:26} {json.dumps(value)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

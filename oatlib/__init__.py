@@ -1,0 +1,20 @@
+"""oatlib: once-for-all adversarial training, to learn, explore and measure.
+
+Train one network once, then turn a dial at run time between accuracy and robustness (λ).
+"""
+
+from .attacks import FGSM, FGSMRS, NFGSM, PGD, frozen
+from .data import Data, Split, from_tensors, load_data
+from .evaluate import Result, Table, evaluate, hypervolume, wilson
+from .export import export
+from .nets import Network, load, save
+from .recipes import RECIPES, build
+from .record import RecordError
+from .train import PRESETS, History, Preset, train
+
+__version__ = "0.1.0"
+__all__ = [
+    "FGSM", "FGSMRS", "NFGSM", "PGD", "PRESETS", "RECIPES", "Data", "History", "Network", "Preset", "RecordError",
+    "Result", "Split", "Table", "build", "evaluate", "export", "from_tensors", "frozen", "hypervolume", "load",
+    "load_data", "save", "train", "wilson",
+]  # fmt: skip

@@ -1,0 +1,76 @@
+"""`oatlib doctor`: what works on this machine, and what to install where something does not."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import shutil
+from importlib import metadata
+
+import torch
+
+PARTS = {  # optional part: (modules it needs, extra that brings them)
+    "real data sets": (("torchvision",), "data"),
+    "digits": (("sklearn",), "data"),
+    "notebooks": (("jupyterlab", "ipywidgets", "plotly", "anywidget", "papermill"), "lab"),
+    "ONNX export": (("onnx", "onnxscript", "onnxruntime"), "onnx"),
+    "tests": (("pytest", "hypothesis", "nbval"), "test"),
+}
+
+
+def doctor() -> int:
+    """Print a report; returns 1 if the core itself does not work."""
+    print(f"python {platform.python_version()} on {platform.system()} {platform.machine()}, torch {torch.__version__}, "
+          f"safetensors {metadata.version('safetensors')}")  # fmt: skip
+    print(f"device: {_device()}; threads: {torch.get_num_threads()} of {_cores()} cores")
+    for part, (modules, extra) in PARTS.items():
+        missing = [f"{name} ({why})" for name in modules if (why := _problem(name))]
+        print(f"  {'works  ' if not missing else 'missing'}  {part}" +
+              (f": {', '.join(missing)}; pip install 'oatlib[{extra}]'" if missing else ""))  # fmt: skip
+    browser = next((b for b in ("chromium", "chromium-browser", "google-chrome") if shutil.which(b)), None)
+    print(f"  {'works  ' if browser else 'missing'}  browser tests" + ("" if browser else ": install chromium"))
+    core = _core()
+    print(f"core: {core or 'works (trained, attacked, saved and loaded a network)'}")
+    return 1 if core else 0
+
+
+def _device() -> str:
+    if torch.cuda.is_available():
+        return f"cuda, {torch.cuda.get_device_name()}"
+    return f"cpu, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _problem(module: str) -> str:
+    """Why a module cannot be used, or ''. Importing it is the only honest test."""
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        return "not installed" if isinstance(error, ModuleNotFoundError) and error.name == module else str(error)
+    except Exception as error:  # noqa: BLE001 (a broken installation may raise anything; it is reported)
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _core() -> str:
+    """Use the whole core once, on a few images; returns what went wrong, or ''."""
+    import tempfile
+    from pathlib import Path
+
+    import oatlib
+
+    try:
+        data = oatlib.load_data("shapes", n_train=32, n_val=16, n_test=16)
+        net = oatlib.build("oat", data)
+        oatlib.train(net, data, epochs=1, batch=16, steps=1, progress=False)
+        with tempfile.TemporaryDirectory() as folder:
+            oatlib.save(net, Path(folder, "net.safetensors"))
+            oatlib.evaluate(oatlib.load(Path(folder, "net.safetensors")), data.test, lams=[0.5], progress=False)
+    except Exception as error:  # noqa: BLE001 (a report, not a crash)
+        return f"does not work: {type(error).__name__}: {error}"
+    return ""

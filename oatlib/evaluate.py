@@ -1,0 +1,176 @@
+"""Clean and robust accuracy over the dials, with intervals: the one place that touches the test split."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from . import record
+from .attacks import PGD, Attack
+from .data import Split
+from .nets import Network
+
+
+@dataclass(frozen=True)
+class Result:
+    """One setting, measured. Accuracies in [0, 1], each with its 95 % Wilson interval."""
+
+    lam: float | None  # None: a function without a λ dial
+    width: float
+    n: int
+    clean: float
+    clean_low: float
+    clean_high: float
+    robust: float
+    robust_low: float
+    robust_high: float
+    attack: dict  # everything needed to repeat it
+    split: str
+    seed: int  # of the attack
+    seconds: float
+    about: dict = field(default_factory=dict)  # recipe, backbone, data set, how it was trained
+
+
+class Table(list):
+    """Results of one network (or several), with the picture they make together."""
+
+    @property
+    def hypervolume(self) -> float:
+        """Area dominated by the (clean, robust) points, against (0, 0); 1 is perfect."""
+        return hypervolume([(r.clean, r.robust) for r in self])
+
+    @property
+    def frontier(self) -> Table:
+        """The results that no other result beats in both accuracies, by falling clean accuracy."""
+        best, kept = -1.0, []
+        for r in sorted(self, key=lambda r: (-r.clean, -r.robust)):
+            if r.robust > best:
+                best = r.robust
+                kept.append(r)
+        return Table(kept)
+
+    def save(self, path) -> None:
+        """Write the results as JSON."""
+        record.write_json(path, {"hypervolume": self.hypervolume, "results": [asdict(r) for r in self]})
+
+    @classmethod
+    def load(cls, path) -> Table:
+        """Read what `save` wrote."""
+        content = record.read_json(path)
+        try:
+            return cls(Result(**r) for r in content["results"])
+        except (TypeError, KeyError) as error:
+            raise record.RecordError(f"{path} holds no oatlib results: {error}") from error
+
+    def __str__(self) -> str:
+        if not self:
+            return "(no results)"
+        lines = [f"{'λ':>5} {'width':>5}  {'clean':>22}  {'robust':>22}"]
+        for r in self:
+            lam = "-" if r.lam is None else f"{r.lam:g}"
+            lines.append(f"{lam:>5} {r.width:>5g}  {_percent(r, 'clean'):>22}  {_percent(r, 'robust'):>22}")
+        lines += dict.fromkeys(f"n = {r.n} ({r.split}), {r.attack['text']}, attack seed {r.seed}" for r in self)
+        lines[-1] += f"; 95 % intervals; area under the frontier {self.hypervolume:.3f}"
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def evaluate(
+    net: Network | Callable[[Tensor], Tensor],
+    split: Split,
+    attack: Attack | None = None,
+    lams: Sequence[float] | None = None,
+    widths: Sequence[float] | None = None,
+    batch: int = 256,
+    seed: int = 0,
+    progress: bool = True,
+) -> Table:
+    """Measure a network at every λ of its recipe (or at `lams`), or any function images -> logits as it is.
+
+    The attack (PGD-20 at 8/255 by default) runs on exactly what is deployed: `net.at(lam, width)`.
+    """
+    attack = attack or PGD(8 / 255, steps=20)
+    if len(split) == 0:
+        raise ValueError(f"the {split.name} split is empty: there is nothing to measure")
+    dials = isinstance(net, Network)
+    if not dials and (lams is not None or widths is not None):
+        raise ValueError("lams= and widths= need a network with dials; this is a plain function of images")
+    points = [(None, 1.0)]
+    if dials:
+        points = [(float(lam), float(width)) for width in (net.spec.widths if widths is None else widths)
+                  for lam in (net.spec.stops if lams is None else lams)]  # fmt: skip
+        _check_fit(net, split)
+        for point in points:  # before any work
+            net.check(*point)
+    table = Table()
+    for lam, width in tqdm(points, unit="setting", disable=not progress, leave=False):
+        f = net.at(lam, width) if dials else net
+        table.append(_measure(f, split, attack, batch, seed, lam, width, _about(net) if dials else {}))
+    return table
+
+
+def _check_fit(net: Network, split: Split) -> None:
+    shape, classes = net.spec.shape, len(net.spec.classes)
+    if tuple(split.x.shape[1:]) != tuple(shape) or split.y.max() >= classes or split.y.min() < 0:
+        raise ValueError(
+            f"this network takes images {tuple(shape)} of {classes} classes; the {split.name} split has "
+            f"{tuple(split.x.shape[1:])} and labels {split.y.min()} to {split.y.max()}"
+        )
+
+
+def _measure(f, split: Split, attack: Attack, batch: int, seed: int, lam, width: float, about: dict) -> Result:
+    started, clean, robust = time.perf_counter(), 0, 0
+    generator = torch.Generator(split.x.device).manual_seed(seed)
+    if isinstance(f, torch.nn.Module) and any(part.training for part in f.modules()):
+        raise ValueError("the network is in train mode, where BatchNorm sees the batch: call .eval() before evaluating")
+    for x, y in zip(split.x.split(batch), split.y.split(batch), strict=True):
+        attacked = attack(f, x, y, generator)
+        with torch.no_grad():
+            clean += (f(x).argmax(1) == y).sum().item()
+            robust += (f(attacked).argmax(1) == y).sum().item()
+    n = len(split)
+    (clean_low, clean_high), (robust_low, robust_high) = wilson(clean, n), wilson(robust, n)
+    return Result(
+        lam, width, n, clean / n, clean_low, clean_high, robust / n, robust_low, robust_high,
+        attack.describe() | {"text": str(attack)}, split.name, seed, round(time.perf_counter() - started, 2), about,
+    )  # fmt: skip
+
+
+def _about(net: Network) -> dict:
+    spec = net.spec
+    about = {"recipe": spec.recipe, "backbone": spec.backbone, "data": spec.data, "stops": list(spec.stops),
+             "trained": net.trained, "versions": record.versions()}  # fmt: skip
+    return copy.deepcopy(about)  # a result keeps its facts when the network is trained on
+
+
+def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % Wilson interval of `right` out of `n`; unlike ±2 standard errors it stays inside [0, 1]."""
+    if not 0 <= right <= n or n == 0:
+        raise ValueError(f"wilson: need 0 <= right <= n and n > 0, got {right} of {n}")
+    share, z2 = right / n, z * z
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))  # rounding, at 0 and at n
+
+
+def hypervolume(points: Sequence[tuple[float, float]]) -> float:
+    """Area of the union of the rectangles from (0, 0) to each point."""
+    area, top = 0.0, 0.0
+    for x, y in sorted(points, reverse=True):
+        if y > top:
+            area += x * (y - top)
+            top = y
+    return area
+
+
+def _percent(r: Result, which: str) -> str:
+    low, high = getattr(r, f"{which}_low"), getattr(r, f"{which}_high")
+    return f"{getattr(r, which):.1%} [{low:.1%}, {high:.1%}]"

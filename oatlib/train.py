@@ -1,0 +1,265 @@
+"""One step and one loop that train every recipe."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import time
+import warnings
+from dataclasses import asdict, dataclass, field, fields, replace
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from . import record
+from .attacks import PGD
+from .data import Data, batches
+from .layers.setting import Setting
+from .nets import Network
+from .recipes import LOSSES, kl, sample_stops
+from .watch import Watch
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How to train. eps and step_size in pixel units [0, 1]; ramp and warmup as shares of the whole training."""
+
+    epochs: int = 15
+    batch: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: str = "one-cycle"  # or "cosine": one value per epoch, no warm-up
+    warmup: float = 0.25  # of one-cycle
+    eps: float = 8 / 255
+    steps: int = 7  # of PGD
+    step_size: float = 10 / 255 / 7
+    ramp: float = 0.4  # eps grows from 0 over this share of training; 0 switches it off
+    panel: int = 256  # held-out images that are watched ...
+    watch: int = 1  # ... after every so many epochs
+
+    def __post_init__(self):
+        whole = ("epochs", "batch", "panel", "watch")
+        if bad := [k for k in whole if not (isinstance(getattr(self, k), int) and getattr(self, k) >= 1)]:
+            raise ValueError(f"{bad[0]} must be a whole number of at least 1, got {getattr(self, bad[0])!r}")
+        if bad := [k for k in ("lr", "momentum", "weight_decay") if not 0 <= getattr(self, k) < math.inf]:
+            raise ValueError(f"{bad[0]} must not be negative, got {getattr(self, bad[0])}")
+        if bad := [k for k in ("ramp", "warmup") if not 0 <= getattr(self, k) < 1]:
+            raise ValueError(f"{bad[0]} is a share of training, in [0, 1), got {getattr(self, bad[0])}")
+        if self.schedule not in ("one-cycle", "cosine"):
+            raise ValueError(f"schedule must be 'one-cycle' or 'cosine', got {self.schedule!r}")
+        self.attack()  # complains about eps, steps and step_size
+
+    def learning_rate(self, done: float, epoch: int) -> float:
+        """The learning rate when the share `done` of all steps is behind us."""
+        if self.schedule == "cosine":
+            return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        if done < self.warmup:
+            return self.lr * (0.1 + 0.9 * done / self.warmup)
+        return self.lr * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup))) / 2
+
+    def attack(self, done: float = 1.0) -> PGD:
+        """The attack of training: eps ramps up, the step with it. `done` is the share of training behind us."""
+        share = min(1.0, done / self.ramp) if self.ramp else 1.0
+        return PGD(self.eps * share, self.steps, self.step_size * share, best=False)
+
+
+PRESETS = {
+    "fast": Preset(),
+    # science: the defaults of the published OAT code for CIFAR-10; its step is min(1.25 eps, eps + 4/255) / steps
+    "paper": Preset(epochs=200, schedule="cosine", ramp=0.0, panel=512, watch=5),
+}
+
+
+@dataclass
+class History:
+    """The curve of a training run: one row per epoch, and in `note` anything that did not go as planned."""
+
+    rows: list[dict] = field(default_factory=list)
+    status: str = "running"  # finished | interrupted | stopped
+    note: str = ""
+    seconds: float = 0.0
+
+
+def step(net: Network, x: Tensor, y: Tensor, stop: Tensor, zeros: int, attack: PGD, generator) -> Tensor:
+    """The loss of one batch: attack the samples with λ > 0, then clean and attacked images in one forward.
+
+    x (N, C, H, W), y (N,); `stop` (N,) are λ stops, the first `zeros` of them λ = 0. The attack sees each sample's own
+    λ and BatchNorm branch, in eval mode. The two passes share the forward but not their batch statistics.
+    """
+    lam = torch.tensor(net.spec.stops)[stop]
+    images, setting = x, net.setting(lam, len(x))
+    if zeros < len(x):
+        hard = net.setting(lam[zeros:], len(x) - zeros)
+        attacked = _attacked(net, x[zeros:], y[zeros:], hard, attack, generator)
+        images, setting = torch.cat([x, attacked]), Setting.join(setting, hard)
+    try:
+        logits = net.train()(images, setting)
+    finally:
+        net.eval()
+    return LOSSES[net.spec.loss](logits[: len(x)], logits[len(x) :], y, lam.to(x), zeros, net.spec.beta)
+
+
+def _attacked(net: Network, x: Tensor, y: Tensor, setting: Setting, attack: PGD, generator) -> Tensor:
+    fixed = net.bind_stops(setting)
+    if net.spec.loss == "trades":  # it attacks its own regulariser, from a start where that has a gradient
+        with torch.no_grad():
+            target = fixed(x).log_softmax(1)
+        attack = replace(attack, loss=lambda logits, y: kl(logits, target), start="gaussian")
+    return attack(fixed.forward, x, y, generator)  # .forward: a folded network has nothing to freeze
+
+
+def train(
+    net: Network,
+    data: Data,
+    preset: str | Preset = "fast",
+    seed: int = 0,
+    checkpoint=None,
+    resume: bool = False,
+    progress: bool = True,
+    amp: bool | None = None,
+    **changes,
+) -> History:
+    """Train a network in place on data.train; data.val is watched, data.test is never touched. Returns the curve.
+
+    `changes` replace values of the preset, e.g. epochs=5. With `checkpoint` (a path) the state is saved after every
+    epoch and `resume=True` goes on from it, to the same bits. `amp`: bf16 autocast; by default on GPUs that have it.
+    """
+    preset = _preset(preset, changes)
+    _check_fit(net, data)
+    run = _Run(net, data, preset, seed, amp)
+    if resume:
+        run.restore(checkpoint)
+    bar = tqdm(range(run.epoch, preset.epochs), initial=run.epoch, total=preset.epochs, unit="epoch", disable=not progress)
+    try:
+        for epoch in bar:
+            row = run.one_epoch(epoch, bar)
+            if trouble := run.watch.verdict(net, row, (epoch + 1) / preset.epochs):
+                run.end("stopped", f"training stopped in epoch {epoch + 1}: {trouble}; {run.watch.restore(net)}")
+                break
+            if checkpoint is not None:
+                run.save(checkpoint)
+        else:
+            run.end("finished", "")
+    except KeyboardInterrupt:
+        run.end("interrupted", f"interrupted in epoch {len(run.history.rows) + 1} of {preset.epochs}; the network is usable as it is")
+    finally:
+        net.eval()
+        bar.close()
+    if run.history.note:
+        warnings.warn(run.history.note, stacklevel=2)
+    return run.history
+
+
+class _Run:
+    """The state of one training run, which a checkpoint holds whole."""
+
+    def __init__(self, net: Network, data: Data, preset: Preset, seed: int, amp: bool | None):
+        self.net, self.data, self.preset, self.seed = net, data, preset, seed
+        self.device = data.train.x.device
+        self.amp = amp if amp is not None else self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.optimizer = torch.optim.SGD(
+            net.parameters(), preset.lr, momentum=preset.momentum, weight_decay=preset.weight_decay
+        )
+        panel = data.val.panel(min(preset.panel, len(data.val)))
+        self.watch = Watch(panel, PGD(preset.eps, 10, best=False))
+        self.history, self.epoch, self.started = History(), 0, time.perf_counter()
+
+    def one_epoch(self, epoch: int, bar) -> dict:
+        """Train for one epoch, look at the panel if it is time to, and add a row to the curve."""
+        preset, train = self.preset, self.data.train
+        # all randomness of an epoch comes from (seed, epoch): a resumed run needs no generator state
+        host, local = (torch.Generator(d).manual_seed(self.seed * 10_007 + epoch) for d in ("cpu", self.device))
+        size = min(preset.batch, len(train))
+        steps = len(train) // size
+        total = torch.zeros((), device=self.device)
+        for i, index in enumerate(batches(len(train), size, host, drop_last=True, device=self.device)):
+            done = (epoch + i / steps) / preset.epochs
+            for group in self.optimizer.param_groups:
+                group["lr"] = preset.learning_rate(done, epoch)
+            x = self.data.augment(train.x[index], local)
+            stop, zeros = sample_stops(self.net.spec.stops, size, host)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+                loss = step(self.net, x, train.y[index], stop, zeros, preset.attack(done), local)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            total += loss.detach()
+        self.epoch = epoch + 1
+        row = {"epoch": self.epoch, "loss": total.item() / steps}
+        if self.epoch % preset.watch == 0 or self.epoch == preset.epochs:
+            row |= self.watch.look(self.net)
+        row["seconds"] = round(time.perf_counter() - self.started, 2)
+        self.history.rows.append(row)
+        watched = {k: f"{row[k]:.0%}" for k in ("clean", "robust") if k in row}
+        bar.set_postfix(loss=f"{row['loss']:.3f}", **watched, refresh=False)
+        return row
+
+    def save(self, path) -> None:
+        """Write everything that the next epoch depends on, whole or not at all."""
+        tensors = {f"net.{name}": t for name, t in self.net.state_dict().items()}
+        for i, state in enumerate(self.optimizer.state.values()):
+            tensors[f"momentum.{i}"] = state["momentum_buffer"]
+        tensors |= {f"good.{name}": t for name, t in (self.watch.good or {}).items()}
+        state = {"epoch": self.epoch, "rows": self.history.rows, "run": self._identity(), "watch": self.watch.state()}
+        record.write_weights(path, tensors, {"checkpoint": state, "spec": asdict(self.net.spec)})
+
+    def restore(self, path) -> None:
+        """Go on from a checkpoint of the same run (network, data set, preset and seed)."""
+        if path is None:
+            raise ValueError("resume=True needs checkpoint=, the path that the earlier run wrote to")
+        tensors, header = record.read_weights(path)
+        state = header.get("checkpoint")
+        if state is None:
+            raise record.RecordError(f"{path} holds a finished network, not a checkpoint: open it with oatlib.load")
+        if state["run"] != self._identity():
+            changed = [k for k, v in self._identity().items() if state["run"].get(k) != v]
+            raise record.RecordError(f"{path} is a checkpoint of another run: {', '.join(changed)} differ; train afresh")
+        parts = {part: {k.removeprefix(part): t for k, t in tensors.items() if k.startswith(part)} for part in _PARTS}
+        record.fill(self.net, parts["net."], path)
+        for i, parameter in enumerate(self.net.parameters()):
+            buffer = parts["momentum."][str(i)].to(self.device, memory_format=torch.preserve_format)
+            self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+        self.watch.good = {k: t.to(self.device) for k, t in parts["good."].items()} or None
+        self.watch.best_robust, self.watch.looks = state["watch"]
+        self.epoch, self.history.rows = state["epoch"], state["rows"]
+        self.started -= self.history.rows[-1]["seconds"]
+
+    def _identity(self) -> dict:
+        """What must be equal for a resumed run to give the bits of an uninterrupted one (as JSON)."""
+        spec = json.loads(json.dumps(asdict(self.net.spec)))
+        return {"network": spec, "preset": asdict(self.preset), "seed": self.seed, "amp": self.amp, "images": len(self.data.train)}
+
+    def end(self, status: str, note: str) -> None:
+        """Close the run and write down on the network how it was trained."""
+        self.history.status, self.history.note = status, note
+        self.history.seconds = time.perf_counter() - self.started
+        how = {"preset": asdict(self.preset), "seed": self.seed, "amp": self.amp, "device": str(self.device)}
+        how |= {"threads": torch.get_num_threads(), "status": status, "note": note, "versions": record.versions()}
+        self.net.trained.append(how | {"epochs_done": self.epoch, "seconds": round(self.history.seconds, 1)})
+
+
+_PARTS = ("net.", "momentum.", "good.")
+
+
+def _preset(preset: str | Preset, changes: dict) -> Preset:
+    if isinstance(preset, str):
+        if preset not in PRESETS:
+            raise ValueError(f"unknown preset {preset!r}: use one of {', '.join(PRESETS)}, or a Preset")
+        preset = PRESETS[preset]
+    names = [f.name for f in fields(Preset)]
+    for name in changes.keys() - set(names):
+        close = difflib.get_close_matches(name, names, 1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise TypeError(f"train() and the preset have no {name!r}{hint}; a preset has {', '.join(names)}")
+    return replace(preset, **changes)
+
+
+def _check_fit(net: Network, data: Data) -> None:
+    if tuple(data.shape) != net.spec.shape or len(data.classes) != len(net.spec.classes):
+        raise ValueError(
+            f"this network takes images {net.spec.shape} of {len(net.spec.classes)} classes; "
+            f"the data has {tuple(data.shape)} and {len(data.classes)} classes"
+        )

@@ -1,0 +1,452 @@
+import json
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from oatlib.attacks import FGSM, PGD
+from oatlib.data import Split
+from oatlib.evaluate import Result, Table, evaluate, hypervolume, wilson
+from oatlib.nets import Network, Spec
+from oatlib.record import RecordError
+
+STOPS = (0.0, 0.5, 1.0)
+EPS = 8 / 255
+quick = settings(max_examples=100, deadline=None)
+
+
+def split(n=12, channels=1, classes=3, size=8, name="test"):
+    x = torch.rand(n, channels, size, size, generator=torch.Generator().manual_seed(0))
+    return Split(x, torch.arange(n) % classes, name)
+
+
+def network(seed=0, **options):
+    row = {"dual": True, "film": True, "codes": "onehot"} | options
+    net = Network(Spec("oat", "tiny", (1, 8, 8), ("a", "b", "c"), STOPS, data={"name": "digits"}, **row), seed)
+    with torch.no_grad():  # so that the λ stops differ
+        for i, part in enumerate(p for p in net.modules() if isinstance(p, nn.BatchNorm2d)):
+            part.running_mean.copy_(torch.randn(len(part.running_mean), generator=torch.Generator().manual_seed(i)) / 3)
+        net.body.head.bias.sub_(net(split(60).x, 0.5).mean(0))  # and the answers, too
+    return net
+
+
+def measure(f, data, attack=None, **options):
+    return evaluate(f, data, attack or PGD(EPS, 3), progress=False, **options)
+
+
+# ---- against a network whose robustness is known ------------------------------------------------------------------
+
+
+def brightness(x):
+    """Class 1 if the mean pixel is above one half: an attack of size eps moves the mean by eps at most."""
+    z = 20 * (x.mean((1, 2, 3)) - 0.5)
+    return torch.stack([-z, z], 1)
+
+
+def bright(margins, wrong=0):
+    """One grey image per margin to the threshold, all but the first `wrong` rightly labelled."""
+    means = torch.tensor(margins, dtype=torch.float64) + 0.5
+    texture = torch.linspace(-0.2, 0.2, 16, dtype=torch.float64).view(1, 1, 4, 4)  # of mean zero
+    y = (means > 0.5).long()
+    y[:wrong] = 1 - y[:wrong]
+    return Split(means.view(-1, 1, 1, 1) + texture, y, "test")
+
+
+def assert_counted(measured, margins, eps, wrong=0):
+    """Clean accuracy is the share of right labels; an image stays right if its margin is larger than eps."""
+    (row,) = measured(bright(margins, wrong), PGD(eps, 10))
+    n = len(margins)
+    right = [i for i in range(n) if i >= wrong]
+    assert (row.n, row.clean) == (n, len(right) / n)
+    assert row.robust == sum(abs(margins[i]) > eps for i in right) / n
+
+
+MARGINS = [0.2, 0.001, -0.01, 0.0299, 0.0301, -0.0299, -0.0301, 0.1, -0.25, 0.031]
+
+
+@pytest.mark.parametrize("eps", [0.0, 0.0005, 0.03, 0.05, 0.15])
+@pytest.mark.parametrize("wrong", [0, 3])
+@pytest.mark.parametrize("batch", [1, 4, 256])
+def test_accuracies_are_exact_where_the_truth_is_known(eps, wrong, batch):
+    assert_counted(lambda data, attack: measure(brightness, data, attack, batch=batch), MARGINS, eps, wrong)
+
+
+def last_batch_dropped(data, attack):
+    return measure(brightness, replace(data, x=data.x[:8], y=data.y[:8]), attack)
+
+
+def weak_attack(data, attack):
+    return measure(brightness, data, replace(attack, eps=attack.eps / 2))
+
+
+def accuracies_swapped(data, attack):
+    (row,) = measure(brightness, data, attack)
+    return Table([replace(row, clean=row.robust, robust=row.clean)])
+
+
+@pytest.mark.parametrize("fault", [last_batch_dropped, weak_attack, accuracies_swapped])
+def test_planted_faults_are_caught(fault):
+    with pytest.raises(AssertionError):
+        assert_counted(fault, MARGINS, 0.03)
+
+
+def test_without_an_attack_radius_robust_is_clean():
+    for row in measure(network(), split(30), PGD(0.0, 3)):
+        assert row.robust == row.clean and (row.robust_low, row.robust_high) == (row.clean_low, row.clean_high)
+
+
+# ---- what a result says -------------------------------------------------------------------------------------------
+
+
+def test_a_result_carries_all_that_is_needed_to_repeat_it():
+    net = network()
+    net.trained.append({"seed": 1})
+    table = measure(net, split(name="val"), PGD(EPS, 3, restarts=2), seed=5)
+    assert [r.lam for r in table] == list(STOPS)
+    for r in table:
+        assert (r.n, r.split, r.seed, r.width) == (12, "val", 5, 1.0)
+        assert [r.attack[key] for key in ("name", "eps", "steps", "restarts")] == ["PGD", EPS, 3, 2]
+        assert (r.clean_low, r.clean_high) == wilson(round(r.clean * 12), 12)
+        assert (r.robust_low, r.robust_high) == wilson(round(r.robust * 12), 12)
+        assert r.about["recipe"] == "oat" and r.about["backbone"] == "tiny" and r.about["data"] == {"name": "digits"}
+        assert r.about["trained"] == [{"seed": 1}] and r.about["stops"] == list(STOPS)
+        assert "torch" in r.about["versions"]
+    net.trained.append({"seed": 2})  # trained on: the old result keeps its own history
+    assert table[0].about["trained"] == [{"seed": 1}]
+
+
+def test_the_default_attack_is_pgd_20_at_8():
+    (row,) = evaluate(brightness, bright(MARGINS), progress=False)
+    assert (row.attack["name"], row.attack["steps"], row.attack["eps"]) == ("PGD", 20, 8 / 255)
+    assert row.lam is None and row.about == {}
+
+
+def test_any_lam_can_be_asked_for_as_tensor_or_list(tmp_path):
+    table = measure(network(), split(), lams=torch.tensor([0.25, 0.75]))
+    assert [r.lam for r in table] == [0.25, 0.75] and all(type(r.lam) is float for r in table)
+    table.save(tmp_path / "t.json")
+    listed = measure(network(), split(), lams=[0.25, 0.75])
+    assert [(r.clean, r.robust) for r in listed] == [(r.clean, r.robust) for r in table]
+
+
+def test_tables_survive_the_file(tmp_path):
+    path = tmp_path / "table.json"
+    for table in (measure(network(), split(), FGSM(EPS)), Table()):
+        table.save(path)
+        back = Table.load(path)
+        assert back == table and isinstance(back, Table) and str(back) == str(table)
+        assert json.loads(path.read_text())["hypervolume"] == table.hypervolume
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"results": [{"lam": 1}]}', '{"results": [3]}', '{"results": null}'])
+def test_a_file_without_results_is_named(tmp_path, content):
+    path = tmp_path / "table.json"
+    path.write_text(content)
+    with pytest.raises(RecordError, match=r"table\.json holds no oatlib results"):
+        Table.load(path)
+
+
+def row(clean, robust, lam=0.5, **changes):
+    values = {"lam": lam, "width": 1.0, "n": 200, "clean": clean, "clean_low": clean - 0.05, "clean_high": clean + 0.05, "robust": robust,
+                  "robust_low": robust - 0.05, "robust_high": robust + 0.05, "attack": {"text": "PGD-20"}, "split": "test", "seed": 0,
+                  "seconds": 1.0}  # fmt: skip
+    return Result(**values | changes)
+
+
+def test_a_table_reads_as_a_table():
+    text = str(Table([row(0.95, 0.1, 0.0), row(0.9, 0.55, 1.0)]))
+    lines = text.splitlines()
+    assert len(lines) == 4 and len({len(line) for line in lines[:3]}) == 1  # aligned
+    assert lines[0].split() == ["λ", "width", "clean", "robust"]
+    assert lines[1].split() == ["0", "1", "95.0%", "[90.0%,", "100.0%]", "10.0%", "[5.0%,", "15.0%]"]
+    assert "n = 200 (test), PGD-20, attack seed 0; 95 % intervals" in lines[3]
+    assert repr(Table([row(0.9, 0.5)])) == str(Table([row(0.9, 0.5)])) and str(Table()) == "(no results)"
+
+
+def test_a_table_of_two_measurements_names_both():
+    text = str(Table([row(0.9, 0.5), row(0.8, 0.6, n=50, attack={"text": "FGSM"}), row(0.8, 0.7)]))
+    assert "n = 200 (test), PGD-20" in text and "n = 50 (test), FGSM" in text and text.count("n = ") == 2
+
+
+# ---- the same again -----------------------------------------------------------------------------------------------
+
+
+def facts(table):
+    return [replace(r, seconds=0.0) for r in table]
+
+
+class Soft(nn.Module):
+    """Not saturated and not linear, so that where an attack ends depends on where it began."""
+
+    def forward(self, x):
+        z = (torch.sin(40 * x)).flatten(1)
+        return torch.stack([z[:, ::2].mean(1), z[:, 1::2].mean(1)], 1)
+
+
+def test_a_seed_gives_the_same_table_and_another_seed_another():
+    data = split(400, classes=2, size=4)
+    attack = PGD(0.1, 1, step_size=0.01)
+    a, b, other = (measure(Soft().eval(), data, attack, seed=seed) for seed in (1, 1, 2))
+    assert facts(a) == facts(b) and a[0].robust != other[0].robust
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_the_batch_size_does_not_matter(batch):
+    """Images draw their random starts one after another. (Later restarts do depend on the batch.)"""
+    data = split(100, classes=2, size=4)
+    attack = PGD(0.1, 1, step_size=0.01)
+    some, all_ = (measure(Soft().eval(), data, attack, batch=size) for size in (batch, 100))
+    assert facts(some) == facts(all_) and 0 < some[0].robust < 1
+
+
+def test_the_global_random_state_is_neither_read_nor_written():
+    before = torch.get_rng_state()
+    first = measure(network(), split())
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    assert facts(measure(network(), split())) == facts(first)
+
+
+# ---- hands off ----------------------------------------------------------------------------------------------------
+
+
+def state(f):
+    modes = [part.training for part in f.modules()]
+    return modes, [p.requires_grad for p in f.parameters()], {k: t.clone() for k, t in f.state_dict().items()}
+
+
+def assert_untouched(f, use):
+    """Modes, gradient flags, weights and buffers are as before, also when `use` raises; no gradients are left."""
+    modes, wants, tensors = state(f)
+    try:
+        use(f)
+    except RuntimeError:
+        pass
+    now = state(f)
+    assert now[:2] == (modes, wants)
+    assert all(torch.equal(t, tensors[name]) for name, t in now[2].items())
+    assert all(p.grad is None for p in f.parameters())
+
+
+@dataclass(frozen=True)
+class Broken(PGD):
+    """Fails in its second step."""
+
+    name: ClassVar[str] = "broken"
+
+    def _slope(self, f, x_adv, y):
+        super()._slope(f, x_adv, y)
+        raise RuntimeError("attack failed")
+
+
+@dataclass(frozen=True)
+class Stirring(PGD):
+    """Puts the network in train mode, so that its BatchNorms take in what the attack sends through."""
+
+    name: ClassVar[str] = "stirring"
+
+    def _slope(self, f, x_adv, y):
+        if isinstance(f, nn.Module):
+            f.train()
+        return super()._slope(f, x_adv, y)
+
+
+class Careless:
+    """Such an attack without the care that all attacks of the house take."""
+
+    def __call__(self, f, x, y, generator):
+        f.train()(x)
+        return x
+
+    def describe(self):
+        return {"name": "careless"}
+
+
+def plain_module():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 3)).eval()
+    net[0].weight.requires_grad_(False)
+    return net
+
+
+ATTACKS = [PGD(EPS, 2), Broken(EPS, 2), Stirring(EPS, 2)]
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: a.name)
+@pytest.mark.parametrize("make", [network, plain_module])
+def test_the_network_is_left_as_it_was(make, attack):
+    assert_untouched(make(), lambda f: measure(f, split(), attack))
+
+
+def test_a_network_in_training_stays_in_training():
+    assert_untouched(network().train(), lambda f: measure(f, split()))
+
+
+def test_an_attack_that_writes_statistics_is_caught():
+    with pytest.raises(AssertionError):
+        assert_untouched(plain_module(), lambda f: measure(f, split(), Careless()))
+    assert_untouched(network(), lambda f: measure(f, split(), Careless()))  # a network with dials is out of its reach
+
+
+def test_each_lam_is_attacked_by_itself():
+    """What the attack sees is `net.at` of the very λ that is measured."""
+    seen, net, data = [], network(), split()
+
+    class Spy(PGD):
+        def __call__(self, f, x, y, generator=None):
+            with torch.no_grad():
+                seen.append(f(data.x))
+            return super().__call__(f, x, y, generator)
+
+    lams = [0.0, 0.3, 1.0]
+    measure(net, data, Spy(EPS, 2), lams=lams)
+    with torch.no_grad():
+        expected = [net.at(lam)(data.x) for lam in lams]
+    assert all(torch.equal(a, b) for a, b in zip(seen, expected, strict=True))
+    assert not torch.equal(expected[0], expected[1]) and not torch.equal(expected[1], expected[2])
+
+
+class Never(PGD):
+    """An attack that must not be reached."""
+
+    def __call__(self, *_, **__):
+        raise AssertionError("work was done before the check")
+
+
+@pytest.mark.parametrize("data, options, words", [
+    (split(channels=3), {}, ["(1, 8, 8)", "(3, 8, 8)"]),
+    (split(size=16), {}, ["(1, 8, 8)", "(1, 16, 16)"]),
+    (split(classes=4), {}, ["3 classes", "labels 0 to 3"]),
+    (split(0), {}, ["test split is empty"]),
+    (split(), {"lams": [0.0, 1.5]}, ["1.5", "[0, 1]"]),
+    (split(), {"lams": [0.0, float("nan")]}, ["nan", "[0, 1]"]),
+    (split(), {"widths": [1.0, 0.5]}, ["0.5", "widths are 1"]),
+])  # fmt: skip
+def test_what_cannot_be_measured_is_refused_before_any_work(data, options, words):
+    with pytest.raises(ValueError) as caught:
+        measure(network(), data, Never(EPS), **options)
+    for word in words:
+        assert word in str(caught.value), (word, str(caught.value))
+
+
+def test_a_plain_function_has_no_dials():
+    with pytest.raises(ValueError, match="need a network with dials"):
+        measure(brightness, bright(MARGINS), lams=[0.1])
+
+
+@pytest.mark.parametrize("part", [slice(None), 1])
+def test_a_module_in_train_mode_is_refused(part):
+    f = plain_module()
+    (f if part == slice(None) else f[part]).train()
+    with pytest.raises(ValueError, match="train mode"):
+        measure(f, split(), Never(EPS))
+
+
+# ---- statistics ---------------------------------------------------------------------------------------------------
+
+
+def assert_wilson(interval, right, n):
+    """Both ends solve (p - share)² = z² p (1 - p) / n, the score equation."""
+    z, share = 1.96, right / n
+    a, b, c = 1 + z * z / n, -(2 * share + z * z / n), share * share
+    root = math.sqrt(max(b * b - 4 * a * c, 0.0))
+    low, high = interval(right, n)
+    assert low == pytest.approx((-b - root) / (2 * a), abs=1e-9) and high == pytest.approx(
+        (-b + root) / (2 * a), abs=1e-9
+    )
+    assert 0 <= low <= share <= high <= 1
+
+
+@quick
+@given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_solves_the_score_equation(pair):
+    assert_wilson(wilson, *pair)
+
+
+@pytest.mark.parametrize("right, n, low, high", [
+    (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (8, 10, 0.4901, 0.9433), (5, 10, 0.2366, 0.7634),
+    (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (1, 29, 0.0061, 0.1718),
+])  # fmt: skip
+def test_wilson_gives_published_values(right, n, low, high):
+    """The last three: Newcombe 1998, Statistics in Medicine 17, table I."""
+    assert wilson(right, n) == pytest.approx((low, high), abs=6e-5)
+
+
+def wald(right, n):
+    half = 1.96 * math.sqrt(right / n * (1 - right / n) / n)
+    return max(0.0, right / n - half), min(1.0, right / n + half)
+
+
+def test_the_textbook_interval_is_caught():
+    with pytest.raises(AssertionError):
+        assert_wilson(wald, 8, 10)
+
+
+@pytest.mark.parametrize("right, n", [(-1, 5), (6, 5), (0, 0)])
+def test_wilson_refuses_what_is_no_count(right, n):
+    with pytest.raises(ValueError, match=f"got {right} of {n}"):
+        wilson(right, n)
+
+
+tenths = st.lists(st.tuples(st.integers(0, 10), st.integers(0, 10)), max_size=7)
+
+
+def assert_area(area, points):
+    """On a grid of tenths the area is a count of cells."""
+    cells = sum(any(i < x and j < y for x, y in points) for i in range(10) for j in range(10))
+    assert area([(x / 10, y / 10) for x, y in points]) == pytest.approx(cells / 100, abs=1e-9)
+
+
+@quick
+@given(tenths)
+def test_hypervolume_is_the_area_of_the_union(points):
+    assert_area(hypervolume, points)
+
+
+@quick
+@given(tenths, st.tuples(st.integers(0, 10), st.integers(0, 10)), st.randoms())
+def test_hypervolume_grows_with_points_in_any_order(points, extra, random):
+    shuffled = random.sample(points, len(points))
+    assert hypervolume(shuffled) == hypervolume(points)
+    assert hypervolume([*points, extra]) >= hypervolume(points) - 1e-12
+
+
+def test_faulty_areas_are_caught():
+    def summed(points):
+        return sum(x * y for x, y in points)
+
+    def from_the_left(points):
+        area, top = 0.0, 0.0
+        for x, y in sorted(points):
+            area += x * max(y - top, 0)
+            top = max(top, y)
+        return area
+
+    for fault in (summed, from_the_left):
+        with pytest.raises(AssertionError):
+            assert_area(fault, [(9, 1), (5, 5), (2, 8)])
+
+
+def test_a_perfect_classifier_has_area_one():
+    assert hypervolume([(1.0, 1.0)]) == 1 and hypervolume([]) == 0
+    assert Table([row(0.9, 0.5), row(0.5, 0.8)]).hypervolume == pytest.approx(0.9 * 0.5 + 0.5 * 0.3)
+
+
+@quick
+@given(tenths)
+def test_the_frontier_is_what_nothing_beats(points):
+    table = Table(row(x / 10, y / 10) for x, y in points)
+    kept = {(r.clean, r.robust) for r in table.frontier}
+
+    def beaten(p):
+        return any(q != p and q[0] >= p[0] and q[1] >= p[1] for q in points)
+
+    assert kept == {(x / 10, y / 10) for x, y in points if not beaten((x, y))}
+    clean = [r.clean for r in table.frontier]
+    assert clean == sorted(clean, reverse=True) and len(clean) == len(kept)
+    assert table.frontier.hypervolume == pytest.approx(table.hypervolume)

@@ -1,0 +1,344 @@
+"""Training: the step against a plain implementation, reproducibility, resuming, and what happens when it goes wrong."""
+
+import dataclasses
+import signal
+import threading
+import time
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import oatlib
+from bench import plain
+from oatlib import train as _  # noqa: F401
+from oatlib.recipes import OAT_STOPS, sample_stops
+from oatlib.train import PRESETS, Preset, step
+from oatlib.watch import Watch
+
+SMALL = dict(batch=32, steps=1, step_size=8 / 255, panel=32, progress=False)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return oatlib.load_data("shapes", n_train=128, n_val=64, n_test=64)
+
+
+def weights(net):
+    return {name: tensor.clone() for name, tensor in net.state_dict().items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+# --- the step -----------------------------------------------------------------------------------------------------------
+
+
+def plain_oat(net, data, lr, steps):
+    """The same steps done by the plain implementation of bench/plain.py; returns its losses and its network."""
+    twin = plain.TinyOAT()
+    twin.load_state_dict(net.body.state_dict())
+    optimizer = torch.optim.SGD(twin.parameters(), lr, momentum=0.9)
+    losses = []
+    for i in range(steps):
+        stop, zeros = sample_stops(OAT_STOPS, 64, torch.Generator().manual_seed(i))
+        x, y = data.train.x[:64], data.train.y[:64]
+        draw = torch.rand(x[zeros:].shape, generator=torch.Generator().manual_seed(i))
+        noise = (draw * 2 - 1) * 8 / 255
+        lam, code = torch.tensor(OAT_STOPS)[stop], net.codes[stop]
+        args = (8 / 255, 3, 4 / 255, noise)
+        losses.append(plain.oat_step(twin, optimizer, x, y, lam, code, zeros, *args).item())
+    return losses, twin
+
+
+def test_oat_steps_equal_a_plain_implementation(data):
+    net = oatlib.build("oat", data)
+    reference, twin = plain_oat(net, data, 0.01, 3)
+    optimizer = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9)
+    for i in range(3):
+        stop, zeros = sample_stops(OAT_STOPS, 64, torch.Generator().manual_seed(i))
+        attack = oatlib.PGD(8 / 255, 3, 4 / 255, best=False)
+        x, y = data.train.x[:64], data.train.y[:64]
+        loss = step(net, x, y, stop, zeros, attack, torch.Generator().manual_seed(i))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        # signs of tiny gradients may flip with rounding, so later steps agree less closely
+        assert loss.item() == pytest.approx(reference[i], abs=1e-5 if i == 0 else 2e-3)
+    for name, tensor in twin.state_dict().items():
+        torch.testing.assert_close(net.body.state_dict()[name], tensor, atol=2e-3, rtol=1e-2, msg=name)
+
+
+def test_pgd_at_step_by_hand(data):
+    """One BatchNorm sees the clean batch and the attacked batch as two batches; the loss mixes them with λ."""
+    net = oatlib.build("pgd-at", data, lam=0.3)
+    x, y = data.train.x[:32], data.train.y[:32]
+    attack = oatlib.PGD(8 / 255, 2, best=False)
+    attacked = attack(net.at(), x, y, torch.Generator().manual_seed(5))
+    twin = oatlib.build("pgd-at", data, lam=0.3).train()
+    expected = 0.7 * F.cross_entropy(twin(x), y) + 0.3 * F.cross_entropy(twin(attacked), y)
+    stop, zeros = sample_stops(net.spec.stops, 32, torch.Generator())
+    loss = step(net, x, y, stop, zeros, attack, torch.Generator().manual_seed(5))
+    assert zeros == 0
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    torch.testing.assert_close(net.body.stem.norm.clean.running_mean, twin.body.stem.norm.clean.running_mean)
+
+
+def test_standard_never_attacks(data):
+    class Fails:
+        def __call__(self, *args):
+            raise AssertionError("attacked")
+
+    net = oatlib.build("standard", data)
+    stop, zeros = sample_stops(net.spec.stops, 32, torch.Generator())
+    step(net, data.train.x[:32], data.train.y[:32], stop, zeros, Fails(), None)
+
+
+def test_the_attack_sees_only_samples_with_lambda_in_eval_mode_and_leaves_statistics(data):
+    net = oatlib.build("oat", data)
+    seen = {}
+
+    def attack(f, x, y, generator):
+        seen["n"], seen["stats"] = len(x), weights(net)
+        f(x)
+        seen["unchanged"] = same(seen["stats"], weights(net))
+        return x
+
+    stop, zeros = sample_stops(OAT_STOPS, 60, torch.Generator())
+    step(net, data.train.x[:60], data.train.y[:60], stop, zeros, attack, None)
+    assert (zeros, seen["n"], seen["unchanged"]) == (10, 50, True)
+    assert not same(seen["stats"], weights(net))  # the training forward, in contrast, did move them
+
+
+def test_trades_attacks_its_own_regulariser(data):
+    net = oatlib.build("trades", data)
+    stop, zeros = sample_stops(net.spec.stops, 32, torch.Generator())
+    x, y = data.train.x[:32], data.train.y[:32]
+    seen = {}
+
+    def spy(attack):
+        def call(f, x, y, generator):
+            seen["start"], seen["values"] = attack.start, attack.loss(f(x), y)
+            return x
+
+        return call
+
+    class Spy:  # dataclasses.replace(attack, ...) is how the step changes it
+        pass
+
+    attack = oatlib.PGD(8 / 255, 2, best=False)
+    original, oatlib.PGD.__call__ = oatlib.PGD.__call__, lambda self, *a: spy(self)(*a)
+    try:
+        step(net, x, y, stop, zeros, attack, None)
+    finally:
+        oatlib.PGD.__call__ = original
+    assert seen["start"] == "gaussian"
+    assert seen["values"].abs().max() < 1e-6  # KL of a prediction to itself
+
+
+# --- a run --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", ["standard", "pgd-at", "trades", "oat"])
+def test_every_recipe_trains_through_the_one_loop(data, recipe):
+    net = oatlib.build(recipe, data)
+    before = weights(net)
+    history = oatlib.train(net, data, epochs=2, **SMALL)
+    assert history.status == "finished" and len(history.rows) == 2
+    assert not same(before, weights(net)) and not net.training
+    assert net.trained[-1]["seed"] == 0 and net.trained[-1]["preset"]["epochs"] == 2
+
+
+def test_same_seed_same_bits_other_seed_others(data):
+    runs = []
+    for seed in (0, 0, 1):
+        net = oatlib.build("oat", data)
+        oatlib.train(net, data, epochs=2, seed=seed, **SMALL)
+        runs.append(weights(net))
+        torch.rand(3)  # the global generator must not matter
+    assert same(runs[0], runs[1]) and not same(runs[0], runs[2])
+
+
+def test_training_leaves_the_global_generator_and_the_test_split_alone(data):
+    state = torch.random.get_rng_state()
+    hidden = dataclasses.replace(data, test=None)  # touching it would raise
+    net = oatlib.build("oat", hidden)
+    oatlib.train(net, hidden, epochs=1, **SMALL)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_resume_gives_the_bits_of_an_uninterrupted_run(data, tmp_path):
+    path = tmp_path / "run.safetensors"
+    straight = oatlib.build("oat", data)
+    whole = oatlib.train(straight, data, epochs=4, **SMALL)
+
+    class Stop(Exception):
+        pass
+
+    first = oatlib.build("oat", data)
+    original = oatlib.record.write_weights
+
+    def write_then_stop(target, tensors, header):
+        original(target, tensors, header)
+        if header["checkpoint"]["epoch"] == 2:
+            raise Stop
+
+    oatlib.record.write_weights = write_then_stop
+    try:
+        with pytest.raises(Stop):
+            oatlib.train(first, data, epochs=4, checkpoint=path, **SMALL)
+    finally:
+        oatlib.record.write_weights = original
+    second = oatlib.build("oat", data, seed=7)  # other initial weights, to show that the file decides
+    resumed = oatlib.train(second, data, epochs=4, checkpoint=path, resume=True, **SMALL)
+    body = {k: v for k, v in weights(straight).items()}
+    assert same(body, weights(second))
+    strip = [{k: v for k, v in row.items() if k != "seconds"} for row in whole.rows]
+    assert strip == [{k: v for k, v in row.items() if k != "seconds"} for row in resumed.rows]
+
+
+def test_resume_refuses_another_run(data, tmp_path):
+    path = tmp_path / "run.safetensors"
+    net = oatlib.build("oat", data)
+    oatlib.train(net, data, epochs=1, checkpoint=path, **SMALL)
+    with pytest.raises(oatlib.RecordError, match="seed"):
+        oatlib.train(net, data, epochs=1, checkpoint=path, resume=True, seed=1, **SMALL)
+    with pytest.raises(ValueError, match="checkpoint="):
+        oatlib.train(net, data, epochs=1, resume=True, **SMALL)
+    with pytest.raises(oatlib.RecordError, match="checkpoint"):
+        oatlib.load(path)
+    oatlib.save(net, path)
+    with pytest.raises(oatlib.RecordError, match=r"oatlib\.load"):
+        oatlib.train(net, data, epochs=1, checkpoint=path, resume=True, **SMALL)
+
+
+def test_ctrl_c_leaves_a_usable_network(data):
+    net = oatlib.build("oat", data)
+    timer = threading.Timer(1.0, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    started = time.perf_counter()
+    with pytest.warns(UserWarning, match="interrupted in epoch"):
+        history = oatlib.train(net, data, epochs=10_000, **SMALL)
+    assert history.status == "interrupted" and time.perf_counter() - started < 60
+    assert not any(m.training for m in net.modules()) and all(p.requires_grad for p in net.parameters())
+    assert oatlib.evaluate(net, data.test, oatlib.PGD(8 / 255, 1), [0.5], progress=False)[0].n == 64
+
+
+# --- when it goes wrong -------------------------------------------------------------------------------------------------
+
+
+def test_nan_is_reported_in_words_and_the_last_good_weights_are_kept(data):
+    net = oatlib.build("oat", data)
+    poisoned = dataclasses.replace(data, train=dataclasses.replace(data.train, x=data.train.x.clone()))
+    kept = {}
+
+    class Poison(Preset):
+        def attack(self, done=1.0):
+            if done >= 0.5 and not kept:
+                kept.update(weights(net))
+                poisoned.train.x[0] = float("nan")
+            return super().attack(done)
+
+    with pytest.warns(UserWarning, match="NaN"):
+        values = {k: v for k, v in SMALL.items() if k != "progress"}
+        history = oatlib.train(net, poisoned, Poison(epochs=4, **values), progress=False)
+    assert history.status == "stopped" and "last good epoch" in history.note
+    assert all(t.isfinite().all() for t in net.state_dict().values())
+    assert same(kept, weights(net))  # those of the epoch before
+
+
+def rows(**values):
+    return dict(loss=1.0, clean=0.9, clean_robust_end=0.8, robust=0.6) | values
+
+
+@pytest.mark.parametrize(
+    "bad, word",
+    [
+        (dict(loss=float("nan")), "NaN"),
+        (dict(robust=0.39), "catastrophic overfitting"),
+        (dict(clean_robust_end=0.15), "chance"),
+        (dict(clean=0.15), "chance"),
+    ],
+)
+def test_watch_names_what_went_wrong(data, bad, word):
+    net = oatlib.build("oat", data)
+    watch = Watch(data.val.panel(64), oatlib.PGD(8 / 255, 1))
+    assert watch.verdict(net, rows(), 0.1) == "" and watch.verdict(net, rows(robust=0.41), 0.2) == ""
+    good = weights(net)
+    with torch.no_grad():
+        net.body.head.weight.zero_()
+    assert word in watch.verdict(net, rows(**bad), 0.3)
+    watch.restore(net)
+    assert same(good, weights(net))
+
+
+def test_watch_is_patient_at_the_start_and_never_mourns_robustness_nobody_trained(data):
+    oat, standard = oatlib.build("oat", data), oatlib.build("standard", data)
+    watch = Watch(data.val.panel(64), oatlib.PGD(8 / 255, 1))
+    assert watch.verdict(oat, rows(clean=0.13, clean_robust_end=0.12, robust=0.0), 0.2) == ""
+    assert watch.verdict(standard, rows(robust=0.5), 0.3) == "" and watch.verdict(standard, rows(robust=0.0), 0.4) == ""
+
+
+def test_watch_measures_both_ends(data):
+    net = oatlib.build("oat", data)
+    panel = data.val.panel(64)
+    attack = oatlib.PGD(8 / 255, 3, best=False)
+    got = Watch(panel, attack).look(net)
+    right = lambda lam, x: (net(x, lam).argmax(1) == panel.y).float().mean().item()  # noqa: E731
+    assert got["clean"] == right(0.0, panel.x) and got["clean_robust_end"] == right(1.0, panel.x)
+    assert got["robust"] == right(1.0, attack(net.at(1.0), panel.x, panel.y))
+
+
+# --- presets and bad input ----------------------------------------------------------------------------------------------
+
+
+def test_eps_ramps_and_the_learning_rate_has_its_shape():
+    one = Preset(ramp=0.4, eps=8 / 255, lr=0.4, warmup=0.25)
+    assert one.attack(0.2).eps == pytest.approx(4 / 255) and one.attack(0.2).size == pytest.approx(one.step_size / 2)
+    assert one.attack(0.4) == one.attack(1.0) and one.attack(1.0).eps == 8 / 255
+    assert one.learning_rate(0.25, 0) == pytest.approx(0.4) and one.learning_rate(0.999, 0) < 1e-4
+    paper = PRESETS["paper"]
+    assert paper.attack(0.0).eps == 8 / 255  # the published code has no ramp
+    rates = [paper.learning_rate(e / paper.epochs, e) for e in range(paper.epochs)]
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(torch.optim.SGD([torch.zeros(1)], 0.1), paper.epochs)
+    for rate in rates:
+        assert rate == pytest.approx(scheduler.get_last_lr()[0], abs=1e-9)
+        scheduler.optimizer.step()
+        scheduler.step()
+
+
+def test_paper_preset_is_the_published_one():
+    p = PRESETS["paper"]
+    assert (p.epochs, p.batch, p.lr, p.momentum, p.weight_decay, p.steps) == (200, 128, 0.1, 0.9, 5e-4, 7)
+    assert p.step_size == pytest.approx(min(1.25 * p.eps, p.eps + 4 / 255) / 7)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        (dict(preset="slow"), "fast, paper"),
+        (dict(epoch=3), "did you mean 'epochs'"),
+        (dict(epochs=0), "epochs"),
+        (dict(batch=0), "batch"),
+        (dict(lr=-1.0), "lr"),
+        (dict(schedule="step"), "one-cycle"),
+        (dict(ramp=1.5), "ramp"),
+    ],
+)
+def test_bad_settings_get_a_clear_error(data, changes, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        oatlib.train(oatlib.build("oat", data), data, progress=False, **changes)
+
+
+def test_data_that_does_not_fit_the_network_is_refused(data):
+    digits = oatlib.load_data("digits")
+    with pytest.raises(ValueError, match=r"\(3, 16, 16\).*\(1, 8, 8\)"):
+        oatlib.train(oatlib.build("oat", data), digits, progress=False)
+
+
+def test_odd_sizes_train(data):
+    few = oatlib.load_data("shapes", n_train=37, n_val=8, n_test=8)
+    net = oatlib.build("oat", few)
+    oatlib.train(net, few, epochs=1, **(SMALL | dict(batch=128)))  # fewer images than a batch
+    oatlib.train(net, few, epochs=1, **(SMALL | dict(batch=7)))
