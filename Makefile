@@ -1,0 +1,41 @@
+# The first target that needs Python makes .venv with everything in it; later runs start at once.
+.DEFAULT_GOAL := help
+.PHONY: help explore lab test bench venv clean
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p $(NEW_ENOUGH) 2>/dev/null && echo $$p && break; done)
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1  /p' $(MAKEFILE_LIST) | awk '{t = $$1; $$1 = ""; printf "make %-8s%s\n", t, $$0}'
+
+explore: $(READY)  ## train OAT on the built-in data once, then show its trade-off
+	$(BIN)/oatlib explore
+
+lab: $(READY)  ## open the notebooks in JupyterLab, on this machine only
+	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks
+
+test: $(READY)  ## style checks and all tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+bench: $(READY)  ## measure speed, as ratios
+	$(BIN)/python -m bench
+
+venv: $(READY)  ## make .venv with everything, again if pyproject.toml has changed
+
+$(READY): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "oatlib needs Python 3.11 or newer, and no python3 here is. Install one, or name it: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) $(NEW_ENOUGH) || { echo "oatlib needs Python 3.11 or newer; $(PYTHON) is not. Name another: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
+	@echo "installing oatlib and everything it uses into $(VENV), once (minutes, and gigabytes on Linux: PyTorch)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[all]'
+	@touch $@
+
+clean:  ## remove .venv and caches; data stays
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
