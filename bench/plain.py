@@ -67,7 +67,7 @@ class TinyOAT(nn.Module):
         self.head = nn.Linear(64, classes)
 
     def forward(self, x, code, zeros):
-        x = F.relu(self.stem(x, code, zeros))
+        x = F.relu(self.stem((x - 0.5) * 4, code, zeros))
         for block in self.blocks:
             x = block(x, code, zeros)
         return self.head(x.mean((2, 3)))

@@ -20,6 +20,10 @@ STARTS = ("uniform", "gaussian", "none")
 DUST = 1e-6  # rounding errors this far outside [0, 1] are forgiven
 
 
+class NonFiniteError(ValueError):
+    """The network under attack returned NaN or infinity."""
+
+
 # --- three moves ---
 
 
@@ -254,7 +258,7 @@ class Attack:
             yield x_adv, logits
             finite &= logits is None or logits.isfinite().all()
         if not finite:  # asked once: every question to a GPU is a wait
-            raise ValueError("the network gave non-finite logits or gradients during the attack")
+            raise NonFiniteError("the network gave non-finite logits or gradients during the attack")
 
     def _begin(self, x: Tensor, radius: float, generator: torch.Generator) -> Tensor:
         if self.start == "uniform":

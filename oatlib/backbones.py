@@ -14,6 +14,17 @@ def _relu(x: Tensor) -> Tensor:
     return F.relu(x, inplace=True)
 
 
+def _centred(x: Tensor) -> Tensor:
+    """Pixels in [0, 1] to [-2, 2]. The normalisation lives in the network, so that everybody else works on pixels;
+    grey becomes 0, which is also what convs pad with."""
+    return (x - 0.5).mul_(4)
+
+
+def _pooled(x: Tensor) -> Tensor:
+    """Average over the image, (N, C, H, W) -> (N, C). Unlike `mean`, its gradient keeps channels_last."""
+    return F.avg_pool2d(x, x.shape[2:]).flatten(1)
+
+
 class BasicBlock(nn.Module):
     """ResNet's block: FiLM after both norms, none on the shortcut. (N, cin, H, W) -> (N, cout, H/stride, W/stride)."""
 
@@ -44,10 +55,10 @@ class ResNet(nn.Module):
         self.head = nn.Linear(width, classes)
 
     def forward(self, x: Tensor, dials: Dials | None = None) -> Tensor:
-        x = _relu(self.stem(x, dials))
+        x = _relu(self.stem(_centred(x), dials))
         for block in self.blocks:
             x = block(x, dials)
-        return self.head(F.avg_pool2d(x, x.shape[2:]).flatten(1))
+        return self.head(_pooled(x))
 
 
 class PreActBlock(nn.Module):
@@ -86,11 +97,10 @@ class WideResNet(nn.Module):
         self.head = nn.Linear(width, classes)
 
     def forward(self, x: Tensor, dials: Dials | None = None) -> Tensor:
-        x = self.stem(x, dials)
+        x = self.stem(_centred(x), dials)
         for block in self.blocks:
             x = block(x, dials)
-        x = _relu(self.last(x, dials))
-        return self.head(F.avg_pool2d(x, x.shape[2:]).flatten(1))
+        return self.head(_pooled(_relu(self.last(x, dials))))
 
 
 BACKBONES = {

@@ -1,63 +1,84 @@
-"""The shell's way in: `oatlib train | eval | export | explore | doctor`. Bad input ends in one sentence and exit code 2."""
+"""The shell's way in: `oatlib train | eval | export | explore | doctor`. Bad input ends in one line and exit code 2."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
-from . import PRESETS, RECIPES, RecordError, __version__, build, evaluate, export, load, load_data, save, train
+import torch
+
+from . import PRESETS, RECIPES, Network, __version__, build, evaluate, export, load, load_data, save, train
 from .attacks import FGSM, PGD
 from .backbones import BACKBONES
+from .data import Data
 from .doctor import doctor
+from .nets import lookup
+from .record import check_writable
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # not every terminal or pipe has a λ
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+            return options.run(options) or 0
     except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
-        print(f"oatlib {options.command}: {error}", file=sys.stderr)
+        print(f"oatlib {options.command}: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        """One line; argparse would print the usage, too."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("oatlib", description="Once-for-all adversarial training: learn, explore, measure.")
+    parser = _Parser("oatlib", description="Once-for-all adversarial training: learn, explore, measure.")
     parser.add_argument("--version", action="version", version=f"oatlib {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     one = _command(commands, "train", _train, "train a recipe and write its weights")
     one.add_argument("recipe", help=f"one of {', '.join(RECIPES)}")
-    _data_arguments(one, "shapes")
+    one.add_argument("--data", default="shapes", help="data set (default %(default)s)")
+    one.add_argument("--n-train", type=int, help="only this many training images")
+    one.add_argument("--seed", type=int, default=0, help="of data, weights and training (default 0)")
     one.add_argument("--backbone", default="tiny", help=f"one of {', '.join(BACKBONES)}")
-    one.add_argument("--lam", type=float, help="the one λ of pgd-at")
+    one.add_argument("--lam", type=_lam, help="the one λ of pgd-at")
     one.add_argument("--preset", default="fast", help=f"one of {', '.join(PRESETS)}")
     one.add_argument("--epochs", type=int, help="instead of the preset's")
+    one.add_argument("--device", type=_device, default="cpu", help="cpu or cuda (default cpu)")
     one.add_argument("--checkpoint", help="save the state here after every epoch")
     one.add_argument("--resume", action="store_true", help="go on from --checkpoint")
     one.add_argument("--out", required=True, help="where the weights go (.safetensors)")
 
     one = _command(commands, "eval", _eval, "clean and robust accuracy on the test split, per λ")
     one.add_argument("weights")
-    _data_arguments(one, None)
+    one.add_argument("--data", help="another data set than the one it was trained on")
+    one.add_argument("--seed", type=int, default=0, help="of the attack (default 0)")
+    one.add_argument("--device", type=_device, default="cpu", help="cpu or cuda (default cpu)")
     one.add_argument("--attack", default="pgd", choices=("pgd", "fgsm"))
-    one.add_argument("--steps", type=int, default=20, help="of PGD")
-    one.add_argument("--restarts", type=int, default=1, help="of PGD")
+    one.add_argument("--steps", type=int, default=20, help="of PGD (default 20)")
+    one.add_argument("--restarts", type=int, default=1, help="of PGD (default 1)")
     one.add_argument("--eps", type=float, default=8, help="in 1/255 (default 8)")
     one.add_argument("--norm", default="linf", choices=("linf", "l2"))
-    one.add_argument("--lam", type=float, nargs="+", help="other λ than the recipe's stops")
+    one.add_argument("--lam", type=_lam, nargs="+", help="other λ than the recipe's stops")
     one.add_argument("--n", type=int, help="only this many test images, class-balanced")
     one.add_argument("--json", help="write the results here, too")
 
     one = _command(commands, "export", _export, "write one setting as ONNX, checked against onnxruntime")
     one.add_argument("weights")
-    one.add_argument("--lam", type=float)
+    one.add_argument("--lam", type=_lam)
     one.add_argument("--out", required=True, help="the .onnx file")
 
     one = _command(commands, "explore", _explore, "train or load OAT on shapes and show its trade-off")
@@ -73,38 +94,57 @@ def _command(commands, name: str, run, about: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _data_arguments(parser, default: str | None) -> None:
-    parser.add_argument("--data", default=default, help="data set; the one it was trained on by default"
-                        if default is None else "data set (default %(default)s)")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of data, weights and attack (default 0)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+def _lam(text: str) -> float:
+    try:
+        lam = float(text)
+    except ValueError:
+        lam = -1.0
+    if not 0 <= lam <= 1:
+        raise argparse.ArgumentTypeError(f"λ must be a number in [0, 1], got {text!r}")
+    return lam
+
+
+def _device(text: str) -> str:
+    kind, _, index = text.partition(":")
+    if kind not in ("cpu", "cuda") or not (index or "0").isdecimal():
+        raise argparse.ArgumentTypeError(f"unknown device {text!r}: use cpu or cuda")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise argparse.ArgumentTypeError(
+            f"{text} is not there: PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices. "
+            "Use cpu, or ask `oatlib doctor`"
+        )
+    return text
 
 
 def _train(options) -> int:
-    _writable(options.out)
-    data = load_data(options.data, seed=options.seed, device=options.device)
-    net = build(options.recipe, data, options.backbone, options.seed, options.lam)
-    changes = {} if options.epochs is None else {"epochs": options.epochs}
-    history = train(
-        net, data, options.preset, options.seed, checkpoint=options.checkpoint, resume=options.resume, **changes
-    )
+    for path in filter(None, (options.out, options.checkpoint)):
+        check_writable(path)
+    preset = lookup("preset", options.preset, PRESETS)
+    if options.epochs is not None:
+        preset = replace(preset, epochs=options.epochs)
+    wanted = (options.backbone, options.seed, options.lam)
+    build(options.recipe, load_data("shapes", n_train=8, n_val=8, n_test=8), *wanted)  # complains before a download
+    amount = {} if options.n_train is None else {"n_train": options.n_train}
+    data = load_data(options.data, options.seed, options.device, **amount)
+    net = build(options.recipe, data, *wanted)
+    history = train(net, data, preset, options.seed, options.checkpoint, options.resume)
     save(net, options.out)
-    last = history.rows[-1] if history.rows else None
-    watched = f", validation panel: clean {last['clean']:.1%}, robust {last['robust']:.1%}" if last else ""
+    seen = next((row for row in reversed(history.rows) if "clean" in row), None)
+    watched = f", validation panel: clean {seen['clean']:.1%}, robust {seen['robust']:.1%}" if seen else ""
     print(f"{options.out}: {options.recipe} {history.status} after {history.seconds:.0f} s{watched}")
     return {"finished": 0, "interrupted": 130}.get(history.status, 1)
 
 
 def _eval(options) -> int:
     if options.json:
-        _writable(options.json)
-    net = load(options.weights, options.device)
-    if options.data is None:
-        data = load_data(net.spec.data["name"], device=options.device, **net.spec.data["options"])
-    else:
-        data = load_data(options.data, seed=options.seed, device=options.device)
+        check_writable(options.json)
     eps = options.eps / 255
-    attack = FGSM(eps) if options.attack == "fgsm" else PGD(eps, options.steps, norm=options.norm, restarts=options.restarts)
+    pgd = PGD(eps, options.steps, norm=options.norm, restarts=options.restarts)
+    attack = FGSM(eps, options.norm) if options.attack == "fgsm" else pgd
+    net = load(options.weights, options.device)
+    for lam in options.lam or ():
+        net.check(lam)
+    data = _data_of(net, options.data, options.device)
     split = data.test if options.n is None else data.test.panel(options.n)
     table = evaluate(net, split, attack, options.lam, seed=options.seed)
     print(table)
@@ -113,8 +153,19 @@ def _eval(options) -> int:
     return 0
 
 
+def _data_of(net: Network, name: str | None, device: str) -> Data:
+    """The data a network was trained on, or another set. Always its seed: another one could test on training images."""
+    source = net.spec.data
+    known = source.get("options")
+    if name is None and not known:
+        raise ValueError("the file does not say how to load the data it was trained on: name a set with --data")
+    if name in (None, source.get("name")) and known:
+        return load_data(source["name"], device=device, **known)
+    return load_data(name, (known or {}).get("seed", 0), device)
+
+
 def _export(options) -> int:
-    _writable(options.out)
+    check_writable(options.out)
     gap = export(load(options.weights), options.out, options.lam)
     print(f"{options.out}: written; onnxruntime agrees with PyTorch to {gap:.1g}")
     return 0
@@ -122,23 +173,17 @@ def _export(options) -> int:
 
 def _explore(options) -> int:
     path = Path(options.weights)
-    data = load_data("shapes", seed=0)
     if path.exists():
         net = load(path)
+        data = _data_of(net, None, "cpu")
     else:
-        print(f"training OAT on shapes once (it is kept in {path})")
-        net = build("oat", data, seed=0)
-        train(net, data, seed=0)
         path.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(path)
+        print(f"training OAT on shapes once (it is kept in {path})")
+        data = load_data("shapes")
+        net = build("oat", data)
+        train(net, data)
         save(net, path)
-    print(evaluate(net, data.test.panel(512)))
+    print(evaluate(net, data.test.panel(min(512, len(data.test)))))
     print("The explorer with its sliders will open here. Until then: net.at(lam) gives any λ in [0, 1].")
     return 0
-
-
-def _writable(path) -> None:
-    """Complain about an output path before the work, not after it."""
-    if not Path(path).parent.is_dir():
-        raise RecordError(f"cannot write {path}: the folder {Path(path).parent} does not exist")
-    if Path(path).is_dir():
-        raise RecordError(f"cannot write {path}: it is a folder")

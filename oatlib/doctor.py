@@ -9,12 +9,13 @@ from importlib import metadata
 
 import torch
 
-PARTS = {  # optional part: (modules it needs, extra that brings them)
-    "real data sets": (("torchvision",), "data"),
-    "digits": (("sklearn",), "data"),
+PARTS = {  # part: (modules it needs, extra that brings them; "" comes with oatlib itself)
+    "real data sets": (("torchvision", "PIL"), ""),
+    "digits": (("sklearn",), ""),
     "notebooks": (("jupyterlab", "ipywidgets", "plotly", "anywidget", "papermill"), "lab"),
     "ONNX export": (("onnx", "onnxscript", "onnxruntime"), "onnx"),
-    "tests": (("pytest", "hypothesis", "nbval"), "test"),
+    "sweeps over machines": (("distributed",), "scale"),
+    "tests": (("pytest", "xdist", "hypothesis", "nbval", "art", "yaml"), "test"),
 }
 
 

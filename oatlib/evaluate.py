@@ -134,8 +134,10 @@ def _measure(f, split: Split, attack: Attack, batch: int, seed: int, lam, width:
     for x, y in zip(split.x.split(batch), split.y.split(batch), strict=True):
         attacked = attack(f, x, y, generator)
         with torch.no_grad():
-            clean += (f(x).argmax(1) == y).sum().item()
-            robust += (f(attacked).argmax(1) == y).sum().item()
+            right = f(x).argmax(1) == y
+            clean += right.sum().item()
+            # the unchanged image lies in the ball, too: who fails it is not robust
+            robust += (right & (f(attacked).argmax(1) == y)).sum().item()
     n = len(split)
     (clean_low, clean_high), (robust_low, robust_high) = wilson(clean, n), wilson(robust, n)
     return Result(

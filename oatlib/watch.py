@@ -53,6 +53,8 @@ class Watch:
         trained_robust = net.spec.stops[-1] > 0
         if low <= chance + above:  # early in training that often passes by itself
             if done <= 0.5 or self.looks < 3:
+                if self.best_robust == 0:
+                    self.good = _copy(net)  # nothing better has been seen
                 return ""
             return f"clean accuracy fell to chance ({low:.1%}): lower the learning rate or ramp eps up more slowly"
         if trained_robust and row["robust"] < self.best_robust - DROP:
@@ -61,7 +63,7 @@ class Watch:
                 "train with more attack steps or a smaller eps"
             )
         self.best_robust = max(self.best_robust, row["robust"])
-        self.good = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
+        self.good = _copy(net)
         return ""
 
     def restore(self, net: Network) -> str:
@@ -70,3 +72,7 @@ class Watch:
             return "no epoch was good: the network is as the last step left it"
         net.load_state_dict(self.good)
         return "the weights of the last good epoch were kept"
+
+
+def _copy(net: Network) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
