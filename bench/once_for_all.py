@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from itertools import pairwise
+from pathlib import Path
 
 import oatlib
 from oatlib.recipes import OAT_STOPS
@@ -31,8 +33,8 @@ def one_seed(seed: int, attack: oatlib.PGD) -> dict:
         "oat_hypervolume": oat.hypervolume, "dedicated_hypervolume": dedicated.hypervolume,
         "hypervolume_ratio": oat.hypervolume / dedicated.hypervolume,
         "oat_seconds": oat_seconds, "dedicated_seconds": seconds, "cost_ratio": oat_seconds / seconds,
-        "worst_step_up_in_clean": max(b.clean - a.clean for a, b in zip(dial, dial[1:], strict=False)),
-        "worst_step_down_in_robust": max(a.robust - b.robust for a, b in zip(dial, dial[1:], strict=False)),
+        "worst_step_up_in_clean": max(b.clean - a.clean for a, b in pairwise(dial)),
+        "worst_step_down_in_robust": max(a.robust - b.robust for a, b in pairwise(dial)),
     }  # fmt: skip
 
 
@@ -46,8 +48,8 @@ def _trained(recipe: str, data, seed: int, **options):
 
 
 def _points(table: oatlib.Table) -> list[dict]:
-    return [{k: getattr(r, k) for k in ("lam", "clean", "clean_low", "clean_high", "robust", "robust_low", "robust_high")}
-            for r in table]  # fmt: skip
+    keys = ("lam", "clean", "clean_low", "clean_high", "robust", "robust_low", "robust_high")
+    return [{k: getattr(r, k) for k in keys} for r in table]
 
 
 def main() -> None:
@@ -69,6 +71,7 @@ def main() -> None:
     mean = {k: statistics.fmean(run[k] for run in runs) for k in keys}
     print("mean", {k: round(v, 3) for k, v in mean.items()})
     record = {"command": "python -m bench.once_for_all", "attack": attack.describe(), "versions": versions()}
+    Path(options.out).parent.mkdir(parents=True, exist_ok=True)
     write_json(options.out, record | {"mean": mean, "runs": runs})
 
 

@@ -14,7 +14,6 @@ from .clock import interleaved, ratio
 EPS, STEPS, SIZE = 8 / 255, 7, 10 / 255 / 7
 
 
-
 def setting(batch: int = 128, size: int = 16):
     """A network, the same network written plainly, and a batch with its λ stops."""
     g = torch.Generator().manual_seed(0)

@@ -119,7 +119,7 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
             part.training = mode
         for parameter, wanted in grads:
             parameter.requires_grad_(wanted)
-        for (part, name, buffer), copy in zip(buffers, copies):
+        for (part, name, buffer), copy in zip(buffers, copies, strict=True):
             part._buffers[name] = buffer  # a module may have put a new tensor there
             if buffer is not None:
                 buffer.data.copy_(copy)  # .data: an unchanged buffer that awaits a backward must not look modified
@@ -155,7 +155,7 @@ def check_images(x: Tensor, y: Tensor) -> Tensor:
 
 
 class Attack:
-    """What all attacks share. A subclass is a frozen dataclass that sets eps and, where they differ, the other values."""
+    """What all attacks share. A subclass is a frozen dataclass that sets eps and whatever else differs."""
 
     name: ClassVar[str]
     eps: float

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
 import platform
 import shutil
+import tempfile
 from importlib import metadata
+from pathlib import Path
 
 import torch
+
+import oatlib
 
 PARTS = {  # part: (modules it needs, extra that brings them; "" comes with oatlib itself)
     "real data sets": (("torchvision", "PIL"), ""),
@@ -26,13 +31,17 @@ def doctor() -> int:
     print(f"device: {_device()}; threads: {torch.get_num_threads()} of {_cores()} cores")
     for part, (modules, extra) in PARTS.items():
         missing = [f"{name} ({why})" for name in modules if (why := _problem(name))]
-        print(f"  {'works  ' if not missing else 'missing'}  {part}" +
-              (f": {', '.join(missing)}; pip install 'oatlib[{extra}]'" if missing else ""))  # fmt: skip
-    browser = next((b for b in ("chromium", "chromium-browser", "google-chrome") if shutil.which(b)), None)
-    print(f"  {'works  ' if browser else 'missing'}  browser tests" + ("" if browser else ": install chromium"))
+        package = f"'oatlib[{extra}]'" if extra else "oatlib"
+        _line(part, f"{', '.join(missing)}; pip install {package}" if missing else "")
+    browser = any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    _line("browser tests", "" if browser else "install chromium")
     core = _core()
     print(f"core: {core or 'works (trained, attacked, saved and loaded a network)'}")
     return 1 if core else 0
+
+
+def _line(part: str, trouble: str) -> None:
+    print(f"  missing  {part}: {' '.join(trouble.split())}" if trouble else f"  works    {part}")
 
 
 def _device() -> str:
@@ -42,8 +51,6 @@ def _device() -> str:
 
 
 def _cores() -> int:
-    import os
-
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -53,18 +60,13 @@ def _problem(module: str) -> str:
         importlib.import_module(module)
     except ImportError as error:
         return "not installed" if isinstance(error, ModuleNotFoundError) and error.name == module else str(error)
-    except Exception as error:  # noqa: BLE001 (a broken installation may raise anything; it is reported)
+    except Exception as error:  # a broken installation may raise anything; it is reported
         return f"{type(error).__name__}: {error}"
     return ""
 
 
 def _core() -> str:
     """Use the whole core once, on a few images; returns what went wrong, or ''."""
-    import tempfile
-    from pathlib import Path
-
-    import oatlib
-
     try:
         data = oatlib.load_data("shapes", n_train=32, n_val=16, n_test=16)
         net = oatlib.build("oat", data)
@@ -72,6 +74,6 @@ def _core() -> str:
         with tempfile.TemporaryDirectory() as folder:
             oatlib.save(net, Path(folder, "net.safetensors"))
             oatlib.evaluate(oatlib.load(Path(folder, "net.safetensors")), data.test, lams=[0.5], progress=False)
-    except Exception as error:  # noqa: BLE001 (a report, not a crash)
+    except Exception as error:  # a report, not a crash
         return f"does not work: {type(error).__name__}: {error}"
     return ""

@@ -217,7 +217,7 @@ def load(path, device=None) -> Network:
         net.trained = list(header["trained"])
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise record.RecordError(
-            f"{path}: its header does not describe a network of this version of oatlib ({type(error).__name__}: {error}). "
+            f"{path}: its header describes no network that this oatlib knows ({type(error).__name__}: {error}). "
             "Copy the file again, or update oatlib."
         ) from error
     record.fill(net, tensors, path)

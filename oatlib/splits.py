@@ -174,7 +174,7 @@ def divide(what: str, y: Tensor, generator: Generator, **sizes: int | None) -> d
         given = ", ".join(f"{key}={n}" for key, n in asked.items())
         raise ValueError(f"{what}: {given}{rest} is more than the {len(y)} images there are")
     lengths = [left if n is None else n for n in sizes.values()]
-    return dict(zip(sizes, shuffle(y, generator)[: sum(lengths)].split(lengths)))
+    return dict(zip(sizes, shuffle(y, generator)[: sum(lengths)].split(lengths), strict=True))
 
 
 def whole(name: str, value: int) -> int:

@@ -28,14 +28,16 @@ class Preset:
 
     epochs: int = 8
     batch: int = 64
-    lr: float = 0.3
+    lr: float = 0.4
     momentum: float = 0.9
+    nesterov: bool = True
     weight_decay: float = 5e-4
     schedule: str = "one-cycle"  # or "cosine": one value per epoch, no warm-up
     warmup: float = 0.5  # of one-cycle; late, because robust features are learned after eps has ramped up
     eps: float = 8 / 255
+    margin: float = 1.25  # training attacks a ball this much larger than eps, as few steps do not fill it
     steps: int = 2  # of PGD
-    step_size: float = 6 / 255
+    step_size: float = 7.5 / 255
     ramp: float = 0.2  # eps grows from 0 over this share of training; 0 switches it off
     panel: int = 256  # held-out images that are watched ...
     watch: int = 1  # ... after every so many epochs
@@ -44,7 +46,7 @@ class Preset:
         whole = ("epochs", "batch", "panel", "watch")
         if bad := [k for k in whole if not (isinstance(getattr(self, k), int) and getattr(self, k) >= 1)]:
             raise ValueError(f"{bad[0]} must be a whole number of at least 1, got {getattr(self, bad[0])!r}")
-        if bad := [k for k in ("lr", "momentum", "weight_decay") if not 0 <= getattr(self, k) < math.inf]:
+        if bad := [k for k in ("lr", "momentum", "weight_decay", "margin") if not 0 <= getattr(self, k) < math.inf]:
             raise ValueError(f"{bad[0]} must not be negative, got {getattr(self, bad[0])}")
         if bad := [k for k in ("ramp", "warmup") if not 0 <= getattr(self, k) < 1]:
             raise ValueError(f"{bad[0]} is a share of training, in [0, 1), got {getattr(self, bad[0])}")
@@ -63,14 +65,24 @@ class Preset:
     def attack(self, done: float = 1.0) -> PGD:
         """The attack of training: eps ramps up, the step with it. `done` is the share of training behind us."""
         share = min(1.0, done / self.ramp) if self.ramp else 1.0
-        return PGD(self.eps * share, self.steps, self.step_size * share, best=False)
+        return PGD(self.eps * self.margin * share, self.steps, self.step_size * share, best=False)
 
 
 PRESETS = {
     "fast": Preset(),  # for lessons: chosen on `shapes` by its validation panel
     # the defaults of the published OAT code for CIFAR-10; its PGD step is min(1.25 eps, eps + 4/255) / steps
     "paper": Preset(
-        epochs=200, batch=128, lr=0.1, schedule="cosine", steps=7, step_size=10 / 255 / 7, ramp=0.0, panel=512, watch=5
+        epochs=200,
+        batch=128,
+        lr=0.1,
+        nesterov=False,
+        schedule="cosine",
+        margin=1.0,
+        steps=7,
+        step_size=10 / 255 / 7,
+        ramp=0.0,
+        panel=512,
+        watch=5,
     ),
 }
 
@@ -134,7 +146,9 @@ def train(
     run = _Run(net, data, preset, seed, amp)
     if resume:
         run.restore(checkpoint)
-    bar = tqdm(range(run.epoch, preset.epochs), initial=run.epoch, total=preset.epochs, unit="epoch", disable=not progress)
+    bar = tqdm(
+        range(run.epoch, preset.epochs), initial=run.epoch, total=preset.epochs, unit="epoch", disable=not progress
+    )
     try:
         for epoch in bar:
             row = run.one_epoch(epoch, bar)
@@ -149,7 +163,9 @@ def train(
         run.end("stopped", f"training stopped in epoch {run.epoch + 1}: NaN or infinity ({error}): lower the learning "
                 f"rate; {run.watch.restore(net)}")  # fmt: skip
     except KeyboardInterrupt:
-        run.end("interrupted", f"interrupted in epoch {run.epoch + 1} of {preset.epochs}; the network is usable as it is")
+        run.end(
+            "interrupted", f"interrupted in epoch {run.epoch + 1} of {preset.epochs}; the network is usable as it is"
+        )
     finally:
         net.eval()
         bar.close()
@@ -166,8 +182,9 @@ class _Run:
         self.device = data.train.x.device
         self.amp = amp if amp is not None else self.device.type == "cuda" and torch.cuda.is_bf16_supported()
         self.optimizer = torch.optim.SGD(
-            net.parameters(), preset.lr, momentum=preset.momentum, weight_decay=preset.weight_decay
-        )
+            net.parameters(), preset.lr, preset.momentum, weight_decay=preset.weight_decay,
+            nesterov=preset.nesterov and preset.momentum > 0, fused=True,
+        )  # fmt: skip
         panel = data.val.panel(min(preset.panel, len(data.val)))
         self.watch = Watch(panel, PGD(preset.eps, 5, best=False))
         self.history, self.epoch, self.started = History(), 0, time.perf_counter()
@@ -221,7 +238,9 @@ class _Run:
             raise record.RecordError(f"{path} holds a finished network, not a checkpoint: open it with oatlib.load")
         if state["run"] != self._identity():
             changed = [k for k, v in self._identity().items() if state["run"].get(k) != v]
-            raise record.RecordError(f"{path} is a checkpoint of another run: {', '.join(changed)} differ; train afresh")
+            raise record.RecordError(
+                f"{path} is a checkpoint of another run: {', '.join(changed)} differ; train afresh"
+            )
         parts = {part: {k.removeprefix(part): t for k, t in tensors.items() if k.startswith(part)} for part in _PARTS}
         record.fill(self.net, parts["net."], path)
         for i, parameter in enumerate(self.net.parameters()):
@@ -235,7 +254,13 @@ class _Run:
     def _identity(self) -> dict:
         """What must be equal for a resumed run to give the bits of an uninterrupted one (as JSON)."""
         spec = json.loads(json.dumps(asdict(self.net.spec)))
-        return {"network": spec, "preset": asdict(self.preset), "seed": self.seed, "amp": self.amp, "images": len(self.data.train)}
+        return {
+            "network": spec,
+            "preset": asdict(self.preset),
+            "seed": self.seed,
+            "amp": self.amp,
+            "images": len(self.data.train),
+        }
 
     def end(self, status: str, note: str) -> None:
         """Close the run and write down on the network how it was trained."""

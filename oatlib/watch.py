@@ -36,8 +36,10 @@ class Watch:
         """Measure {clean, clean_robust_end, robust}: accuracies in [0, 1]."""
         first, last = (net.at(net.spec.stops[i]) for i in (0, -1))
         attacked = self.attack(last, self.x, self.y)
-        right = [(f(x).argmax(1) == self.y).float().mean().item() for f, x in
-                 ((first, self.x), (last, self.x), (last, attacked))]
+        right = [
+            (f(x).argmax(1) == self.y).float().mean().item()
+            for f, x in ((first, self.x), (last, self.x), (last, attacked))
+        ]
         return dict(zip(("clean", "clean_robust_end", "robust"), right, strict=True))
 
     def verdict(self, net: Network, row: dict, done: float) -> str:

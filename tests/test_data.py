@@ -54,7 +54,7 @@ def test_flip_twice_with_the_same_draws_is_the_identity(shape, seed):
     x = images(*shape)
     once = flip(x, rng(seed))
     assert torch.equal(flip(once, rng(seed)), x)
-    for before, after in zip(x, once):
+    for before, after in zip(x, once, strict=True):
         assert torch.equal(after, before) or torch.equal(after, before.flip(-1))
 
 
@@ -243,7 +243,7 @@ def test_shapes_reload_from_their_options_and_the_seed_decides():
     options = json.loads(json.dumps(a.options))
     assert_same(a, load_data(a.name, **options))
     assert a.shape == (3, 8, 8) and a.classes == SHAPES[:5] and a.train.x.dtype == torch.float32
-    assert 0 <= a.train.x.min() and a.train.x.max() <= 1
+    assert a.train.x.min() >= 0 and a.train.x.max() <= 1
     assert not torch.equal(a.test.x, load_data(a.name, **options | {"seed": 4}).test.x)
     assert torch.equal(a.test.x, load_data(a.name, **options | {"n_train": 8, "n_val": 4}).test.x)
     assert_no_image_twice(load_data("shapes", n_train=32, n_val=32, n_test=32))

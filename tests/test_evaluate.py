@@ -1,3 +1,4 @@
+import contextlib
 import json
 import math
 from dataclasses import dataclass, replace
@@ -152,9 +153,21 @@ def test_a_file_without_results_is_named(tmp_path, content):
 
 
 def row(clean, robust, lam=0.5, **changes):
-    values = {"lam": lam, "width": 1.0, "n": 200, "clean": clean, "clean_low": clean - 0.05, "clean_high": clean + 0.05, "robust": robust,
-                  "robust_low": robust - 0.05, "robust_high": robust + 0.05, "attack": {"text": "PGD-20"}, "split": "test", "seed": 0,
-                  "seconds": 1.0}  # fmt: skip
+    values = {
+        "lam": lam,
+        "width": 1.0,
+        "n": 200,
+        "clean": clean,
+        "clean_low": clean - 0.05,
+        "clean_high": clean + 0.05,
+        "robust": robust,
+        "robust_low": robust - 0.05,
+        "robust_high": robust + 0.05,
+        "attack": {"text": "PGD-20"},
+        "split": "test",
+        "seed": 0,
+        "seconds": 1.0,
+    }
     return Result(**values | changes)
 
 
@@ -223,10 +236,8 @@ def state(f):
 def assert_untouched(f, use):
     """Modes, gradient flags, weights and buffers are as before, also when `use` raises; no gradients are left."""
     modes, wants, tensors = state(f)
-    try:
+    with contextlib.suppress(RuntimeError):
         use(f)
-    except RuntimeError:
-        pass
     now = state(f)
     assert now[:2] == (modes, wants)
     assert all(torch.equal(t, tensors[name]) for name, t in now[2].items())

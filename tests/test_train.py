@@ -31,7 +31,7 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-# --- the step -----------------------------------------------------------------------------------------------------------
+# --- the step ------------------------------------------------------------------------------------
 
 
 def plain_oat(net, data, lr, steps):
@@ -133,7 +133,7 @@ def test_trades_attacks_its_own_regulariser(data):
     assert seen["values"].abs().max() < 1e-6  # KL of a prediction to itself
 
 
-# --- a run --------------------------------------------------------------------------------------------------------------
+# --- a run ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("recipe", ["standard", "pgd-at", "trades", "oat"])
@@ -221,7 +221,7 @@ def test_ctrl_c_leaves_a_usable_network(data):
     assert oatlib.evaluate(net, data.test, oatlib.PGD(8 / 255, 1), [0.5], progress=False)[0].n == 64
 
 
-# --- when it goes wrong -------------------------------------------------------------------------------------------------
+# --- when it goes wrong ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("recipe", ["oat", "standard"])  # the attack notices first, or the loss does
@@ -291,13 +291,15 @@ def test_watch_measures_both_ends(data):
     assert got["robust"] == right(1.0, attack(net.at(1.0), panel.x, panel.y))
 
 
-# --- presets and bad input ----------------------------------------------------------------------------------------------
+# --- presets and bad input ------------------------------------------------------------------------------------
 
 
 def test_eps_ramps_and_the_learning_rate_has_its_shape():
-    one = Preset(ramp=0.4, eps=8 / 255, lr=0.4, warmup=0.25)
-    assert one.attack(0.2).eps == pytest.approx(4 / 255) and one.attack(0.2).size == pytest.approx(one.step_size / 2)
-    assert one.attack(0.4) == one.attack(1.0) and one.attack(1.0).eps == 8 / 255
+    one = Preset(ramp=0.4, eps=8 / 255, margin=1.25, lr=0.4, warmup=0.25)
+    assert one.attack(0.2).eps == pytest.approx(1.25 * 4 / 255) and one.attack(0.2).size == pytest.approx(
+        one.step_size / 2
+    )
+    assert one.attack(0.4) == one.attack(1.0) and one.attack(1.0).eps == pytest.approx(10 / 255)
     assert one.learning_rate(0.25, 0) == pytest.approx(0.4) and one.learning_rate(0.999, 0) < 1e-4
     assert one.learning_rate(0.1, 0) < one.learning_rate(0.2, 0)
     paper = PRESETS["paper"]
@@ -313,6 +315,7 @@ def test_eps_ramps_and_the_learning_rate_has_its_shape():
 def test_paper_preset_is_the_published_one():
     p = PRESETS["paper"]
     assert (p.epochs, p.batch, p.lr, p.momentum, p.weight_decay, p.steps) == (200, 128, 0.1, 0.9, 5e-4, 7)
+    assert (p.margin, p.nesterov, p.ramp) == (1.0, False, 0.0)
     assert p.step_size == pytest.approx(min(1.25 * p.eps, p.eps + 4 / 255) / 7)
 
 

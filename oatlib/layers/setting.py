@@ -32,7 +32,7 @@ class Setting:
         )
 
     def route(self, stops: int, like: Tensor) -> Route:
-        """Order the batch by (pass, branch), once, so that every BatchNorm only slices. `like` gives device and dtype."""
+        """Order the batch by (pass, branch), once, so that every BatchNorm only slices. `like`: device and dtype."""
         which_pass = torch.repeat_interleave(torch.arange(len(self.passes)), torch.tensor(self.passes))
         key = which_pass * 2 + self.branch
         order = None if bool((key[1:] >= key[:-1]).all()) else torch.argsort(key, stable=True)

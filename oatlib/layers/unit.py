@@ -28,7 +28,7 @@ class UnitOptions:
 
 
 class Unit(nn.Module):
-    """A conv (unless `kernel` is 0), a norm and FiLM (where asked for). (N, cin, H, W) -> (N, cout, H/stride, W/stride)."""
+    """A conv (unless `kernel` is 0), a norm and FiLM (where asked for). (N, cin, H, W) -> (N, cout, H/s, W/s)."""
 
     def __init__(self, options: UnitOptions, cin: int, cout: int, kernel: int, stride=1, norm=True, film=True):
         super().__init__()

@@ -9,9 +9,13 @@ STOPS = 4
 BRANCH = torch.tensor([CLEAN, ADV, ADV, ADV])
 STOP = torch.tensor([2, 0, 3, 0, 1, 2])  # six samples, in no order
 KINDS = {  # kernel, stride, norm, film: every use that backbones make of a unit
-    "stem": (3, 1, True, True), "down": (3, 2, True, True), "shortcut": (1, 2, True, False), "enter": (0, 1, True, True),
-    "last": (0, 1, True, False), "bare": (3, 1, False, True),
-}  # fmt: skip
+    "stem": (3, 1, True, True),
+    "down": (3, 2, True, True),
+    "shortcut": (1, 2, True, False),
+    "enter": (0, 1, True, True),
+    "last": (0, 1, True, False),
+    "bare": (3, 1, False, True),
+}
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 

@@ -1,0 +1,318 @@
+"""The command line: what it does, and that wrong input ends in one line before any long work."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import oatlib
+from oatlib import cli
+
+FAST = oatlib.Preset(epochs=1, batch=16, steps=1, panel=16)
+
+
+def run(capsys, *words):
+    """(exit code, stdout, stderr)"""
+    capsys.readouterr()
+    try:
+        code = cli.main([str(word) for word in words])
+    except SystemExit as stop:  # argparse's way out
+        code = stop.code
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, tmp_path):
+    monkeypatch.setitem(oatlib.PRESETS, "fast", FAST)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """An OAT network as `oatlib train` would leave it, on data with another seed than the default."""
+    path = tmp_path_factory.mktemp("weights") / "oat.safetensors"
+    data = oatlib.load_data("shapes", seed=3, n_train=32, n_val=16, n_test=48)
+    net = oatlib.build("oat", data)
+    oatlib.train(net, data, FAST, progress=False)
+    oatlib.save(net, path)
+    return path
+
+
+# --- what it does ---
+
+
+def test_train_then_eval(capsys, tmp_path):
+    code, out, _ = run(capsys, "train", "oat", "--n-train", 64, "--seed", 5, "--out", "oat.safetensors")
+    assert code == 0 and "oat finished" in out and "validation panel: clean" in out
+    net = oatlib.load("oat.safetensors")
+    assert net.spec.data["options"]["seed"] == 5 and net.spec.data["options"]["n_train"] == 64
+    assert net.trained[-1]["preset"]["epochs"] == 1 and net.trained[-1]["seed"] == 5
+
+    words = ("--attack", "pgd", "--steps", 2, "--lam", 0, 0.25, "--n", 16, "--json", "results.json")
+    code, out, _ = run(capsys, "eval", "oat.safetensors", *words)
+    assert code == 0 and "PGD-2" in out and "95 % intervals" in out
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["results"]
+    assert [r["lam"] for r in results] == [0, 0.25]
+    for r in results:
+        assert (r["n"], r["split"], r["seed"]) == (16, "test", 0)
+        assert (r["attack"]["name"], r["attack"]["steps"], r["attack"]["eps"]) == ("PGD", 2, pytest.approx(8 / 255))
+        assert 0 <= r["clean_low"] <= r["clean"] <= r["clean_high"] <= 1
+        assert 0 <= r["robust_low"] <= r["robust"] <= r["robust_high"] <= 1
+        assert r["about"]["recipe"] == "oat" and r["about"]["data"]["options"]["seed"] == 5
+
+
+def test_the_shell_and_the_library_train_the_same_network(capsys):
+    assert run(capsys, "train", "pgd-at", "--lam", 0.3, "--n-train", 32, "--seed", 2, "--out", "a.safetensors")[0] == 0
+    data = oatlib.load_data("shapes", seed=2, n_train=32)
+    net = oatlib.build("pgd-at", data, seed=2, lam=0.3)
+    oatlib.train(net, data, seed=2, progress=False)
+    theirs = oatlib.load("a.safetensors")
+    assert theirs.spec == net.spec
+    assert all(torch.equal(a, b) for a, b in zip(theirs.parameters(), net.parameters(), strict=True))
+
+
+def test_eval_measures_on_the_networks_own_test_images(capsys, weights, tmp_path, monkeypatch):
+    """Also where the set is named: with another seed, digits or folders would test on training images."""
+    seen = []
+    monkeypatch.setattr(cli, "evaluate", lambda net, split, *a, **k: seen.append((split, k)) or oatlib.Table())
+    for words in ((), ("--data", "shapes"), ("--seed", 7)):
+        assert run(capsys, "eval", weights, *words)[0] == 0
+    own = oatlib.load_data("shapes", seed=3, n_train=32, n_val=16, n_test=48).test
+    assert all(torch.equal(split.x, own.x) for split, _ in seen)
+    assert [options["seed"] for _, options in seen] == [0, 0, 7]  # of the attack
+
+
+def test_eval_fgsm_keeps_its_norm(capsys, weights, tmp_path):
+    code, *_ = run(
+        capsys, "eval", weights, "--attack", "fgsm", "--norm", "l2", "--eps", 64, "--lam", 1, "--json", "r.json"
+    )
+    (result,) = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["results"]
+    assert code == 0 and (result["attack"]["name"], result["attack"]["norm"]) == ("FGSM", "l2")
+    assert result["attack"]["eps"] == pytest.approx(64 / 255)
+
+
+def test_train_goes_on_from_a_checkpoint(capsys):
+    words = ("train", "oat", "--n-train", 32, "--epochs", 2, "--checkpoint", "c.safetensors", "--out")
+    assert run(capsys, *words, "a.safetensors")[0] == 0
+    code, out, _ = run(capsys, *words, "b.safetensors", "--resume")  # nothing left to do
+    assert code == 0 and "finished" in out
+    a, b = oatlib.load("a.safetensors"), oatlib.load("b.safetensors")
+    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_export(capsys, weights, tmp_path):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    code, out, _ = run(capsys, "export", weights, "--lam", 0.3, "--out", "model.onnx")
+    assert code == 0 and "agrees with PyTorch" in out
+    assert os.listdir(tmp_path) == ["model.onnx"]
+
+
+def test_doctor(capsys):
+    code, out, _ = run(capsys, "doctor")
+    assert code == 0 and f"torch {torch.__version__}" in out and "core: works" in out
+
+
+def test_explore_trains_once(capsys, monkeypatch, tmp_path):
+    whole = oatlib.load_data
+    monkeypatch.setattr(cli, "load_data", lambda *a, **k: whole(*a, **{"n_train": 32, "n_val": 16, "n_test": 24} | k))
+    monkeypatch.setattr(cli, "evaluate", lambda net, split: f"measured {len(split)} images")
+    for again in (False, True):
+        code, out, _ = run(capsys, "explore")
+        assert code == 0 and "measured 24 images" in out and ("training OAT" in out) is not again
+    assert (tmp_path / "data" / "oat-shapes.safetensors").is_file()
+
+
+def test_a_stopped_training_says_why_and_exits_with_1(capsys, monkeypatch):
+    monkeypatch.setitem(oatlib.PRESETS, "fast", oatlib.Preset(epochs=1, batch=16, steps=1, panel=16, lr=1e30))
+    code, out, err = run(capsys, "train", "standard", "--n-train", 64, "--out", "a.safetensors")
+    assert code == 1 and "stopped" in out and "note: training stopped in epoch 1" in err
+
+
+def test_as_a_program_also_where_the_terminal_has_no_lambda(tmp_path, weights):
+    def program(*words):
+        command = [sys.executable, "-c", "import sys; from oatlib.cli import main; sys.exit(main())", *map(str, words)]
+        environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(sys.path)}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    good = program("eval", weights, "--lam", 0.5, "--steps", 1)
+    assert good.returncode == 0 and "clean" in good.stdout and "Traceback" not in good.stderr
+    bad = program("eval", weights, "--lam", "2")
+    assert bad.returncode == 2 and bad.stdout == "" and len(bad.stderr.splitlines()) == 1
+
+
+# --- wrong input ---
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Errors come before long work."""
+
+    def work(*args, **kwargs):
+        raise AssertionError("the work began")
+
+    for name in ("train", "evaluate", "export"):
+        monkeypatch.setattr(cli, name, work)
+
+
+@pytest.fixture
+def files(weights, tmp_path):
+    """The bad files that the cases below name."""
+    (tmp_path / "good").write_bytes(weights.read_bytes())
+    (tmp_path / "truncated").write_bytes(weights.read_bytes()[:-100])
+    (tmp_path / "cut-header").write_bytes(weights.read_bytes()[:50])
+    (tmp_path / "empty").touch()
+    (tmp_path / "results.json").write_text('{"hypervolume": 0.5, "results": []}')
+    save_file({"weight": torch.zeros(3)}, tmp_path / "foreign")
+    (tmp_path / "folder").mkdir()
+
+
+def fails(capsys, words, *expected):
+    code, out, err = run(capsys, *words.split())
+    assert code == 2 and out == ""
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert len(lines) == 1 and lines[0].startswith("oatlib "), err
+    for word in expected:
+        assert word in err
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        ("", ["COMMAND"]),
+        ("tarin oat", ["tarin"]),
+        ("train oat", ["--out"]),
+        ("train oats --out a", ["unknown recipe 'oats'", "did you mean 'oat'"]),
+        ("train oat --data shaeps --out a", ["shaeps", "did you mean 'shapes'"]),
+        ("train oat --preset fats --out a", ["unknown preset 'fats'", "fast, paper"]),
+        ("train oat --backbone big --out a", ["unknown backbone 'big'", "resnet18"]),
+        ("train oat --epochs 0 --out a", ["epochs", "at least 1"]),
+        ("train oat --epochs many --out a", ["--epochs", "many"]),
+        ("train oat --n-train 0 --out a", ["n_train=0"]),
+        ("train digits --n-train 9999 --out a", ["unknown recipe 'digits'"]),
+        ("train oat --data digits --n-train 9999 --out a", ["n_train=9999", "1797"]),
+        ("train oat --seed -1 --out a", ["seed=-1"]),
+        ("train oat --lam 0.3 --out a", ["lam= is for 'pgd-at'"]),
+        ("train pgd-at --lam 1.5 --out a", ["λ must be a number in [0, 1]", "1.5"]),
+        ("train pgd-at --lam nan --out a", ["λ must be a number in [0, 1]"]),
+        ("train oat --data folder:nowhere --out a", ["nowhere does not exist"]),
+        ("train oat --out nowhere/a", ["nowhere does not exist"]),
+        ("train oat --out folder", ["folder: it is a folder"]),
+        ("train oat --checkpoint nowhere/a --out a", ["nowhere does not exist"]),
+        ("train oat --device gpu --out a", ["unknown device 'gpu'", "cpu or cuda"]),
+        ("train oat --device cuda:99 --out a", ["cuda:99 is not there", "cpu"]),
+        ("eval", ["weights"]),
+        ("eval nowhere", ["no file nowhere"]),
+        ("eval folder", ["is a folder"]),
+        ("eval empty", ["truncated, damaged"]),
+        ("eval truncated", ["truncated, damaged"]),
+        ("eval cut-header", ["truncated, damaged"]),
+        ("eval results.json", ["no safetensors file"]),
+        ("eval foreign", ["not one that oatlib wrote"]),
+        ("eval good --lam 1.5", ["λ must be a number in [0, 1]", "1.5"]),
+        ("eval good --lam 0 half", ["'half'"]),
+        ("eval good --data nothing", ["no data set 'nothing'"]),
+        ("eval good --attack strong", ["strong"]),
+        ("eval good --norm l1", ["l1"]),
+        ("eval good --eps -1", ["eps"]),
+        ("eval good --eps 999", ["eps"]),
+        ("eval good --steps -1", ["steps"]),
+        ("eval good --restarts 0", ["restarts"]),
+        ("eval good --n 0", ["panel(0)"]),
+        ("eval good --n 99", ["48 images"]),
+        ("eval good --json nowhere/r.json", ["nowhere does not exist"]),
+        ("eval good --json folder", ["it is a folder"]),
+        ("export good --lam 0.3", ["--out"]),
+        ("export good --out nowhere/m.onnx --lam 0.3", ["nowhere does not exist"]),
+        ("export foreign --out m.onnx", ["not one that oatlib wrote"]),
+        ("explore --weights foreign", ["not one that oatlib wrote"]),
+        ("explore --weights folder", ["is a folder"]),
+        ("doctor --now", ["--now"]),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(capsys, no_work, files, words, expected):
+    fails(capsys, words, *expected)
+
+
+def test_wrong_settings_of_an_export(capsys, files):
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    fails(capsys, "export good --out m.onnx", "which λ")
+    fails(capsys, "export good --lam 0.3 --out folder", "it is a folder")
+
+
+def test_data_of_another_shape(capsys, files):
+    fails(capsys, "eval good --data digits", "(3, 16, 16)", "(1, 8, 8)")
+
+
+def test_a_network_whose_data_has_no_name(capsys, tmp_path):
+    pair = torch.rand(8, 3, 8, 8), torch.arange(8) % 2
+    data = oatlib.from_tensors("mine", pair, pair, pair, ("a", "b"))
+    oatlib.save(oatlib.build("oat", data), tmp_path / "mine")
+    fails(capsys, "eval mine", "name a set with --data")
+
+
+def test_a_checkpoint_is_no_network_and_a_network_no_checkpoint(capsys, tmp_path):
+    words = "train oat --n-train 32 --checkpoint c --out a"
+    assert run(capsys, *words.split())[0] == 0
+    fails(capsys, "eval c", "checkpoint of a training run")
+    fails(capsys, "train oat --n-train 32 --checkpoint a --resume --out b", "not a checkpoint")
+    fails(capsys, "train oat --n-train 32 --seed 1 --checkpoint c --resume --out b", "another run", "seed")
+    fails(capsys, "train oat --n-train 32 --resume --out b", "checkpoint")
+
+
+def test_wrong_words_are_found_before_a_download(capsys, monkeypatch):
+    whole = oatlib.load_data
+
+    def offline(name, *args, **kwargs):
+        assert name != "cifar10", "downloads"
+        return whole(name, *args, **kwargs)
+
+    monkeypatch.setattr(cli, "load_data", offline)
+    for words, expected in [("oats", "recipe"), ("oat --backbone big", "backbone"), ("oat --preset x", "preset"),
+                            ("oat --epochs 0", "epochs"), ("oat --lam 0.3", "lam=")]:  # fmt: skip
+        fails(capsys, f"train {words} --data cifar10 --out a", expected)
+
+
+def test_a_failed_download_is_one_line(capsys, monkeypatch):
+    def offline(*args, **kwargs):
+        raise RuntimeError("could not load CIFAR10\nTried to download it.")
+
+    monkeypatch.setattr(cli, "_data_of", offline)
+    data = oatlib.load_data("shapes", n_train=8, n_val=8, n_test=8)
+    oatlib.save(oatlib.build("oat", data), "good")
+    fails(capsys, "eval good", "could not load CIFAR10 Tried")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+@pytest.mark.parametrize("words", ["train oat --device cuda --out a", "eval good --device cuda"])
+def test_no_cuda_device(capsys, no_work, files, words):
+    fails(capsys, words, "cuda is not there", "oatlib doctor")
+
+
+def test_a_bug_is_not_hidden(capsys, monkeypatch):
+    """Only errors with a message for the user become a line; anything else keeps its traceback."""
+
+    def bug(*args, **kwargs):
+        raise KeyError("oops")
+
+    monkeypatch.setattr(cli, "load", bug)
+    with pytest.raises(KeyError):
+        run(capsys, "eval", "good")
+
+
+def test_warnings_are_notes_and_the_callers_warnings_stay_as_they_were(capsys, monkeypatch):
+    import warnings
+
+    def warn(*args, **kwargs):
+        warnings.warn("look here", stacklevel=1)
+        raise ValueError("and stop")
+
+    monkeypatch.setattr(cli, "load", warn)
+    before = warnings.showwarning
+    _, _, err = run(capsys, "eval", "good")
+    assert "note: look here" in err.splitlines() and warnings.showwarning is before

@@ -1,0 +1,250 @@
+"""What belongs to no module: packaging, README, and the rules of the house."""
+
+import ast
+import io
+import re
+import shlex
+import subprocess
+import tokenize
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import oatlib
+from oatlib import cli, doctor
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MODULES = {
+    path.relative_to(ROOT / "oatlib").with_suffix("").as_posix().replace("/", "."): path
+    for path in (ROOT / "oatlib").rglob("*.py")
+}
+
+# From the ground up; a module may import only from floors below its own. data.py and its helpers share the ground with
+# attacks.py and record.py, which import nothing of the house.
+FLOORS = [
+    {"record", "attacks", "shapes", "splits", "folders", "layers.__init__", "layers.setting", "layers.film"},
+    {"data", "layers.dual_bn"},
+    {"layers.unit"},
+    {"backbones"},
+    {"nets"},
+    {"recipes", "watch"},
+    {"train", "evaluate", "export"},
+    {"__init__"},
+    {"doctor"},
+    {"cli"},
+]
+
+
+def bounds(requirements):
+    """{package: the rest of the requirement}"""
+    pairs = [re.fullmatch(r"([\w.-]+(?:\[[\w,]+\])?)\s*(.*)", text).groups() for text in requirements]
+    return {name.lower().replace("_", "-"): bound.replace(" ", "") for name, bound in pairs}
+
+
+def parse(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+# --- packaging ---
+
+
+def test_environment_yml_agrees_with_pyproject():
+    yaml = pytest.importorskip("yaml")
+    content = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    conda = bounds(entry for entry in content["dependencies"] if isinstance(entry, str))
+    pip = [line for entry in content["dependencies"] if isinstance(entry, dict) for line in entry["pip"]]
+    assert content["name"] == PROJECT["name"] and "pip" in conda
+    assert conda.pop("python") == PROJECT["requires-python"]
+    editable = [line.removeprefix("-e ") for line in pip if line.startswith("-e ")]
+    assert editable == [".[all]"], "pyproject.toml is the one list"
+    extras = PROJECT["optional-dependencies"]
+    known = bounds(PROJECT["dependencies"] + [line for lines in extras.values() for line in lines])
+    listed = conda | bounds(line for line in pip if not line.startswith("-e "))
+    listed.pop("pip")
+    assert listed.items() <= known.items(), "a package listed twice needs the same bound twice"
+
+
+def test_extra_all_is_all_extras():
+    extras = PROJECT["optional-dependencies"]
+    (everything,) = extras["all"]
+    assert set(re.fullmatch(r"oatlib\[(.*)\]", everything)[1].split(",")) == extras.keys() - {"all"}
+
+
+def test_requirements_are_lower_bounds_from_an_index():
+    extras = {name: lines for name, lines in PROJECT["optional-dependencies"].items() if name != "all"}
+    for line in PROJECT["dependencies"] + [line for lines in extras.values() for line in lines]:
+        assert re.fullmatch(r"[a-z0-9-]+>=[\d.]+", line), line
+
+
+IMPORTED_AS = {"sklearn": "scikit-learn", "PIL": "pillow", "xdist": "pytest-xdist", "yaml": "pyyaml",
+               "art": "adversarial-robustness-toolbox"}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", doctor.PARTS)
+def test_doctor_names_the_extra_that_brings_each_module(part):
+    modules, extra = doctor.PARTS[part]
+    brought = bounds(PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"])
+    assert {IMPORTED_AS.get(module, module) for module in modules} <= brought.keys()
+
+
+def test_the_version_is_written_once():
+    assert "version" in PROJECT["dynamic"]
+    try:
+        installed = metadata.version("oatlib")
+    except metadata.PackageNotFoundError:
+        pytest.skip("oatlib is not installed, only on the path")
+    assert installed == oatlib.__version__
+
+
+def test_the_entry_point_exists():
+    module, _, name = PROJECT["scripts"]["oatlib"].partition(":")
+    assert module == cli.__name__ and callable(getattr(cli, name))
+
+
+# --- README ---
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def test_the_readmes_python_runs(tmp_path, monkeypatch):
+    whole = oatlib.load_data
+    monkeypatch.setattr(oatlib, "load_data", lambda *a, **k: whole(*a, **k, n_train=32, n_val=16, n_test=16))
+    monkeypatch.setitem(oatlib.PRESETS, "fast", oatlib.Preset(epochs=1, batch=16, steps=1, panel=16))
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("python")
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["history"].status == "finished" and len(names["table"]) == 6
+    assert names["logits"].shape == (8, 8) and isinstance(names["net"], oatlib.Network)
+
+
+def test_the_readmes_shell_lines_are_understood():
+    lines = [line.partition("#")[0] for block in blocks("sh") for line in block.splitlines()]
+    ours = [shlex.split(line)[1:] for line in lines if line.startswith("oatlib ")]
+    assert {words[0] for words in ours} == {"train", "eval", "export", "doctor"}
+    for words in ours:
+        cli._parser().parse_args(words)  # SystemExit if an option does not exist
+
+
+def test_readme_and_makefile_name_the_same_targets():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z]+)    |`make ([a-z]+)`|^make ([a-z]+)", README, re.MULTILINE))
+    named = {name for match in named for name in match if name}
+    assert {"explore", "test"} <= named <= targets
+    assert {"explore", "lab", "test", "bench", "venv", "clean", "help"} <= targets
+
+
+def test_the_readme_knows_every_recipe_data_set_and_backbone():
+    from oatlib.backbones import BACKBONES
+    from oatlib.data import PUBLISHED
+
+    for name in [*oatlib.RECIPES, *PUBLISHED, "shapes", "digits", *BACKBONES]:
+        assert f"`{name}`" in README, name
+
+
+# --- what is in git ---
+
+
+def tracked():
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    return [path for name in listing.stdout.decode().split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_no_tracked_file_is_large():
+    assert not [path for path in tracked() if path.stat().st_size > 8e6]
+
+
+# in parts, so that this file does not hold what it looks for
+PLACE = re.compile(rf"(?<![\w.~*/-])/(?:{'|'.join(['home', 'root', 'work', 'Users'])})/\w")
+
+
+def test_no_tracked_file_names_a_place_on_somebodys_machine():
+    texts = {path: path.read_text(encoding="utf-8", errors="replace") for path in tracked()}
+    assert not [(path.name, hit[0]) for path, text in texts.items() if (hit := PLACE.search(text))]
+
+
+@pytest.mark.parametrize("place", ["home", "root", "work", "Users"])
+def test_that_check_finds_one(place):
+    path = "/".join(["", place, "somebody", "oatlib"])
+    assert PLACE.search(f"cd {path}") and PLACE.search(f'"{path}"')
+    assert not PLACE.search(f"https://example.org/{place}/page") and not PLACE.search(f"see ./{place}/page")
+
+
+# --- the rules of the house ---
+
+
+@pytest.mark.parametrize("name", oatlib.__all__)
+def test_everything_public_is_documented(name):
+    thing = getattr(oatlib, name)
+    if callable(thing):  # a dataclass without a docstring is given its signature as one
+        assert thing.__doc__ and not thing.__doc__.startswith(f"{name}(")
+
+
+def lines_of_code(path):
+    """Lines that hold code: no blank lines, comments or docstrings, which nobody should save on."""
+    source, tree = path.read_text(encoding="utf-8"), parse(path)
+    nothing = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    tokens = [t for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type not in nothing]
+    code = {line for t in tokens for line in range(t.start[0], t.end[0] + 1)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            code -= set(range(node.lineno, node.end_lineno + 1))
+    return len(code)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_files_and_functions_stay_small(name):
+    assert lines_of_code(MODULES[name]) <= 280, "two ideas share a room"
+    for node in ast.walk(parse(MODULES[name])):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno + 1 <= 60, f"{node.name} does too much"
+
+
+def imports(name):
+    """The modules of the house that a module imports, anywhere in it."""
+    package = ["oatlib", *name.split(".")[:-1]]
+    for node in ast.walk(parse(MODULES[name])):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            start = ".".join(above + ([node.module] if node.module else []))
+            found = [f"{start}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (_module(words) for words in found if words.split(".")[0] == "oatlib")
+
+
+def _module(words):
+    """oatlib.nets.Network -> nets; oatlib.build -> __init__"""
+    parts = words.split(".")[1:]
+    names = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+    return next((n for name in names for n in (name, f"{name}.__init__") if n in MODULES), "__init__")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_run_one_way(name):
+    floor = {module: number for number, modules in enumerate(FLOORS) for module in modules}
+    assert name in floor, f"a new module: say in FLOORS where {name} lives"
+    for other in imports(name):
+        assert floor[other] < floor[name], f"{name} imports {other}, which is not below it"
+
+
+def test_the_floors_hold_no_module_that_is_gone():
+    assert set().union(*FLOORS) == MODULES.keys()
+
+
+def test_imports_are_seen():
+    """Or the test above would pass on anything."""
+    assert {"record", "attacks", "data", "nets"} <= set(imports("evaluate"))
+    assert {"layers.dual_bn", "layers.film", "layers.setting"} <= set(imports("layers.unit"))
+    assert {"__init__", "doctor", "nets"} <= set(imports("cli"))
+    assert set(imports("data")) == {"folders", "shapes", "splits"}
