@@ -6,10 +6,13 @@ et al. 2018 is its λ = 1); TRADES, Zhang et al. 2019.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .attacks import PGD
 from .nets import Network, Spec, did_you_mean, lookup
 
 OAT_STOPS = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)  # the published set S
@@ -80,4 +83,17 @@ def kl(attacked: Tensor, target: Tensor) -> Tensor:
     return (target.exp() * (target - attacked.log_softmax(1))).sum(1)
 
 
+def aim_at_loss(attack: PGD, f, x: Tensor) -> PGD:
+    """The attack climbs the cross-entropy that is trained."""
+    return attack
+
+
+def aim_at_kl(attack: PGD, f, x: Tensor) -> PGD:
+    """The attack climbs TRADES' regulariser, from a start near x where its gradient is not zero."""
+    with torch.no_grad():
+        target = f(x).log_softmax(1)
+    return replace(attack, loss=lambda logits, y: kl(logits, target), start="gaussian")
+
+
 LOSSES = {"hybrid": hybrid, "trades": trades}
+AIMS = {"hybrid": aim_at_loss, "trades": aim_at_kl}  # what the attack of training climbs

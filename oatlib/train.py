@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import time
@@ -17,8 +16,8 @@ from . import record
 from .attacks import PGD, NonFiniteError
 from .data import Data, batches
 from .layers.setting import Setting
-from .nets import Network
-from .recipes import LOSSES, kl, sample_stops
+from .nets import Network, did_you_mean, lookup
+from .recipes import AIMS, LOSSES, sample_stops
 from .watch import Watch
 
 
@@ -87,7 +86,7 @@ PRESETS = {
 }
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """The curve of a training run: one row per epoch, and in `note` anything that did not go as planned."""
 
@@ -95,6 +94,14 @@ class History:
     status: str = "running"  # finished | interrupted | stopped
     note: str = ""
     seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        """The curve as a small table."""
+        lines = ["epoch    loss   clean  robust"]
+        for r in self.rows:
+            watched = "".join(f"{r[k]:8.1%}" if k in r else "       -" for k in ("clean", "robust"))
+            lines.append(f"{r['epoch']:5} {r['loss']:7.3f}{watched}")
+        return "\n".join([*lines, f"{self.status} after {self.seconds:.0f} s. {self.note}".rstrip()])
 
 
 def step(net: Network, x: Tensor, y: Tensor, stop: Tensor, zeros: int, attack: PGD, generator) -> Tensor:
@@ -117,12 +124,8 @@ def step(net: Network, x: Tensor, y: Tensor, stop: Tensor, zeros: int, attack: P
 
 
 def _attacked(net: Network, x: Tensor, y: Tensor, setting: Setting, attack: PGD, generator) -> Tensor:
-    fixed = net.bind_stops(setting)
-    if net.spec.loss == "trades":  # it attacks its own regulariser, from a start where that has a gradient
-        with torch.no_grad():
-            target = fixed(x).log_softmax(1)
-        attack = replace(attack, loss=lambda logits, y: kl(logits, target), start="gaussian")
-    return attack(fixed.forward, x, y, generator)  # .forward: a folded network has nothing to freeze
+    f = net.bind_stops(setting).forward  # .forward, not the module: a folded network has nothing to freeze
+    return AIMS[net.spec.loss](attack, f, x)(f, x, y, generator)
 
 
 def train(
@@ -146,11 +149,12 @@ def train(
     run = _Run(net, data, preset, seed, amp)
     if resume:
         run.restore(checkpoint)
-    bar = tqdm(
-        range(run.epoch, preset.epochs), initial=run.epoch, total=preset.epochs, unit="epoch", disable=not progress
-    )
+    if checkpoint is not None:
+        record.check_writable(checkpoint)
+    steps = preset.epochs * run.steps
+    bar = tqdm(total=steps, initial=run.epoch * run.steps, unit="step", desc=net.spec.recipe, disable=not progress)
     try:
-        for epoch in bar:
+        for epoch in range(run.epoch, preset.epochs):
             row = run.one_epoch(epoch, bar)
             if trouble := run.watch.verdict(net, row, (epoch + 1) / preset.epochs):
                 run.end("stopped", f"training stopped in epoch {epoch + 1}: {trouble}; {run.watch.restore(net)}")
@@ -185,6 +189,8 @@ class _Run:
             net.parameters(), preset.lr, preset.momentum, weight_decay=preset.weight_decay,
             nesterov=preset.nesterov and preset.momentum > 0, fused=True,
         )  # fmt: skip
+        self.size = min(preset.batch, len(data.train))
+        self.steps = len(data.train) // self.size  # per epoch; what is left over waits for the next shuffle
         panel = data.val.panel(min(preset.panel, len(data.val)))
         self.watch = Watch(panel, PGD(preset.eps, 5, best=False))
         self.history, self.epoch, self.started = History(), 0, time.perf_counter()
@@ -194,23 +200,22 @@ class _Run:
         preset, train = self.preset, self.data.train
         # all randomness of an epoch comes from (seed, epoch): a resumed run needs no generator state
         host, local = (torch.Generator(d).manual_seed(self.seed * 10_007 + epoch) for d in ("cpu", self.device))
-        size = min(preset.batch, len(train))
-        steps = len(train) // size
         total = torch.zeros((), device=self.device)
-        for i, index in enumerate(batches(len(train), size, host, drop_last=True, device=self.device)):
-            done = (epoch + i / steps) / preset.epochs
+        for i, index in enumerate(batches(len(train), self.size, host, drop_last=True, device=self.device)):
+            done = (epoch + i / self.steps) / preset.epochs
             for group in self.optimizer.param_groups:
                 group["lr"] = preset.learning_rate(done, epoch)
             x = self.data.augment(train.x[index], local)
-            stop, zeros = sample_stops(self.net.spec.stops, size, host)
+            stop, zeros = sample_stops(self.net.spec.stops, self.size, host)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
                 loss = step(self.net, x, train.y[index], stop, zeros, preset.attack(done), local)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
             total += loss.detach()
+            bar.update()
         self.epoch = epoch + 1
-        row = {"epoch": self.epoch, "loss": total.item() / steps}
+        row = {"epoch": self.epoch, "loss": total.item() / self.steps}
         if self.epoch % preset.watch == 0 or self.epoch == preset.epochs:
             row |= self.watch.look(self.net)
         row["seconds"] = round(time.perf_counter() - self.started, 2)
@@ -222,8 +227,9 @@ class _Run:
     def save(self, path) -> None:
         """Write everything that the next epoch depends on, whole or not at all."""
         tensors = {f"net.{name}": t for name, t in self.net.state_dict().items()}
-        for i, state in enumerate(self.optimizer.state.values()):
-            tensors[f"momentum.{i}"] = state["momentum_buffer"]
+        for name, parameter in self.net.named_parameters():
+            if (buffer := self.optimizer.state[parameter].get("momentum_buffer")) is not None:
+                tensors[f"momentum.{name}"] = buffer
         tensors |= {f"good.{name}": t for name, t in (self.watch.good or {}).items()}
         state = {"epoch": self.epoch, "rows": self.history.rows, "run": self._identity(), "watch": self.watch.state()}
         record.write_weights(path, tensors, {"checkpoint": state, "spec": asdict(self.net.spec)})
@@ -243,9 +249,10 @@ class _Run:
             )
         parts = {part: {k.removeprefix(part): t for k, t in tensors.items() if k.startswith(part)} for part in _PARTS}
         record.fill(self.net, parts["net."], path)
-        for i, parameter in enumerate(self.net.parameters()):
-            buffer = parts["momentum."][str(i)].to(self.device, memory_format=torch.preserve_format)
-            self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+        for name, parameter in self.net.named_parameters():
+            if name in parts["momentum."]:  # in the parameter's own memory layout
+                buffer = torch.empty_like(parameter).copy_(parts["momentum."][name])
+                self.optimizer.state[parameter]["momentum_buffer"] = buffer
         self.watch.good = {k: t.to(self.device) for k, t in parts["good."].items()} or None
         self.watch.best_robust, self.watch.looks = state["watch"]
         self.epoch, self.history.rows = state["epoch"], state["rows"]
@@ -276,14 +283,10 @@ _PARTS = ("net.", "momentum.", "good.")
 
 def _preset(preset: str | Preset, changes: dict) -> Preset:
     if isinstance(preset, str):
-        if preset not in PRESETS:
-            raise ValueError(f"unknown preset {preset!r}: use one of {', '.join(PRESETS)}, or a Preset")
-        preset = PRESETS[preset]
+        preset = lookup("preset", preset, PRESETS)
     names = [f.name for f in fields(Preset)]
     for name in changes.keys() - set(names):
-        close = difflib.get_close_matches(name, names, 1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise TypeError(f"train() and the preset have no {name!r}{hint}; a preset has {', '.join(names)}")
+        raise TypeError(f"a preset has no {name!r}{did_you_mean(name, names)}; it has {', '.join(names)}")
     return replace(preset, **changes)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -131,7 +132,7 @@ def test_explore_trains_once(capsys, monkeypatch, tmp_path):
 def test_a_stopped_training_says_why_and_exits_with_1(capsys, monkeypatch):
     monkeypatch.setitem(oatlib.PRESETS, "fast", oatlib.Preset(epochs=1, batch=16, steps=1, panel=16, lr=1e30))
     code, out, err = run(capsys, "train", "standard", "--n-train", 64, "--out", "a.safetensors")
-    assert code == 1 and "stopped" in out and "note: training stopped in epoch 1" in err
+    assert code == 1 and "stopped" in out and "note: training stopped in epoch" in err
 
 
 def test_as_a_program_also_where_the_terminal_has_no_lambda(tmp_path, weights):
@@ -176,7 +177,7 @@ def fails(capsys, words, *expected):
     code, out, err = run(capsys, *words.split())
     assert code == 2 and out == ""
     lines = [line for line in err.splitlines() if line.strip()]
-    assert len(lines) == 1 and lines[0].startswith("oatlib "), err
+    assert len(lines) == 1 and lines[0].startswith("oatlib"), err
     for word in expected:
         assert word in err
 
@@ -306,7 +307,6 @@ def test_a_bug_is_not_hidden(capsys, monkeypatch):
 
 
 def test_warnings_are_notes_and_the_callers_warnings_stay_as_they_were(capsys, monkeypatch):
-    import warnings
 
     def warn(*args, **kwargs):
         warnings.warn("look here", stacklevel=1)

@@ -347,3 +347,32 @@ def test_odd_sizes_train(data):
     net = oatlib.build("oat", few)
     oatlib.train(net, few, epochs=1, **(SMALL | dict(batch=128)))  # fewer images than a batch
     oatlib.train(net, few, epochs=1, **(SMALL | dict(batch=7)))
+
+
+def test_a_checkpoint_that_cannot_be_written_is_noticed_before_training(data, tmp_path):
+    net = oatlib.build("oat", data)
+    before = weights(net)
+    with pytest.raises(oatlib.RecordError, match="does not exist"):
+        oatlib.train(net, data, epochs=1, checkpoint=tmp_path / "nowhere" / "x", **SMALL)
+    assert same(before, weights(net))
+
+
+def test_resume_without_momentum(data, tmp_path):
+    path = tmp_path / "run.safetensors"
+    net = oatlib.build("standard", data)
+    oatlib.train(net, data, epochs=1, momentum=0.0, checkpoint=path, **SMALL)
+    again = oatlib.build("standard", data, seed=3)
+    oatlib.train(again, data, epochs=1, momentum=0.0, checkpoint=path, resume=True, **SMALL)
+    assert same(weights(net), weights(again))  # nothing was left to do
+
+
+def test_bf16_autocast_trains(data):
+    net = oatlib.build("oat", data)
+    history = oatlib.train(net, data, epochs=1, amp=True, **SMALL)
+    assert history.status == "finished" and all(t.dtype != torch.bfloat16 for t in net.state_dict().values())
+
+
+def test_the_curve_prints_as_a_table(data):
+    text = repr(oatlib.train(oatlib.build("oat", data), data, epochs=3, **(SMALL | dict(watch=2))))
+    assert text.splitlines()[0].split() == ["epoch", "loss", "clean", "robust"]
+    assert text.splitlines()[1].split()[2:] == ["-", "-"] and "finished" in text.splitlines()[-1]

@@ -1,0 +1,69 @@
+"""Write the recorded figures into README.md: `python -m bench.readme`. No figure there is typed by hand."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+from oatlib.record import read_json
+
+HERE = Path(__file__).parent
+BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
+
+
+def once_for_all(record: dict) -> list[str]:
+    """One OAT network against six dedicated ones, mean over the seeds."""
+    runs, mean = record["runs"], record["mean"]
+    lams = [row["lam"] for row in runs[0]["oat"]]
+    lines = ["clean / robust, % | " + " | ".join(f"λ = {lam:g}" for lam in lams) + " | area | training",
+             "|".join(["---"] * (len(lams) + 3))]  # fmt: skip
+    for name, label in (("oat", "OAT, one network"), ("dedicated", "`pgd-at`, six networks")):
+        cells = []
+        for i in range(len(lams)):
+            clean, robust = (statistics.fmean(run[name][i][k] for run in runs) * 100 for k in ("clean", "robust"))
+            cells.append(f"{clean:.1f} / {robust:.1f}")
+        area, seconds = mean[f"{name}_hypervolume"], mean[f"{name}_seconds"]
+        lines.append(f"{label} | " + " | ".join(cells) + f" | {area:.3f} | {seconds:.0f} s")
+    widest = max(
+        (row[f"{k}_high"] - row[f"{k}_low"]) / 2 for run in runs for row in run["oat"] for k in ("clean", "robust")
+    )
+    return [f"| {line} |" for line in lines] + [
+        "",
+        f"`shapes`, preset `fast`, mean of {len(runs)} seeds, each on {runs[0]['n']} test images; PGD-20, L-inf, "
+        f"eps 8/255, one restart; 95 % interval of one accuracy of one seed: at most ±{widest * 100:.1f} points. "
+        f"*Area*: what the (clean, robust) points dominate. OAT has {mean['hypervolume_ratio']:.2f} of the area of six "
+        f"networks at {mean['cost_ratio']:.2f} of their training time. "
+        f"From one of 21 values of λ to the next (n = {runs[0]['dial_n']}), clean accuracy rises by at most "
+        f"{max(r['worst_step_up_in_clean'] for r in runs) * 100:.1f} points and robust accuracy falls by at most "
+        f"{max(r['worst_step_down_in_robust'] for r in runs) * 100:.1f}. "
+        "Recorded in `bench/results/once_for_all.json`; repeat with `python -m bench.once_for_all`.",
+    ]
+
+
+def speed(step: dict, at: dict) -> list[str]:
+    """What folding buys, as ratios."""
+    s, a, layout = step["step_ratio"], at["at_ratio"], step["step_ratio_channels_last"]
+    return [
+        "",
+        f"Speed, on {step['machine']['threads']} threads ({step['machine']['processor']}): one OAT step with PGD-7 "
+        f"takes {s['ours_ms']:.0f} ms, {s['ratio']:.2f} times as fast as the plain way to write it "
+        f"({layout['ratio']:.2f} times if that is given our memory layout); a folded network takes {a['ratio']:.2f} "
+        "times as long as an ordinary network with the same convolutions. Repeat with `make bench`.",
+    ]
+
+
+def block() -> str:
+    """The text between the two marks."""
+    records = {name: read_json(HERE / "results" / f"{name}.json") for name in ("once_for_all", "step", "at")}
+    return "\n".join(once_for_all(records["once_for_all"]) + speed(records["step"], records["at"]))
+
+
+def main() -> None:
+    """Replace the block in README.md."""
+    path = HERE.parent / "README.md"
+    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
+    path.write_text(f"{before}{BEGIN}\n{block()}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
