@@ -68,12 +68,18 @@ def main() -> None:
             print(f"seed {seed} λ {row['lam']:<4g} oat {row['clean']:.1%} / {row['robust']:.1%}   "
                   f"dedicated {other['clean']:.1%} / {other['robust']:.1%}", flush=True)  # fmt: skip
         print({k: round(v, 3) for k, v in run.items() if isinstance(v, float)}, flush=True)
-    keys = [k for k, v in runs[0].items() if isinstance(v, float)]
-    mean = {k: statistics.fmean(run[k] for run in runs) for k in keys}
-    print("mean", {k: round(v, 3) for k, v in mean.items()})
-    record = {"command": "python -m bench.once_for_all", "attack": attack.describe(), "versions": versions()}
-    Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-    write_json(options.out, record | {"mean": mean, "runs": runs})
+        _write(options.out, runs, attack)  # after every seed: nothing measured is lost
+    print("mean", {k: round(v, 3) for k, v in _mean(runs).items()})
+
+
+def _mean(runs: list[dict]) -> dict[str, float]:
+    return {k: statistics.fmean(run[k] for run in runs) for k, v in runs[0].items() if isinstance(v, float)}
+
+
+def _write(path: str, runs: list[dict], attack: oatlib.PGD) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    about = {"command": "python -m bench.once_for_all", "attack": attack.describe(), "versions": versions()}
+    write_json(path, about | {"mean": _mean(runs), "runs": runs})
 
 
 if __name__ == "__main__":

@@ -21,12 +21,14 @@ class Split:
     name: str
 
     def __len__(self) -> int:
+        """The number of images."""
         return len(self.y)
 
     def __repr__(self) -> str:
         return f"Split({self.name}: {len(self)} images {'x'.join(map(str, self.x.shape[1:]))} on {self.x.device})"
 
     def to(self, device: torch.device | str | None) -> "Split":
+        """The same images on another device."""
         return replace(self, x=self.x.to(device), y=self.y.to(device))
 
     def panel(self, n: int, seed: int = 0) -> "Split":
@@ -61,6 +63,7 @@ class Data:
         return f"Data({self.name}: {sizes}; {'x'.join(map(str, self.shape))}; {len(self.classes)} classes)"
 
     def to(self, device: torch.device | str | None) -> "Data":
+        """The same three splits on another device."""
         return replace(self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device))
 
     def augment(self, x: Tensor, generator: Generator) -> Tensor:

@@ -214,12 +214,12 @@ class _Run:
             self.optimizer.step()
             total += loss.detach()
             bar.update()
-        self.epoch = epoch + 1
-        row = {"epoch": self.epoch, "loss": total.item() / self.steps}
-        if self.epoch % preset.watch == 0 or self.epoch == preset.epochs:
+        row = {"epoch": epoch + 1, "loss": total.item() / self.steps}
+        if row["epoch"] % preset.watch == 0 or row["epoch"] == preset.epochs:
             row |= self.watch.look(self.net)
         row["seconds"] = round(time.perf_counter() - self.started, 2)
         self.history.rows.append(row)
+        self.epoch = row["epoch"]
         watched = {k: f"{row[k]:.0%}" for k in ("clean", "robust") if k in row}
         bar.set_postfix(loss=f"{row['loss']:.3f}", **watched, refresh=False)
         return row

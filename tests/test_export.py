@@ -48,7 +48,7 @@ def test_onnxruntime_gives_the_same_logits_for_any_batch(net, written, n):
     with torch.no_grad():
         expected = net.at(LAM)(images(n))
         other = net.at(0.0)(images(n))
-    assert expected.abs().max() > 0.5 and (expected - other).abs().max() > 0.05  # or nothing is shown
+    assert expected.abs().max() > 0.3 and (expected - other).abs().max() > 0.05  # or nothing is shown
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-5)
 
 
