@@ -3,14 +3,16 @@
 Train one network once, then turn a dial at run time between accuracy and robustness (λ).
 """
 
-from .attacks import FGSM, FGSMRS, NFGSM, PGD, frozen
+from .attacks import FGSM, FGSMRS, NFGSM, PGD
 from .data import Data, Split, from_tensors, load_data
 from .evaluate import Result, Table, evaluate, hypervolume, wilson
 from .export import export
+from .guard import frozen
 from .nets import Network, load, save
+from .presets import PRESETS, Preset
 from .recipes import RECIPES, build
 from .record import RecordError
-from .train import PRESETS, History, Preset, train
+from .train import History, train
 
 __version__ = "0.1.0"
 __all__ = [

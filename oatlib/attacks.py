@@ -7,21 +7,17 @@ Every attack here is the same walk with other numbers: start near x (`init`), cl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from .guard import NonFiniteError, attacking, check_images
 
 NORMS = {"linf": "L-inf", "l2": "L2"}
 STARTS = ("uniform", "gaussian", "none")
-DUST = 1e-6  # rounding errors this far outside [0, 1] are forgiven
-
-
-class NonFiniteError(ValueError):
-    """The network under attack returned NaN or infinity."""
 
 
 # --- three moves ---
@@ -94,63 +90,6 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
 LOSSES = {"ce": cross_entropy, "margin": margin}
 
 
-# --- around an attack ---
-
-
-@contextmanager
-def frozen(*modules: nn.Module) -> Iterator[None]:
-    """Eval mode and no parameter gradients inside; every training flag, requires_grad and buffer as before after it.
-
-    Holds on errors too, per module (mixed modes come back), and for modules that write buffers even in eval mode.
-    """
-    parts = list(dict.fromkeys(part for module in modules for part in module.modules()))
-    modes = [(part, part.training) for part in parts]
-    grads = [(p, p.requires_grad) for part in parts for p in part.parameters(recurse=False)]
-    buffers = [(part, name, b) for part in parts for name, b in part._buffers.items()]
-    copies = [None if b is None else b.detach().clone() for _, _, b in buffers]
-    try:
-        for part in parts:
-            part.training = False
-        for parameter, _ in grads:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-        for parameter, wanted in grads:
-            parameter.requires_grad_(wanted)
-        for (part, name, buffer), copy in zip(buffers, copies, strict=True):
-            part._buffers[name] = buffer  # a module may have put a new tensor there
-            if buffer is not None:
-                buffer.data.copy_(copy)  # .data: an unchanged buffer that awaits a backward must not look modified
-
-
-@contextmanager
-def _attacking(f) -> Iterator[None]:
-    """Gradients on, also when the caller has switched them off; f frozen if it is a module."""
-    with torch.inference_mode(False), torch.enable_grad(), frozen(*[f] if isinstance(f, nn.Module) else []):
-        yield
-
-
-def check_images(x: Tensor, y: Tensor) -> Tensor:
-    """x (N, ...), detached and clamped to [0, 1], after checking that x and y (N,) are what an attack can work on."""
-    if not x.is_floating_point() or x.dim() < 2:
-        raise ValueError(f"images must be a floating point tensor (N, ...), got {x.dtype} of shape {tuple(x.shape)}")
-    if y.shape != x.shape[:1] or y.is_floating_point() or y.device != x.device:
-        raise ValueError(f"y must be {len(x)} labels on {x.device}, got {y.dtype} {tuple(y.shape)} on {y.device}")
-    if x.numel() == 0:
-        return x
-    low, high, label = torch.stack([*x.detach().aminmax(), y.amin().to(x.dtype)]).tolist()  # NaN shows here, too
-    if label < 0:
-        raise ValueError(f"labels must be class indices from 0, found {label:.0f}")
-    if not (low >= -DUST and high <= 1 + DUST):
-        raise ValueError(
-            f"pixels must be in [0, 1], found [{low:.4g}, {high:.4g}]: attacks work on pixels; put the normalisation "
-            "inside the model (first layer), do not normalise the data"
-        )
-    return x.detach().clamp(0, 1)
-
-
 # --- the walk ---
 
 
@@ -194,7 +133,7 @@ class Attack:
 
     def __call__(self, f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, generator=None) -> Tensor:
         """Attacked images like x (N, ...), detached; y (N,). A module f is frozen meanwhile; generator=None: seed 0."""
-        with _attacking(f):
+        with attacking(f):
             clean, y = check_images(x, y), y.to(torch.int64, copy=True)
             if not clean.numel():
                 return x
@@ -215,10 +154,10 @@ class Attack:
 
         `__call__` keeps the best of these, or the last. Between two of them f is in the caller's modes.
         """
-        with _attacking(f):
+        with attacking(f):
             walk = self._walk(f, check_images(x, y), y.to(torch.int64, copy=True), generator, judge_last=True)
         while True:
-            with _attacking(f):  # not around the yield, or the caller would find a frozen network
+            with attacking(f):  # not around the yield, or the caller would find a frozen network
                 pair = next(walk, None)
             if pair is None:
                 return

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from oatlib.attacks import FGSM, FGSMRS, LOSSES, NFGSM, PGD, Attack, check_images, frozen, init, margin, project, step
+from oatlib.attacks import FGSM, FGSMRS, LOSSES, NFGSM, PGD, Attack, init, margin, project, step
+from oatlib.guard import check_images, frozen
 
 EPS = 8 / 255
 ALL = [PGD(EPS), PGD(0.5, norm="l2"), PGD(EPS, restarts=2), FGSM(EPS), FGSM(0.5, norm="l2"), FGSMRS(EPS), NFGSM(EPS)]

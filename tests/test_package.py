@@ -26,9 +26,9 @@ MODULES = {
 # From the ground up; a module may import only from floors below its own. data.py and its helpers share the ground with
 # attacks.py and record.py, which import nothing of the house.
 FLOORS = [
-    {"record", "attacks", "shapes", "splits", "folders", "layers.__init__", "layers.setting", "layers.film"},
-    {"data", "layers.dual_bn"},
-    {"layers.unit"},
+    {"record", "guard", "shapes", "splits", "folders", "layers.__init__", "layers.setting", "layers.film"},
+    {"data", "attacks", "layers.dual_bn"},
+    {"layers.unit", "presets"},
     {"backbones"},
     {"nets"},
     {"recipes", "watch"},

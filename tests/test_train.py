@@ -11,8 +11,9 @@ import torch.nn.functional as F
 
 import oatlib
 from bench import plain
+from oatlib.presets import PRESETS, Preset
 from oatlib.recipes import OAT_STOPS, sample_stops
-from oatlib.train import PRESETS, Preset, step
+from oatlib.train import step
 from oatlib.watch import Watch
 
 SMALL = dict(batch=32, steps=1, step_size=8 / 255, panel=32, progress=False)
