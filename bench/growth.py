@@ -18,7 +18,7 @@ def _step_way(stops: tuple[float, ...], batch: int, size: int):
     attack = oatlib.PGD(8 / 255, 3, best=False)
 
     def way():
-        step(net, data.train.x, data.train.y, stop, zeros, attack, torch.Generator().manual_seed(0)).backward()
+        step(net, data.train.x, data.train.y, stop, zeros, attack, torch.Generator().manual_seed(0))
 
     return way
 

@@ -57,6 +57,11 @@ class Block(nn.Module):
         return F.relu(out + (x if self.shortcut is None else self.shortcut(x, code, zeros)))
 
 
+def plain_names(state):
+    """The state of an oatlib body of one width under the names of this file."""
+    return {name.replace(".pairs.0", "").replace(".each.0", ""): tensor for name, tensor in state.items()}
+
+
 class TinyOAT(nn.Module):
     """The `tiny` backbone of oatlib with dual BN and FiLM."""
 

@@ -20,7 +20,7 @@ def setting(batch: int = 128, size: int = 16):
     data = oatlib.load_data("shapes", n_train=batch, n_val=16, n_test=16, size=size)
     net = oatlib.build("oat", data)
     twin = plain.TinyOAT()
-    twin.load_state_dict(net.body.state_dict())
+    twin.load_state_dict(plain.plain_names(net.body.state_dict()))
     stop, zeros = sample_stops(OAT_STOPS, batch, g)
     return net, twin, data.train.x, data.train.y, stop, zeros
 
@@ -41,9 +41,8 @@ def run(rounds: int = 15) -> dict:
     ours, theirs, theirs_layout = sgd(net), sgd(twin), sgd(layout)
 
     def our_step():
-        loss = step(net, x, y, stop, zeros, attack, torch.Generator().manual_seed(1))
         ours.zero_grad()
-        loss.backward()
+        loss = step(net, x, y, stop, zeros, attack, torch.Generator().manual_seed(1))
         ours.step()
         return loss.item()
 

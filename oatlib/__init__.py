@@ -1,9 +1,12 @@
 """oatlib: once-for-all adversarial training, to learn, explore and measure.
 
-Train one network once, then turn a dial at run time between accuracy and robustness (λ).
+Train one network once, then turn two dials at run time: between accuracy and robustness (λ), and for size (width).
 """
 
 from .attacks import FGSM, FGSMRS, NFGSM, PGD
+from .calibrate import calibrate
+from .choose import choose
+from .cost import Cost, cost
 from .data import Data, Split, from_tensors, load_data
 from .evaluate import Result, Table, evaluate, hypervolume, wilson
 from .export import export
@@ -16,7 +19,7 @@ from .train import History, train
 
 __version__ = "0.1.0"
 __all__ = [
-    "FGSM", "FGSMRS", "NFGSM", "PGD", "PRESETS", "RECIPES", "Data", "History", "Network", "Preset", "RecordError",
-    "Result", "Split", "Table", "build", "evaluate", "export", "from_tensors", "frozen", "hypervolume", "load",
-    "load_data", "save", "train", "wilson",
+    "FGSM", "FGSMRS", "NFGSM", "PGD", "PRESETS", "RECIPES", "Cost", "Data", "History", "Network", "Preset",
+    "RecordError", "Result", "Split", "Table", "build", "calibrate", "choose", "cost", "evaluate", "export",
+    "from_tensors", "frozen", "hypervolume", "load", "load_data", "save", "train", "wilson",
 ]  # fmt: skip

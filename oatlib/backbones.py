@@ -7,7 +7,10 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .layers.head import Head
 from .layers.unit import Dials, Unit, UnitOptions
+
+IMAGE_IN = (False, True)  # a stem is slimmed at its output only: an image has the same channels at every width
 
 
 def _relu(x: Tensor) -> Tensor:
@@ -45,20 +48,20 @@ class ResNet(nn.Module):
 
     def __init__(self, options: UnitOptions, cin: int, classes: int, stem: int, stages: tuple[tuple[int, int], ...]):
         super().__init__()
-        self.stem = Unit(options, cin, stem, 3)
+        self.stem = Unit(options, cin, stem, 3, slim=IMAGE_IN)
         blocks, width = [], stem
         for i, (channels, depth) in enumerate(stages):
             for j in range(depth):
                 blocks.append(BasicBlock(options, width, channels, 2 if i > 0 and j == 0 else 1))
                 width = channels
         self.blocks = nn.ModuleList(blocks)
-        self.head = nn.Linear(width, classes)
+        self.head = Head(width, classes, options.widths, options.own_heads)
 
     def forward(self, x: Tensor, dials: Dials | None = None) -> Tensor:
         x = _relu(self.stem(_centred(x), dials))
         for block in self.blocks:
             x = block(x, dials)
-        return self.head(_pooled(x))
+        return self.head(_pooled(x), dials)
 
 
 class PreActBlock(nn.Module):
@@ -86,7 +89,7 @@ class WideResNet(nn.Module):
 
     def __init__(self, options: UnitOptions, cin: int, classes: int, depth: int, widen: int):
         super().__init__()
-        self.stem = Unit(options, cin, 16, 3, norm=False)
+        self.stem = Unit(options, cin, 16, 3, norm=False, slim=IMAGE_IN)
         blocks, width = [], 16
         for i, channels in enumerate((16 * widen, 32 * widen, 64 * widen)):
             for j in range((depth - 4) // 6):
@@ -94,13 +97,57 @@ class WideResNet(nn.Module):
                 width = channels
         self.blocks = nn.ModuleList(blocks)
         self.last = Unit(options, width, width, 0, film=False)
-        self.head = nn.Linear(width, classes)
+        self.head = Head(width, classes, options.widths, options.own_heads)
 
     def forward(self, x: Tensor, dials: Dials | None = None) -> Tensor:
         x = self.stem(_centred(x), dials)
         for block in self.blocks:
             x = block(x, dials)
-        return self.head(_pooled(_relu(self.last(x, dials))))
+        return self.head(_pooled(_relu(self.last(x, dials))), dials)
+
+
+class InvertedResidual(nn.Module):
+    """MobileNetV2's block: expand, filter each channel by itself, project. FiLM where a ReLU6 follows."""
+
+    def __init__(self, options: UnitOptions, cin: int, cout: int, stride: int, expand: int):
+        super().__init__()
+        inner = cin * expand
+        self.expand = Unit(options, cin, inner, 1) if expand > 1 else None
+        self.depthwise = Unit(options, inner, inner, 3, stride, depthwise=True)
+        self.project = Unit(options, inner, cout, 1, film=False)
+        self.residual = stride == 1 and cin == cout
+
+    def forward(self, x: Tensor, dials: Dials | None = None) -> Tensor:
+        out = x if self.expand is None else F.relu6(self.expand(x, dials))
+        out = self.project(F.relu6(self.depthwise(out, dials)), dials)
+        return out.add_(x) if self.residual else out
+
+
+class MobileNetV2(nn.Module):
+    """Sandler et al. 2018, with strides for small images: 32x32 pixels become 4x4.
+
+    As in published slimmable versions the last conv keeps its 1280 outputs at every width.
+    """
+
+    def __init__(self, options: UnitOptions, cin: int, classes: int, last: int = 1280):
+        super().__init__()
+        self.stem = Unit(options, cin, 32, 3, slim=IMAGE_IN)
+        rows = ((16, 1, 1), (24, 2, 1), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
+        blocks, width = [], 32
+        for i, (channels, depth, stride) in enumerate(rows):
+            expand = 6 if i > 0 else 1
+            for j in range(depth):
+                blocks.append(InvertedResidual(options, width, channels, stride if j == 0 else 1, expand))
+                width = channels
+        self.blocks = nn.ModuleList(blocks)
+        self.last = Unit(options, width, last, 1, slim=(True, False))
+        self.head = Head(last, classes, options.widths, options.own_heads, slim=False)
+
+    def forward(self, x: Tensor, dials: Dials | None = None) -> Tensor:
+        x = F.relu6(self.stem(_centred(x), dials))
+        for block in self.blocks:
+            x = block(x, dials)
+        return self.head(_pooled(F.relu6(self.last(x, dials))), dials)
 
 
 BACKBONES = {
@@ -109,4 +156,5 @@ BACKBONES = {
     "resnet34": partial(ResNet, stem=64, stages=((64, 3), (128, 4), (256, 6), (512, 3))),
     "wrn-16-8": partial(WideResNet, depth=16, widen=8),
     "wrn-40-2": partial(WideResNet, depth=40, widen=2),
+    "mobilenetv2": MobileNetV2,
 }

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from . import record
 from .attacks import PGD, Attack
+from .cost import cost
 from .data import Split
 from .nets import Network
 
@@ -35,6 +36,8 @@ class Result:
     split: str
     seed: int  # of the attack
     seconds: float
+    macs: int | None = None  # multiply-adds for one image, and parameters, of what was measured
+    parameters: int | None = None
     about: dict = field(default_factory=dict)  # recipe, backbone, data set, how it was trained
 
 
@@ -108,12 +111,13 @@ def evaluate(
         points = [(float(lam), float(width)) for width in (net.spec.widths if widths is None else widths)
                   for lam in (net.spec.stops if lams is None else lams)]  # fmt: skip
         _check_fit(net, split)
-        for point in points:  # before any work
-            net.check(*point)
+        points = [(lam, net.check(lam, width)[1].share) for lam, width in points]  # complains before any work
+    prices = {width: cost(net, width=width) for width in {w for _, w in points}} if dials else {}
     table = Table()
     for lam, width in tqdm(points, unit="setting", disable=not progress, leave=False):
         f = net.at(lam, width) if dials else net
-        table.append(_measure(f, split, attack, batch, seed, lam, width, _about(net) if dials else {}))
+        facts = {"macs": prices[width].macs, "parameters": prices[width].plain, "about": _about(net)} if dials else {}
+        table.append(_measure(f, split, attack, batch, seed, lam, width, facts))
     return table
 
 
@@ -126,7 +130,7 @@ def _check_fit(net: Network, split: Split) -> None:
         )
 
 
-def _measure(f, split: Split, attack: Attack, batch: int, seed: int, lam, width: float, about: dict) -> Result:
+def _measure(f, split: Split, attack: Attack, batch: int, seed: int, lam, width: float, facts: dict) -> Result:
     started, clean, robust = time.perf_counter(), 0, 0
     generator = torch.Generator(split.x.device).manual_seed(seed)
     if isinstance(f, torch.nn.Module) and any(part.training for part in f.modules()):
@@ -142,7 +146,7 @@ def _measure(f, split: Split, attack: Attack, batch: int, seed: int, lam, width:
     (clean_low, clean_high), (robust_low, robust_high) = wilson(clean, n), wilson(robust, n)
     return Result(
         lam, width, n, clean / n, clean_low, clean_high, robust / n, robust_low, robust_high,
-        attack.describe() | {"text": str(attack)}, split.name, seed, round(time.perf_counter() - started, 2), about,
+        attack.describe() | {"text": str(attack)}, split.name, seed, round(time.perf_counter() - started, 2), **facts,
     )  # fmt: skip
 
 

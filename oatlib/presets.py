@@ -18,6 +18,7 @@ class Preset:
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
+    clip: float = 1.0  # longest gradient (L2 norm over all parameters); 0: no limit
     schedule: str = "one-cycle"  # or "cosine": one value per epoch, no warm-up
     warmup: float = 0.5  # of one-cycle; late, because robust features are learned after eps has ramped up
     eps: float = 8 / 255
@@ -32,7 +33,8 @@ class Preset:
         whole = ("epochs", "batch", "panel", "watch")
         if bad := [k for k in whole if not (isinstance(getattr(self, k), int) and getattr(self, k) >= 1)]:
             raise ValueError(f"{bad[0]} must be a whole number of at least 1, got {getattr(self, bad[0])!r}")
-        if bad := [k for k in ("lr", "momentum", "weight_decay", "margin") if not 0 <= getattr(self, k) < math.inf]:
+        sizes = ("lr", "momentum", "weight_decay", "clip", "margin")
+        if bad := [k for k in sizes if not 0 <= getattr(self, k) < math.inf]:
             raise ValueError(f"{bad[0]} must not be negative, got {getattr(self, bad[0])}")
         if bad := [k for k in ("ramp", "warmup") if not 0 <= getattr(self, k) < 1]:
             raise ValueError(f"{bad[0]} is a share of training, in [0, 1), got {getattr(self, bad[0])}")
@@ -62,6 +64,7 @@ PRESETS = {
         batch=128,
         lr=0.1,
         nesterov=False,
+        clip=0.0,
         schedule="cosine",
         margin=1.0,
         steps=7,

@@ -1,41 +1,53 @@
 """Every paper is a row: which parts its units have, which λ it trains at, which loss. One step and one loop serve all.
 
-Sources: OAT, Wang et al. 2020 (arXiv 2010.11828); PGD-AT as the hybrid loss of the same paper at one fixed λ (Madry
-et al. 2018 is its λ = 1); TRADES, Zhang et al. 2019.
+Sources: OAT and OATS, Wang et al. 2020 (arXiv 2010.11828); PGD-AT as the hybrid loss of the same paper at one fixed λ
+(Madry et al. 2018 is its λ = 1); TRADES, Zhang et al. 2019; SNN, Yu et al. 2019; US-SNN, Yu and Huang 2019; SOLAR,
+Tareen et al. 2025 (arXiv 2509.16833).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .attacks import PGD
+from .layers.setting import Width
 from .nets import Network, Spec, did_you_mean, lookup
 
 OAT_STOPS = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)  # the published set S
+QUARTERS = (0.25, 0.5, 0.75, 1.0)
+
+_OAT = dict(stops=OAT_STOPS, dual=True, film=True, codes="rand", code_dim=128)
+_SNN = dict(stops=(0.0,), widths=QUARTERS, width_loss="sum")
 
 RECIPES: dict[str, dict] = {
     "standard": dict(stops=(0.0,)),  # clean images only
     "pgd-at": dict(stops=(0.5,)),  # one network per λ: build("pgd-at", data, lam=0.3)
     "trades": dict(stops=(1.0,), loss="trades", beta=6.0),  # no λ of its own: listed at the robust end
-    "oat": dict(stops=OAT_STOPS, dual=True, film=True, codes="rand", code_dim=128),
+    "oat": _OAT,
+    "oats": _OAT | dict(widths=(0.5, 0.75, 1.0)),  # losses averaged as in the paper; its public code sums them
+    "snn": _SNN,
+    "us-snn": _SNN | dict(norm_sharing="affine", draw="sandwich", loss="distill"),
+    "solar": _OAT | dict(widths=QUARTERS, own_heads=True),  # OATS with an output layer for every width
+    "solar-snn": _SNN | dict(own_heads=True),
 }
-OPTIONS = ("stops", "dual", "film", "codes", "code_dim", "film_start", "loss", "beta")
+OPTIONS = tuple(f.name for f in fields(Spec) if f.name not in ("recipe", "backbone", "shape", "classes", "data"))
 
 
 def build(recipe: str, data, backbone: str = "tiny", seed: int = 0, lam: float | None = None, **options) -> Network:
     """An untrained network for a data set, on the data's device. `lam` sets the one λ of a recipe without a dial.
 
-    `options` replace entries of the recipe's row: stops, dual, film, codes, code_dim, film_start, loss, beta.
+    `options` replace entries of the recipe's row: stops, dual, film, codes, code_dim, film_start, loss, beta, widths
+    (shares of the channels, or K for 1/K ... 1), norm_sharing, own_heads, width_loss, draw.
     """
     row = lookup("recipe", recipe, RECIPES) | options
     for name in options.keys() - set(OPTIONS):
         hint = did_you_mean(name, OPTIONS)
         raise TypeError(f"recipe {recipe!r} has no option {name!r}{hint}; its options are {', '.join(OPTIONS)}")
-    row["stops"] = _stops(row["stops"])
+    row["stops"], row["widths"] = _stops(row["stops"]), _widths(row.get("widths", (1.0,)))
     if lam is not None:
         if len(row["stops"]) > 1 or row.get("loss") == "trades" or recipe == "standard":
             raise ValueError(f"lam= is for 'pgd-at'; {recipe!r} has the λ stops {row['stops']}")
@@ -43,6 +55,7 @@ def build(recipe: str, data, backbone: str = "tiny", seed: int = 0, lam: float |
     lookup("loss", row.get("loss", "hybrid"), LOSSES)
     if row.get("loss") == "trades" and (len(row["stops"]) > 1 or row["stops"][0] == 0):
         raise ValueError(f"the loss 'trades' has no λ: give it one stop above 0, not {row['stops']}")
+    _check_widths(row)
     source = {"name": data.name, "options": dict(data.options)}
     spec = Spec(recipe, backbone, tuple(data.shape), tuple(data.classes), data=source, **row)
     return Network(spec, seed).to(data.train.x.device)
@@ -53,6 +66,39 @@ def _stops(stops) -> tuple[float, ...]:
         return tuple(float(s) for s in stops)  # Spec checks the order
     except (TypeError, ValueError):
         raise ValueError(f"stops must be a list of λ in [0, 1], such as {OAT_STOPS}, got {stops!r}") from None
+
+
+def _widths(widths) -> tuple[float, ...]:
+    try:
+        if isinstance(widths, int):
+            widths = [i / widths for i in range(1, widths + 1)]
+        return tuple(float(w) for w in widths)  # Spec checks the order
+    except (TypeError, ValueError):
+        raise ValueError(f"widths must be a list such as {QUARTERS}, or how many, got {widths!r}") from None
+
+
+def _check_widths(row: dict) -> None:
+    for name, valid in (("width_loss", ("mean", "sum")), ("draw", ("all", "sandwich"))):
+        if row.get(name, valid[0]) not in valid:
+            raise ValueError(f"{name} must be one of {', '.join(valid)}, got {row[name]!r}")
+    if row.get("draw") == "sandwich":
+        if row["stops"] != (0.0,) or row.get("own_heads") or row.get("norm_sharing") != "affine":
+            raise ValueError(
+                "draw='sandwich' trains widths in between, which have neither BatchNorm statistics to be attacked with "
+                "nor a head of their own: it needs stops=(0,), norm_sharing='affine' and own_heads=False"
+            )
+        if len(row["widths"]) < 2:
+            raise ValueError("draw='sandwich' needs at least two widths: the narrowest and 1")
+
+
+def draw_widths(spec: Spec, generator: torch.Generator) -> list[Width]:
+    """The widths of one training step, the largest first: all, or the sandwich of both ends and two in between."""
+    listed = [Width(share, index) for index, share in enumerate(spec.widths)][::-1]
+    if spec.draw == "all":
+        return listed
+    low, high = spec.widths[0], spec.widths[-1]
+    between = torch.rand(2, generator=generator, dtype=torch.float64) * (high - low) + low
+    return [listed[0], *(Width(share, None) for share in between.tolist()), listed[-1]]
 
 
 def sample_stops(stops: tuple[float, ...], n: int, generator: torch.Generator) -> tuple[Tensor, int]:
@@ -66,16 +112,34 @@ def sample_stops(stops: tuple[float, ...], n: int, generator: torch.Generator) -
     return torch.cat([torch.zeros(zeros), rest]).long(), zeros
 
 
-def hybrid(clean: Tensor, attacked: Tensor, y: Tensor, lam: Tensor, zeros: int, beta: float) -> Tensor:
-    """mean of (1-λ)·CE(clean) + λ·CE(attacked), λ per sample; samples with λ = 0 (the first `zeros`) have no attack."""
+@dataclass(frozen=True)
+class Labels:
+    """What a loss compares logits with: y (N,), λ (N,), how many at the front have λ = 0 and were not attacked, the
+    weight β, and at a narrower width than the first one the (detached) logits of that, (N, classes)."""
+
+    y: Tensor
+    lam: Tensor
+    zeros: int
+    beta: float = 0.0
+    teacher: Tensor | None = None
+
+
+def hybrid(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
+    """mean of (1-λ)·CE(clean) + λ·CE(attacked), λ per sample."""
+    y, lam, zeros = labels.y, labels.lam, labels.zeros
     loss = ((1 - lam) * F.cross_entropy(clean, y, reduction="none")).sum()
     loss = loss + (lam[zeros:] * F.cross_entropy(attacked, y[zeros:], reduction="none")).sum()
     return loss / len(y)
 
 
-def trades(clean: Tensor, attacked: Tensor, y: Tensor, lam: Tensor, zeros: int, beta: float) -> Tensor:
+def trades(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
     """CE(clean) + β·KL(clean || attacked), with gradients through both terms, as in the published code."""
-    return F.cross_entropy(clean, y) + beta * kl(attacked, clean.log_softmax(1)).mean()
+    return F.cross_entropy(clean, labels.y) + labels.beta * kl(attacked, clean.log_softmax(1)).mean()
+
+
+def distill(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
+    """In-place distillation: the full width learns the labels, narrower ones the full width's answers."""
+    return F.cross_entropy(clean, labels.y if labels.teacher is None else labels.teacher.softmax(1))
 
 
 def kl(attacked: Tensor, target: Tensor) -> Tensor:
@@ -95,5 +159,5 @@ def aim_at_kl(attack: PGD, f, x: Tensor) -> PGD:
     return replace(attack, loss=lambda logits, y: kl(logits, target), start="gaussian")
 
 
-LOSSES = {"hybrid": hybrid, "trades": trades}
-AIMS = {"hybrid": aim_at_loss, "trades": aim_at_kl}  # what the attack of training climbs
+LOSSES = {"hybrid": hybrid, "trades": trades, "distill": distill}
+AIMS = {"hybrid": aim_at_loss, "trades": aim_at_kl, "distill": aim_at_loss}  # what the attack of training climbs

@@ -13,12 +13,13 @@ from tqdm.auto import tqdm
 
 from . import record
 from .attacks import PGD
+from .calibrate import take_statistics
 from .data import Data, batches
 from .guard import NonFiniteError
-from .layers.setting import Setting
+from .layers.setting import Setting, Width
 from .nets import Network, did_you_mean, lookup
 from .presets import PRESETS, Preset
-from .recipes import AIMS, LOSSES, sample_stops
+from .recipes import AIMS, LOSSES, Labels, draw_widths, sample_stops
 from .watch import Watch
 
 
@@ -40,28 +41,44 @@ class History:
         return "\n".join([*lines, f"{self.status} after {self.seconds:.0f} s. {self.note}".rstrip()])
 
 
-def step(net: Network, x: Tensor, y: Tensor, stop: Tensor, zeros: int, attack: PGD, generator) -> Tensor:
-    """The loss of one batch: attack the samples with λ > 0, then clean and attacked images in one forward.
+def step(
+    net: Network, x: Tensor, y: Tensor, stop: Tensor, zeros: int, attack: PGD, generator, widths=None, amp=False
+) -> Tensor:
+    """Gradients of one batch, accumulated over `widths` (default: the full one), each with an attack of its own.
 
-    x (N, C, H, W), y (N,); `stop` (N,) are λ stops, the first `zeros` of them λ = 0. The attack sees each sample's own
-    λ and BatchNorm branch, in eval mode. The two passes share the forward but not their batch statistics.
+    x (N, C, H, W), y (N,); `stop` (N,) are λ stops, the first `zeros` of them λ = 0. Returns the loss, detached.
     """
-    lam = torch.tensor(net.spec.stops)[stop]
-    images, setting = x, net.setting(lam, len(x))
+    spec, total, teacher = net.spec, 0.0, None
+    lam, widths = torch.tensor(spec.stops)[stop], widths or [net.width()]
+    share = 1 / len(widths) if spec.width_loss == "mean" else 1.0
+    for width in widths:
+        labels = Labels(y, lam.to(x), zeros, spec.beta, teacher)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
+            clean, attacked = _logits(net, x, y, lam, zeros, width, attack, generator)
+            loss = LOSSES[spec.loss](clean, attacked, labels) * share
+        loss.backward()
+        total += loss.detach()
+        teacher = clean.detach() if teacher is None else teacher
+    return total
+
+
+def _logits(net: Network, x, y, lam: Tensor, zeros: int, width: Width, attack: PGD, generator):
+    """Attack the samples with λ > 0, then send clean and attacked images through the network in one forward.
+
+    The attack sees each sample's own λ, BatchNorm branch and width, in eval mode. The two passes share the forward but
+    not their batch statistics.
+    """
+    images, setting = x, net.setting(lam, len(x), width)
     if zeros < len(x):
-        hard = net.setting(lam[zeros:], len(x) - zeros)
-        attacked = _attacked(net, x[zeros:], y[zeros:], hard, attack, generator)
+        hard = net.setting(lam[zeros:], len(x) - zeros, width)
+        f = net.bind_stops(hard).forward  # .forward, not the module: a folded network has nothing to freeze
+        attacked = AIMS[net.spec.loss](attack, f, x[zeros:])(f, x[zeros:], y[zeros:], generator)
         images, setting = torch.cat([x, attacked]), Setting.join(setting, hard)
     try:
         logits = net.train()(images, setting)
     finally:
         net.eval()
-    return LOSSES[net.spec.loss](logits[: len(x)], logits[len(x) :], y, lam.to(x), zeros, net.spec.beta)
-
-
-def _attacked(net: Network, x: Tensor, y: Tensor, setting: Setting, attack: PGD, generator) -> Tensor:
-    f = net.bind_stops(setting).forward  # .forward, not the module: a folded network has nothing to freeze
-    return AIMS[net.spec.loss](attack, f, x)(f, x, y, generator)
+    return logits[: len(x)], logits[len(x) :]
 
 
 def train(
@@ -109,6 +126,8 @@ def train(
     finally:
         net.eval()
         bar.close()
+    if net.spec.draw == "sandwich":  # most widths have not been met in training: their statistics are still to be taken
+        take_statistics(net, data)
     if run.history.note:
         warnings.warn(run.history.note, stacklevel=2)
     return run.history
@@ -143,12 +162,12 @@ class _Run:
                 group["lr"] = preset.learning_rate(done, epoch)
             x = self.data.augment(train.x[index], local)
             stop, zeros = sample_stops(self.net.spec.stops, self.size, host)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-                loss = step(self.net, x, train.y[index], stop, zeros, preset.attack(done), local)
+            widths = draw_widths(self.net.spec, host)
             self.optimizer.zero_grad()
-            loss.backward()
+            total += step(self.net, x, train.y[index], stop, zeros, preset.attack(done), local, widths, self.amp)
+            if preset.clip:
+                torch.nn.utils.clip_grad_norm_(self.net.parameters(), preset.clip)
             self.optimizer.step()
-            total += loss.detach()
             bar.update()
         row = {"epoch": epoch + 1, "loss": total.item() / self.steps}
         if row["epoch"] % preset.watch == 0 or row["epoch"] == preset.epochs:

@@ -188,7 +188,7 @@ def fails(capsys, words, *expected):
         ("", ["COMMAND"]),
         ("tarin oat", ["tarin"]),
         ("train oat", ["--out"]),
-        ("train oats --out a", ["unknown recipe 'oats'", "did you mean 'oat'"]),
+        ("train oatt --out a", ["unknown recipe 'oatt'", "did you mean 'oat'"]),
         ("train oat --data shaeps --out a", ["shaeps", "did you mean 'shapes'"]),
         ("train oat --preset fats --out a", ["unknown preset 'fats'", "fast, paper"]),
         ("train oat --backbone big --out a", ["unknown backbone 'big'", "resnet18"]),
@@ -274,7 +274,7 @@ def test_wrong_words_are_found_before_a_download(capsys, monkeypatch):
         return whole(name, *args, **kwargs)
 
     monkeypatch.setattr(cli, "load_data", offline)
-    for words, expected in [("oats", "recipe"), ("oat --backbone big", "backbone"), ("oat --preset x", "preset"),
+    for words, expected in [("oatt", "recipe"), ("oat --backbone big", "backbone"), ("oat --preset x", "preset"),
                             ("oat --epochs 0", "epochs"), ("oat --lam 0.3", "lam=")]:  # fmt: skip
         fails(capsys, f"train {words} --data cifar10 --out a", expected)
 

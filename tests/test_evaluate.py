@@ -32,7 +32,7 @@ def network(seed=0, **options):
     with torch.no_grad():  # so that the λ stops differ
         for i, part in enumerate(p for p in net.modules() if isinstance(p, nn.BatchNorm2d)):
             part.running_mean.copy_(torch.randn(len(part.running_mean), generator=torch.Generator().manual_seed(i)) / 3)
-        net.body.head.bias.sub_(net(split(60).x, 0.5).mean(0))  # and the answers, too
+        net.body.head.each[0].bias.sub_(net(split(60).x, 0.5).mean(0))  # and the answers, too
     return net
 
 

@@ -23,11 +23,11 @@ def net():
     spec = Spec("oat", "tiny", (3, 8, 8), ("a", "b", "c"), (0.0, 0.5, 1.0), dual=True, film=True, codes="onehot")
     net = Network(spec)
     with torch.no_grad():
-        net.body.head.weight.mul_(20)
+        net.body.head.each[0].weight.mul_(20)
         for part in net.modules():
             if isinstance(part, torch.nn.BatchNorm2d):
                 part.running_mean.uniform_(-0.3, 0.3, generator=torch.Generator().manual_seed(1))
-        net.body.stem.norm.adv.weight.mul_(2)
+        net.body.stem.norm.pairs[0].adv.weight.mul_(2)
     return net
 
 

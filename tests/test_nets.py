@@ -45,7 +45,8 @@ def randomised(net, seed=0):
                 draw(part.running_var, 0.3, 0.9)
             if isinstance(part, FiLM):
                 part.out.weight.mul_(10)
-        net.body.head.weight.mul_(3)
+        for linear in net.body.head.each:
+            linear.weight.mul_(3)
     return net
 
 
@@ -85,7 +86,7 @@ def bound(net, x, lams):
 
 def assert_folding_changes_nothing(net, form, tolerance):
     """Against the unfolded network in eval mode, for logits of a size at which all its parts matter."""
-    x = images(channels=net.spec.shape[0]).to(net.body.head.weight)
+    x = images(channels=net.spec.shape[0]).to(net.body.head.each[0].weight)
     expected = logits(net, x, LAMS)
     assert expected.std() > 0.3, "logits too small to compare"
     one_image = logits(net, x[:1].expand(len(STOPS), -1, -1, -1), torch.tensor(STOPS, dtype=torch.float64))
@@ -383,7 +384,7 @@ def test_building_leaves_the_random_state_of_the_caller_alone(monkeypatch):
     first = Network(spec())
     assert torch.equal(torch.get_rng_state(), before) and not reseeded
     torch.rand(5)  # and does not depend on it
-    assert torch.equal(Network(spec()).body.head.weight, first.body.head.weight)
+    assert torch.equal(Network(spec()).body.head.each[0].weight, first.body.head.each[0].weight)
 
 
 def test_codes_survive_the_file_and_logits_are_the_same_bits(zoo, tmp_path):

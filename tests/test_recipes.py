@@ -11,7 +11,7 @@ from oatlib.backbones import BACKBONES
 from oatlib.data import from_tensors
 from oatlib.layers.dual_bn import DualBN
 from oatlib.layers.film import FiLM
-from oatlib.recipes import LOSSES, OAT_STOPS, RECIPES, build, hybrid, kl, sample_stops, trades
+from oatlib.recipes import LOSSES, OAT_STOPS, RECIPES, Labels, build, hybrid, kl, sample_stops, trades
 
 quick = settings(max_examples=60, deadline=None)
 stop_sets = st.sampled_from([OAT_STOPS, (0.0, 1.0), (0.0, 0.5, 1.0), (0.2, 0.7), (0.0,), (0.5,)])
@@ -124,7 +124,7 @@ def assert_hybrid_by_hand(loss, n, zeros, seed=0):
         total += (1 - lam[i].item()) * nll(clean[i].tolist(), y[i].item())
         if i >= zeros:
             total += lam[i].item() * nll(attacked[i - zeros].tolist(), y[i].item())
-    assert loss(clean, attacked, y, lam, zeros, 6.0).item() == pytest.approx(total / n, rel=1e-10)
+    assert loss(clean, attacked, Labels(y, lam, zeros)).item() == pytest.approx(total / n, rel=1e-10)
 
 
 @quick
@@ -133,14 +133,15 @@ def test_hybrid_by_hand(n, zeros, seed):
     assert_hybrid_by_hand(hybrid, n, min(zeros, n), seed)
 
 
-def shifted_by_the_zeros(clean, attacked, y, lam, zeros, beta):
+def shifted_by_the_zeros(clean, attacked, labels):
     """Takes the λ of the first samples for the attacked ones."""
-    m = len(attacked)
+    m, y, lam, zeros = len(attacked), labels.y, labels.lam, labels.zeros
     ce = F.cross_entropy(clean, y, reduction="none"), F.cross_entropy(attacked, y[zeros:], reduction="none")
     return (((1 - lam) * ce[0]).sum() + (lam[:m] * ce[1]).sum()) / len(y)
 
 
-def two_means(clean, attacked, y, lam, zeros, beta):
+def two_means(clean, attacked, labels):
+    y, lam, zeros = labels.y, labels.lam, labels.zeros
     ce = F.cross_entropy(clean, y, reduction="none"), F.cross_entropy(attacked, y[zeros:], reduction="none")
     return ((1 - lam) * ce[0]).mean() + (lam[zeros:] * ce[1]).mean()
 
@@ -154,7 +155,7 @@ def test_planted_faults_in_hybrid_are_caught(fault):
 def test_each_sample_is_pulled_only_by_its_own_terms():
     clean, attacked, y, lam = batch(6, 2)
     lam[3], lam[4] = 1.0, 0.0
-    hybrid(clean, attacked, y, lam, 2, 6.0).backward()
+    hybrid(clean, attacked, Labels(y, lam, 2)).backward()
     assert (clean.grad[3] == 0).all() and (clean.grad[0] != 0).all()  # λ = 1: the clean image has no weight
     assert (attacked.grad[4 - 2] == 0).all() and (attacked.grad[3 - 2] != 0).all()
 
@@ -164,7 +165,7 @@ def assert_trades_by_hand(loss, beta):
     reference = F.cross_entropy(clean, y) + beta * F.kl_div(
         attacked.log_softmax(1), clean.softmax(1), reduction="batchmean"
     )
-    found = loss(clean, attacked, y, lam, 0, beta)
+    found = loss(clean, attacked, Labels(y, lam, 0, beta))
     torch.testing.assert_close(found, reference, rtol=1e-10, atol=1e-12)
     for a, b in zip(
         torch.autograd.grad(found, (clean, attacked)), torch.autograd.grad(reference, (clean, attacked)), strict=True
@@ -178,11 +179,13 @@ def test_trades_is_ce_and_kl_with_gradients_through_both(beta):
     assert_trades_by_hand(trades, beta)
 
 
-def detached(clean, attacked, y, lam, zeros, beta):
+def detached(clean, attacked, labels):
+    y, beta = labels.y, labels.beta
     return F.cross_entropy(clean, y) + beta * kl(attacked, clean.detach().log_softmax(1)).mean()
 
 
-def other_way_round(clean, attacked, y, lam, zeros, beta):
+def other_way_round(clean, attacked, labels):
+    y, beta = labels.y, labels.beta
     return F.cross_entropy(clean, y) + beta * kl(clean, attacked.log_softmax(1)).mean()
 
 
@@ -251,7 +254,7 @@ def test_a_network_remembers_its_data():
 def test_the_same_seed_gives_the_same_bits():
     a, b, other = (build("oat", data(), seed=seed).state_dict() for seed in (7, 7, 8))
     assert all(torch.equal(a[name], b[name]) for name in a)
-    assert not torch.equal(a["body.head.weight"], other["body.head.weight"])
+    assert not torch.equal(a["body.head.each.0.weight"], other["body.head.each.0.weight"])
 
 
 def test_building_leaves_the_global_random_state_alone():
@@ -261,7 +264,7 @@ def test_building_leaves_the_global_random_state_alone():
 
 
 @pytest.mark.parametrize("arguments, options, error, words", [
-    (("oats",), {}, ValueError, ["'oats'", "did you mean 'oat'", "standard, pgd-at, trades"]),
+    (("oatt",), {}, ValueError, ["'oatt'", "did you mean 'oat'", "standard, pgd-at, trades"]),
     (("oat", "tinny"), {}, ValueError, ["'tinny'", "did you mean 'tiny'", "resnet18, resnet34"]),
     (("oat",), {"code_dims": 3}, TypeError, ["'code_dims'", "did you mean 'code_dim'", "film_start"]),
     (("oat",), {"lam": 0.3}, ValueError, ["lam=", "pgd-at", "'oat'", "0.4"]),

@@ -15,10 +15,10 @@ from .setting import ADV, CLEAN
 class DualBN(nn.Module):
     """A pair of BatchNorms over (N, C, H, W), or a single one that serves both branches when `dual` is False."""
 
-    def __init__(self, channels: int, dual: bool = True):
+    def __init__(self, channels: int, dual: bool = True, affine: bool = True):
         super().__init__()
-        self.clean = nn.BatchNorm2d(channels)
-        self.adv = nn.BatchNorm2d(channels) if dual else None
+        self.clean = nn.BatchNorm2d(channels, affine=affine)
+        self.adv = nn.BatchNorm2d(channels, affine=affine) if dual else None
 
     def branch(self, which: int) -> nn.BatchNorm2d:
         """The BatchNorm of a branch (CLEAN or ADV)."""

@@ -7,6 +7,8 @@ as many codes as λ stops, so γ and β are computed once per stop, not once per
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +45,7 @@ class FiLM(nn.Module):
         super().__init__()
         if start not in STARTS:
             raise ValueError(f"unknown FiLM start {start!r}: use one of {', '.join(STARTS)}")
+        self.channels = channels
         self.hidden = nn.Linear(code_dim, 2 * channels)
         self.out = nn.Linear(2 * channels, 2 * channels)
         if start == "identity":
@@ -50,6 +53,17 @@ class FiLM(nn.Module):
                 self.out.weight.mul_(0.1)  # small, so that γ starts near its bias
                 self.out.bias.copy_(torch.cat([torch.ones(channels), torch.zeros(channels)]))
 
-    def forward(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes (S, d) -> γ and β, each (S, C)."""
-        return F.leaky_relu(self.out(F.leaky_relu(self.hidden(codes)))).chunk(2, dim=-1)
+    def forward(self, codes: Tensor, channels: int | None = None) -> tuple[Tensor, Tensor]:
+        """Codes (S, d) -> γ and β, each (S, C), or those of the first `channels` alone."""
+        hidden, out = (self.hidden, self.out) if channels in (None, self.channels) else self.sliced(channels)
+        return F.leaky_relu(out(F.leaky_relu(hidden(codes)))).chunk(2, dim=-1)
+
+    def sliced(self, channels: int) -> tuple[Callable, Callable]:
+        """The two layers at a width of c channels: the first 2c hidden units, the first c rows of γ and of β.
+
+        The published layout takes the first 2c rows, so a row that is a γ in the wide network is a β in a narrow one.
+        """
+        hidden = partial(F.linear, weight=self.hidden.weight[: 2 * channels], bias=self.hidden.bias[: 2 * channels])
+        weight = self.out.weight.unflatten(0, (2, -1))[:, :channels, : 2 * channels].flatten(0, 1)
+        bias = self.out.bias.unflatten(0, (2, -1))[:, :channels].flatten()
+        return hidden, partial(F.linear, weight=weight, bias=bias)

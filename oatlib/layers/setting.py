@@ -11,16 +11,38 @@ CLEAN, ADV = 0, 1  # the two BatchNorm branches
 
 
 @dataclass(frozen=True)
+class Width:
+    """A place on the width dial: a share of the channels, and its index in the list of widths (None: in between)."""
+
+    share: float = 1.0
+    index: int | None = 0
+
+    def cut(self, channels: int) -> int:
+        """How many channels are left, rounded down as published; never none."""
+        return cut(channels, self.share)
+
+
+def cut(channels: int, share: float) -> int:
+    """The first `share` of the channels; the tiny number absorbs rounding, as in 0.1 * 10."""
+    return max(1, int(channels * share + 1e-6))
+
+
+ONLY = Width()  # the width of a network that has but one
+
+
+@dataclass(frozen=True)
 class Setting:
     """The dials of one batch, resolved: which λ stop each sample uses and which BatchNorm branch it takes.
 
     `stop` (N,) is the index of each sample's λ stop, `branch` (N,) its BatchNorm branch, both on the CPU.
     `passes` lists how many samples each training pass holds: passes share a forward, never batch statistics.
+    The width is one for the whole batch.
     """
 
     stop: Tensor
     branch: Tensor
     passes: tuple[int, ...]
+    width: Width = ONLY
 
     @staticmethod
     def join(*settings: Setting) -> Setting:
@@ -29,6 +51,7 @@ class Setting:
             torch.cat([s.stop for s in settings]),
             torch.cat([s.branch for s in settings]),
             sum((s.passes for s in settings), ()),
+            settings[0].width,
         )
 
     def route(self, stops: int, like: Tensor) -> Route:

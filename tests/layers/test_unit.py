@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from oatlib.layers.setting import ADV, CLEAN, Setting
+from oatlib.layers.setting import ADV, CLEAN, ONLY, Setting
 from oatlib.layers.unit import Dials, Folded, Unit, UnitOptions
 
 STOPS = 4
@@ -44,7 +44,8 @@ def by_hand(unit, x, stop):
         if unit.conv is not None:
             out = F.conv2d(out, unit.conv.weight, None, unit.conv.stride, unit.conv.padding)
         if unit.norm is not None:
-            bn = unit.norm.clean if BRANCH[s] == CLEAN or unit.norm.adv is None else unit.norm.adv
+            pair = unit.norm.pairs[0]
+            bn = pair.clean if BRANCH[s] == CLEAN or pair.adv is None else pair.adv
             mean, var, weight, bias = (v[:, None, None] for v in (bn.running_mean, bn.running_var, bn.weight, bn.bias))
             out = (out - mean) / (var + 1e-5).sqrt() * weight + bias
         if unit.film is not None:
@@ -61,13 +62,13 @@ def unfolded(unit, x):
 
 def folded(unit, x):
     mix = F.one_hot(STOP, STOPS).double()
-    return unit.fold(torch.eye(STOPS, dtype=torch.float64), BRANCH, mix)(x.clone())
+    return unit.fold(torch.eye(STOPS, dtype=torch.float64), BRANCH, mix, ONLY)(x.clone())
 
 
 def folded_one_by_one(unit, x):
     mixes = F.one_hot(STOP, STOPS).double()
     codes = torch.eye(STOPS, dtype=torch.float64)
-    return torch.cat([unit.fold(codes, BRANCH, m[None])(s[None]) for m, s in zip(mixes, x, strict=True)])
+    return torch.cat([unit.fold(codes, BRANCH, m[None], ONLY)(s[None]) for m, s in zip(mixes, x, strict=True)])
 
 
 FORMS = [unfolded, folded, folded_one_by_one]
@@ -87,15 +88,15 @@ def test_all_forms_of_a_unit_are_the_sum_by_hand(kind, dual, film, form):
 
 
 class ForgetsGammaOnTheShift(Unit):
-    def affine(self, codes, branch):
-        scale, shift = (table[branch] for table in self.norm.affine())
+    def affine(self, codes, branch, width):
+        scale, shift = (table[branch] for table in self.norm.pairs[0].affine())
         gamma, beta = self.film(codes)
         return gamma * scale, beta + shift
 
 
 class OneBranch(Unit):
-    def affine(self, codes, branch):
-        return super().affine(codes, torch.full_like(branch, ADV))
+    def affine(self, codes, branch, width):
+        return super().affine(codes, torch.full_like(branch, ADV), width)
 
 
 @pytest.mark.parametrize("form", [folded, folded_one_by_one])
@@ -109,8 +110,8 @@ def test_film_before_the_norm_is_caught():
     class Early(Unit):
         def forward(self, x, dials):
             gamma, beta = (dials.route.pick @ table for table in self.film(dials.codes))
-            x = self.conv(x) * gamma[..., None, None] + beta[..., None, None]
-            return self.norm(x, dials.route.segments)
+            x = self.conv(x, dials.width) * gamma[..., None, None] + beta[..., None, None]
+            return self.norm.pairs[0](x, dials.route.segments)
 
     with pytest.raises(AssertionError):
         assert_by_hand(make("stem", Early), unfolded)
@@ -121,10 +122,10 @@ def test_film_before_the_norm_is_caught():
 def test_between_stops_scale_and_shift_are_interpolated(kind, t):
     """The output is linear in scale and shift, so it is interpolated, too."""
     unit, x, codes = make(kind), noise(2, 3, 6, 6), torch.eye(STOPS, dtype=torch.float64)
-    ends = [unit.fold(codes, BRANCH, F.one_hot(torch.tensor([s]), STOPS).double())(x) for s in (0, 1)]
+    ends = [unit.fold(codes, BRANCH, F.one_hot(torch.tensor([s]), STOPS).double(), ONLY)(x) for s in (0, 1)]
     mix = torch.tensor([[1 - t, t, 0, 0]], dtype=torch.float64)
     for rows in (mix, mix.repeat(2, 1)):
-        found = unit.fold(codes, BRANCH, rows)(x.clone())
+        found = unit.fold(codes, BRANCH, rows, ONLY)(x.clone())
         torch.testing.assert_close(found, torch.lerp(*ends, t), rtol=1e-9, atol=1e-10)
 
 
@@ -132,7 +133,7 @@ def test_between_stops_scale_and_shift_are_interpolated(kind, t):
 def test_a_folded_unit_has_no_parameters_and_leaves_the_unit_alone(kind):
     unit = make(kind)
     before = {name: t.clone() for name, t in unit.state_dict().items()}
-    plain = unit.fold(torch.eye(STOPS, dtype=torch.float64), BRANCH, torch.eye(STOPS, dtype=torch.float64)[:1])
+    plain = unit.fold(torch.eye(STOPS, dtype=torch.float64), BRANCH, torch.eye(STOPS, dtype=torch.float64)[:1], ONLY)
     plain(noise(2, 3, 6, 6))
     assert isinstance(plain, Folded) and not list(plain.parameters())
     assert all(torch.equal(t, before[name]) for name, t in unit.state_dict().items())
@@ -141,7 +142,7 @@ def test_a_folded_unit_has_no_parameters_and_leaves_the_unit_alone(kind):
 @kinds
 @pytest.mark.parametrize("images", [1, 5])
 def test_a_unit_bound_to_other_images_is_an_error(kind, images):
-    plain = make(kind).fold(torch.eye(STOPS, dtype=torch.float64), BRANCH, torch.eye(STOPS, dtype=torch.float64))
+    plain = make(kind).fold(torch.eye(STOPS, dtype=torch.float64), BRANCH, torch.eye(STOPS, dtype=torch.float64), ONLY)
     if kind == "bare":  # has nothing that depends on λ
         assert len(plain(noise(images, 3, 6, 6))) == images
     else:
