@@ -65,11 +65,12 @@ def plain_names(state):
 class TinyOAT(nn.Module):
     """The `tiny` backbone of oatlib with dual BN and FiLM."""
 
-    def __init__(self, dim=128, classes=8):
+    def __init__(self, dim=128, classes=8, channels=(16, 32, 64)):
         super().__init__()
-        self.stem = Unit(dim, 3, 16, 3)
-        self.blocks = nn.ModuleList([Block(dim, 16, 16, 1), Block(dim, 16, 32, 2), Block(dim, 32, 64, 2)])
-        self.head = nn.Linear(64, classes)
+        a, b, c = channels
+        self.stem = Unit(dim, 3, a, 3)
+        self.blocks = nn.ModuleList([Block(dim, a, a, 1), Block(dim, a, b, 2), Block(dim, b, c, 2)])
+        self.head = nn.Linear(c, classes)
 
     def forward(self, x, code, zeros):
         x = F.relu(self.stem((x - 0.5) * 4, code, zeros))

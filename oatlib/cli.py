@@ -1,4 +1,7 @@
-"""The shell's way in: `oatlib train | eval | export | explore | doctor`. Bad input ends in one line and exit code 2."""
+"""The shell's way in: `oatlib train | eval | choose | export | explore | doctor`.
+
+Bad input ends in one line on stderr and exit code 2.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,24 @@ from pathlib import Path
 
 import torch
 
-from . import PRESETS, RECIPES, Network, __version__, build, evaluate, export, load, load_data, save, train
+from . import (
+    PRESETS,
+    RECIPES,
+    Network,
+    Table,
+    __version__,
+    build,
+    choose,
+    evaluate,
+    export,
+    load,
+    load_data,
+    save,
+    train,
+)
 from .attacks import FGSM, PGD
 from .backbones import BACKBONES
+from .choose import LIMITS
 from .data import Data
 from .doctor import doctor
 from .nets import lookup
@@ -55,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=int, default=0, help="of data, weights and training (default 0)")
     one.add_argument("--backbone", default="tiny", help=f"one of {', '.join(BACKBONES)}")
     one.add_argument("--lam", type=_lam, help="the one λ of pgd-at")
+    one.add_argument("--widths", type=int, help="of a slimmable recipe: K for the widths 1/K ... 1")
     one.add_argument("--preset", default="fast", help=f"one of {', '.join(PRESETS)}")
     one.add_argument("--epochs", type=int, help="instead of the preset's")
     one.add_argument("--device", type=_device, default="cpu", help="cpu or cuda (default cpu)")
@@ -73,12 +92,21 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--eps", type=float, default=8, help="in 1/255 (default 8)")
     one.add_argument("--norm", default="linf", choices=("linf", "l2"))
     one.add_argument("--lam", type=_lam, nargs="+", help="other λ than the recipe's stops")
+    one.add_argument("--width", type=_share, nargs="+", help="only these widths of a slimmable network (default: all)")
     one.add_argument("--n", type=int, help="only this many test images, class-balanced")
     one.add_argument("--json", help="write the results here, too")
+
+    one = _command(commands, "choose", _choose, "the most robust setting within limits, out of what eval wrote")
+    one.add_argument("results", help="the file that eval --json wrote")
+    one.add_argument("--min-clean", type=_share, help="clean accuracy, in (0, 1]")
+    one.add_argument("--min-robust", type=_share, help="robust accuracy, in (0, 1]")
+    one.add_argument("--max-macs", type=float, help="multiply-adds for one image, such as 1e6")
+    one.add_argument("--max-parameters", type=float, help="of the plain network of that setting")
 
     one = _command(commands, "export", _export, "write one setting as ONNX, checked against onnxruntime")
     one.add_argument("weights")
     one.add_argument("--lam", type=_lam)
+    one.add_argument("--width", type=_share, help="of a slimmable network (default 1)")
     one.add_argument("--out", required=True, help="the .onnx file")
 
     one = _command(commands, "explore", _explore, "train or load OAT on shapes and show its trade-off")
@@ -104,6 +132,16 @@ def _lam(text: str) -> float:
     return lam
 
 
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"must be a share in (0, 1], got {text!r}")
+    return share
+
+
 def _device(text: str) -> str:
     kind, _, index = text.partition(":")
     if kind not in ("cpu", "cuda") or not (index or "0").isdecimal():
@@ -122,11 +160,13 @@ def _train(options) -> int:
     preset = lookup("preset", options.preset, PRESETS)
     if options.epochs is not None:
         preset = replace(preset, epochs=options.epochs)
-    wanted = (options.backbone, options.seed, options.lam)
-    build(options.recipe, load_data("shapes", n_train=8, n_val=8, n_test=8), *wanted)  # complains before a download
+    wanted = {"backbone": options.backbone, "seed": options.seed, "lam": options.lam}
+    if options.widths is not None:
+        wanted["widths"] = options.widths
+    build(options.recipe, load_data("shapes", n_train=8, n_val=8, n_test=8), **wanted)  # complains before a download
     amount = {} if options.n_train is None else {"n_train": options.n_train}
     data = load_data(options.data, options.seed, options.device, **amount)
-    net = build(options.recipe, data, *wanted)
+    net = build(options.recipe, data, **wanted)
     history = train(net, data, preset, options.seed, options.checkpoint, options.resume)
     save(net, options.out)
     seen = next((row for row in reversed(history.rows) if "clean" in row), None)
@@ -144,9 +184,11 @@ def _eval(options) -> int:
     net = load(options.weights, options.device)
     for lam in options.lam or ():
         net.check(lam)
+    for width in options.width or ():
+        net.width(width)
     data = _data_of(net, options.data, options.device)
     split = data.test if options.n is None else data.test.panel(options.n)
-    table = evaluate(net, split, attack, options.lam, seed=options.seed)
+    table = evaluate(net, split, attack, options.lam, options.width, seed=options.seed)
     print(table)
     if options.json:
         table.save(options.json)
@@ -164,9 +206,19 @@ def _data_of(net: Network, name: str | None, device: str) -> Data:
     return load_data(name, (known or {}).get("seed", 0), device)
 
 
+def _choose(options) -> int:
+    limits = {name: getattr(options, name) for name in LIMITS}
+    best = choose(Table.load(options.results), **limits)
+    print(Table([best]))
+    where = [f"--lam {best.lam:g}"] * (best.lam is not None) + [f"--width {best.width:g}"]
+    print(f"{best.macs:,} multiply-adds an image, {best.parameters:,} parameters" if best.macs else "", end="")
+    print(f"; oatlib export WEIGHTS {' '.join(where)} --out model.onnx writes it" if best.macs else "")
+    return 0
+
+
 def _export(options) -> int:
     check_writable(options.out)
-    gap = export(load(options.weights), options.out, options.lam)
+    gap = export(load(options.weights), options.out, options.lam, options.width)
     print(f"{options.out}: written; onnxruntime agrees with PyTorch to {gap:.1g}")
     return 0
 

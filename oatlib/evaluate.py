@@ -75,10 +75,13 @@ class Table(list):
     def __str__(self) -> str:
         if not self:
             return "(no results)"
-        lines = [f"{'λ':>5} {'width':>5}  {'clean':>22}  {'robust':>22}"]
+        lines = [f"{'λ':>5} {'width':>5}  {'clean':>22}  {'robust':>22}  {'multiply-adds':>13}"]
         for r in self:
             lam = "-" if r.lam is None else f"{r.lam:g}"
-            lines.append(f"{lam:>5} {r.width:>5g}  {_percent(r, 'clean'):>22}  {_percent(r, 'robust'):>22}")
+            macs = "-" if r.macs is None else f"{r.macs:,}"
+            lines.append(
+                f"{lam:>5} {r.width:>5.3g}  {_percent(r, 'clean'):>22}  {_percent(r, 'robust'):>22}  {macs:>13}"
+            )
         lines += dict.fromkeys(f"n = {r.n} ({r.split}), {r.attack['text']}, attack seed {r.seed}" for r in self)
         lines[-1] += f"; 95 % intervals; area under the frontier {self.hypervolume:.3f}"
         return "\n".join(lines)

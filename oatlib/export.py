@@ -14,7 +14,7 @@ from .nets import Network
 TOLERANCE = 1e-4  # of the logits, against PyTorch
 
 
-def export(net: Network, path, lam: float | None = None, width: float = 1.0, batch: int = 8) -> float:
+def export(net: Network, path, lam: float | None = None, width: float | None = None, batch: int = 8) -> float:
     """Write `net.at(lam, width)` as ONNX: input `images` (N, C, H, W) in [0, 1], output `logits`, any N.
 
     The file is kept only if onnxruntime gives the same logits; returns the largest difference seen.

@@ -92,7 +92,8 @@ class Network(nn.Module):
         share = widths[-1] if share is None else share
         index = min(range(len(widths)), key=lambda i: abs(widths[i] - share))
         if not abs(widths[index] - share) <= 1e-6:
-            raise ValueError(f"width {share:g} is not in this network: its widths are {_listed(widths)}")
+            more = "; oatlib.calibrate adds others" if self.spec.norm_sharing == "affine" else ""
+            raise ValueError(f"width {share:g} is not in this network: its widths are {_listed(widths)}{more}")
         return Width(widths[index], index)
 
     def setting(self, lam: float | Tensor | None, n: int, width: float | Width | None = None) -> Setting:

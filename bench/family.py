@@ -1,0 +1,106 @@
+"""The width dial, measured: `python -m bench.family [name ...] [--seeds 3] [--out FILE]`.
+
+Every network is trained with the `fast` preset and attacked with PGD-20 at some λ of each width. Compared are OATS with
+OAT, output layers per width (SOLAR) with one for all, BatchNorm per width with one for all. What is already in the
+record is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import oatlib
+from oatlib.record import read_json, versions, write_json
+
+ENDS = (0.0, 0.2, 1.0)
+NETWORKS = {  # recipe, options, λ
+    "oat": ("oat", {}, None),
+    "oats": ("oats", {}, None),
+    "snn_4": ("snn", {"widths": 4}, None),
+    "snn_4_shared_norm": ("snn", {"widths": 4, "norm_sharing": "all"}, None),
+    "solar_snn_4": ("solar-snn", {"widths": 4}, None),
+    "oats_4": ("oats", {"widths": 4}, ENDS),
+    "solar_4": ("solar", {"widths": 4}, ENDS),
+    "snn_8": ("snn", {"widths": 8}, None),
+    "solar_snn_8": ("solar-snn", {"widths": 8}, None),
+    "oats_8": ("oats", {"widths": 8}, ENDS),
+    "solar_8": ("solar", {"widths": 8}, ENDS),
+}
+PAIRS = (("solar_4", "oats_4"), ("solar_8", "oats_8"), ("solar_snn_4", "snn_4"), ("solar_snn_8", "snn_8"),
+         ("snn_4", "snn_4_shared_norm"))  # fmt: skip
+T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571}  # half width of a 95 % interval, in standard errors
+
+
+def measure(name: str, seed: int, n: int) -> dict:
+    """Train one network and measure it at every width."""
+    recipe, options, lams = NETWORKS[name]
+    data = oatlib.load_data("shapes", seed=seed)
+    net = oatlib.build(recipe, data, seed=seed, **options)
+    started = time.perf_counter()
+    history = oatlib.train(net, data, seed=seed, progress=False)
+    seconds = round(time.perf_counter() - started, 1)
+    table = oatlib.evaluate(net, data.test.panel(n), oatlib.PGD(8 / 255, 20), lams, progress=False)
+    keys = ("lam", "width", "n", "clean", "clean_low", "clean_high", "robust", "robust_low", "robust_high", "macs")
+    points = [{k: getattr(r, k) for k in keys} for r in table]
+    return {"name": name, "seed": seed, "status": history.status, "train_seconds": seconds, "points": points}
+
+
+def gains(runs: list[dict], ours: str, base: str) -> dict:
+    """Accuracy of `ours` minus `base` over the sub-networks, per seed; then mean over seeds and its 95 % interval."""
+    by = {(r["name"], r["seed"]): r["points"] for r in runs}
+    seeds = sorted(s for name, s in by if name == ours and (base, s) in by)
+    found: dict = {"seeds": len(seeds)}
+    for what in ("clean", "robust"):
+        each = [[a[what] - b[what] for a, b in zip(by[ours, s], by[base, s], strict=True)] for s in seeds]
+        if what == "robust" and by[ours, seeds[0]][0]["lam"] == by[ours, seeds[0]][-1]["lam"] == 0:
+            continue  # trained on clean images only: robust accuracy is 0 throughout
+        found[f"{what}_mean"] = _interval([statistics.fmean(e) for e in each])
+        found[f"{what}_max"] = _interval([max(e) for e in each])
+        found[f"{what}_narrowest"] = _interval([statistics.fmean(e[: len(e) // _widths(by[ours, s])])
+                                                for e, s in zip(each, seeds, strict=True)])  # fmt: skip
+    return found
+
+
+def _widths(points: list[dict]) -> int:
+    return len({p["width"] for p in points})
+
+
+def _interval(values: list[float]) -> dict:
+    half = T95[len(values)] * statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+    return {"mean": round(statistics.fmean(values), 4), "plus_minus": None if half is None else round(half, 4)}
+
+
+def main() -> None:
+    """Measure what is missing, write the record after every network."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=list(NETWORKS), metavar="name", help=", ".join(NETWORKS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--n", type=int, default=1024, help="test images")
+    parser.add_argument("--out", default="bench/results/family.json")
+    options = parser.parse_args()
+    if unknown := [name for name in options.names if name not in NETWORKS]:
+        parser.error(f"unknown network {unknown[0]!r}: use {', '.join(NETWORKS)}")
+    runs = read_json(options.out)["runs"] if Path(options.out).exists() else []
+    for seed in range(options.seeds):
+        for name in options.names:
+            if any((r["name"], r["seed"]) == (name, seed) for r in runs):
+                continue
+            runs.append(measure(name, seed, options.n))
+            write_json(options.out, {"command": "python -m bench.family", "attack": oatlib.PGD(8 / 255, 20).describe(),
+                                     "versions": versions(), "gains": _all_gains(runs), "runs": runs})  # fmt: skip
+            last = runs[-1]
+            print(name, "seed", seed, f"{last['train_seconds']} s",
+                  *(f"{p['lam']:g}/{p['width']:g}: {p['clean']:.1%} {p['robust']:.1%}" for p in last["points"]),
+                  flush=True)  # fmt: skip
+
+
+def _all_gains(runs: list[dict]) -> dict:
+    done = {r["name"] for r in runs if r["seed"] == 0}
+    return {f"{ours} over {base}": gains(runs, ours, base) for ours, base in PAIRS if {ours, base} <= done}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+import pytest
+import torch
+
+import oatlib
+from oatlib.nets import Network, Spec
+
+QUARTERS = (0.25, 0.5, 0.75, 1.0)
+TEN = tuple("abcdefghij")
+
+
+def net(backbone="resnet34", shape=(3, 32, 32), film=False, **options):
+    row = {"dual": True, "film": True, "codes": "rand", "code_dim": 128} if film else {}
+    stops = (0.0, 1.0) if film else (0.0,)
+    return Network(Spec("snn", backbone, shape, TEN, stops, **{"widths": QUARTERS} | row | options))
+
+
+# parameters and multiply-adds (in millions, to 1 M) from the shapes of the published networks
+PUBLISHED = {0.25: (1_334_618, 73), 0.5: (5_326_506, 290), 0.75: (11_975_674, 653), 1.0: (21_282_122, 1159)}
+
+
+def test_slimmable_resnet34_costs_what_was_published():
+    network = net()
+    for width, (parameters, mega) in PUBLISHED.items():
+        found = oatlib.cost(network, width=width)
+        assert found.active == parameters
+        assert found.macs / 1e6 == pytest.approx(mega, abs=0.6)
+
+
+@pytest.mark.parametrize(("width", "parameters"), [(0.5, 8.844e6), (0.75, 19.141e6), (1.0, 33_355_466)])
+def test_oats_resnet34_has_the_published_active_parameters(width, parameters):
+    assert oatlib.cost(net(film=True), 0.0, width).active == pytest.approx(parameters, abs=600)
+
+
+@pytest.mark.parametrize(("backbone", "shape", "width", "mega"), [
+    ("wrn-16-8", (3, 32, 32), 0.5, 387), ("wrn-16-8", (3, 32, 32), 0.75, 871), ("wrn-40-2", (3, 96, 96), 0.5, 738),
+])  # fmt: skip
+def test_slimmable_wide_resnets_cost_what_was_published(backbone, shape, width, mega):
+    assert oatlib.cost(net(backbone, shape), width=width).macs / 1e6 == pytest.approx(mega, abs=1.1)
+
+
+@pytest.mark.parametrize("k", [4, 8])
+def test_heads_of_their_own_cost_what_was_published(k):
+    shared, own = (net(widths=tuple(i / k for i in range(1, k + 1)), own_heads=h) for h in (False, True))
+    extra = oatlib.cost(own).stored - oatlib.cost(shared).stored
+    assert extra == {4: 7_710, 8: 17_990}[k]
+    assert oatlib.cost(own, width=0.5).macs == oatlib.cost(shared, width=0.5).macs
+
+
+@pytest.mark.parametrize("backbone", ["tiny", "mobilenetv2", "wrn-40-2"])
+def test_a_network_of_one_width_uses_all_it_stores(backbone):
+    found = oatlib.cost(net(backbone, (3, 16, 16), film=True, widths=(1.0,)), 1.0)
+    assert found.active == found.stored
+
+
+def test_the_cost_of_a_plain_network_is_that_of_its_tensors():
+    network = net("tiny", (3, 16, 16), film=True)
+    for width in QUARTERS:
+        found = oatlib.cost(network, 1.0, width)
+        assert found.plain == sum(b.numel() for b in network.at(1.0, width).buffers())
+        assert (found.width, found.stored) == (width, sum(p.numel() for p in network.parameters()))
+
+
+def test_multiply_adds_by_hand():
+    """tiny at full width on 16x16: every conv has cout·cin·k² multiply-adds for each output pixel."""
+    convs = [(16, 3, 9, 256), (16, 16, 9, 256), (16, 16, 9, 256), (32, 16, 9, 64), (32, 32, 9, 64), (32, 16, 1, 64),
+             (64, 32, 9, 16), (64, 64, 9, 16), (64, 32, 1, 16)]  # fmt: skip
+    expected = sum(a * b * k * p for a, b, k, p in convs) + 64 * 10
+    assert oatlib.cost(net("tiny", (3, 16, 16))).macs == expected
+
+
+def test_depthwise_convs_are_counted_by_group():
+    network = net("mobilenetv2", (3, 8, 8), widths=(1.0,))
+    hooked = []
+    plain = network.at()
+    for part in plain.modules():
+        if hasattr(part, "groups") and part.weight is not None:
+            part.register_forward_hook(lambda m, i, o: hooked.append(o.shape[2] * o.shape[3] * m.weight.numel()))
+    plain(torch.zeros(1, 3, 8, 8))
+    assert oatlib.cost(network).macs == sum(hooked) + 1280 * 10
