@@ -10,8 +10,8 @@ from .evaluate import Result
 LIMITS = {
     "min_clean": ("clean", 1, "{:.1%}"),
     "min_robust": ("robust", 1, "{:.1%}"),
-    "max_macs": ("macs", -1, "{:,}"),
-    "max_parameters": ("parameters", -1, "{:,}"),
+    "max_macs": ("macs", -1, "{:,.0f}"),
+    "max_parameters": ("parameters", -1, "{:,.0f}"),
 }
 
 

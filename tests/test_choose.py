@@ -73,7 +73,7 @@ def test_against_trying_all(points, limits):
     ({"min_clean": 0.86, "min_robust": 0.5},
      "no measured setting has clean >= 86.0% while robust >= 50.0%: the closest is 85.0% at λ = 1, width 1"),
     ({"min_robust": 0.7, "max_macs": 1e6},
-     "no measured setting has robust >= 70.0% while macs <= 1,000,000.0: the closest is 65.0% at λ = 1, width 0.5"),
+     "no measured setting has robust >= 70.0% while macs <= 1,000,000: the closest is 65.0% at λ = 1, width 0.5"),
 ])  # fmt: skip
 def test_out_of_reach_says_which_limit_and_how_close(limits, words):
     with pytest.raises(ValueError, match=re.escape(words)):

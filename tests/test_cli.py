@@ -114,6 +114,24 @@ def test_export(capsys, weights, tmp_path):
     assert os.listdir(tmp_path) == ["model.onnx"]
 
 
+def test_the_width_dial_from_training_to_a_chosen_model(capsys, tmp_path):
+    file, few = "slim.safetensors", ["--n", "16", "--steps", "1"]
+    code, out, _ = run(capsys, "train", "solar", "--n-train", "64", "--widths", "2", "--out", file)
+    assert code == 0 and "solar finished" in out
+    code, out, _ = run(capsys, "eval", file, *few, "--lam", "0", "1", "--json", "r.json")
+    results = oatlib.Table.load("r.json")
+    assert code == 0 and [(r.width, r.lam) for r in results] == [(0.5, 0), (0.5, 1), (1, 0), (1, 1)]
+    code, out, _ = run(capsys, "eval", file, *few, "--lam", "0", "--width", "0.5")
+    assert code == 0 and len(out.splitlines()) == 3 and out.splitlines()[1].split()[:2] == ["0", "0.5"]
+    code, out, _ = run(capsys, "choose", "r.json", "--max-macs", str(results[0].macs))
+    best = max(results[:2], key=lambda r: (r.robust, r.clean))
+    assert code == 0 and f"--lam {best.lam:g} --width 0.5" in out and f"{best.macs:,} multiply-adds" in out
+    code, out, err = run(capsys, "choose", "r.json", "--max-macs", "10")
+    assert code == 2 and out == "" and "macs <= 10" in err and f"{results[0].macs:,}" in err
+    code, out, _ = run(capsys, "export", file, "--lam", "1", "--width", "0.5", "--out", "m.onnx")
+    assert code == 0 and (tmp_path / "m.onnx").stat().st_size < 4 * results[0].parameters + 100_000
+
+
 def test_doctor(capsys):
     code, out, _ = run(capsys, "doctor")
     assert code == 0 and f"torch {torch.__version__}" in out and "core: works" in out
@@ -198,6 +216,11 @@ def fails(capsys, words, *expected):
         ("train digits --n-train 9999 --out a", ["unknown recipe 'digits'"]),
         ("train oat --data digits --n-train 9999 --out a", ["n_train=9999", "1797"]),
         ("train oat --seed -1 --out a", ["seed=-1"]),
+        ("train oats --widths 0 --out a", ["widths", "none"]),
+        ("train oats --widths half --out a", ["--widths", "half"]),
+        ("choose nothing.json", ["nothing.json"]),
+        ("choose", ["results"]),
+        ("choose x --min-clean 90", ["--min-clean", "share in (0, 1]", "90"]),
         ("train oat --lam 0.3 --out a", ["lam= is for 'pgd-at'"]),
         ("train pgd-at --lam 1.5 --out a", ["λ must be a number in [0, 1]", "1.5"]),
         ("train pgd-at --lam nan --out a", ["λ must be a number in [0, 1]"]),

@@ -176,7 +176,7 @@ def test_a_table_reads_as_a_table():
     lines = text.splitlines()
     assert len(lines) == 4 and len({len(line) for line in lines[:3]}) == 1  # aligned
     assert lines[0].split() == ["λ", "width", "clean", "robust", "multiply-adds"]
-    assert lines[1].split() == ["0", "1", "95.0%", "[90.0%,", "100.0%]", "10.0%", "[5.0%,", "15.0%]"]
+    assert lines[1].split() == ["0", "1", "95.0%", "[90.0%,", "100.0%]", "10.0%", "[5.0%,", "15.0%]", "-"]
     assert "n = 200 (test), PGD-20, attack seed 0; 95 % intervals" in lines[3]
     assert repr(Table([row(0.9, 0.5)])) == str(Table([row(0.9, 0.5)])) and str(Table()) == "(no results)"
 
