@@ -40,6 +40,57 @@ def once_for_all(record: dict) -> list[str]:
     ]
 
 
+def widths(record: dict) -> list[str]:
+    """OATS next to OAT, mean over the seeds; then what separate heads and norms gain."""
+    runs = record["runs"]
+    names = ("oat", "oats")
+    lams = sorted({p["lam"] for r in runs if r["name"] == "oats" for p in r["points"]})
+    lines = ["clean / robust, % | " + " | ".join(f"λ = {lam:g}" for lam in lams) + " | training",
+             "|".join(["---"] * (len(lams) + 2))]  # fmt: skip
+    for name in names:
+        mine = [r for r in runs if r["name"] == name]
+        for width in sorted({p["width"] for p in mine[0]["points"]}, reverse=True):
+            cells = []
+            for lam in lams:
+                here = [p for r in mine for p in r["points"] if (p["lam"], p["width"]) == (lam, width)]
+                clean, robust = (statistics.fmean(p[k] for p in here) * 100 for k in ("clean", "robust"))
+                cells.append(f"{clean:.1f} / {robust:.1f}")
+            seconds = statistics.fmean(r["train_seconds"] for r in mine)
+            label = f"{name.upper()}, width {width:g}"
+            lines.append(f"{label} | " + " | ".join(cells) + f" | {seconds:.0f} s")
+    count = len({r["seed"] for r in runs if r["name"] == "oats"})
+    n = runs[0]["points"][0]["n"]
+    return ["", *(f"| {line} |" for line in lines), "",
+            f"Mean of {count} seeds, n = {n}, PGD-20; trained on one thread beside other work. "
+            + _gain_words(record["gains"])
+            + " Recorded in `bench/results/family.json`; repeat with `python -m bench.family`."]  # fmt: skip
+
+
+PHRASES = {
+    "solar": "An output layer for every width (`solar`) instead of one for all",
+    "solar_snn": "the same without λ (`solar-snn`)",
+    "snn_4_shared_norm": "BatchNorm for every width instead of one for all (`snn`)",
+}
+
+
+def _gain_words(gains: dict) -> str:
+    """The gains in points, with 95 % intervals over the seeds."""
+    words = []
+    for pair, gain in gains.items():
+        ours, base = pair.split(" over ")
+        phrase = PHRASES["snn_4_shared_norm" if base == "snn_4_shared_norm" else ours.rsplit("_", 1)[0]]
+        where = "narrowest" if base == "snn_4_shared_norm" else "mean"
+        what = [
+            f"{kind} {gain[f'{kind}_{where}']['mean'] * 100:+.1f} ± {gain[f'{kind}_{where}']['plus_minus'] * 100:.1f}"
+            for kind in ("clean", "robust")
+            if f"{kind}_{where}" in gain and gain[f"{kind}_{where}"]["plus_minus"] is not None
+        ]
+        if what:
+            place = "at width 0.25" if where == "narrowest" else f"over {ours.rsplit('_', 1)[1]} widths"
+            words.append(f"{phrase}, {place}: {', '.join(what)} points ({gain['seeds']} seeds)")
+    return "; ".join(words) + "." if words else ""
+
+
 def speed(step: dict, at: dict) -> list[str]:
     """What folding buys, as ratios."""
     s, a, layout = step["step_ratio"], at["at_ratio"], step["step_ratio_channels_last"]
@@ -54,8 +105,10 @@ def speed(step: dict, at: dict) -> list[str]:
 
 def block() -> str:
     """The text between the two marks."""
-    records = {name: read_json(HERE / "results" / f"{name}.json") for name in ("once_for_all", "step", "at")}
-    return "\n".join(once_for_all(records["once_for_all"]) + speed(records["step"], records["at"]))
+    records = {name: read_json(HERE / "results" / f"{name}.json") for name in ("once_for_all", "family", "step", "at")}
+    return "\n".join(
+        once_for_all(records["once_for_all"]) + widths(records["family"]) + speed(records["step"], records["at"])
+    )
 
 
 def main() -> None:

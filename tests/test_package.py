@@ -119,11 +119,15 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(oatlib, "load_data", lambda *a, **k: whole(*a, **k, n_train=32, n_val=16, n_test=16))
     monkeypatch.setitem(oatlib.PRESETS, "fast", oatlib.Preset(epochs=1, batch=16, steps=1, panel=16))
     monkeypatch.chdir(tmp_path)
-    (code,) = blocks("python")
+    one, two = blocks("python")
     names = {}
-    exec(compile(code, "README.md", "exec"), names)
+    exec(compile(one, "README.md", "exec"), names)
     assert names["history"].status == "finished" and len(names["table"]) == 6
     assert names["logits"].shape == (8, 8) and isinstance(names["net"], oatlib.Network)
+    names = {}
+    assert "min_clean=0.9" in two  # more than eight images of training can give
+    exec(compile(two.replace("min_clean=0.9", "min_clean=0"), "README.md", "exec"), names)
+    assert len(names["table"]) == 18 and names["best"].width == 0.5
 
 
 def test_the_readmes_shell_lines_are_understood():
