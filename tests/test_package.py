@@ -133,7 +133,7 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
 def test_the_readmes_shell_lines_are_understood():
     lines = [line.partition("#")[0] for block in blocks("sh") for line in block.splitlines()]
     ours = [shlex.split(line)[1:] for line in lines if line.startswith("oatlib ")]
-    assert {words[0] for words in ours} == {"train", "eval", "export", "doctor"}
+    assert {words[0] for words in ours} == {"train", "eval", "choose", "export", "doctor"}
     for words in ours:
         cli._parser().parse_args(words)  # SystemExit if an option does not exist
 
