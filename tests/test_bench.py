@@ -1,0 +1,45 @@
+"""The figures that the README prints come from these; the measuring itself is not run here."""
+
+import pytest
+
+from bench.clock import ratio
+from bench.family import NETWORKS, PAIRS, gains
+
+
+def run(name, seed, *accuracies):
+    points = [{"lam": lam, "width": w, "clean": c, "robust": r} for lam, w, c, r in accuracies]
+    return {"name": name, "seed": seed, "points": points}
+
+
+RUNS = [
+    run("a", 0, (0, 0.5, 0.80, 0.1), (1, 0.5, 0.70, 0.3), (0, 1, 0.90, 0.2), (1, 1, 0.80, 0.4)),
+    run("b", 0, (0, 0.5, 0.70, 0.1), (1, 0.5, 0.70, 0.2), (0, 1, 0.90, 0.1), (1, 1, 0.80, 0.4)),
+    run("a", 1, (0, 0.5, 0.80, 0.1), (1, 0.5, 0.80, 0.3), (0, 1, 0.90, 0.2), (1, 1, 0.80, 0.4)),
+    run("b", 1, (0, 0.5, 0.60, 0.1), (1, 0.5, 0.70, 0.3), (0, 1, 0.90, 0.2), (1, 1, 0.80, 0.4)),
+    run("a", 2, (0, 0.5, 0.1, 0.1), (1, 0.5, 0.1, 0.1), (0, 1, 0.1, 0.1), (1, 1, 0.1, 0.1)),  # no partner: left out
+]
+
+
+def test_gains_are_differences_of_the_same_seed_and_setting():
+    found = gains(RUNS, "a", "b")
+    assert found["seeds"] == 2
+    # per seed: clean mean .025 and .075, max .1 and .2, narrowest .05 and .15
+    assert found["clean_mean"] == {"mean": 0.05, "plus_minus": pytest.approx(12.706 * 0.025, abs=1e-4)}
+    assert found["clean_max"]["mean"] == 0.15 and found["clean_narrowest"]["mean"] == 0.1
+    assert found["robust_mean"]["mean"] == pytest.approx((0.05 + 0.0) / 2)
+
+
+def test_networks_without_a_lambda_dial_gain_nothing_robust():
+    runs = [run("a", 0, (0, 0.5, 0.8, 0.0)), run("b", 0, (0, 0.5, 0.7, 0.1))]
+    assert "robust_mean" not in gains(runs, "a", "b")
+
+
+def test_pairs_are_measured_at_the_same_settings():
+    for ours, base in PAIRS:
+        (_, a, lams), (_, b, others) = NETWORKS[ours], NETWORKS[base]
+        assert lams == others and a["widths"] == b["widths"]
+
+
+def test_a_ratio_is_the_median_of_the_ratios_of_each_round():
+    found = ratio({"slow": [2.0, 6.0, 5.0], "fast": [1.0, 2.0, 1.0]}, "slow", "fast")
+    assert (found["ratio"], found["slow_ms"], found["fast_ms"], found["rounds"]) == (3.0, 5000.0, 1000.0, 3)
