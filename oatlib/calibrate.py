@@ -25,13 +25,16 @@ def calibrate(net: Network, data: Data, widths, images: int = IMAGES) -> Network
         )
     twin = Network(replace(net.spec, widths=_shares(widths))).to(next(net.parameters()).device)
     twin.trained = list(net.trained)
-    known, last = net.state_dict(), f".pairs.{len(net.spec.widths) - 1}."
+    known, here, there = net.state_dict(), _last(twin), _last(net)
     for name, tensor in twin.state_dict().items():
-        before = name.replace(f".pairs.{len(twin.spec.widths) - 1}.", last)
-        if ".pairs." not in name or last in before:  # the last pair, of the full width, holds the shared w and b
-            tensor.copy_(known[before])
+        if ".pairs." not in name or here in name:  # the last pair, of the full width, holds the shared w and b
+            tensor.copy_(known[name.replace(here, there)])
     take_statistics(twin, data, images)
     return twin
+
+
+def _last(net: Network) -> str:
+    return f".pairs.{len(net.spec.widths) - 1}."
 
 
 def _shares(widths) -> tuple[float, ...]:

@@ -73,13 +73,15 @@ def test_several_batches_are_averaged(net, data):
     torch.testing.assert_close(norm.running_var, var, rtol=1e-3, atol=1e-4)
 
 
-def test_the_given_network_stays_as_it_is_and_the_weights_are_the_same(net, data):
+@pytest.mark.parametrize("widths", [[0.4], [0.25, 0.5, 0.75], [i / 10 for i in range(2, 10)]])
+def test_the_given_network_stays_as_it_is_and_the_weights_are_the_same(net, data, widths):
     before = copy.deepcopy(net.state_dict())
-    new = oatlib.calibrate(net, data, [0.4])
+    new = oatlib.calibrate(net, data, widths)
+    assert new.spec.widths == (*widths, 1.0)
     assert net.spec.widths == (0.25, 0.5, 0.75, 1.0) and not new.training
     assert all(torch.equal(t, before[name]) for name, t in net.state_dict().items())
     own = dict(new.named_parameters())
-    theirs = {name.replace(".pairs.3.", ".pairs.1."): p for name, p in net.named_parameters()}
+    theirs = {name.replace(".pairs.3.", f".pairs.{len(widths)}."): p for name, p in net.named_parameters()}
     assert own.keys() == theirs.keys()
     assert all(torch.equal(p, theirs[name]) and p is not theirs[name] for name, p in own.items())
     assert new.trained == net.trained
