@@ -11,9 +11,9 @@ import torch
 
 from oatlib.record import versions, write_json
 
-from . import folded, growth, step, widths
+from . import folded, growth, step, training, widths
 
-BENCHES = {"step": step.run, "at": folded.run, "growth": growth.run, "widths": widths.run}
+BENCHES = {"step": step.run, "at": folded.run, "growth": growth.run, "widths": widths.run, "training": training.run}
 
 
 def main(names: list[str]) -> int:

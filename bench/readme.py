@@ -61,53 +61,70 @@ def widths(record: dict) -> list[str]:
     count = len({r["seed"] for r in runs if r["name"] == "oats"})
     n = runs[0]["points"][0]["n"]
     return ["", *(f"| {line} |" for line in lines), "",
-            f"Mean of {count} seeds, n = {n}, PGD-20; trained on one thread beside other work. "
-            + _gain_words(record["gains"])
-            + " Recorded in `bench/results/family.json`; repeat with `python -m bench.family`."]  # fmt: skip
+            f"Mean of {count} seeds, n = {n} test images, PGD-20. Gains in points, ± 95 % over seeds:",
+            "", *_gain_lines(record["gains"]), "",
+            "Recorded in `bench/results/family.json`; repeat with `python -m bench.family`. Seconds in both tables are "
+            "of one thread beside other work."]  # fmt: skip
 
 
 PHRASES = {
-    "solar": "An output layer for every width (`solar`) instead of one for all",
+    "solar": "an output layer for every width instead of one for all, with λ (`solar`)",
     "solar_snn": "the same without λ (`solar-snn`)",
     "snn_4_shared_norm": "BatchNorm for every width instead of one for all (`snn`)",
 }
 
 
-def _gain_words(gains: dict) -> str:
+def _gain_lines(gains: dict) -> list[str]:
     """The gains in points, with 95 % intervals over the seeds."""
-    words = []
+    lines = []
     for pair, gain in gains.items():
         ours, base = pair.split(" over ")
-        phrase = PHRASES["snn_4_shared_norm" if base == "snn_4_shared_norm" else ours.rsplit("_", 1)[0]]
-        where = "narrowest" if base == "snn_4_shared_norm" else "mean"
-        what = [
-            f"{kind} {gain[f'{kind}_{where}']['mean'] * 100:+.1f} ± {gain[f'{kind}_{where}']['plus_minus'] * 100:.1f}"
-            for kind in ("clean", "robust")
-            if f"{kind}_{where}" in gain and gain[f"{kind}_{where}"]["plus_minus"] is not None
-        ]
+        at_narrowest = base == "snn_4_shared_norm"
+        phrase = PHRASES[base if at_narrowest else ours.rsplit("_", 1)[0]]
+        kinds = ("narrowest",) if at_narrowest else ("mean", "max")
+        what = []
+        for kind in ("clean", "robust"):
+            for where in kinds:
+                value = gain.get(f"{kind}_{where}")
+                if value and value["plus_minus"] is not None:
+                    name = {"narrowest": "at width 0.25", "mean": "on average", "max": "at most"}[where]
+                    what.append(f"{kind} {name} {value['mean'] * 100:+.1f} ± {value['plus_minus'] * 100:.1f}")
         if what:
-            place = "at width 0.25" if where == "narrowest" else f"over {ours.rsplit('_', 1)[1]} widths"
-            words.append(f"{phrase}, {place}: {', '.join(what)} points ({gain['seeds']} seeds)")
-    return "; ".join(words) + "." if words else ""
+            place = f", {ours.rsplit('_', 1)[1]} widths" if not at_narrowest else ""
+            lines.append(f"* {phrase}{place}: {', '.join(what)} ({gain['seeds']} seeds)")
+    return lines
 
 
-def speed(step: dict, at: dict) -> list[str]:
-    """What folding buys, as ratios."""
+def speed(step: dict, at: dict, width: dict, training: dict) -> list[str]:
+    """What folding buys, as ratios; what half the width costs; how long training takes."""
     s, a, layout = step["step_ratio"], at["at_ratio"], step["step_ratio_channels_last"]
     return [
         "",
         f"Speed, on {step['machine']['threads']} threads ({step['machine']['processor']}): one OAT step with PGD-7 "
         f"takes {s['ours_ms']:.0f} ms, {s['ratio']:.2f} times as fast as the plain way to write it "
         f"({layout['ratio']:.2f} times if that is given our memory layout); a folded network takes {a['ratio']:.2f} "
-        "times as long as an ordinary network with the same convolutions. Repeat with `make bench`.",
+        "times as long as an ordinary network with the same convolutions. At half the width a forward takes "
+        + " and ".join(
+            f"{row['0.5']['time']:.2f} of the full width's time for `{name}` ({row['images']} images of {row['size']}x"
+            f"{row['size']}; multiply-adds: {row['0.5']['multiply_adds']:.2f})"
+            for name, row in width["forward_over_full"].items()
+        )
+        + ". `fast` trains "
+        + " and ".join(f"`{name}` in {seconds:.0f} s" for name, seconds in training["training_seconds"].items())
+        + ". Repeat with `make bench`.",
     ]
 
 
 def block() -> str:
     """The text between the two marks."""
-    records = {name: read_json(HERE / "results" / f"{name}.json") for name in ("once_for_all", "family", "step", "at")}
+    records = {
+        name: read_json(HERE / "results" / f"{name}.json")
+        for name in ("once_for_all", "family", "step", "at", "widths", "training")
+    }
     return "\n".join(
-        once_for_all(records["once_for_all"]) + widths(records["family"]) + speed(records["step"], records["at"])
+        once_for_all(records["once_for_all"])
+        + widths(records["family"])
+        + speed(*(records[name] for name in ("step", "at", "widths", "training")))
     )
 
 

@@ -1,7 +1,10 @@
 """The figures that the README prints come from these; the measuring itself is not run here."""
 
+from pathlib import Path
+
 import pytest
 
+from bench import readme
 from bench.clock import ratio
 from bench.family import NETWORKS, PAIRS, gains
 
@@ -43,3 +46,10 @@ def test_pairs_are_measured_at_the_same_settings():
 def test_a_ratio_is_the_median_of_the_ratios_of_each_round():
     found = ratio({"slow": [2.0, 6.0, 5.0], "fast": [1.0, 2.0, 1.0]}, "slow", "fast")
     assert (found["ratio"], found["slow_ms"], found["fast_ms"], found["rounds"]) == (3.0, 5000.0, 1000.0, 3)
+
+
+def test_the_readme_prints_the_recorded_figures():
+    """`python -m bench.readme` writes them; nobody types them."""
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert text.count(readme.BEGIN) == text.count(readme.END) == 1
+    assert text.split(readme.BEGIN)[1].split(readme.END)[0].strip() == readme.block().strip()
