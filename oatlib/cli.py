@@ -122,24 +122,23 @@ def _command(commands, name: str, run, about: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _lam(text: str) -> float:
-    try:
-        lam = float(text)
-    except ValueError:
-        lam = -1.0
-    if not 0 <= lam <= 1:
-        raise argparse.ArgumentTypeError(f"λ must be a number in [0, 1], got {text!r}")
-    return lam
+def _number(complaint: str, zero: bool):
+    """A parser of numbers in [0, 1], or in (0, 1] if zero makes no sense."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 1 or (value == 0 and not zero):
+            raise argparse.ArgumentTypeError(f"{complaint}, got {text!r}")
+        return value
+
+    return parse
 
 
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"must be a share in (0, 1], got {text!r}")
-    return share
+_lam = _number("λ must be a number in [0, 1]", zero=True)
+_share = _number("must be a share in (0, 1]", zero=False)
 
 
 def _device(text: str) -> str:
