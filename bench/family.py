@@ -12,6 +12,8 @@ import statistics
 import time
 from pathlib import Path
 
+from scipy.stats import t
+
 import oatlib
 from oatlib.record import read_json, versions, write_json
 
@@ -31,7 +33,6 @@ NETWORKS = {  # recipe, options, λ
 }
 PAIRS = (("solar_4", "oats_4"), ("solar_8", "oats_8"), ("solar_snn_4", "snn_4"), ("solar_snn_8", "snn_8"),
          ("snn_4", "snn_4_shared_norm"))  # fmt: skip
-T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571}  # half width of a 95 % interval, in standard errors
 
 
 def measure(name: str, seed: int, n: int) -> dict:
@@ -52,7 +53,7 @@ def gains(runs: list[dict], ours: str, base: str) -> dict:
     """Accuracy of `ours` minus `base` over the sub-networks, per seed; then mean over seeds and its 95 % interval."""
     by = {(r["name"], r["seed"]): r["points"] for r in runs}
     seeds = sorted(s for name, s in by if name == ours and (base, s) in by)
-    found: dict = {"seeds": len(seeds)}
+    found: dict = {"seeds": len(seeds), "n": by[ours, seeds[0]][0]["n"]}
     for what in ("clean", "robust"):
         each = [[a[what] - b[what] for a, b in zip(by[ours, s], by[base, s], strict=True)] for s in seeds]
         if what == "robust" and by[ours, seeds[0]][0]["lam"] == by[ours, seeds[0]][-1]["lam"] == 0:
@@ -69,7 +70,9 @@ def _widths(points: list[dict]) -> int:
 
 
 def _interval(values: list[float]) -> dict:
-    half = T95[len(values)] * statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+    """Mean over seeds and half the width of its 95 % t-interval, which one seed does not have."""
+    n = len(values)
+    half = float(t.ppf(0.975, n - 1)) * statistics.stdev(values) / n**0.5 if n > 1 else None
     return {"mean": round(statistics.fmean(values), 4), "plus_minus": None if half is None else round(half, 4)}
 
 

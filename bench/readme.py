@@ -61,7 +61,7 @@ def widths(record: dict) -> list[str]:
     count = len({r["seed"] for r in runs if r["name"] == "oats"})
     n = runs[0]["points"][0]["n"]
     return ["", *(f"| {line} |" for line in lines), "",
-            f"Mean of {count} seeds, n = {n} test images, PGD-20. Gains in points, ± 95 % over seeds:",
+            f"Mean of {count} seeds, n = {n} test images, PGD-20. Gains in points, ± 95 % over seeds, n as given:",
             "", *_gain_lines(record["gains"]), "",
             "Recorded in `bench/results/family.json`; repeat with `python -m bench.family`. Seconds in both tables are "
             "of one thread beside other work."]  # fmt: skip
@@ -87,11 +87,15 @@ def _gain_lines(gains: dict) -> list[str]:
             for where in kinds:
                 value = gain.get(f"{kind}_{where}")
                 if value and value["plus_minus"] is not None:
-                    name = {"narrowest": "at width 0.25", "mean": "on average", "max": "at most"}[where]
+                    name = {
+                        "narrowest": "at width 0.25",
+                        "mean": "on average",
+                        "max": "in the sub-network that gains most",
+                    }[where]
                     what.append(f"{kind} {name} {value['mean'] * 100:+.1f} ± {value['plus_minus'] * 100:.1f}")
         if what:
             place = f", {ours.rsplit('_', 1)[1]} widths" if not at_narrowest else ""
-            lines.append(f"* {phrase}{place}: {', '.join(what)} ({gain['seeds']} seeds)")
+            lines.append(f"* {phrase}{place}: {', '.join(what)} ({gain['seeds']} seeds, n = {gain['n']})")
     return lines
 
 

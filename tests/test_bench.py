@@ -10,7 +10,7 @@ from bench.family import NETWORKS, PAIRS, gains
 
 
 def run(name, seed, *accuracies):
-    points = [{"lam": lam, "width": w, "clean": c, "robust": r} for lam, w, c, r in accuracies]
+    points = [{"lam": lam, "width": w, "n": 512, "clean": c, "robust": r} for lam, w, c, r in accuracies]
     return {"name": name, "seed": seed, "points": points}
 
 
@@ -25,7 +25,7 @@ RUNS = [
 
 def test_gains_are_differences_of_the_same_seed_and_setting():
     found = gains(RUNS, "a", "b")
-    assert found["seeds"] == 2
+    assert (found["seeds"], found["n"]) == (2, 512)
     # per seed: clean mean .025 and .075, max .1 and .2, narrowest .05 and .15
     assert found["clean_mean"] == {"mean": 0.05, "plus_minus": pytest.approx(12.706 * 0.025, abs=1e-4)}
     assert found["clean_max"]["mean"] == 0.15 and found["clean_narrowest"]["mean"] == 0.1
