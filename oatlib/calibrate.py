@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from .data import Data
+from .guard import frozen
 from .nets import Network
 
 IMAGES, BATCH = 1024, 256  # training images that statistics are taken from, and how many at a time
@@ -46,22 +47,24 @@ def _shares(widths) -> tuple[float, ...]:
 
 @torch.no_grad()
 def take_statistics(net: Network, data: Data, images: int = IMAGES) -> None:
-    """Replace the BatchNorm statistics of every width by averages over clean training images; modes come back."""
+    """Replace the BatchNorm statistics of every width by averages over clean training images; on error nothing."""
     if net.spec.stops != (0.0,):
         raise ValueError("statistics are taken from clean images: only for networks with the one λ stop 0")
     split = data.train.panel(min(images, len(data.train)))
     norms = [part for part in net.modules() if isinstance(part, nn.BatchNorm2d)]
-    momenta, modes = [bn.momentum for bn in norms], [(part, part.training) for part in net.modules()]
-    try:
-        net.train()
-        for bn in norms:
-            bn.reset_running_stats()
-            bn.momentum = None  # a plain average over the batches
-        for share in net.spec.widths:
-            for x in split.x.split(BATCH):
-                net(x, 0.0, share)
-    finally:
-        for bn, momentum in zip(norms, momenta, strict=True):
-            bn.momentum = momentum
-        for part, mode in modes:
-            part.training = mode
+    momenta = [bn.momentum for bn in norms]
+    with frozen(net):  # puts modes and statistics back, whatever happens
+        try:
+            net.train()
+            for bn in norms:
+                bn.reset_running_stats()
+                bn.momentum = None  # a plain average over the batches
+            for share in net.spec.widths:
+                for x in split.x.split(BATCH):
+                    net(x, 0.0, share)
+        finally:
+            for bn, momentum in zip(norms, momenta, strict=True):
+                bn.momentum = momentum
+        taken = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    for name, buffer in net.named_buffers():
+        buffer.copy_(taken[name])

@@ -108,14 +108,15 @@ def test_training_ends_with_statistics_for_every_listed_width(net, data):
         assert torch.equal(a, b), name
 
 
-def test_modes_and_momenta_come_back_also_on_error(net, data, monkeypatch):
+def test_modes_momenta_and_statistics_come_back_on_error(net, data, monkeypatch):
     twin = copy.deepcopy(net)
     twin.body.stem.train()
-    modes = [part.training for part in twin.modules()]
+    modes, before = [part.training for part in twin.modules()], copy.deepcopy(twin.state_dict())
     monkeypatch.setattr(type(twin.body.head), "forward", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         take_statistics(twin, data)
     assert [part.training for part in twin.modules()] == modes
+    assert all(torch.equal(t, before[name]) for name, t in twin.state_dict().items())  # nothing half done
     assert {m.momentum for m in twin.modules() if isinstance(m, torch.nn.BatchNorm2d)} == {0.1}
 
 
