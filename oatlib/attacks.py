@@ -105,6 +105,7 @@ class Attack:
     start: str = "uniform"
     loss: str | Callable[[Tensor, Tensor], Tensor] = "ce"
     best: bool = False
+    draws: int = 1  # of a random network, whose gradients are averaged: expectation over transformation (EOT)
 
     @property
     def size(self) -> float:
@@ -124,7 +125,12 @@ class Attack:
             raise ValueError(f"loss must be one of {tuple(LOSSES)} or (logits, y) -> (N,) values, got {self.loss!r}")
         if not 0 <= self.eps <= (1 if self.norm == "linf" else 1e6):
             raise ValueError(f"eps must be >= 0 in pixel units [0, 1], such as 8/255, got {self.eps}")
-        limits = {"steps": (self.steps, 0), "step_size": (self.size, 0), "restarts": (self.restarts, 1)}
+        limits = {
+            "steps": (self.steps, 0),
+            "step_size": (self.size, 0),
+            "restarts": (self.restarts, 1),
+            "draws": (self.draws, 1),
+        }
         for name, (value, least) in {**limits, "radius of the start": (self.radii[0], 0)}.items():
             if not value >= least:
                 raise ValueError(f"{name} must be >= {least}, got {value}")
@@ -166,13 +172,14 @@ class Attack:
     def describe(self) -> dict:
         """What a result record must say about the attack, ready for JSON; eps and step_size (in use) in pixel units."""
         loss = self.loss if isinstance(self.loss, str) else getattr(self.loss, "__name__", type(self.loss).__name__)
-        values = {key: getattr(self, key) for key in ("steps", "norm", "restarts", "start", "best")}
+        values = {key: getattr(self, key) for key in ("steps", "norm", "restarts", "start", "best", "draws")}
         return {"name": self.name, "eps": self.eps, "step_size": self.size, "loss": loss, **values}
 
     def __str__(self) -> str:
         about, many = self.describe(), f"-{self.steps}" if "steps" in vars(self) else ""
         eps, size = (f"{v * 255:.3g}/255" if self.norm == "linf" else f"{v:.3g}" for v in (self.eps, self.size))
         unusual = [f"{key} {about[key]}" for key in ("start", "loss") if about[key] != getattr(type(self), key)]
+        unusual += [f"EOT over {self.draws} draws"] if self.draws > 1 else []
         return ", ".join([self.name + many, NORMS[self.norm], f"eps {eps}", f"step {size}", *unusual])
 
     def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool) -> Iterator:
@@ -193,7 +200,7 @@ class Attack:
                 yield x_adv, logits
                 x_adv = onto_ball(step(x_adv, grad, self.size, self.norm))
             with torch.no_grad():
-                logits = _logits(f, x_adv) if judge_last else None
+                logits = sum(_logits(f, x_adv) for _ in range(self.draws)) / self.draws if judge_last else None
             yield x_adv, logits
             finite &= logits is None or logits.isfinite().all()
         if not finite:  # asked once: every question to a GPU is a wait
@@ -207,15 +214,18 @@ class Attack:
         return x
 
     def _slope(self, f, x_adv: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient of the summed loss with respect to x_adv, and the logits there."""
-        x_adv = x_adv.detach().requires_grad_()
-        logits = _logits(f, x_adv)
-        values = self._values(logits, y)
-        if not values.requires_grad:
-            raise RuntimeError(
-                "no gradient reaches the images: is there a no_grad, detach or numpy inside the network?"
-            )
-        return torch.autograd.grad(values.sum(), x_adv)[0], logits.detach()
+        """Gradient of the summed loss with respect to x_adv, and the logits there; both are means over the draws."""
+        x_adv, grads, seen = x_adv.detach().requires_grad_(), 0.0, 0.0
+        for _ in range(self.draws):
+            logits = _logits(f, x_adv)
+            values = self._values(logits, y)
+            if not values.requires_grad:
+                raise RuntimeError(
+                    "no gradient reaches the images: is there a no_grad, detach or numpy inside the network?"
+                )
+            grads = torch.autograd.grad(values.sum(), x_adv)[0] + grads
+            seen = logits.detach() + seen
+        return (grads, seen) if self.draws == 1 else (grads / self.draws, seen / self.draws)
 
     def _values(self, logits: Tensor, y: Tensor) -> Tensor:
         values = (self.loss if callable(self.loss) else LOSSES[self.loss])(logits, y)
@@ -241,6 +251,7 @@ class PGD(Attack):
     step_size None: min(2.5 eps / steps, eps). The published OAT code uses min(1.25 eps, eps + 4/255) / steps.
     best=True keeps per image the strongest iterate, start included, for one forward more; best=False keeps the last.
     start: "uniform" in the ball, "gaussian" x + 0.001 N(0, 1) as TRADES, or "none". loss: "ce", "margin" or a function.
+    draws: against networks with random weights, so many gradients are averaged (EOT, Athalye et al. 2018).
     """
 
     name: ClassVar[str] = "PGD"
@@ -252,6 +263,7 @@ class PGD(Attack):
     start: str = "uniform"
     loss: str | Callable[[Tensor, Tensor], Tensor] = "ce"
     best: bool = True
+    draws: int = 1
 
     @property
     def size(self) -> float:
@@ -271,6 +283,7 @@ class FGSM(Attack):
     eps: float = 8 / 255
     norm: str = "linf"
     loss: str | Callable[[Tensor, Tensor], Tensor] = "ce"
+    draws: int = 1
 
 
 @dataclass(frozen=True)
@@ -282,6 +295,7 @@ class FGSMRS(Attack):
     step_size: float | None = None
     norm: str = "linf"
     loss: str | Callable[[Tensor, Tensor], Tensor] = "ce"
+    draws: int = 1
 
     @property
     def size(self) -> float:

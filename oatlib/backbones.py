@@ -48,11 +48,12 @@ class ResNet(nn.Module):
 
     def __init__(self, options: UnitOptions, cin: int, classes: int, stem: int, stages: tuple[tuple[int, int], ...]):
         super().__init__()
-        self.stem = Unit(options, cin, stem, 3, slim=IMAGE_IN)
+        self.stem = Unit(options.early(), cin, stem, 3, slim=IMAGE_IN)
         blocks, width = [], stem
         for i, (channels, depth) in enumerate(stages):
+            own = options if i >= len(stages) - 2 else options.early()
             for j in range(depth):
-                blocks.append(BasicBlock(options, width, channels, 2 if i > 0 and j == 0 else 1))
+                blocks.append(BasicBlock(own, width, channels, 2 if i > 0 and j == 0 else 1))
                 width = channels
         self.blocks = nn.ModuleList(blocks)
         self.head = Head(width, classes, options.widths, options.own_heads)
@@ -89,11 +90,12 @@ class WideResNet(nn.Module):
 
     def __init__(self, options: UnitOptions, cin: int, classes: int, depth: int, widen: int):
         super().__init__()
-        self.stem = Unit(options, cin, 16, 3, norm=False, slim=IMAGE_IN)
+        self.stem = Unit(options.early(), cin, 16, 3, norm=False, slim=IMAGE_IN)
         blocks, width = [], 16
         for i, channels in enumerate((16 * widen, 32 * widen, 64 * widen)):
+            own = options if i > 0 else options.early()
             for j in range((depth - 4) // 6):
-                blocks.append(PreActBlock(options, width, channels, 2 if i > 0 and j == 0 else 1))
+                blocks.append(PreActBlock(own, width, channels, 2 if i > 0 and j == 0 else 1))
                 width = channels
         self.blocks = nn.ModuleList(blocks)
         self.last = Unit(options, width, width, 0, film=False)
@@ -131,13 +133,13 @@ class MobileNetV2(nn.Module):
 
     def __init__(self, options: UnitOptions, cin: int, classes: int, last: int = 1280):
         super().__init__()
-        self.stem = Unit(options, cin, 32, 3, slim=IMAGE_IN)
+        self.stem = Unit(options.early(), cin, 32, 3, slim=IMAGE_IN)
         rows = ((16, 1, 1), (24, 2, 1), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
         blocks, width = [], 32
         for i, (channels, depth, stride) in enumerate(rows):
-            expand = 6 if i > 0 else 1
+            own, expand = options if i >= 5 else options.early(), 6 if i > 0 else 1
             for j in range(depth):
-                blocks.append(InvertedResidual(options, width, channels, stride if j == 0 else 1, expand))
+                blocks.append(InvertedResidual(own, width, channels, stride if j == 0 else 1, expand))
                 width = channels
         self.blocks = nn.ModuleList(blocks)
         self.last = Unit(options, width, last, 1, slim=(True, False))

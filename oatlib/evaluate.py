@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -17,6 +18,8 @@ from .attacks import PGD, Attack
 from .cost import cost
 from .data import Split
 from .nets import Network
+
+DRAWS = 10  # of noisy weights
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,10 @@ class Result:
     seconds: float
     macs: int | None = None  # multiply-adds for one image, and parameters, of what was measured
     parameters: int | None = None
+    nonzero: int | None = None  # of the parameters; fewer where weights are masked
+    draws: int = 1  # of random weights; accuracies are means over them, and spreads their standard deviations
+    clean_spread: float = 0.0
+    robust_spread: float = 0.0
     about: dict = field(default_factory=dict)  # recipe, backbone, data set, how it was trained
 
 
@@ -83,6 +90,11 @@ class Table(list):
                 f"{lam:>5} {r.width:>5.3g}  {_percent(r, 'clean'):>22}  {_percent(r, 'robust'):>22}  {macs:>13}"
             )
         lines += dict.fromkeys(f"n = {r.n} ({r.split}), {r.attack['text']}, attack seed {r.seed}" for r in self)
+        if noisy := [r for r in self if r.draws > 1]:
+            spread = max(max(r.clean_spread, r.robust_spread) for r in noisy)
+            lines.append(
+                f"where weights are noisy: means over {noisy[0].draws} draws, standard deviation <= {spread:.1%}"
+            )
         lines[-1] += f"; 95 % intervals; area under the frontier {self.hypervolume:.3f}"
         return "\n".join(lines)
 
@@ -98,12 +110,15 @@ def evaluate(
     batch: int = 256,
     seed: int = 0,
     progress: bool = True,
+    draws: int = DRAWS,
 ) -> Table:
     """Measure a network at every λ of its recipe (or at `lams`), or any function images -> logits as it is.
 
-    The attack (PGD-20 at 8/255 by default) runs on exactly what is deployed: `net.at(lam, width)`.
+    The attack (PGD-20 at 8/255 by default) runs on exactly what is deployed: `net.at(lam, width)`. Where weights are
+    noisy, `net.noisy(lam, width)` is attacked (by default with EOT) and measured, over so many `draws` of the noise.
     """
-    attack = attack or PGD(8 / 255, steps=20)
+    if draws < 1:
+        raise ValueError(f"draws must be at least 1, got {draws}")
     if len(split) == 0:
         raise ValueError(f"the {split.name} split is empty: there is nothing to measure")
     dials = isinstance(net, Network)
@@ -115,12 +130,19 @@ def evaluate(
                   for lam in (net.spec.stops if lams is None else lams)]  # fmt: skip
         _check_fit(net, split)
         points = [(lam, net.check(lam, width)[1].share) for lam, width in points]  # complains before any work
-    prices = {width: cost(net, width=width) for width in {w for _, w in points}} if dials else {}
-    table = Table()
+    table, hidden = Table(), torch.Generator(split.x.device)
     for lam, width in tqdm(points, unit="setting", disable=not progress, leave=False):
-        f = net.at(lam, width) if dials else net
-        facts = {"macs": prices[width].macs, "parameters": prices[width].plain, "about": _about(net)} if dials else {}
-        table.append(_measure(f, split, attack, batch, seed, lam, width, facts))
+        f, noisy, facts = net, False, {}
+        if dials:
+            price, noisy = cost(net, lam, width), net.noise_at(lam)
+            facts = {"macs": price.macs, "parameters": price.plain, "nonzero": price.nonzero, "about": _about(net)}
+            f = net.noisy(lam, width, generator=hidden.manual_seed(seed)) if noisy else net.at(lam, width)
+        how = attack or PGD(8 / 255, steps=20, draws=DRAWS if noisy else 1)
+        if noisy and how.draws == 1:
+            warnings.warn(
+                f"at λ = {lam:g} the weights are random, and an attack that sees one draw at a time is weak: the "
+                "robust accuracy is flattered. Use PGD(..., draws=10).", stacklevel=2)  # fmt: skip
+        table.append(_measure(f, split, how, batch, seed, draws if noisy else 1, lam, width, facts))
     return table
 
 
@@ -133,23 +155,26 @@ def _check_fit(net: Network, split: Split) -> None:
         )
 
 
-def _measure(f, split: Split, attack: Attack, batch: int, seed: int, lam, width: float, facts: dict) -> Result:
-    started, clean, robust = time.perf_counter(), 0, 0
+def _measure(f, split: Split, attack: Attack, batch: int, seed: int, draws: int, lam, width, facts: dict) -> Result:
+    started, clean, robust = time.perf_counter(), torch.zeros(draws), torch.zeros(draws)
     generator = torch.Generator(split.x.device).manual_seed(seed)
     if isinstance(f, torch.nn.Module) and any(part.training for part in f.modules()):
         raise ValueError("the network is in train mode, where BatchNorm sees the batch: call .eval() before evaluating")
     for x, y in zip(split.x.split(batch), split.y.split(batch), strict=True):
         attacked = attack(f, x, y, generator)
-        with torch.no_grad():
-            right = f(x).argmax(1) == y
-            clean += right.sum().item()
-            # the unchanged image lies in the ball, too: who fails it is not robust
-            robust += (right & (f(attacked).argmax(1) == y)).sum().item()
+        for i in range(draws):
+            with torch.no_grad():
+                right = f(x).argmax(1) == y
+                clean[i] += right.sum().item()
+                # the unchanged image lies in the ball, too: who fails it is not robust
+                robust[i] += (right & (f(attacked).argmax(1) == y)).sum().item()
     n = len(split)
-    (clean_low, clean_high), (robust_low, robust_high) = wilson(clean, n), wilson(robust, n)
+    shares = [(hits.mean().item() / n, *wilson(hits.mean().item(), n)) for hits in (clean, robust)]
+    spreads = [hits.std(correction=0).item() / n for hits in (clean, robust)]
     return Result(
-        lam, width, n, clean / n, clean_low, clean_high, robust / n, robust_low, robust_high,
-        attack.describe() | {"text": str(attack)}, split.name, seed, round(time.perf_counter() - started, 2), **facts,
+        lam, width, n, *shares[0], *shares[1], attack.describe() | {"text": str(attack)}, split.name, seed,
+        round(time.perf_counter() - started, 2), draws=draws, clean_spread=spreads[0], robust_spread=spreads[1],
+        **facts,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 * `net(x, lam)` is the unfolded network: dual BN, FiLM, routing. Training uses it; it knows only the λ stops.
 * `net.bind(lams)` folds norm and FiLM into one scale and shift per sample: what attacks inside training run.
 * `net.at(lam)` folds them into the conv weights: a plain network, for any λ between the first and the last stop.
+* `net.noisy(lam, generator=...)` is `at` for networks with weight noise, drawn anew at every forward.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
 
 import torch
@@ -18,10 +19,16 @@ from torch import Tensor, nn
 
 from . import record
 from .backbones import BACKBONES
+from .dial import RULES, lambdas, listed, nearest, position
 from .layers.film import lambda_codes
+from .layers.folded import Place
 from .layers.head import Head
+from .layers.masks import KINDS, UNITS
 from .layers.setting import ADV, CLEAN, Setting, Width
 from .layers.unit import Dials, Unit, UnitOptions
+
+# options of a network that are one of a few words
+_CHOICES = {"noise_on": ("kept", "all"), "masks": KINDS, "mask_of": UNITS, "mask_in": ("all", "late"), "dial": RULES}
 
 
 @dataclass(frozen=True)
@@ -45,15 +52,45 @@ class Spec:
     own_heads: bool = False  # an output layer for every width
     width_loss: str = "mean"  # or "sum"
     draw: str = "all"  # which widths a training step uses; or "sandwich"
+    noise: bool = False  # weight noise on attacked images
+    noise_on: str = "kept"  # where weights are masked: noise on those that are kept, or on all
+    masks: str = "none"  # over the weights of convs: none | shared | complementary | overlapping
+    density: float = 1.0  # share of the weights that a mask keeps
+    mask_of: str = "weights"  # or "channels"
+    mask_in: str = "all"  # or "late", the last two stages
+    dial: str = "blend"  # how λ between the stops is understood, see dial.py
     data: dict = field(default_factory=dict)  # name and options for load_data
 
     def __post_init__(self):
         stops = self.stops
         if not stops or any(not 0 <= s <= 1 for s in stops) or any(a >= b for a, b in pairwise(stops)):
-            raise ValueError(f"λ stops must be ascending numbers in [0, 1], got {_listed(stops) or 'none'}")
+            raise ValueError(f"λ stops must be ascending numbers in [0, 1], got {listed(stops) or 'none'}")
         widths = self.widths
         if not widths or widths[0] <= 0 or widths[-1] != 1 or any(a >= b for a, b in pairwise(widths)):
-            raise ValueError(f"widths must be ascending shares in (0, 1], the last 1, got {_listed(widths) or 'none'}")
+            raise ValueError(f"widths must be ascending shares in (0, 1], the last 1, got {listed(widths) or 'none'}")
+        for name, valid in _CHOICES.items():
+            lookup(name, getattr(self, name), dict.fromkeys(valid))
+        self._check_conditioning()
+
+    def _check_conditioning(self) -> None:
+        if not 0 < self.density <= 1:
+            raise ValueError(f"density is the share of weights that a mask keeps, in (0, 1], got {self.density:g}")
+        if self.density < 1 and self.masks == "none":
+            raise ValueError(f"density {self.density:g} needs masks: masks='shared' for one sparse network")
+        if self.masks == "complementary" and self.density == 1:
+            raise ValueError("complementary masks of density 1 leave nothing to the robust expert: use 0.5")
+        if self.two_paths and self.stops != (0.0, 1.0):
+            raise ValueError(f"weights that depend on λ are trained at its two ends: stops must be (0, 1), not "
+                             f"{self.stops}")  # fmt: skip
+        if self.dial != "blend" and not self.noise:
+            raise ValueError(f"dial={self.dial!r} turns weight noise up and down: it needs noise=True")
+        if self.mask_of == "channels" and len(self.widths) > 1:
+            raise ValueError("masks of whole channels and widths exclude each other: a narrow slice might keep none")
+
+    @property
+    def two_paths(self) -> bool:
+        """Whether clean and attacked images meet different weights."""
+        return self.noise or self.masks in ("complementary", "overlapping")
 
 
 class Network(nn.Module):
@@ -67,24 +104,29 @@ class Network(nn.Module):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the accelerators, too
             codes = _codes_of(spec, seed)
             dim = 1 if codes is None else codes.shape[1]
-            options = UnitOptions(
-                spec.dual, spec.film, dim, spec.film_start, spec.widths, spec.norm_sharing, spec.own_heads
-            )
+            given = {f.name: getattr(spec, f.name) for f in fields(UnitOptions) if f.name != "code_dim"}
+            options = UnitOptions(code_dim=dim, **given)
             self.body = lookup("backbone", spec.backbone, BACKBONES)(options, spec.shape[0], len(spec.classes))
         self.register_buffer("codes", codes)
         # BN_c iff λ is exactly 0; a single BN sees the whole batch at once, so there all samples share a branch
         self.branches = torch.tensor([CLEAN if lam == 0 or not spec.dual else ADV for lam in spec.stops])
+        self.paths = tuple(ADV if lam > 0 and spec.two_paths else CLEAN for lam in spec.stops)
         self.to(memory_format=torch.channels_last)  # up to 3x faster convs on a CPU
         self.eval()
 
-    def forward(self, x: Tensor, lam: float | Tensor | Setting | None = None, width: float | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, lam: float | Tensor | Setting | None = None, width: float | None = None,
+        noise: torch.Generator | None = None,
+    ) -> Tensor:  # fmt: skip
         """The unfolded network at λ stops, one for all or one per sample, in any order. See also `at` and `bind`."""
         setting = lam if isinstance(lam, Setting) else self.setting(lam, len(x), width)
         if len(setting.stop) != len(x):
             raise ValueError(f"a setting for {len(setting.stop)} images was given {len(x)}")
+        if noise is None and self.spec.noise and setting.path is not None and bool(setting.path.any()):
+            raise ValueError("at λ > 0 the weights of this network are noisy: say where from, noise=torch.Generator()")
         route = setting.route(len(self.spec.stops), self._like)
         x = route.enter(x.contiguous(memory_format=torch.channels_last))
-        return route.leave(self.body(x, Dials(route, self.codes, setting.width)))
+        return route.leave(self.body(x, Dials(route, self.codes, setting.width, noise)))
 
     def width(self, share: float | None = None) -> Width:
         """The width of this network that is nearest to `share` up to rounding; None is the full width."""
@@ -93,100 +135,77 @@ class Network(nn.Module):
         index = min(range(len(widths)), key=lambda i: abs(widths[i] - share))
         if not abs(widths[index] - share) <= 1e-6:
             more = "; oatlib.calibrate adds others" if self.spec.norm_sharing == "affine" else ""
-            raise ValueError(f"width {share:g} is not in this network: its widths are {_listed(widths)}{more}")
+            raise ValueError(f"width {share:g} is not in this network: its widths are {listed(widths)}{more}")
         return Width(widths[index], index)
 
     def setting(self, lam: float | Tensor | None, n: int, width: float | Width | None = None) -> Setting:
         """Resolve λ (one, or one per sample) for a batch of n, and the width; λ must be one of the stops."""
         width = width if isinstance(width, Width) else self.width(width)
-        lams = self._lams(lam)
+        lams = lambdas(self.spec.stops, lam)
         if len(lams) not in (1, n):
             raise ValueError(f"{len(lams)} values of λ for {n} images: give one for all, or one each")
-        if n == 0:
-            return Setting(torch.empty(0).long(), torch.empty(0).long(), (0,), width)
-        stops = torch.tensor(self.spec.stops, dtype=torch.float64)
-        distance, stop = (lams[:, None] - stops).abs().min(1)
-        if distance.max() > 1e-6:
-            raise ValueError(
-                f"λ = {lams[distance.argmax()]:g} is not a stop of this network: its stops are "
-                f"{_listed(self.spec.stops)}. Between stops use net.at(lam) or net.bind(lams)."
-            )
-        stop = stop.expand(n)
-        return Setting(stop, self.branches[stop], (n,), width)
+        stop = nearest(self.spec.stops, lams).expand(n) if n else torch.empty(0).long()
+        path = torch.tensor(self.paths)[stop] if self.spec.two_paths else None
+        return Setting(stop, self.branches[stop], (n,), width, path)
 
-    def at(self, lam: float | None = None, width: float | None = None) -> nn.Module:
-        """A plain nn.Module for one λ and one width: no FiLM, no branches, no dials. It shares nothing with this."""
-        folded = self._folded(*self.check(lam, width))
+    def at(self, lam: float | None = None, width: float | None = None, noise_seed: int = 0) -> nn.Module:
+        """A plain nn.Module for one λ and one width: no FiLM, no branches, no dials. It shares nothing with this.
+
+        Where weights are noisy it holds one frozen draw, of `noise_seed`.
+        """
+        folded = self._folded(*self.check(lam, width), torch.Generator().manual_seed(noise_seed))
         for part in folded.modules():  # a copy of a slice would keep all of what it was taken from
             part._buffers = {name: None if b is None else b.clone() for name, b in part._buffers.items()}
         return copy.deepcopy(folded)
 
-    def check(self, lam: float | None = None, width: float | None = None) -> tuple[Tensor, Width]:
-        """Raise a ValueError unless `at` can give this setting. Returns its weights over the λ stops, (1, S)."""
-        mix = self._mix(lam)
-        if len(mix) != 1:
-            raise ValueError(f"net.at takes one λ, got {len(mix)}; for one λ per image use net.bind(lams)")
-        return mix, self.width(width)
+    def noisy(self, lam: float, width: float | None = None, *, generator: torch.Generator) -> nn.Module:
+        """`at` with the noise of its weights drawn anew at every forward; it has the weights of this moment."""
+        return self._folded(*self.check(lam, width), generator, fresh=True)
 
-    def bind(self, lams: Tensor, width: float | None = None) -> nn.Module:
+    def noise_at(self, lam: float | None = None) -> bool:
+        """Whether the weights are noisy at this λ."""
+        (mix, levels), _ = self.check(lam)
+        return bool((mix * torch.tensor(levels)).any())
+
+    def check(self, lam: float | None = None, width: float | None = None) -> tuple[tuple, Width]:
+        """Raise a ValueError unless `at` can give this setting. Returns its position on the dial, and the width."""
+        lams = lambdas(self.spec.stops, lam)
+        if len(lams) != 1:
+            raise ValueError(f"net.at takes one λ, got {len(lams)}; for one λ per image use net.bind(lams)")
+        return position(self.spec, lams), self.width(width)
+
+    def bind(
+        self, lams: Tensor, width: float | None = None, noise: torch.Generator | None = None
+    ) -> nn.Module:  # fmt: skip
         """The network for a batch whose images carry the given λ (N,): scale and shift computed once, weights shared.
 
-        It is valid until the weights of this network change.
+        It is valid until the weights of this network change. Noise comes anew from `noise`; None: one draw, of seed 0.
         """
-        return self._folded(self._mix(lams), self.width(width))
+        generator = torch.Generator().manual_seed(0) if noise is None else noise
+        where = position(self.spec, lambdas(self.spec.stops, lams))
+        return self._folded(where, self.width(width), generator, noise is not None)
 
-    def bind_stops(self, setting: Setting) -> nn.Module:
+    def bind_stops(self, setting: Setting, noise: torch.Generator | None = None) -> nn.Module:
         """`bind` for a setting that is already resolved (training)."""
-        mix = nn.functional.one_hot(setting.stop, len(self.spec.stops)).to(self._like)
-        return self._folded(mix, setting.width)
+        mix = nn.functional.one_hot(setting.stop, len(self.spec.stops))
+        return self._folded((mix, tuple(float(path) for path in self.paths)), setting.width, noise, fresh=True)
 
     @torch.no_grad()
-    def _folded(self, mix: Tensor, width: Width) -> nn.Module:
-        branches = self.branches.to(mix.device)
-        return _replace(self.body, lambda part: part.fold(self.codes, branches, mix, width))
+    def _folded(self, where: tuple, width: Width, generator: torch.Generator | None, fresh=False) -> nn.Module:
+        """`where`: weights over the stops (N or 1, S), and the level of noise at each."""
+        (mix, levels), branches = where, self.branches.to(self._like.device)
+        place = Place(mix.to(self._like), branches, self.codes, width, self.paths, levels, generator, fresh)
+        return _replace(self.body, lambda part: part.fold(place))
 
     @property
     def _like(self) -> Tensor:
         """A tensor of the network's device and type."""
         return self.body.head.each[0].weight
 
-    def _mix(self, lam: float | Tensor | None) -> Tensor:
-        """λ (one or N) -> weights over the stops (1 or N, S): 1 at a stop, linear between two neighbouring stops."""
-        lams = self._lams(lam)
-        if len(lams) == 0:
-            raise ValueError("no λ was given: one for all images, or one for each")
-        stops = torch.tensor(self.spec.stops, dtype=torch.float64)
-        if lams.min() < stops[0] - 1e-6 or lams.max() > stops[-1] + 1e-6:
-            raise ValueError(
-                f"λ = {lams.min() if lams.min() < stops[0] else lams.max():g} is outside this network's dial: "
-                f"it was trained at {_listed(self.spec.stops)}"
-            )
-        right = torch.searchsorted(stops, lams.clamp(stops[0], stops[-1])).clamp(min=1, max=max(len(stops) - 1, 1))
-        mix = torch.zeros(len(lams), len(stops), dtype=torch.float64)
-        if len(stops) == 1:
-            mix.fill_(1.0)
-        else:
-            t = ((lams - stops[right - 1]) / (stops[right] - stops[right - 1])).clamp(0, 1)
-            t = torch.where((t - t.round()).abs() < 1e-6, t.round(), t)  # 0.1 + 0.2 is the stop 0.3
-            mix.scatter_(1, right[:, None] - 1, (1 - t)[:, None]).scatter_(1, right[:, None], t[:, None])
-        return mix.to(self._like)
-
-    def _lams(self, lam: float | Tensor | None) -> Tensor:
-        if lam is None:
-            if len(self.spec.stops) > 1:
-                raise ValueError(
-                    f"which λ? This network has a dial: give lam, for instance one of {_listed(self.spec.stops)}"
-                )
-            lam = self.spec.stops[0]
-        lams = torch.as_tensor(lam, dtype=torch.float64).cpu().reshape(-1)
-        if not bool(((lams >= -1e-6) & (lams <= 1 + 1e-6)).all()):
-            raise ValueError(f"λ must lie in [0, 1], got {lam}")
-        return lams
-
     def extra_repr(self) -> str:
         """One line: recipe, backbone, stops."""
         spec = self.spec
-        return f"{spec.recipe} on {spec.backbone}, λ stops {_listed(spec.stops)}, widths {_listed(spec.widths)}"
+        return f"{spec.recipe} on {spec.backbone}, λ stops {listed(spec.stops)}, widths {listed(spec.widths)}"
 
 
 def _codes_of(spec: Spec, seed: int) -> Tensor | None:
@@ -220,10 +239,6 @@ def did_you_mean(name, names) -> str:
     """' (did you mean ...?)', or '' if nothing is close."""
     close = difflib.get_close_matches(str(name), list(names), 1)
     return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _listed(values) -> str:
-    return ", ".join(f"{v:g}" for v in values)
 
 
 def save(net: Network, path) -> None:

@@ -2,11 +2,13 @@
 
 Sources: OAT and OATS, Wang et al. 2020 (arXiv 2010.11828); PGD-AT as the hybrid loss of the same paper at one fixed λ
 (Madry et al. 2018 is its λ = 1); TRADES, Zhang et al. 2019; SNN, Yu et al. 2019; US-SNN, Yu and Huang 2019; SOLAR,
-Tareen et al. 2025 (arXiv 2509.16833).
+Tareen et al. 2025 (arXiv 2509.16833); FLOAT and FLOATS, Kundu et al. 2023 (arXiv 2204.00426); SMART, Kundu et al. 2023
+(arXiv 2302.03523). `blend` is our own: the two ends of the dial, and between them the interpolated weights.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -22,6 +24,8 @@ QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
 _OAT = dict(stops=OAT_STOPS, dual=True, film=True, codes="rand", code_dim=128)
 _SNN = dict(stops=(0.0,), widths=QUARTERS, width_loss="sum")
+_ENDS = dict(stops=(0.0, 1.0), dual=True, loss="halves")  # one half of each batch clean, the other attacked
+_FLOAT = _ENDS | dict(noise=True)
 
 RECIPES: dict[str, dict] = {
     "standard": dict(stops=(0.0,)),  # clean images only
@@ -33,6 +37,11 @@ RECIPES: dict[str, dict] = {
     "us-snn": _SNN | dict(norm_sharing="affine", draw="sandwich", loss="distill"),
     "solar": _OAT | dict(widths=QUARTERS, own_heads=True),  # OATS with an output layer for every width
     "solar-snn": _SNN | dict(own_heads=True),
+    "blend": _ENDS,
+    "float": _FLOAT,
+    "float-slim": _FLOAT | dict(widths=(0.5, 1.0), width_loss="sum"),
+    "floats": _FLOAT | dict(masks="shared", density=0.3),
+    "smart": _ENDS | dict(masks="complementary", density=0.5, mask_in="late"),
 }
 OPTIONS = tuple(f.name for f in fields(Spec) if f.name not in ("recipe", "backbone", "shape", "classes", "data"))
 
@@ -41,7 +50,8 @@ def build(recipe: str, data, backbone: str = "tiny", seed: int = 0, lam: float |
     """An untrained network for a data set, on the data's device. `lam` sets the one λ of a recipe without a dial.
 
     `options` replace entries of the recipe's row: stops, dual, film, codes, code_dim, film_start, loss, beta, widths
-    (shares of the channels, or K for 1/K ... 1), norm_sharing, own_heads, width_loss, draw.
+    (shares of the channels, or K for 1/K ... 1), norm_sharing, own_heads, width_loss, draw, noise, noise_on, masks,
+    density, mask_of, mask_in, dial.
     """
     row = lookup("recipe", recipe, RECIPES) | options
     for name in options.keys() - set(OPTIONS):
@@ -132,6 +142,19 @@ def hybrid(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
     return loss / len(y)
 
 
+def halves(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
+    """mean of CE, each image either clean (λ = 0) or attacked."""
+    return F.cross_entropy(torch.cat([clean, attacked]), labels.y)
+
+
+def as_coded(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
+    """What FLOAT's public code computes: all images clean at weight 1/2, those with λ > 0 attacked at weight 1/2, too,
+    but over the size of the whole batch: in effect 1/2 clean and 1/4 attacked."""
+    loss = F.cross_entropy(clean, labels.y, reduction="sum")
+    loss = loss + F.cross_entropy(attacked, labels.y[labels.zeros :], reduction="sum")
+    return loss / (2 * len(labels.y))
+
+
 def trades(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
     """CE(clean) + β·KL(clean || attacked), with gradients through both terms, as in the published code."""
     return F.cross_entropy(clean, labels.y) + labels.beta * kl(attacked, clean.log_softmax(1)).mean()
@@ -159,5 +182,19 @@ def aim_at_kl(attack: PGD, f, x: Tensor) -> PGD:
     return replace(attack, loss=lambda logits, y: kl(logits, target), start="gaussian")
 
 
-LOSSES = {"hybrid": hybrid, "trades": trades, "distill": distill}
-AIMS = {"hybrid": aim_at_loss, "trades": aim_at_kl, "distill": aim_at_loss}  # what the attack of training climbs
+@dataclass(frozen=True)
+class Loss:
+    """What a step minimises, how its attack is aimed, and whether images with λ > 0 also pass through unattacked."""
+
+    of: Callable[[Tensor, Tensor, Labels], Tensor]
+    aim: Callable = aim_at_loss
+    both: bool = True
+
+
+LOSSES = {
+    "hybrid": Loss(hybrid),
+    "trades": Loss(trades, aim_at_kl),
+    "distill": Loss(distill),
+    "halves": Loss(halves, both=False),
+    "as-coded": Loss(as_coded),
+}

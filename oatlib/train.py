@@ -19,7 +19,8 @@ from .guard import NonFiniteError
 from .layers.setting import Setting, Width
 from .nets import Network, did_you_mean, lookup
 from .presets import PRESETS, Preset
-from .recipes import AIMS, LOSSES, Labels, draw_widths, sample_stops
+from .recipes import LOSSES, Labels, draw_widths, sample_stops
+from .rewire import clear, rewire
 from .watch import Watch
 
 
@@ -55,7 +56,7 @@ def step(
         labels = Labels(y, lam.to(x), zeros, spec.beta, teacher)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
             clean, attacked = _logits(net, x, y, lam, zeros, width, attack, generator)
-            loss = LOSSES[spec.loss](clean, attacked, labels) * share
+            loss = LOSSES[spec.loss].of(clean, attacked, labels) * share
         loss.backward()
         total += loss.detach()
         teacher = clean.detach() if teacher is None else teacher
@@ -65,20 +66,22 @@ def step(
 def _logits(net: Network, x, y, lam: Tensor, zeros: int, width: Width, attack: PGD, generator):
     """Attack the samples with λ > 0, then send clean and attacked images through the network in one forward.
 
-    The attack sees each sample's own λ, BatchNorm branch and width, in eval mode. The two passes share the forward but
-    not their batch statistics.
+    The attack sees each sample's own λ, BatchNorm branch, weights and width, in eval mode. The two passes share the
+    forward but not their batch statistics; unattacked images meet the weights without noise.
     """
-    images, setting = x, net.setting(lam, len(x), width)
+    loss = LOSSES[net.spec.loss]
+    first = len(x) if loss.both else zeros  # how many are sent through unattacked
+    images, setting = x[:first], net.setting(lam[:first], first, width).on_clean_path()
     if zeros < len(x):
         hard = net.setting(lam[zeros:], len(x) - zeros, width)
-        f = net.bind_stops(hard).forward  # .forward, not the module: a folded network has nothing to freeze
-        attacked = AIMS[net.spec.loss](attack, f, x[zeros:])(f, x[zeros:], y[zeros:], generator)
-        images, setting = torch.cat([x, attacked]), Setting.join(setting, hard)
+        f = net.bind_stops(hard, generator).forward  # .forward: a folded network has nothing to freeze
+        attacked = loss.aim(attack, f, x[zeros:])(f, x[zeros:], y[zeros:], generator)
+        images, setting = torch.cat([images, attacked]), Setting.join(setting, hard)
     try:
-        logits = net.train()(images, setting)
+        logits = net.train()(images, setting, noise=generator)
     finally:
         net.eval()
-    return logits[: len(x)], logits[len(x) :]
+    return logits[:first], logits[first:]
 
 
 def train(
@@ -156,6 +159,8 @@ class _Run:
         # all randomness of an epoch comes from (seed, epoch): a resumed run needs no generator state
         host, local = (torch.Generator(d).manual_seed(self.seed * 10_007 + epoch) for d in ("cpu", self.device))
         total = torch.zeros((), device=self.device)
+        if epoch:  # at the start of an epoch, so that the end of one is measured with settled weights
+            rewire(self.net, self.optimizer, epoch / preset.epochs)
         for i, index in enumerate(batches(len(train), self.size, host, drop_last=True, device=self.device)):
             done = (epoch + i / self.steps) / preset.epochs
             for group in self.optimizer.param_groups:
@@ -168,10 +173,13 @@ class _Run:
             if preset.clip:
                 torch.nn.utils.clip_grad_norm_(self.net.parameters(), preset.clip)
             self.optimizer.step()
+            clear(self.net)
             bar.update()
         row = {"epoch": epoch + 1, "loss": total.item() / self.steps}
         if row["epoch"] % preset.watch == 0 or row["epoch"] == preset.epochs:
             row |= self.watch.look(self.net)
+        if self.net.spec.noise:  # α that has shrunk to 0 is a dial that has come off
+            row["alpha"] = [round(p.item(), 4) for name, p in self.net.named_parameters() if name.endswith("alpha")]
         row["seconds"] = round(time.perf_counter() - self.started, 2)
         self.history.rows.append(row)
         self.epoch = row["epoch"]

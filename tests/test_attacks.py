@@ -459,7 +459,7 @@ def test_attacks_are_values():
     assert PGD(steps=1).size == PGD().eps, "a step is never longer than eps"
     about = json.loads(json.dumps(PGD(steps=20, loss=margin).describe()))
     assert about["loss"] == "margin" and about["step_size"] == pytest.approx(1 / 255) and about["start"] == "uniform"
-    assert set(about) == {"name", "eps", "step_size", "loss", "steps", "norm", "restarts", "start", "best"}
+    assert set(about) == {"name", "eps", "step_size", "loss", "steps", "norm", "restarts", "start", "best", "draws"}
 
 
 @pytest.mark.parametrize(

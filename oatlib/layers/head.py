@@ -34,9 +34,9 @@ class Head(nn.Module):
         """The unfolded form."""
         return F.linear(x, *self.parts(dials.width))
 
-    def fold(self, codes, branch, mix, width: Width) -> nn.Module:
+    def fold(self, place) -> nn.Module:
         """The head of one width, with nothing left to choose; λ does not touch it."""
-        return FoldedHead(*self.parts(width))
+        return FoldedHead(*self.parts(place.width))
 
 
 class FoldedHead(nn.Module):

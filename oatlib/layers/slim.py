@@ -26,20 +26,22 @@ class SlimConv(nn.Conv2d):
         super().__init__(cin, cout, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.slim = slim
 
-    def sliced(self, width: Width) -> Tensor:
-        """(cout, cin, k, k) -> the weight at a width; a depthwise conv has one input channel at any width."""
+    def sliced(self, width: Width, weight: Tensor | None = None) -> Tensor:
+        """The weight (cout, cin, k, k), or another one in its place, at a width; a depthwise conv keeps its one input
+        channel."""
+        weight = self.weight if weight is None else weight
         cout, cin = self.out_channels, self.weight.shape[1]
         if self.slim[1]:
             cout = width.cut(cout)
         if self.slim[0] and self.groups == 1:
             cin = width.cut(cin)
-        if self.weight.shape[:2] == (cout, cin):
-            return self.weight
-        return self.weight[:cout, :cin].contiguous(memory_format=torch.channels_last)
+        if weight.shape[:2] == (cout, cin):
+            return weight
+        return weight[:cout, :cin].contiguous(memory_format=torch.channels_last)
 
-    def forward(self, x: Tensor, width: Width) -> Tensor:
-        """(N, cin, H, W) -> (N, cout, H/stride, W/stride), both cut to the width."""
-        weight, stride = self.sliced(width), self.stride
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """(N, cin, H, W) -> (N, cout, H/stride, W/stride) with a weight that is already cut to the width."""
+        stride = self.stride
         if self.kernel_size == (1, 1) and stride != (1, 1):
             # the same numbers, but not PyTorch's strided kernel: below 8 channels its weight gradient writes outside
             # its memory on AVX2 processors (oneDNN issue 6035)

@@ -6,14 +6,16 @@ is `conv` followed by `scale·x + shift` per channel; that is what `bind` and `f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .film import FiLM
-from .setting import ONLY, Route, Width, cut
+from .folded import Folded, Place, Sum, per_channel
+from .masks import Masks
+from .noise import WeightNoise
+from .setting import ADV, CLEAN, ONLY, Route, Width, cut
 from .slim import SlimConv, SlimNorm
 
 
@@ -28,15 +30,27 @@ class UnitOptions:
     widths: tuple[float, ...] = (1.0,)  # ascending shares of the channels
     norm_sharing: str = "none"  # what the BatchNorms of the widths share
     own_heads: bool = False  # an output layer for every width
+    noise: bool = False  # weight noise on attacked images
+    noise_on: str = "kept"  # of a masked weight: the entries that are kept, or all
+    masks: str = "none"  # none | shared | complementary | overlapping
+    density: float = 1.0  # share of the weights that a mask keeps
+    mask_of: str = "weights"  # or (input) channels
+    mask_in: str = "all"  # or the last two stages
+
+    def early(self) -> UnitOptions:
+        """The options of everything before the last two stages."""
+        return replace(self, masks="none") if self.mask_in == "late" else self
 
 
 @dataclass(frozen=True)
 class Dials:
-    """What travels through the unfolded network: the route of the batch, the λ codes (S, d) and the width."""
+    """What travels through the unfolded network: the route of the batch, the λ codes (S, d), the width and where noise
+    comes from."""
 
     route: Route
     codes: Tensor
     width: Width = ONLY
+    noise: torch.Generator | None = None
 
 
 class Unit(nn.Module):
@@ -52,6 +66,9 @@ class Unit(nn.Module):
         super().__init__()
         self.cout, self.slim_out = cout, slim[1]
         self.conv = SlimConv(cin, cout, kernel, stride, depthwise, slim) if kernel else None
+        self.noise = WeightNoise() if kernel and options.noise else None
+        self.noise_on = options.noise_on
+        self.masks = _masks(options, self.conv, slim) if kernel and options.masks != "none" else None
         channels = tuple(cut(cout, w) if slim[1] else cout for w in options.widths)
         self.norm = SlimNorm(channels, options.dual, options.norm_sharing) if norm else None
         self.film = FiLM(options.code_dim, cout, options.film_start) if norm and film and options.film else None
@@ -63,14 +80,39 @@ class Unit(nn.Module):
     def forward(self, x: Tensor, dials: Dials) -> Tensor:
         """The unfolded form: what training runs, and the reference for the folded forms."""
         if self.conv is not None:
-            x = self.conv(x, dials.width)
+            x = self._conv(x, dials)
         channels = self.channels(dials.width)
         if self.norm is not None:
             x = self.norm.at(dials.width, channels)(x, dials.route.segments)
         if self.film is not None:
             gamma, beta = (dials.route.pick @ table for table in self.film(dials.codes, channels))
-            x = (x * _per_channel(gamma)).add_(_per_channel(beta))
+            x = (x * per_channel(gamma)).add_(per_channel(beta))
         return x
+
+    def _conv(self, x: Tensor, dials: Dials) -> Tensor:
+        """The conv, with the weights that each run of samples takes."""
+        runs = dials.route.paths if self.conditioned else ((CLEAN, len(x)),)
+        parts = x.split([n for _, n in runs])
+        parts = [self.conv(part, self._trained(path, dials)) for part, (path, _) in zip(parts, runs, strict=True)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _trained(self, path: int, dials: Dials) -> Tensor:
+        """The weight of a path at a width as training sees it: masked, and on the adversarial path noisy."""
+        weight = self.conv.weight
+        if self.masks is not None:
+            weight = self.masks.train_view(weight, path)
+        if self.noise is not None and path == ADV:
+            noise = self.noise(self.conv.weight, dials.noise)
+            weight = weight + self._where_noisy(noise, path)
+        return self.conv.sliced(dials.width, weight)
+
+    def _where_noisy(self, noise: Tensor, path: int) -> Tensor:
+        return noise * self.masks.of(path) if self.masks is not None and self.noise_on == "kept" else noise
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether clean and attacked images meet different weights here."""
+        return self.noise is not None or (self.masks is not None and self.masks.adv is not None)
 
     def affine(self, codes: Tensor, branch: Tensor, width: Width) -> tuple[Tensor, Tensor]:
         """Norm and FiLM in eval mode, for every λ stop at once: scale and shift, each (S, C at the width)."""
@@ -81,42 +123,59 @@ class Unit(nn.Module):
             scale, shift = gamma * scale, torch.addcmul(beta, gamma, shift)
         return scale, shift
 
-    def fold(self, codes: Tensor, branch: Tensor, mix: Tensor, width: Width) -> nn.Module:
-        """This unit at one setting per sample, `mix` (N, S), or at one for all, `mix` (1, S): nothing left to choose.
+    def fold(self, place: Place) -> nn.Module:
+        """This unit at one setting per sample, or at one for all: nothing left to choose."""
+        tables = (None, None) if self.norm is None else self.affine(place.codes, place.branches, place.width)
+        scale, shift = (None if table is None else place.mix @ table for table in tables)
+        if self.conv is None:
+            return Folded(None, None, None, per_channel(scale), per_channel(shift))
+        if len(place.mix) == 1:  # one setting for all: the weights can carry it
+            return self._fold_all(place, tables[0], shift)
+        if not self.conditioned:
+            return Folded(self.conv, self._weight(CLEAN, place), None, per_channel(scale), per_channel(shift))
+        parts = []
+        for stop in place.mix.any(0).nonzero()[:, 0].tolist():
+            share = place.mix[:, stop, None]
+            scale = per_channel(share if tables[0] is None else share * tables[0][stop])
+            rest = None if parts else per_channel(shift)
+            weight, noise = self._weight(place.paths[stop], place), self._noise(stop, place)
+            parts.append(Folded(self.conv, weight, None, scale, rest, noise, place))
+        return parts[0] if len(parts) == 1 else Sum(parts)
 
-        `mix` weighs the λ stops, so a row between two stops interpolates their scale and shift.
-        """
-        conv, weight = self.conv, None if self.conv is None else self.conv.sliced(width)
-        if self.norm is None:
-            return Folded(conv, weight, None, None, None)
-        scale, shift = (mix @ table for table in self.affine(codes, branch, width))
-        if len(mix) == 1 and conv is not None:  # one setting for all: the weights can carry it
-            return Folded(conv, weight * scale[0, :, None, None, None], shift[0], None, None)
-        return Folded(conv, weight, None, _per_channel(scale), _per_channel(shift))
+    def _fold_all(self, place: Place, scale: Tensor | None, shift: Tensor | None) -> Folded:
+        """For `mix` (1, S): one conv whose weight is the mixture of the scaled weights of the stops."""
+        stops = place.mix[0].nonzero()[:, 0].tolist()
+        row = [place.mix[0, s] * (1 if scale is None else scale[s][:, None, None, None]) for s in stops]
+        if not self.conditioned:
+            weight, noise = self._weight(CLEAN, place), None
+            weight = weight if scale is None else weight * sum(row)
+        else:
+            weight = sum(r * self._weight(place.paths[s], place) for r, s in zip(row, stops, strict=True))
+            noises = [(r, self._noise(s, place)) for r, s in zip(row, stops, strict=True)]
+            noise = sum(r * n for r, n in noises if n is not None) if any(n is not None for _, n in noises) else None
+        folded = Folded(self.conv, weight, None if shift is None else shift[0], None, None, noise, place)
+        if self.masks is not None and len(self.masks.clean) != len(self.conv.weight):  # whole input channels are masked
+            used = torch.stack([self.masks.of(place.paths[s]) for s in stops]).any(0)[0, : weight.shape[1], 0, 0]
+            folded.keep_channels(used)
+        return folded
+
+    def _weight(self, path: int, place: Place) -> Tensor:
+        """The weight of a path at the width, without noise."""
+        weight = self.conv.weight if self.masks is None else self.conv.weight * self.masks.of(path)
+        return self.conv.sliced(place.width, weight)
+
+    def _noise(self, stop: int, place: Place) -> Tensor | None:
+        """What the noise of a stop is multiplied with, like the weight at the width: level·α·σ where there is noise."""
+        if self.noise is None or place.levels[stop] == 0:
+            return None
+        size = place.levels[stop] * self.noise.size(self.conv.weight) * torch.ones_like(self.conv.weight)
+        return self.conv.sliced(place.width, self._where_noisy(size, place.paths[stop]))
 
 
-class Folded(nn.Module):
-    """A unit with nothing left to choose: a conv with bias, a per-channel affine, or both (per sample)."""
-
-    def __init__(self, conv: SlimConv | None, weight, bias, scale, shift):
-        super().__init__()
-        self.stride, self.padding = (conv.stride, conv.padding) if conv is not None else (1, 0)
-        self.groups = len(weight) if conv is not None and conv.groups > 1 else 1
-        for name, value in (("weight", weight), ("bias", bias), ("scale", scale), ("shift", shift)):
-            self.register_buffer(name, None if value is None else value.detach())
-        self.eval()  # there is no train mode left
-
-    def forward(self, x: Tensor, dials: None = None) -> Tensor:
-        """Same shapes as the unit it came from; the dials are ignored, they are folded in."""
-        if self.scale is not None and len(self.scale) not in (1, len(x)):
-            raise ValueError(
-                f"bound to {len(self.scale)} values of λ, called with {len(x)} images: bind one λ per image"
-            )
-        if self.weight is None:
-            return (x * self.scale).add_(self.shift)
-        x = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, 1, self.groups)
-        return x if self.scale is None else x.mul_(self.scale).add_(self.shift)
-
-
-def _per_channel(rows: Tensor) -> Tensor:
-    return rows[:, :, None, None]
+def _masks(options: UnitOptions, conv: SlimConv, slim: tuple[bool, bool]) -> Masks | None:
+    """Masks for a conv, and its weight cleared; where whole channels go, those of an image or a depthwise conv stay."""
+    if options.mask_of == "channels" and (not slim[0] or conv.groups > 1):
+        return None
+    masks = Masks(conv.weight, options.masks, options.density, options.mask_of)
+    masks.clear(conv.weight)
+    return masks

@@ -38,8 +38,10 @@ def test_a_conv_is_the_plain_conv_of_its_first_channels(share, kernel, stride, s
     cin, cout = (cut(n, share) if s else n for n, s in zip((8, 12), slim, strict=True))
     x = noise(3, cin, 6, 6).requires_grad_()
     expected = F.conv2d(x, conv.weight[:cout, :cin], None, stride, kernel // 2)
-    torch.testing.assert_close(conv(x, width), expected, rtol=1e-5, atol=1e-6)
-    ours, theirs = (torch.autograd.grad(out.square().sum(), (x, conv.weight)) for out in (conv(x, width), expected))
+    torch.testing.assert_close(conv(x, conv.sliced(width)), expected, rtol=1e-5, atol=1e-6)
+    ours, theirs = (
+        torch.autograd.grad(out.square().sum(), (x, conv.weight)) for out in (conv(x, conv.sliced(width)), expected)
+    )
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     assert not theirs[1][cout:].any() and not theirs[1][:, cin:].any()
 
@@ -49,7 +51,7 @@ def test_a_depthwise_conv_filters_its_first_channels_each_by_itself(share):
     conv, c = SlimConv(8, 8, 3, depthwise=True), cut(8, share)
     x = noise(2, c, 5, 5)
     alone = [F.conv2d(x[:, i : i + 1], conv.weight[i : i + 1], None, 1, 1) for i in range(c)]
-    torch.testing.assert_close(conv(x, Width(share, 0)), torch.cat(alone, 1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(conv(x, conv.sliced(Width(share, 0))), torch.cat(alone, 1), rtol=1e-5, atol=1e-6)
 
 
 def test_strided_1x1_convs_of_few_channels_do_not_corrupt_memory():
@@ -63,7 +65,7 @@ for channels in (2, 4, 6):
     conv = SlimConv(16, 32, 1, 2).to(memory_format=torch.channels_last)
     for i in range(60):
         x = torch.randn(64, channels, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
-        conv(x, Width(channels / 16, 0)).sum().backward()
+        conv(x, conv.sliced(Width(channels / 16, 0))).sum().backward()
 print("alive")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -195,7 +197,7 @@ def test_a_head_is_a_linear_map_of_the_features_of_its_width(own, slim, index):
     linear = head.each[index if own else 0]
     expected = F.linear(x, linear.weight[:, : x.shape[1]], linear.bias)
     torch.testing.assert_close(head(x, dials(index)), expected)
-    torch.testing.assert_close(head.fold(None, None, None, dials(index).width)(x), expected)
+    torch.testing.assert_close(head.fold(dials(index))(x), expected)
 
 
 @pytest.mark.parametrize("slim", [False, True])

@@ -1,0 +1,78 @@
+"""From a place on the λ dial to what a network is folded at: weights over the λ stops, and levels of weight noise.
+
+Between two stops the folded weights are interpolated (`blend`). Networks with weight noise also know the two published
+rules: `rule-a` uses the adversarial BatchNorm for any λ > 0 and noise of level λ; `rule-b` switches the BatchNorm at
+λ = 1/2, and the level of noise runs from 0 to 1 on either side of it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+RULES = ("blend", "rule-a", "rule-b")
+CLOSE = 1e-6  # λ values this near are the same
+
+
+def lambdas(stops: tuple[float, ...], lam: float | Tensor | None) -> Tensor:
+    """λ as given, checked, (1,) or (N,); None is the only stop."""
+    if lam is None:
+        if len(stops) > 1:
+            raise ValueError(f"which λ? This network has a dial: give lam, for instance one of {listed(stops)}")
+        lam = stops[0]
+    lams = torch.as_tensor(lam, dtype=torch.float64).cpu().reshape(-1)
+    if not bool(((lams >= -CLOSE) & (lams <= 1 + CLOSE)).all()):
+        raise ValueError(f"λ must lie in [0, 1], got {lam}")
+    return lams
+
+
+def nearest(stops: tuple[float, ...], lams: Tensor) -> Tensor:
+    """Index of the stop of each λ, or an error if one of them is none."""
+    distance, stop = (lams[:, None] - torch.tensor(stops, dtype=torch.float64)).abs().min(1)
+    if distance.max() > CLOSE:
+        raise ValueError(
+            f"λ = {lams[distance.argmax()]:g} is not a stop of this network: its stops are {listed(stops)}. "
+            "Between stops use net.at(lam) or net.bind(lams)."
+        )
+    return stop
+
+
+def position(spec, lams: Tensor) -> tuple[Tensor, tuple[float, ...]]:
+    """Weights over the stops, (len(lams), S), and the level of noise at each stop."""
+    mix = mixture(spec.stops, lams)
+    if not spec.noise:
+        return mix, (0.0,) * len(spec.stops)
+    if spec.dial == "blend" or bool((mix == 1).any(1).all()):  # at the two ends all rules agree
+        return mix, (0.0, 1.0)
+    if len(lams) > 1:
+        raise ValueError(f"with dial={spec.dial!r} the noise is one for all images: between the stops give one λ")
+    lam = lams.item()
+    if spec.dial == "rule-a":
+        return torch.tensor([[0.0, 1.0]], dtype=torch.float64), (0.0, lam)
+    high = lam >= 0.5
+    level = 2 * lam - high
+    return torch.tensor([[1.0 - high, float(high)]], dtype=torch.float64), (level * (not high), level * high)
+
+
+def mixture(stops: tuple[float, ...], lams: Tensor) -> Tensor:
+    """λ (N,) -> weights over the stops (N, S): 1 at a stop, linear between two neighbouring stops."""
+    if len(lams) == 0:
+        raise ValueError("no λ was given: one for all images, or one for each")
+    known = torch.tensor(stops, dtype=torch.float64)
+    if lams.min() < known[0] - CLOSE or lams.max() > known[-1] + CLOSE:
+        raise ValueError(
+            f"λ = {lams.min() if lams.min() < known[0] else lams.max():g} is outside this network's dial: "
+            f"it was trained at {listed(stops)}"
+        )
+    mix = torch.zeros(len(lams), len(stops), dtype=torch.float64)
+    if len(stops) == 1:
+        return mix.fill_(1.0)
+    right = torch.searchsorted(known, lams.clamp(known[0], known[-1])).clamp(min=1)
+    t = ((lams - known[right - 1]) / (known[right] - known[right - 1])).clamp(0, 1)
+    t = torch.where((t - t.round()).abs() < CLOSE, t.round(), t)  # 0.1 + 0.2 is the stop 0.3
+    return mix.scatter_(1, right[:, None] - 1, (1 - t)[:, None]).scatter_(1, right[:, None], t[:, None])
+
+
+def listed(values) -> str:
+    """Numbers for a message: '0, 0.5, 1'."""
+    return ", ".join(f"{v:g}" for v in values)
