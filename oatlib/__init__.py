@@ -9,6 +9,7 @@ from .choose import choose
 from .cost import Cost, cost
 from .data import Data, Split, from_tensors, load_data
 from .evaluate import Result, Table, evaluate, hypervolume, wilson
+from .even import even_dial
 from .export import export
 from .guard import frozen
 from .nets import Network, load, save
@@ -20,6 +21,6 @@ from .train import History, train
 __version__ = "0.1.0"
 __all__ = [
     "FGSM", "FGSMRS", "NFGSM", "PGD", "PRESETS", "RECIPES", "Cost", "Data", "History", "Network", "Preset",
-    "RecordError", "Result", "Split", "Table", "build", "calibrate", "choose", "cost", "evaluate", "export",
-    "from_tensors", "frozen", "hypervolume", "load", "load_data", "save", "train", "wilson",
+    "RecordError", "Result", "Split", "Table", "build", "calibrate", "choose", "cost", "evaluate",
+    "even_dial", "export", "from_tensors", "frozen", "hypervolume", "load", "load_data", "save", "train", "wilson",
 ]  # fmt: skip

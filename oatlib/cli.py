@@ -1,4 +1,4 @@
-"""The shell's way in: `oatlib train | eval | choose | export | explore | doctor`.
+"""The shell's way in: `oatlib train | eval | even | choose | export | explore | doctor`.
 
 Bad input ends in one line on stderr and exit code 2.
 """
@@ -22,6 +22,7 @@ from . import (
     build,
     choose,
     evaluate,
+    even_dial,
     export,
     load,
     load_data,
@@ -33,6 +34,7 @@ from .backbones import BACKBONES
 from .choose import LIMITS
 from .data import Data
 from .doctor import doctor
+from .evaluate import DRAWS
 from .nets import lookup
 from .record import check_writable
 
@@ -65,7 +67,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser("oatlib", description="Once-for-all adversarial training: learn, explore, measure.")
     parser.add_argument("--version", action="version", version=f"oatlib {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_eval(commands)
+    _add_use(commands)
+    _command(commands, "doctor", lambda _: doctor(), "versions, device, threads, and what does not work here")
+    return parser
 
+
+def _add_train(commands) -> None:
     one = _command(commands, "train", _train, "train a recipe and write its weights")
     one.add_argument("recipe", help=f"one of {', '.join(RECIPES)}")
     one.add_argument("--data", default="shapes", help="data set (default %(default)s)")
@@ -74,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--backbone", default="tiny", help=f"one of {', '.join(BACKBONES)}")
     one.add_argument("--lam", type=_lam, help="the one λ of pgd-at")
     one.add_argument("--widths", type=int, help="of a slimmable recipe: K for the widths 1/K ... 1")
+    one.add_argument("--density", type=_share, help="share of the weights that floats or smart keep")
     one.add_argument("--preset", default="fast", help=f"one of {', '.join(PRESETS)}")
     one.add_argument("--epochs", type=int, help="instead of the preset's")
     one.add_argument("--device", type=_device, default="cpu", help="cpu or cuda (default cpu)")
@@ -81,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--resume", action="store_true", help="go on from --checkpoint")
     one.add_argument("--out", required=True, help="where the weights go (.safetensors)")
 
+
+def _add_eval(commands) -> None:
     one = _command(commands, "eval", _eval, "clean and robust accuracy on the test split, per λ")
     one.add_argument("weights")
     one.add_argument("--data", help="another data set than the one it was trained on")
@@ -91,11 +103,20 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--restarts", type=int, default=1, help="of PGD (default 1)")
     one.add_argument("--eps", type=float, default=8, help="in 1/255 (default 8)")
     one.add_argument("--norm", default="linf", choices=("linf", "l2"))
-    one.add_argument("--lam", type=_lam, nargs="+", help="other λ than the recipe's stops")
+    one.add_argument("--draws", type=int, default=DRAWS, help="of noisy weights (default 10)")
+    where = one.add_mutually_exclusive_group()
+    where.add_argument("--lam", type=_lam, nargs="+", help="other λ than the recipe's stops")
+    where.add_argument("--slider", type=_position, nargs="+", help="slider positions instead of λ, see oatlib even")
     one.add_argument("--width", type=_share, nargs="+", help="only these widths of a slimmable network (default: all)")
     one.add_argument("--n", type=int, help="only this many test images, class-balanced")
     one.add_argument("--json", help="write the results here, too")
 
+    one = _command(commands, "even", _even, "fit the slider: equal moves shall make equal moves along the frontier")
+    one.add_argument("weights", help="the file; the fitted slider is written into it")
+    one.add_argument("--n", type=int, default=512, help="validation images (default 512)")
+
+
+def _add_use(commands) -> None:
     one = _command(commands, "choose", _choose, "the most robust setting within limits, out of what eval wrote")
     one.add_argument("results", help="the file that eval --json wrote")
     one.add_argument("--min-clean", type=_share, help="clean accuracy, in (0, 1]")
@@ -107,13 +128,11 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("weights")
     one.add_argument("--lam", type=_lam)
     one.add_argument("--width", type=_share, help="of a slimmable network (default 1)")
+    one.add_argument("--noise-seed", type=int, default=0, help="which draw of noisy weights is frozen (default 0)")
     one.add_argument("--out", required=True, help="the .onnx file")
 
     one = _command(commands, "explore", _explore, "train or load OAT on shapes and show its trade-off")
     one.add_argument("--weights", default="data/oat-shapes.safetensors", help="made if missing (default %(default)s)")
-
-    _command(commands, "doctor", lambda _: doctor(), "versions, device, threads, and what does not work here")
-    return parser
 
 
 def _command(commands, name: str, run, about: str) -> argparse.ArgumentParser:
@@ -138,6 +157,7 @@ def _number(complaint: str, zero: bool):
 
 
 _lam = _number("λ must be a number in [0, 1]", zero=True)
+_position = _number("a slider position must be a number in [0, 1]", zero=True)
 _share = _number("must be a share in (0, 1]", zero=False)
 
 
@@ -160,8 +180,7 @@ def _train(options) -> int:
     if options.epochs is not None:
         preset = replace(preset, epochs=options.epochs)
     wanted = {"backbone": options.backbone, "seed": options.seed, "lam": options.lam}
-    if options.widths is not None:
-        wanted["widths"] = options.widths
+    wanted |= {name: getattr(options, name) for name in ("widths", "density") if getattr(options, name) is not None}
     build(options.recipe, load_data("shapes", n_train=8, n_val=8, n_test=8), **wanted)  # complains before a download
     amount = {} if options.n_train is None else {"n_train": options.n_train}
     data = load_data(options.data, options.seed, options.device, **amount)
@@ -178,16 +197,18 @@ def _eval(options) -> int:
     if options.json:
         check_writable(options.json)
     eps = options.eps / 255
-    pgd = PGD(eps, options.steps, norm=options.norm, restarts=options.restarts)
-    attack = FGSM(eps, options.norm) if options.attack == "fgsm" else pgd
     net = load(options.weights, options.device)
-    for lam in options.lam or ():
+    draws = options.draws if net.spec.noise else 1
+    pgd = PGD(eps, options.steps, norm=options.norm, restarts=options.restarts, draws=draws)
+    attack = FGSM(eps, options.norm, draws=draws) if options.attack == "fgsm" else pgd
+    lams = [net.lam(u) for u in options.slider] if options.slider else options.lam
+    for lam in lams or ():
         net.check(lam)
     for width in options.width or ():
         net.width(width)
     data = _data_of(net, options.data, options.device)
     split = data.test if options.n is None else data.test.panel(options.n)
-    table = evaluate(net, split, attack, options.lam, options.width, seed=options.seed)
+    table = evaluate(net, split, attack, lams, options.width, seed=options.seed, draws=options.draws)
     print(table)
     if options.json:
         table.save(options.json)
@@ -205,6 +226,14 @@ def _data_of(net: Network, name: str | None, device: str) -> Data:
     return load_data(name, (known or {}).get("seed", 0), device)
 
 
+def _even(options) -> int:
+    net = load(options.weights)
+    even_dial(net, _data_of(net, None, "cpu"), n=options.n)
+    save(net, options.weights)
+    print("slider: " + "  ".join(f"{i / 10:g} -> λ {net.lam(i / 10):.3f}" for i in range(0, 11, 2)))
+    return 0
+
+
 def _choose(options) -> int:
     limits = {name: getattr(options, name) for name in LIMITS}
     best = choose(Table.load(options.results), **limits)
@@ -217,7 +246,7 @@ def _choose(options) -> int:
 
 def _export(options) -> int:
     check_writable(options.out)
-    gap = export(load(options.weights), options.out, options.lam, options.width)
+    gap = export(load(options.weights), options.out, options.lam, options.width, noise_seed=options.noise_seed)
     print(f"{options.out}: written; onnxruntime agrees with PyTorch to {gap:.1g}")
     return 0
 

@@ -14,8 +14,8 @@ from .nets import Network
 TOLERANCE = 1e-4  # of the logits, against PyTorch
 
 
-def export(net: Network, path, lam: float | None = None, width: float | None = None, batch: int = 8) -> float:
-    """Write `net.at(lam, width)` as ONNX: input `images` (N, C, H, W) in [0, 1], output `logits`, any N.
+def export(net: Network, path, lam: float | None = None, width: float | None = None, batch=8, noise_seed=0) -> float:
+    """Write `net.at(lam, width, noise_seed)` as ONNX: input `images` (N, C, H, W) in [0, 1], output `logits`, any N.
 
     The file is kept only if onnxruntime gives the same logits; returns the largest difference seen.
     """
@@ -28,7 +28,7 @@ def export(net: Network, path, lam: float | None = None, width: float | None = N
             f"export needs onnx, onnxscript and onnxruntime ({error}): pip install 'oatlib[onnx]'"
         ) from error
     record.check_writable(path)
-    plain = net.at(lam, width).cpu()
+    plain = net.at(lam, width, noise_seed).cpu()
     x = torch.rand(batch, *net.spec.shape, generator=torch.Generator().manual_seed(0))
     content = _onnx_bytes(plain, x)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

@@ -100,6 +100,7 @@ class Network(nn.Module):
         super().__init__()
         self.spec = spec
         self.trained: list[dict] = []  # how it was trained, newest last; goes into the file
+        self.slider = (spec.stops[0], spec.stops[-1])  # λ at evenly spaced slider positions, see even.py
         with torch.random.fork_rng(devices=[]):  # PyTorch's initialisers only know the global generator
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the accelerators, too
             codes = _codes_of(spec, seed)
@@ -174,6 +175,14 @@ class Network(nn.Module):
             raise ValueError(f"net.at takes one λ, got {len(lams)}; for one λ per image use net.bind(lams)")
         return position(self.spec, lams), self.width(width)
 
+    def lam(self, u: float) -> float:
+        """λ at slider position u in [0, 1]: u itself until `even_dial` has fitted the slider."""
+        if not 0 <= u <= 1:
+            raise ValueError(f"a slider position lies in [0, 1], got {u:g}")
+        at = u * (len(self.slider) - 1)
+        left = min(int(at), len(self.slider) - 2)
+        return self.slider[left] + (at - left) * (self.slider[left + 1] - self.slider[left])
+
     def bind(
         self, lams: Tensor, width: float | None = None, noise: torch.Generator | None = None
     ) -> nn.Module:  # fmt: skip
@@ -243,7 +252,9 @@ def did_you_mean(name, names) -> str:
 
 def save(net: Network, path) -> None:
     """Write a network to one safetensors file: weights, λ codes, and a JSON header that says what it is."""
-    record.write_weights(path, net.state_dict(), {"spec": asdict(net.spec), "trained": net.trained})
+    record.write_weights(
+        path, net.state_dict(), {"spec": asdict(net.spec), "trained": net.trained, "slider": net.slider}
+    )
 
 
 def load(path, device=None) -> Network:
@@ -255,6 +266,11 @@ def load(path, device=None) -> Network:
         spec = {k: tuple(v) if isinstance(v, list) else v for k, v in header["spec"].items()}
         net = Network(Spec(**spec))
         net.trained = list(header["trained"])
+        net.slider = tuple(float(lam) for lam in header.get("slider", net.slider))  # none in the first files
+        if len(net.slider) < 2 or list(net.slider) != sorted(net.slider):
+            raise ValueError(f"a slider needs ascending λ, got {net.slider}")
+        for lam in net.slider:
+            net.check(lam)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise record.RecordError(
             f"{path}: its header describes no network that this oatlib knows ({type(error).__name__}: {error}). "

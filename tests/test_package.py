@@ -47,7 +47,7 @@ FLOORS = [
     {"recipes", "watch", "calibrate", "rewire", "export"},
     {"train", "cost"},
     {"evaluate"},
-    {"choose"},
+    {"choose", "even"},
     {"__init__"},
     {"doctor"},
     {"cli"},

@@ -1,0 +1,94 @@
+"""Which way leads from the clean end of `blend` to its robust end? `python -m bench.paths [seeds] [--out FILE]`
+
+Each path is walked in 21 steps on validation images (PGD-10, n = 512). Compared are the areas under the frontiers of
+all points.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+
+import torch
+from torch import nn
+
+import oatlib
+from oatlib.layers.dual_bn import DualBN
+from oatlib.record import versions, write_json
+
+STEPS = 21
+
+
+def folded(net: oatlib.Network, share) -> nn.Module:
+    """Interpolated folded weights; `share(k, t)` is how far unit k of the network (k in [0, 1]) has got at t."""
+    plain, robust = net.at(0.0), net.at(1.0)
+    parts = [(a, b) for a, b in zip(plain.modules(), robust.modules(), strict=True) if a._buffers]
+    for k, (a, b) in enumerate(parts):
+        for name, buffer in a._buffers.items():
+            if buffer is not None:
+                buffer.lerp_(b._buffers[name], share(k / (len(parts) - 1)))
+    return plain
+
+
+def statistics_of_both(net: oatlib.Network, t: float, power: float) -> nn.Module:
+    """Interpolated BatchNorms: mean, w, b, and the variance to some power (1/2: the standard deviation)."""
+    twin = copy.deepcopy(net)
+    for pair in (part for part in twin.modules() if isinstance(part, DualBN)):
+        clean, adv = pair.clean.state_dict(), pair.adv.state_dict()
+        for name, value in adv.items():
+            if value.is_floating_point():
+                p = power if name == "running_var" else 1.0
+                value.copy_(torch.lerp(clean[name] ** p, value**p, t) ** (1 / p))
+    return twin.at(1.0)
+
+
+def _window(k: float, t: float) -> float:
+    """Units move one after the other, each over half of the way."""
+    return min(1.0, max(0.0, 2 * t - k))
+
+
+PATHS = {
+    "folded weights, all units at once": lambda net, t: net.at(t),
+    "BatchNorm mean and variance": lambda net, t: statistics_of_both(net, t, 1.0),
+    "BatchNorm mean and deviation": lambda net, t: statistics_of_both(net, t, 0.5),
+    "folded weights, first units first": lambda net, t: folded(net, lambda k: _window(k, t)),
+    "folded weights, last units first": lambda net, t: folded(net, lambda k: _window(1 - k, t)),
+}
+
+
+@torch.no_grad()
+def walk(net: oatlib.Network, panel, way) -> list[tuple[float, float]]:
+    """(clean, robust) at every step of a path."""
+    points = []
+    for i in range(STEPS):
+        found = oatlib.evaluate(way(net, i / (STEPS - 1)), panel, oatlib.PGD(8 / 255, 10), progress=False)[0]
+        points.append((found.clean, found.robust))
+    return points
+
+
+def main() -> None:
+    """Train, walk, print, write the record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seeds", type=int, nargs="?", default=3)
+    parser.add_argument("--n", type=int, default=512)
+    parser.add_argument("--out", default="bench/results/paths.json")
+    options = parser.parse_args()
+    runs: dict[str, list] = {name: [] for name in PATHS}
+    for seed in range(options.seeds):
+        data = oatlib.load_data("shapes", seed=seed)
+        net = oatlib.build("blend", data, seed=seed)
+        oatlib.train(net, data, seed=seed, progress=False)
+        for name, way in PATHS.items():
+            points = walk(net, data.val.panel(options.n), way)
+            runs[name].append({"seed": seed, "area": oatlib.hypervolume(points), "points": points})
+            print(f"seed {seed} {name}: area {runs[name][-1]['area']:.4f} ",
+                  *(f"{c:.3f}/{r:.3f}" for c, r in points[::2]), flush=True)  # fmt: skip
+        about = {"command": "python -m bench.paths", "split": "val", "n": options.n, "versions": versions(),
+                 "attack": oatlib.PGD(8 / 255, 10).describe()}  # fmt: skip
+        mean = {name: round(statistics.fmean(r["area"] for r in found), 4) for name, found in runs.items()}
+        write_json(options.out, about | {"mean_area": mean, "runs": runs})
+
+
+if __name__ == "__main__":
+    main()
