@@ -1,8 +1,9 @@
-"""The width dial, measured: `python -m bench.family [name ...] [--seeds 3] [--out FILE]`.
+"""The family, measured: `python -m bench.family [name ...] [--seeds 3] [--out FILE]`.
 
 Every network is trained with the `fast` preset and attacked with PGD-20 at some λ of each width. Compared are OATS with
-OAT, output layers per width (SOLAR) with one for all, BatchNorm per width with one for all. What is already in the
-record is not trained again.
+OAT, output layers per width (SOLAR) with one for all, BatchNorm per width with one for all; and, along the whole dial,
+OAT with the networks whose weights depend on λ. Noisy weights are attacked and measured over 4 draws. What is already
+in the record is not trained again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from scipy.stats import t
@@ -18,6 +20,8 @@ import oatlib
 from oatlib.record import read_json, versions, write_json
 
 ENDS = (0.0, 0.2, 1.0)
+TENTHS = tuple(i / 10 for i in range(11))
+DRAWS, NOISY_N = 4, 512  # where weights are noisy, all is measured on 4 draws, so on fewer images
 NETWORKS = {  # recipe, options, λ
     "oat": ("oat", {}, None),
     "oats": ("oats", {}, None),
@@ -30,6 +34,19 @@ NETWORKS = {  # recipe, options, λ
     "solar_snn_8": ("solar-snn", {"widths": 8}, None),
     "oats_8": ("oats", {"widths": 8}, ENDS),
     "solar_8": ("solar", {"widths": 8}, ENDS),
+    "oat_dial": ("oat", {}, TENTHS),
+    "blend": ("blend", {}, TENTHS),
+    "float": ("float", {}, TENTHS),
+    "float_rule_a": ("float", {"dial": "rule-a"}, TENTHS),
+    "float_rule_b": ("float", {"dial": "rule-b"}, TENTHS),
+    "float_step": ("float", {"redraw": "step"}, TENTHS),
+    "floats_30": ("floats", {"density": 0.3}, TENTHS),
+    "floats_10": ("floats", {"density": 0.1}, TENTHS),
+    "floats_30_step": ("floats", {"density": 0.3, "redraw": "step"}, TENTHS),
+    "floats_10_step": ("floats", {"density": 0.1, "redraw": "step"}, TENTHS),
+    "smart": ("smart", {}, TENTHS),
+    "smart_overlapping": ("smart", {"masks": "overlapping"}, TENTHS),
+    "smart_everywhere": ("smart", {"mask_in": "all"}, TENTHS),
 }
 PAIRS = (("solar_4", "oats_4"), ("solar_8", "oats_8"), ("solar_snn_4", "snn_4"), ("solar_snn_8", "snn_8"),
          ("snn_4", "snn_4_shared_norm"))  # fmt: skip
@@ -43,10 +60,15 @@ def measure(name: str, seed: int, n: int) -> dict:
     started = time.perf_counter()
     history = oatlib.train(net, data, seed=seed, progress=False)
     seconds = round(time.perf_counter() - started, 1)
-    table = oatlib.evaluate(net, data.test.panel(n), oatlib.PGD(8 / 255, 20), lams, progress=False)
-    keys = ("lam", "width", "n", "clean", "clean_low", "clean_high", "robust", "robust_low", "robust_high", "macs")
+    draws = DRAWS if net.spec.noise else 1
+    panel = data.test.panel(min(n, NOISY_N) if net.spec.noise else n)
+    table = oatlib.evaluate(net, panel, oatlib.PGD(8 / 255, 20, draws=draws), lams, progress=False, draws=draws)
+    keys = ("lam", "width", "n", "clean", "clean_low", "clean_high", "robust", "robust_low", "robust_high", "macs",
+            "nonzero", "draws", "clean_spread", "robust_spread")  # fmt: skip
     points = [{k: getattr(r, k) for k in keys} for r in table]
-    return {"name": name, "seed": seed, "status": history.status, "train_seconds": seconds, "points": points}
+    costs = {f"{lam:g}": asdict(oatlib.cost(net, lam)) for lam in (net.spec.stops[0], net.spec.stops[-1])}
+    return {"name": name, "seed": seed, "status": history.status, "train_seconds": seconds, "points": points,
+            "cost": costs, "alpha": history.rows[-1].get("alpha")}  # fmt: skip
 
 
 def gains(runs: list[dict], ours: str, base: str) -> dict:

@@ -198,9 +198,9 @@ def _eval(options) -> int:
         check_writable(options.json)
     eps = options.eps / 255
     net = load(options.weights, options.device)
-    draws = options.draws if net.spec.noise else 1
-    pgd = PGD(eps, options.steps, norm=options.norm, restarts=options.restarts, draws=draws)
-    attack = FGSM(eps, options.norm, draws=draws) if options.attack == "fgsm" else pgd
+    pgd = PGD(eps, options.steps, norm=options.norm, restarts=options.restarts, draws=options.draws)
+    attack = FGSM(eps, options.norm, draws=options.draws) if options.attack == "fgsm" else pgd
+    attack = attack if net.spec.noise else replace(attack, draws=1)
     lams = [net.lam(u) for u in options.slider] if options.slider else options.lam
     for lam in lams or ():
         net.check(lam)

@@ -28,7 +28,8 @@ from .layers.setting import ADV, CLEAN, Setting, Width
 from .layers.unit import Dials, Unit, UnitOptions
 
 # options of a network that are one of a few words
-_CHOICES = {"noise_on": ("kept", "all"), "masks": KINDS, "mask_of": UNITS, "mask_in": ("all", "late"), "dial": RULES}
+_CHOICES = {"redraw": ("forward", "step"), "noise_on": ("kept", "all"), "masks": KINDS, "mask_of": UNITS,
+            "mask_in": ("all", "late"), "dial": RULES}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Spec:
     width_loss: str = "mean"  # or "sum"
     draw: str = "all"  # which widths a training step uses; or "sandwich"
     noise: bool = False  # weight noise on attacked images
+    redraw: str = "forward"  # noise is new at every forward (published), or one draw serves a whole training step
     noise_on: str = "kept"  # where weights are masked: noise on those that are kept, or on all
     masks: str = "none"  # over the weights of convs: none | shared | complementary | overlapping
     density: float = 1.0  # share of the weights that a mask keeps
@@ -195,9 +197,11 @@ class Network(nn.Module):
         return self._folded(where, self.width(width), generator, noise is not None)
 
     def bind_stops(self, setting: Setting, noise: torch.Generator | None = None) -> nn.Module:
-        """`bind` for a setting that is already resolved (training)."""
+        """`bind` for a setting that is already resolved, with noise as the recipe wants it redrawn (training)."""
         mix = nn.functional.one_hot(setting.stop, len(self.spec.stops))
-        return self._folded((mix, tuple(float(path) for path in self.paths)), setting.width, noise, fresh=True)
+        return self._folded(
+            (mix, tuple(float(path) for path in self.paths)), setting.width, noise, self.spec.redraw == "forward"
+        )
 
     @torch.no_grad()
     def _folded(self, where: tuple, width: Width, generator: torch.Generator | None, fresh=False) -> nn.Module:

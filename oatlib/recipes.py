@@ -50,8 +50,8 @@ def build(recipe: str, data, backbone: str = "tiny", seed: int = 0, lam: float |
     """An untrained network for a data set, on the data's device. `lam` sets the one λ of a recipe without a dial.
 
     `options` replace entries of the recipe's row: stops, dual, film, codes, code_dim, film_start, loss, beta, widths
-    (shares of the channels, or K for 1/K ... 1), norm_sharing, own_heads, width_loss, draw, noise, noise_on, masks,
-    density, mask_of, mask_in, dial.
+    (shares of the channels, or K for 1/K ... 1), norm_sharing, own_heads, width_loss, draw, noise, redraw, noise_on,
+    masks, density, mask_of, mask_in, dial.
     """
     row = lookup("recipe", recipe, RECIPES) | options
     for name in options.keys() - set(OPTIONS):

@@ -69,16 +69,18 @@ def _logits(net: Network, x, y, lam: Tensor, zeros: int, width: Width, attack: P
     The attack sees each sample's own λ, BatchNorm branch, weights and width, in eval mode. The two passes share the
     forward but not their batch statistics; unattacked images meet the weights without noise.
     """
-    loss = LOSSES[net.spec.loss]
+    loss, noise = LOSSES[net.spec.loss], generator
     first = len(x) if loss.both else zeros  # how many are sent through unattacked
     images, setting = x[:first], net.setting(lam[:first], first, width).on_clean_path()
     if zeros < len(x):
         hard = net.setting(lam[zeros:], len(x) - zeros, width)
+        if net.spec.redraw == "step":  # the update shall draw what the attack has met
+            noise = torch.Generator(generator.device).set_state(generator.get_state())
         f = net.bind_stops(hard, generator).forward  # .forward: a folded network has nothing to freeze
         attacked = loss.aim(attack, f, x[zeros:])(f, x[zeros:], y[zeros:], generator)
         images, setting = torch.cat([images, attacked]), Setting.join(setting, hard)
     try:
-        logits = net.train()(images, setting, noise=generator)
+        logits = net.train()(images, setting, noise=noise)
     finally:
         net.eval()
     return logits[:first], logits[first:]

@@ -132,6 +132,21 @@ def test_the_width_dial_from_training_to_a_chosen_model(capsys, tmp_path):
     assert code == 0 and (tmp_path / "m.onnx").stat().st_size < 4 * results[0].parameters + 100_000
 
 
+def test_a_noisy_network_from_training_to_a_frozen_draw(capsys, tmp_path):
+    assert run(capsys, "train", "floats", "--density", "0.2", "--n-train", 64, "--out", "f")[0] == 0
+    assert oatlib.load("f").spec.density == 0.2
+    code, out, _ = run(capsys, "even", "f", "--n", 16)
+    assert code == 0 and out.startswith("slider: 0 -> λ 0.000") and len(oatlib.load("f").slider) == 21
+    words = ("--steps", 1, "--n", 16, "--draws", 3, "--json", "r.json")
+    code, out, err = run(capsys, "eval", "f", *words, "--slider", 0, 0.5, 1)
+    assert code == 0 and "EOT over 3 draws" in out and "means over 3 draws" in out and "flattered" not in err
+    assert [r.lam for r in oatlib.Table.load("r.json")] == [oatlib.load("f").lam(u) for u in (0, 0.5, 1)]
+    assert "EOT" not in run(capsys, "eval", "f", *words, "--lam", 0)[1].split("noisy")[0].splitlines()[1]
+    for seed in (0, 1):
+        assert run(capsys, "export", "f", "--lam", 1, "--noise-seed", seed, "--out", f"{seed}.onnx")[0] == 0
+    assert (tmp_path / "0.onnx").read_bytes() != (tmp_path / "1.onnx").read_bytes()
+
+
 def test_doctor(capsys):
     code, out, _ = run(capsys, "doctor")
     assert code == 0 and f"torch {torch.__version__}" in out and "core: works" in out
@@ -218,6 +233,13 @@ def fails(capsys, words, *expected):
         ("train oat --seed -1 --out a", ["seed=-1"]),
         ("train oats --widths 0 --out a", ["widths", "none"]),
         ("train oats --widths half --out a", ["--widths", "half"]),
+        ("train oat --density 0.5 --out a", ["density 0.5 needs masks"]),
+        ("train floats --density 0 --out a", ["--density", "share in (0, 1]", "0"]),
+        ("eval good --slider 2", ["a slider position must be a number in [0, 1]", "2"]),
+        ("eval good --slider 0 --lam 0", ["not allowed with"]),
+        ("eval good --draws 0", ["draws"]),
+        ("even nowhere", ["no file nowhere"]),
+        ("even good --n 0", ["panel(0)"]),
         ("choose nothing.json", ["nothing.json"]),
         ("choose", ["results"]),
         ("choose x --min-clean 90", ["--min-clean", "share in (0, 1]", "90"]),

@@ -77,3 +77,58 @@ def test_depthwise_convs_are_counted_by_group():
             part.register_forward_hook(lambda m, i, o: hooked.append(o.shape[2] * o.shape[3] * m.weight.numel()))
     plain(torch.zeros(1, 3, 8, 8))
     assert oatlib.cost(network).macs == sum(hooked) + 1280 * 10
+
+
+# ---- noise and masks ------------------------------------------------------------------------------------------------
+
+
+def ends(backbone="resnet34", shape=(3, 32, 32), **options):
+    return Network(Spec("x", backbone, shape, TEN, (0.0, 1.0), dual=True, **options))
+
+
+@pytest.mark.parametrize(("backbone", "shape", "dual", "convs"), [
+    ("resnet34", (3, 32, 32), 21_299_146, 36), ("wrn-16-8", (3, 32, 32), 10_968_570, 16),
+    ("wrn-40-2", (3, 96, 96), 2_248_954, 40),
+])  # fmt: skip
+def test_float_stores_one_number_per_conv_more_than_dual_batchnorm(backbone, shape, dual, convs):
+    assert oatlib.cost(ends(backbone, shape)).stored == dual
+    assert oatlib.cost(ends(backbone, shape, noise=True), 1.0).stored == dual + convs
+
+
+def test_an_expert_of_resnet34_uses_what_the_paper_suggests():
+    """Half of the weights of the convs in the last two stages, and everything else."""
+    network = ends(masks="complementary", density=0.5, mask_in="late")
+    blocks = [block for i, block in enumerate(network.body.blocks) if i >= 3 + 4]  # of 3, 4, 6, 3
+    late = sum(m.weight.numel() for b in blocks for m in b.modules() if isinstance(m, torch.nn.Conv2d))
+    dual = 21_299_146
+    for lam in (0.0, 1.0):
+        found = oatlib.cost(network, lam)
+        assert found.stored == dual and found.active == dual - late // 2
+        assert found.active == pytest.approx(11.34e6, abs=0.02e6)  # as estimated from the published prototype
+    assert oatlib.cost(network, 0.5).active == dual
+
+
+@pytest.mark.parametrize("density", [0.3, 0.1])
+def test_a_sparse_network_stores_and_multiplies_what_it_keeps(density):
+    network, full = ends("tiny", (3, 16, 16), masks="shared", density=density), ends("tiny", (3, 16, 16))
+    convs = [m.weight for m in full.modules() if isinstance(m, torch.nn.Conv2d)]
+    kept = sum(round(density * w.numel()) for w in convs)
+    absent = sum(w.numel() for w in convs) - kept
+    sparse, dense = oatlib.cost(network, 1.0), oatlib.cost(full, 1.0)
+    assert sparse.stored == sparse.active == dense.stored - absent
+    assert (sparse.plain, sparse.macs) == (dense.plain, dense.macs), "zeros are still there, and multiplied"
+    assert kept < sparse.nonzero <= dense.plain - absent  # biases may be 0 before training
+    weights = [p.weight for p in network.at(1.0).modules() if getattr(p, "weight", None) is not None]
+    assert sum(w.count_nonzero().item() for w in weights if w.dim() == 4) == kept
+
+
+def test_dense_multiply_adds_are_those_of_pytorchs_counter():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    for network in (ends("tiny", (3, 16, 16)), net("mobilenetv2", (3, 32, 32), widths=(0.5, 1.0)), net("wrn-16-8")):
+        for width in network.spec.widths:
+            plain = network.at(0.0, width)
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                plain(torch.zeros(1, *network.spec.shape))
+            found = oatlib.cost(network, 0.0, width)
+            assert found.macs == found.nonzero_macs == counter.get_total_flops() // 2

@@ -67,10 +67,7 @@ def test_the_frozen_draw_is_the_unfolded_network_with_the_same_seed(row, backbon
     net = build(row, backbone=backbone)
     for lam in (0.0, 1.0):
         for width in net.spec.widths:
-            if width == 1:  # a narrow fold draws fewer numbers
-                close(net.at(lam, width, noise_seed=5)(images()), net(images(), lam, width, noise=generator(5)))
-            elif not net.noise_at(lam):
-                close(net.at(lam, width)(images()), net(images(), lam, width))
+            close(net.at(lam, width, noise_seed=5)(images()), net(images(), lam, width, noise=generator(5)))
 
 
 @torch.no_grad()
@@ -253,6 +250,27 @@ def test_the_attack_of_training_meets_what_it_is_trained_against(row, monkeypatc
     source = generator()
     step(net, x, y, stop, zeros, oatlib.PGD(8 / 255, 2, best=False), source)
     assert seen == [([ADV] * 5, [ADV] * 5, source)]
+
+
+@pytest.mark.parametrize(("redraw", "same"), [("forward", False), ("step", True)])
+def test_the_update_draws_new_noise_or_what_the_attack_has_met(redraw, same, monkeypatch):
+    net, met, drawn = build("float-slim", redraw=redraw), [], []
+    original = type(net).bind_stops
+
+    def bind(self, setting, noise=None):
+        folded = original(self, setting, noise)
+        met.append(folded.stem.weight.clone())
+        return folded
+
+    monkeypatch.setattr(type(net), "bind_stops", bind)
+    stem, conv = net.body.stem, net.body.stem.conv.forward
+    monkeypatch.setattr(stem.conv, "forward", lambda x, weight: drawn.append(weight.detach()) or conv(x, weight))
+    x, y, stop, zeros = batch()
+    for width in (net.width(0.5), net.width(1.0)):
+        step(net, x, y, stop, zeros, oatlib.PGD(8 / 255, 1, best=False), generator(8), [width])
+        noisy, clean = drawn[-1], drawn[-2]
+        assert not torch.equal(noisy, clean)
+        assert torch.allclose(met[-1], noisy, rtol=1e-4, atol=1e-6) == same
 
 
 # ---- the published rules of FLOAT's dial ---------------------------------------------------------------------------

@@ -31,7 +31,7 @@ class Place:
 class Folded(nn.Module):
     """A unit with nothing left to choose: a conv with bias, a per-channel affine, or both (per sample).
 
-    `noise`, like the weight, scales Gaussian noise on it: drawn here, or anew at every forward if `place.fresh`.
+    `noise`, like the weight, is added to it; if `place.fresh`, it scales a Gaussian draw that every forward makes anew.
     """
 
     def __init__(self, conv: SlimConv | None, weight, bias, scale, shift, noise=None, place: Place | None = None):
@@ -40,7 +40,7 @@ class Folded(nn.Module):
         self.groups = len(weight) if conv is not None and conv.groups > 1 else 1
         self.generator = place.generator if noise is not None and place.fresh else None
         if noise is not None and not place.fresh:
-            weight, noise = weight + noise * draw(weight, place.generator), None
+            weight, noise = weight + noise, None
         named = dict(weight=weight, bias=bias, scale=scale, shift=shift, noise=noise, channels=None)
         for name, value in named.items():
             self.register_buffer(name, None if value is None else value.detach())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .film import FiLM
 from .folded import Folded, Place, Sum, per_channel
 from .masks import Masks
-from .noise import WeightNoise
+from .noise import WeightNoise, draw
 from .setting import ADV, CLEAN, ONLY, Route, Width, cut
 from .slim import SlimConv, SlimNorm
 
@@ -146,15 +146,18 @@ class Unit(nn.Module):
         """For `mix` (1, S): one conv whose weight is the mixture of the scaled weights of the stops."""
         stops = place.mix[0].nonzero()[:, 0].tolist()
         row = [place.mix[0, s] * (1 if scale is None else scale[s][:, None, None, None]) for s in stops]
-        if not self.conditioned:
+        if self.conditioned:
+            parts = [
+                (r, self._weight(place.paths[s], place), self._noise(s, place)) for r, s in zip(row, stops, strict=True)
+            ]
+            weight = sum(r * w for r, w, _ in parts)
+            noise = [r * n for r, _, n in parts if n is not None]
+            noise = sum(noise) if noise else None
+        else:
             weight, noise = self._weight(CLEAN, place), None
             weight = weight if scale is None else weight * sum(row)
-        else:
-            weight = sum(r * self._weight(place.paths[s], place) for r, s in zip(row, stops, strict=True))
-            noises = [(r, self._noise(s, place)) for r, s in zip(row, stops, strict=True)]
-            noise = sum(r * n for r, n in noises if n is not None) if any(n is not None for _, n in noises) else None
         folded = Folded(self.conv, weight, None if shift is None else shift[0], None, None, noise, place)
-        if self.masks is not None and len(self.masks.clean) != len(self.conv.weight):  # whole input channels are masked
+        if self.masks is not None and len(self.masks.clean) == 1 < len(weight):  # whole input channels are masked
             used = torch.stack([self.masks.of(place.paths[s]) for s in stops]).any(0)[0, : weight.shape[1], 0, 0]
             folded.keep_channels(used)
         return folded
@@ -165,11 +168,14 @@ class Unit(nn.Module):
         return self.conv.sliced(place.width, weight)
 
     def _noise(self, stop: int, place: Place) -> Tensor | None:
-        """What the noise of a stop is multiplied with, like the weight at the width: level·α·σ where there is noise."""
+        """The noise of a stop, like the weight at the width: a draw of it, or if it is to be drawn at every forward the
+        size level·α·σ of each entry."""
         if self.noise is None or place.levels[stop] == 0:
             return None
-        size = place.levels[stop] * self.noise.size(self.conv.weight) * torch.ones_like(self.conv.weight)
-        return self.conv.sliced(place.width, self._where_noisy(size, place.paths[stop]))
+        weight = self.conv.weight
+        noise = torch.ones_like(weight) if place.fresh else draw(weight, place.generator)
+        noise = noise * (place.levels[stop] * self.noise.size(weight))
+        return self.conv.sliced(place.width, self._where_noisy(noise, place.paths[stop]))
 
 
 def _masks(options: UnitOptions, conv: SlimConv, slim: tuple[bool, bool]) -> Masks | None:
