@@ -14,6 +14,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from scipy.stats import t
 
 import oatlib
@@ -71,6 +72,19 @@ def measure(name: str, seed: int, n: int) -> dict:
             "cost": costs, "alpha": history.rows[-1].get("alpha")}  # fmt: skip
 
 
+def resnet34(record: dict) -> dict:
+    """Parameters of the networks along the dial if built as ResNet-34 for 10 classes: {name: {λ: Cost}}."""
+    if "resnet34" in record:
+        return record["resnet34"]
+    x, y = torch.zeros(30, 3, 32, 32), torch.arange(10).repeat(3)
+    data, found = oatlib.from_tensors(x, y, x, y), {}
+    for name, (recipe, options, lams) in NETWORKS.items():
+        if lams == TENTHS:
+            net = oatlib.build(recipe, data, "resnet34", **options)
+            found[name] = {f"{lam:g}": asdict(oatlib.cost(net, lam)) for lam in (0.0, 1.0)}
+    return found
+
+
 def gains(runs: list[dict], ours: str, base: str) -> dict:
     """Accuracy of `ours` minus `base` over the sub-networks, per seed; then mean over seeds and its 95 % interval."""
     by = {(r["name"], r["seed"]): r["points"] for r in runs}
@@ -108,14 +122,16 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := [name for name in options.names if name not in NETWORKS]:
         parser.error(f"unknown network {unknown[0]!r}: use {', '.join(NETWORKS)}")
-    runs = read_json(options.out)["runs"] if Path(options.out).exists() else []
+    record = read_json(options.out) if Path(options.out).exists() else {"runs": []}
+    runs, counts = record["runs"], resnet34(record)
     for seed in range(options.seeds):
         for name in options.names:
             if any((r["name"], r["seed"]) == (name, seed) for r in runs):
                 continue
             runs.append(measure(name, seed, options.n))
             write_json(options.out, {"command": "python -m bench.family", "attack": oatlib.PGD(8 / 255, 20).describe(),
-                                     "versions": versions(), "gains": _all_gains(runs), "runs": runs})  # fmt: skip
+                                     "versions": versions(), "gains": _all_gains(runs), "resnet34": counts,
+                                     "runs": runs})  # fmt: skip
             last = runs[-1]
             print(name, "seed", seed, f"{last['train_seconds']} s",
                   *(f"{p['lam']:g}/{p['width']:g}: {p['clean']:.1%} {p['robust']:.1%}" for p in last["points"]),

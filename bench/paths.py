@@ -1,7 +1,7 @@
 """Which way leads from the clean end of `blend` to its robust end? `python -m bench.paths [seeds] [--out FILE]`
 
-Each path is walked in 21 steps on validation images (PGD-10, n = 512). Compared are the areas under the frontiers of
-all points.
+Each path is walked in 21 steps on validation images (PGD-10, n = 512), and the areas under the frontiers are compared.
+Then, on test images: how much of its way a network makes in the largest of ten moves of λ, and of the fitted slider.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -67,27 +68,48 @@ def walk(net: oatlib.Network, panel, way) -> list[tuple[float, float]]:
     return points
 
 
+def largest_move(net: oatlib.Network, panel, slider: bool) -> float:
+    """The share of the whole way (clean lost plus robust gained) that is made in the largest of ten equal moves."""
+    lams = [net.lam(i / 10) if slider else i / 10 for i in range(11)]
+    table = oatlib.evaluate(net, panel, oatlib.PGD(8 / 255, 10), lams, progress=False)
+    way = [r.robust - r.clean for r in table]
+    return max(b - a for a, b in pairwise(way)) / (way[-1] - way[0])
+
+
+def trained(recipe: str, seed: int):
+    """A network of the `fast` preset, and its data."""
+    data = oatlib.load_data("shapes", seed=seed)
+    net = oatlib.build(recipe, data, seed=seed)
+    oatlib.train(net, data, seed=seed, progress=False)
+    return net, data
+
+
 def main() -> None:
-    """Train, walk, print, write the record."""
+    """Train, walk, fit sliders, print, write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seeds", type=int, nargs="?", default=3)
     parser.add_argument("--n", type=int, default=512)
     parser.add_argument("--out", default="bench/results/paths.json")
     options = parser.parse_args()
     runs: dict[str, list] = {name: [] for name in PATHS}
+    moves: list[dict] = []
     for seed in range(options.seeds):
-        data = oatlib.load_data("shapes", seed=seed)
-        net = oatlib.build("blend", data, seed=seed)
-        oatlib.train(net, data, seed=seed, progress=False)
-        for name, way in PATHS.items():
-            points = walk(net, data.val.panel(options.n), way)
-            runs[name].append({"seed": seed, "area": oatlib.hypervolume(points), "points": points})
-            print(f"seed {seed} {name}: area {runs[name][-1]['area']:.4f} ",
-                  *(f"{c:.3f}/{r:.3f}" for c, r in points[::2]), flush=True)  # fmt: skip
-        about = {"command": "python -m bench.paths", "split": "val", "n": options.n, "versions": versions(),
+        for recipe in ("blend", "oat"):
+            net, data = trained(recipe, seed)
+            oatlib.even_dial(net, data, n=options.n, progress=False)
+            panel = data.test.panel(options.n)
+            found = {kind: largest_move(net, panel, kind == "slider") for kind in ("lambda", "slider")}
+            moves.append({"recipe": recipe, "seed": seed, "slider": net.slider, "largest_move": found})
+            print(moves[-1], flush=True)
+            for name, way in PATHS.items() if recipe == "blend" else ():
+                points = walk(net, data.val.panel(options.n), way)
+                runs[name].append({"seed": seed, "area": oatlib.hypervolume(points), "points": points})
+                print(f"seed {seed} {name}: area {runs[name][-1]['area']:.4f} ",
+                      *(f"{c:.3f}/{r:.3f}" for c, r in points[::2]), flush=True)  # fmt: skip
+        about = {"command": "python -m bench.paths", "n": options.n, "versions": versions(),
                  "attack": oatlib.PGD(8 / 255, 10).describe()}  # fmt: skip
         mean = {name: round(statistics.fmean(r["area"] for r in found), 4) for name, found in runs.items()}
-        write_json(options.out, about | {"mean_area": mean, "runs": runs})
+        write_json(options.out, about | {"mean_area": mean, "largest_moves": moves, "paths": runs})
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import statistics
+from itertools import pairwise
 from pathlib import Path
 
+from oatlib.evaluate import hypervolume
 from oatlib.record import read_json
 
 HERE = Path(__file__).parent
@@ -65,6 +67,66 @@ def widths(record: dict) -> list[str]:
             "", *_gain_lines(record["gains"]), "",
             "Recorded in `bench/results/family.json`; repeat with `python -m bench.family`. Seconds in both tables are "
             "of one thread beside other work."]  # fmt: skip
+
+
+ROWS = {  # networks along the dial -> how the README calls them
+    "oat_dial": "`oat`",
+    "blend": "`blend`",
+    "float": "`float`",
+    "float_step": "`float`, redraw=step",
+    "floats_30": "`floats`, density 0.3",
+    "floats_30_step": "`floats`, density 0.3, redraw=step",
+    "floats_10": "`floats`, density 0.1",
+    "floats_10_step": "`floats`, density 0.1, redraw=step",
+    "smart": "`smart`",
+    "smart_everywhere": "`smart`, mask_in=all",
+    "smart_overlapping": "`smart`, masks=overlapping",
+}
+DIP, LEAP = 0.05, 0.6  # clean accuracy below both ends, and the share of the way in one tenth of λ, that make a switch
+
+
+def between(points: list[dict]) -> tuple[float, float]:
+    """How far clean accuracy dips below both ends, and the largest share of the way made within a tenth of λ."""
+    clean, way = [p["clean"] for p in points], [p["robust"] - p["clean"] for p in points]
+    return min(clean[0], clean[-1]) - min(clean), max(b - a for a, b in pairwise(way)) / (way[-1] - way[0])
+
+
+def dial(record: dict) -> list[str]:
+    """The networks whose weights depend on λ next to OAT: both ends, what they cost, and whether λ is a dial."""
+    lines = ["network | λ = 0 | λ = 1 | area | training | stored | active | ResNet-34 stored / active | between",
+             "|".join(["---"] * 9)]  # fmt: skip
+    runs = {name: [r for r in record["runs"] if r["name"] == name] for name in ROWS}
+    areas = {name: statistics.fmean(_area(r) for r in found) for name, found in runs.items()}
+    for name, label in ROWS.items():
+        mine, large = runs[name], record["resnet34"][name]
+        ends = [" / ".join(f"{statistics.fmean(r['points'][i][k] for r in mine):.1%}"[:-1] for k in ("clean", "robust"))
+                for i in (0, -1)]  # fmt: skip
+        dip, leap = (statistics.fmean(v) for v in zip(*(between(r["points"]) for r in mine), strict=True))
+        kind = f"switch, dips by {dip * 100:.0f}" if dip > DIP else f"{'switch' if leap > LEAP else 'dial'}, {leap:.0%}"
+        cost, seconds = mine[0]["cost"]["1"], statistics.fmean(r["train_seconds"] for r in mine)
+        millions = " / ".join(f"{large['1'][k] / 1e6:.2f} M" for k in ("stored", "active"))
+        lines.append(f"{label} | {' | '.join(ends)} | {areas[name]:.3f} | {seconds:.0f} s | {cost['stored']:,} | "
+                     f"{cost['active']:,} | {millions} | {kind}")  # fmt: skip
+    return ["", *(f"| {line} |" for line in lines), "", *_dial_words(runs, areas)]
+
+
+def _dial_words(runs: dict, areas: dict) -> list[str]:
+    paired = [(_area(a), _area(b)) for a, b in zip(runs["blend"], runs["oat_dial"], strict=True)]
+    ratio = statistics.fmean(a / b for a, b in paired)
+    noisy, plain = runs["float"][0]["points"][-1], runs["blend"][0]["points"][0]
+    return [
+        "Clean / robust in %, mean over seeds (5 for `oat` and `blend`, 3 for the others), test images: "
+        f"n = {plain['n']}, where weights are noisy n = {noisy['n']} with all accuracies and attack gradients averaged "
+        f"over {noisy['draws']} draws (EOT-PGD-20). *Stored* and *active* (at λ = 1) count the parameters that no mask "
+        "leaves out. *Between*: the largest share of the way from end to end that is made within a tenth of λ; a "
+        f"switch makes more than {LEAP:.0%} of it there, or dips in clean accuracy by more than {DIP * 100:.0f} points "
+        f"below both ends. `blend` has {ratio:.2f} of the area of `oat`, seed by seed. Seconds are of one thread "
+        "beside other work. Recorded in `bench/results/family.json`.",
+    ]
+
+
+def _area(run: dict) -> float:
+    return hypervolume([(p["clean"], p["robust"]) for p in run["points"]])
 
 
 PHRASES = {
@@ -128,6 +190,7 @@ def block() -> str:
     return "\n".join(
         once_for_all(records["once_for_all"])
         + widths(records["family"])
+        + dial(records["family"])
         + speed(*(records[name] for name in ("step", "at", "widths", "training")))
     )
 

@@ -6,6 +6,7 @@ Bad input ends in one line on stderr and exit code 2.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import warnings
 from dataclasses import replace
@@ -36,6 +37,7 @@ from .data import Data
 from .doctor import doctor
 from .evaluate import DRAWS
 from .nets import lookup
+from .recipes import OPTIONS
 from .record import check_writable
 
 
@@ -82,8 +84,8 @@ def _add_train(commands) -> None:
     one.add_argument("--seed", type=int, default=0, help="of data, weights and training (default 0)")
     one.add_argument("--backbone", default="tiny", help=f"one of {', '.join(BACKBONES)}")
     one.add_argument("--lam", type=_lam, help="the one λ of pgd-at")
-    one.add_argument("--widths", type=int, help="of a slimmable recipe: K for the widths 1/K ... 1")
-    one.add_argument("--density", type=_share, help="share of the weights that floats or smart keep")
+    one.add_argument("--set", type=_option, action="append", default=[], metavar="NAME=VALUE", dest="options",
+                     help=f"another value in the recipe's row, such as widths=4; {', '.join(OPTIONS)}")  # fmt: skip
     one.add_argument("--preset", default="fast", help=f"one of {', '.join(PRESETS)}")
     one.add_argument("--epochs", type=int, help="instead of the preset's")
     one.add_argument("--device", type=_device, default="cpu", help="cpu or cuda (default cpu)")
@@ -161,6 +163,17 @@ _position = _number("a slider position must be a number in [0, 1]", zero=True)
 _share = _number("must be a share in (0, 1]", zero=False)
 
 
+def _option(text: str) -> tuple[str, object]:
+    """name=value, where the value is a number, true, false or a list as in JSON, or else a word."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, such as widths=4, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
 def _device(text: str) -> str:
     kind, _, index = text.partition(":")
     if kind not in ("cpu", "cuda") or not (index or "0").isdecimal():
@@ -179,8 +192,7 @@ def _train(options) -> int:
     preset = lookup("preset", options.preset, PRESETS)
     if options.epochs is not None:
         preset = replace(preset, epochs=options.epochs)
-    wanted = {"backbone": options.backbone, "seed": options.seed, "lam": options.lam}
-    wanted |= {name: getattr(options, name) for name in ("widths", "density") if getattr(options, name) is not None}
+    wanted = {"backbone": options.backbone, "seed": options.seed, "lam": options.lam, **dict(options.options)}
     build(options.recipe, load_data("shapes", n_train=8, n_val=8, n_test=8), **wanted)  # complains before a download
     amount = {} if options.n_train is None else {"n_train": options.n_train}
     data = load_data(options.data, options.seed, options.device, **amount)

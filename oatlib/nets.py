@@ -30,6 +30,8 @@ from .layers.unit import Dials, Unit, UnitOptions
 # options of a network that are one of a few words
 _CHOICES = {"redraw": ("forward", "step"), "noise_on": ("kept", "all"), "masks": KINDS, "mask_of": UNITS,
             "mask_in": ("all", "late"), "dial": RULES}  # fmt: skip
+_KINDS = {"bool": (bool, "true or false"), "float": ((int, float), "a number"), "int": (int, "a whole number"),
+          "str": (str, "a word")}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class Spec:
     data: dict = field(default_factory=dict)  # name and options for load_data
 
     def __post_init__(self):
+        for f in fields(self):
+            kinds, words = _KINDS.get(f.type, (object, ""))
+            value = getattr(self, f.name)
+            if not isinstance(value, kinds) or (isinstance(value, bool) and f.type in ("float", "int")):
+                raise ValueError(f"{f.name} must be {words}, got {value!r}")
         stops = self.stops
         if not stops or any(not 0 <= s <= 1 for s in stops) or any(a >= b for a, b in pairwise(stops)):
             raise ValueError(f"λ stops must be ascending numbers in [0, 1], got {listed(stops) or 'none'}")

@@ -116,7 +116,7 @@ def test_export(capsys, weights, tmp_path):
 
 def test_the_width_dial_from_training_to_a_chosen_model(capsys, tmp_path):
     file, few = "slim.safetensors", ["--n", "16", "--steps", "1"]
-    code, out, _ = run(capsys, "train", "solar", "--n-train", "64", "--widths", "2", "--out", file)
+    code, out, _ = run(capsys, "train", "solar", "--n-train", "64", "--set", "widths=2", "--out", file)
     assert code == 0 and "solar finished" in out
     code, out, _ = run(capsys, "eval", file, *few, "--lam", "0", "1", "--json", "r.json")
     results = oatlib.Table.load("r.json")
@@ -133,7 +133,7 @@ def test_the_width_dial_from_training_to_a_chosen_model(capsys, tmp_path):
 
 
 def test_a_noisy_network_from_training_to_a_frozen_draw(capsys, tmp_path):
-    assert run(capsys, "train", "floats", "--density", "0.2", "--n-train", 64, "--out", "f")[0] == 0
+    assert run(capsys, "train", "floats", "--set", "density=0.2", "--n-train", 64, "--out", "f")[0] == 0
     assert oatlib.load("f").spec.density == 0.2
     code, out, _ = run(capsys, "even", "f", "--n", 16)
     assert code == 0 and out.startswith("slider: 0 -> λ 0.000") and len(oatlib.load("f").slider) == 21
@@ -231,10 +231,15 @@ def fails(capsys, words, *expected):
         ("train digits --n-train 9999 --out a", ["unknown recipe 'digits'"]),
         ("train oat --data digits --n-train 9999 --out a", ["n_train=9999", "1797"]),
         ("train oat --seed -1 --out a", ["seed=-1"]),
-        ("train oats --widths 0 --out a", ["widths", "none"]),
-        ("train oats --widths half --out a", ["--widths", "half"]),
-        ("train oat --density 0.5 --out a", ["density 0.5 needs masks"]),
-        ("train floats --density 0 --out a", ["--density", "share in (0, 1]", "0"]),
+        ("train oats --set widths=0 --out a", ["widths", "none"]),
+        ("train oats --set widths=half --out a", ["widths", "half"]),
+        ("train oats --set width=4 --out a", ["no option 'width' (did you mean 'widths'?)"]),
+        ("train oats --set widths --out a", ["--set", "NAME=VALUE", "'widths'"]),
+        ("train float --set redraw=never --out a", ["unknown redraw 'never'", "forward, step"]),
+        ("train oat --set dual=maybe --out a", ["dual", "true or false"]),
+        ("train oat --set density=0.5 --out a", ["density 0.5 needs masks"]),
+        ("train floats --set density=0 --out a", ["density", "(0, 1]", "0"]),
+        ("train floats --set density=much --out a", ["density", "much"]),
         ("eval good --slider 2", ["a slider position must be a number in [0, 1]", "2"]),
         ("eval good --slider 0 --lam 0", ["not allowed with"]),
         ("eval good --draws 0", ["draws"]),

@@ -132,7 +132,7 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(oatlib, "load_data", lambda *a, **k: whole(*a, **k, n_train=32, n_val=16, n_test=16))
     monkeypatch.setitem(oatlib.PRESETS, "fast", oatlib.Preset(epochs=1, batch=16, steps=1, panel=16))
     monkeypatch.chdir(tmp_path)
-    one, two = blocks("python")
+    one, two, three = blocks("python")
     names = {}
     exec(compile(one, "README.md", "exec"), names)
     assert names["history"].status == "finished" and len(names["table"]) == 6
@@ -141,12 +141,15 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     assert "min_clean=0.9" in two  # more than eight images of training can give
     exec(compile(two.replace("min_clean=0.9", "min_clean=0"), "README.md", "exec"), names)
     assert len(names["table"]) == 18 and names["best"].width == 0.5
+    names = {}
+    exec(compile(three, "README.md", "exec"), names)
+    assert names["net"].slider[-1] == 1 and names["middle"](names["data"].test.x).shape == (16, 8)
 
 
 def test_the_readmes_shell_lines_are_understood():
     lines = [line.partition("#")[0] for block in blocks("sh") for line in block.splitlines()]
     ours = [shlex.split(line)[1:] for line in lines if line.startswith("oatlib ")]
-    assert {words[0] for words in ours} == {"train", "eval", "choose", "export", "doctor"}
+    assert {words[0] for words in ours} == {"train", "eval", "even", "choose", "export", "doctor"}
     for words in ours:
         cli._parser().parse_args(words)  # SystemExit if an option does not exist
 
