@@ -73,9 +73,9 @@ class Setting:
 
 
 def _runs(key: Tensor) -> tuple[tuple[int, int], ...]:
-    """(value mod 2, length) of every run of equal values."""
+    """(value mod 2, length) of every run of equal values; of no values it is one empty run."""
     keys, counts = key.unique_consecutive(return_counts=True)
-    return tuple((int(k) % 2, int(n)) for k, n in zip(keys, counts, strict=True))
+    return tuple((int(k) % 2, int(n)) for k, n in zip(keys, counts, strict=True)) or ((CLEAN, 0),)
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,9 @@ class Unit(nn.Module):
             weight, noise = self._weight(CLEAN, place), None
             weight = weight if scale is None else weight * sum(row)
         folded = Folded(self.conv, weight, None if shift is None else shift[0], None, None, noise, place)
-        if self.masks is not None and len(self.masks.clean) == 1 < len(weight):  # whole input channels are masked
+        everywhere = noise is not None and self.noise_on == "all"
+        if self.masks is not None and len(self.masks.clean) == 1 < len(weight) and not everywhere:
+            # whole input channels are masked
             used = torch.stack([self.masks.of(place.paths[s]) for s in stops]).any(0)[0, : weight.shape[1], 0, 0]
             folded.keep_channels(used)
         return folded
