@@ -11,9 +11,10 @@ import torch
 
 from oatlib.record import versions, write_json
 
-from . import folded, growth, step, training, widths
+from . import folded, growth, rows, step, training, widths
 
-BENCHES = {"step": step.run, "at": folded.run, "growth": growth.run, "widths": widths.run, "training": training.run}
+BENCHES = {"step": step.run, "at": folded.run, "growth": growth.run, "widths": widths.run, "rows": rows.run,
+           "training": training.run}  # fmt: skip
 
 
 def main(names: list[str]) -> int:

@@ -21,7 +21,7 @@ import oatlib
 from oatlib.record import read_json, versions, write_json
 
 ENDS = (0.0, 0.2, 1.0)
-TENTHS = tuple(i / 10 for i in range(11))
+TENTHS, FIFTHS = tuple(i / 10 for i in range(11)), tuple(i / 5 for i in range(6))
 DRAWS, NOISY_N = 4, 512  # where weights are noisy, all is measured on 4 draws, so on fewer images
 NETWORKS = {  # recipe, options, λ
     "oat": ("oat", {}, None),
@@ -37,14 +37,14 @@ NETWORKS = {  # recipe, options, λ
     "solar_8": ("solar", {"widths": 8}, ENDS),
     "oat_dial": ("oat", {}, TENTHS),
     "blend": ("blend", {}, TENTHS),
-    "float": ("float", {}, TENTHS),
-    "float_rule_a": ("float", {"dial": "rule-a"}, TENTHS),
-    "float_rule_b": ("float", {"dial": "rule-b"}, TENTHS),
-    "float_step": ("float", {"redraw": "step"}, TENTHS),
-    "floats_30": ("floats", {"density": 0.3}, TENTHS),
-    "floats_10": ("floats", {"density": 0.1}, TENTHS),
-    "floats_30_step": ("floats", {"density": 0.3, "redraw": "step"}, TENTHS),
-    "floats_10_step": ("floats", {"density": 0.1, "redraw": "step"}, TENTHS),
+    "float": ("float", {}, FIFTHS),
+    "float_rule_a": ("float", {"dial": "rule-a"}, FIFTHS),
+    "float_rule_b": ("float", {"dial": "rule-b"}, FIFTHS),
+    "float_step": ("float", {"redraw": "step"}, FIFTHS),
+    "floats_30": ("floats", {"density": 0.3}, FIFTHS),
+    "floats_10": ("floats", {"density": 0.1}, FIFTHS),
+    "floats_30_step": ("floats", {"density": 0.3, "redraw": "step"}, FIFTHS),
+    "floats_10_step": ("floats", {"density": 0.1, "redraw": "step"}, FIFTHS),
     "smart": ("smart", {}, TENTHS),
     "smart_overlapping": ("smart", {"masks": "overlapping"}, TENTHS),
     "smart_everywhere": ("smart", {"mask_in": "all"}, TENTHS),
@@ -79,7 +79,7 @@ def resnet34(record: dict) -> dict:
     x, y = torch.zeros(30, 3, 32, 32), torch.arange(10).repeat(3)
     data, found = oatlib.from_tensors(x, y, x, y), {}
     for name, (recipe, options, lams) in NETWORKS.items():
-        if lams == TENTHS:
+        if lams in (TENTHS, FIFTHS):
             net = oatlib.build(recipe, data, "resnet34", **options)
             found[name] = {f"{lam:g}": asdict(oatlib.cost(net, lam)) for lam in (0.0, 1.0)}
     return found

@@ -15,13 +15,16 @@ PANELS = {  # name in bench/results/family.json -> title
     "oat_dial": "oat",
     "blend": "blend",
     "float": "float",
+    "float_rule_a": "float, dial=rule-a",
     "floats_30": "floats, density 0.3",
     "floats_10": "floats, density 0.1",
     "smart": "smart",
+    "smart_overlapping": "smart, masks=overlapping",
 }
 COLOURS = {"clean": "#0072B2", "robust": "#D55E00"}  # told apart by the colour blind, and by their dashes
 DASHES = {"clean": "", "robust": ' stroke-dasharray="6 3"'}
-WIDE, HIGH, LEFT, TOP, GAP_X, GAP_Y = 210, 130, 48, 34, 34, 46  # of a panel, and around it, in pixels
+ACROSS = 4  # panels in a row
+WIDE, HIGH, LEFT, TOP, GAP_X, GAP_Y = 170, 120, 48, 34, 62, 46  # of a panel, and around it, in pixels
 
 
 def series(runs: list[dict], what: str) -> list[tuple[float, float, float, float]]:
@@ -74,11 +77,12 @@ def legend(y: float) -> list[str]:
 def draw(record: dict) -> str:
     """The whole picture."""
     shown = [(title, [r for r in record["runs"] if r["name"] == name]) for name, title in PANELS.items()]
-    width, height = LEFT + 3 * WIDE + 2 * (GAP_X + LEFT - 14) + 16, TOP + 2 * (HIGH + GAP_Y) + 14
+    width = LEFT + ACROSS * WIDE + (ACROSS - 1) * GAP_X + 16
+    height = TOP + -(-len(shown) // ACROSS) * (HIGH + GAP_Y) + 14
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
              'font-size="12">', f'<rect width="{width}" height="{height}" fill="white"/>']  # fmt: skip
     for i, (title, runs) in enumerate(shown):
-        x, y = LEFT + (i % 3) * (WIDE + GAP_X + LEFT - 14), TOP + (i // 3) * (HIGH + GAP_Y)
+        x, y = LEFT + i % ACROSS * (WIDE + GAP_X), TOP + i // ACROSS * (HIGH + GAP_Y)
         parts += panel(x, y, title, runs)
     return "\n".join([*parts, *legend(height - 8), "</svg>", ""])
 

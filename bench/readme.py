@@ -6,6 +6,7 @@ import statistics
 from itertools import pairwise
 from pathlib import Path
 
+from bench.family import FIFTHS
 from oatlib.evaluate import hypervolume
 from oatlib.record import read_json
 
@@ -74,6 +75,8 @@ ROWS = {  # networks along the dial -> how the README calls them
     "blend": "`blend`",
     "float": "`float`",
     "float_step": "`float`, redraw=step",
+    "float_rule_a": "`float`, dial=rule-a",
+    "float_rule_b": "`float`, dial=rule-b",
     "floats_30": "`floats`, density 0.3",
     "floats_30_step": "`floats`, density 0.3, redraw=step",
     "floats_10": "`floats`, density 0.1",
@@ -82,11 +85,16 @@ ROWS = {  # networks along the dial -> how the README calls them
     "smart_everywhere": "`smart`, mask_in=all",
     "smart_overlapping": "`smart`, masks=overlapping",
 }
-DIP, LEAP = 0.05, 0.6  # clean accuracy below both ends, and the share of the way in one tenth of λ, that make a switch
+DIP, LEAP = 0.05, 0.8  # clean accuracy below both ends, and the share of the way in a fifth of λ, that make a switch
+
+
+def fifths(run: dict) -> list[dict]:
+    """The points that all networks along the dial have been measured at."""
+    return [p for p in run["points"] if p["lam"] in FIFTHS]
 
 
 def between(points: list[dict]) -> tuple[float, float]:
-    """How far clean accuracy dips below both ends, and the largest share of the way made within a tenth of λ."""
+    """How far clean accuracy dips below both ends, and the largest share of the way made between two points."""
     clean, way = [p["clean"] for p in points], [p["robust"] - p["clean"] for p in points]
     return min(clean[0], clean[-1]) - min(clean), max(b - a for a, b in pairwise(way)) / (way[-1] - way[0])
 
@@ -96,37 +104,37 @@ def dial(record: dict) -> list[str]:
     lines = ["network | λ = 0 | λ = 1 | area | training | stored | active | ResNet-34 stored / active | between",
              "|".join(["---"] * 9)]  # fmt: skip
     runs = {name: [r for r in record["runs"] if r["name"] == name] for name in ROWS}
-    areas = {name: statistics.fmean(_area(r) for r in found) for name, found in runs.items()}
+    areas = {name: statistics.fmean(_area(fifths(r)) for r in found) for name, found in runs.items()}
     for name, label in ROWS.items():
         mine, large = runs[name], record["resnet34"][name]
         ends = [" / ".join(f"{statistics.fmean(r['points'][i][k] for r in mine):.1%}"[:-1] for k in ("clean", "robust"))
                 for i in (0, -1)]  # fmt: skip
-        dip, leap = (statistics.fmean(v) for v in zip(*(between(r["points"]) for r in mine), strict=True))
+        dip, leap = (statistics.fmean(v) for v in zip(*(between(fifths(r)) for r in mine), strict=True))
         kind = f"switch, dips by {dip * 100:.0f}" if dip > DIP else f"{'switch' if leap > LEAP else 'dial'}, {leap:.0%}"
         cost, seconds = mine[0]["cost"]["1"], statistics.fmean(r["train_seconds"] for r in mine)
         millions = " / ".join(f"{large['1'][k] / 1e6:.2f} M" for k in ("stored", "active"))
         lines.append(f"{label} | {' | '.join(ends)} | {areas[name]:.3f} | {seconds:.0f} s | {cost['stored']:,} | "
                      f"{cost['active']:,} | {millions} | {kind}")  # fmt: skip
-    return ["", *(f"| {line} |" for line in lines), "", *_dial_words(runs, areas)]
+    return ["", *(f"| {line} |" for line in lines), "", *_dial_words(runs)]
 
 
-def _dial_words(runs: dict, areas: dict) -> list[str]:
-    paired = [(_area(a), _area(b)) for a, b in zip(runs["blend"], runs["oat_dial"], strict=True)]
+def _dial_words(runs: dict) -> list[str]:
+    paired = [(_area(a["points"]), _area(b["points"])) for a, b in zip(runs["blend"], runs["oat_dial"], strict=True)]
     ratio = statistics.fmean(a / b for a, b in paired)
     noisy, plain = runs["float"][0]["points"][-1], runs["blend"][0]["points"][0]
     return [
         "Clean / robust in %, mean over seeds (5 for `oat` and `blend`, 3 for the others), test images: "
         f"n = {plain['n']}, where weights are noisy n = {noisy['n']} with all accuracies and attack gradients averaged "
         f"over {noisy['draws']} draws (EOT-PGD-20). *Stored* and *active* (at λ = 1) count the parameters that no mask "
-        "leaves out. *Between*: the largest share of the way from end to end that is made within a tenth of λ; a "
-        f"switch makes more than {LEAP:.0%} of it there, or dips in clean accuracy by more than {DIP * 100:.0f} points "
-        f"below both ends. `blend` has {ratio:.2f} of the area of `oat`, seed by seed. Seconds are of one thread "
+        "leaves out. *Area*: over λ = 0, 0.2 ... 1. *Between*: the largest share of the way from end to end that is made "
+        f"within a fifth of λ; a switch makes more than {LEAP:.0%} of it there, or dips in clean accuracy by more than {DIP * 100:.0f} points "
+        f"below both ends. `blend` has {ratio:.2f} of the area of `oat` (11 values of λ, seed by seed). Seconds are of one thread "
         "beside other work. Recorded in `bench/results/family.json`.",
     ]
 
 
-def _area(run: dict) -> float:
-    return hypervolume([(p["clean"], p["robust"]) for p in run["points"]])
+def _area(points: list[dict]) -> float:
+    return hypervolume([(p["clean"], p["robust"]) for p in points])
 
 
 PHRASES = {
@@ -161,8 +169,8 @@ def _gain_lines(gains: dict) -> list[str]:
     return lines
 
 
-def speed(step: dict, at: dict, width: dict, training: dict) -> list[str]:
-    """What folding buys, as ratios; what half the width costs; how long training takes."""
+def speed(step: dict, at: dict, width: dict, rows: dict, training: dict) -> list[str]:
+    """What folding buys, as ratios; what half the width and the rows cost; how long training takes."""
     s, a, layout = step["step_ratio"], at["at_ratio"], step["step_ratio_channels_last"]
     return [
         "",
@@ -175,6 +183,10 @@ def speed(step: dict, at: dict, width: dict, training: dict) -> list[str]:
             f"{row['size']}; multiply-adds: {row['0.5']['multiply_adds']:.2f})"
             for name, row in width["forward_over_full"].items()
         )
+        + ". A training step of OAT takes, with PGD-7, "
+        + " and ".join(
+            f"{r['ratio']:.2f} times as long as one of `{name}`" for name, r in rows["oat_over"]["7"].items()
+        )
         + ". `fast` trains "
         + " and ".join(f"`{name}` in {seconds:.0f} s" for name, seconds in training["training_seconds"].items())
         + ". Repeat with `make bench`.",
@@ -185,13 +197,13 @@ def block() -> str:
     """The text between the two marks."""
     records = {
         name: read_json(HERE / "results" / f"{name}.json")
-        for name in ("once_for_all", "family", "step", "at", "widths", "training")
+        for name in ("once_for_all", "family", "step", "at", "widths", "rows", "training")
     }
     return "\n".join(
         once_for_all(records["once_for_all"])
         + widths(records["family"])
         + dial(records["family"])
-        + speed(*(records[name] for name in ("step", "at", "widths", "training")))
+        + speed(*(records[name] for name in ("step", "at", "widths", "rows", "training")))
     )
 
 

@@ -6,7 +6,7 @@ import time
 
 import oatlib
 
-RECIPES = ("oat", "oats")
+RECIPES = ("oat", "oats", "blend", "float", "smart")
 
 
 def run() -> dict:

@@ -191,7 +191,7 @@ class Attack:
             x_adv = self._begin(x, around, generator)
             if restart == 0 and self.restarts > 1:
                 # later restarts draw from a copy: the caller's stream, and with it the first restart of his next
-                # batch, does not depend on their number, so that more restarts can only find more
+                # batch, does not depend on their number, so that more restarts can only find more (unless f is random)
                 generator = torch.Generator(generator.device).set_state(generator.get_state())
             for _ in range(self.steps):
                 grad, logits = self._slope(f, x_adv, y)

@@ -36,7 +36,7 @@ from .choose import LIMITS
 from .data import Data
 from .doctor import doctor
 from .evaluate import DRAWS
-from .nets import lookup
+from .nets import did_you_mean, lookup
 from .recipes import OPTIONS
 from .record import check_writable
 
@@ -168,10 +168,15 @@ def _option(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"must be NAME=VALUE, such as widths=4, got {text!r}")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
+    if name not in OPTIONS:
+        raise argparse.ArgumentTypeError(f"a recipe has no option {name!r}{did_you_mean(name, OPTIONS)}; "
+                                         f"it has {', '.join(OPTIONS)}")  # fmt: skip
+    for parse in (json.loads, float):  # JSON knows no .1
+        try:
+            return name, parse(value)
+        except ValueError:
+            pass
+    return name, value
 
 
 def _device(text: str) -> str:

@@ -33,7 +33,8 @@ class Cost:
 
 @torch.no_grad()
 def cost(net: Network, lam: float | None = None, width: float | None = None) -> Cost:
-    """Count for one setting. Without λ it is the first stop; λ makes a difference only to networks of two experts."""
+    """Count for one setting. Without λ it is the first stop. λ makes a difference to networks of two experts, and to
+    what is 0 where noise also falls on masked weights."""
     (mix, _), where = net.check(net.spec.stops[0] if lam is None else lam, width)
     paths = {net.paths[stop] for stop in mix[0].nonzero()[:, 0].tolist()}
     plain, parts = net.at(lam if lam is not None else net.spec.stops[0], width), net.modules()

@@ -163,11 +163,11 @@ def _measure(f, split: Split, attack: Attack, batch: int, seed: int, draws: int,
     for x, y in zip(split.x.split(batch), split.y.split(batch), strict=True):
         attacked = attack(f, x, y, generator)
         for i in range(draws):
-            with torch.no_grad():
-                right = f(x).argmax(1) == y
-                clean[i] += right.sum().item()
-                # the unchanged image lies in the ball, too: who fails it is not robust
-                robust[i] += (right & (f(attacked).argmax(1) == y)).sum().item()
+            with torch.no_grad():  # in one forward, so that both meet the same draw of random weights
+                right, holds = (f(torch.cat([x, attacked])).argmax(1) == torch.cat([y, y])).chunk(2)
+            clean[i] += right.sum().item()
+            # the unchanged image lies in the ball, too: who fails it is not robust
+            robust[i] += (right & holds).sum().item()
     n = len(split)
     shares = [(hits.mean().item() / n, *wilson(hits.mean().item(), n)) for hits in (clean, robust)]
     spreads = [hits.std(correction=0).item() / n for hits in (clean, robust)]

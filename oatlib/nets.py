@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
@@ -69,7 +70,8 @@ class Spec:
         for f in fields(self):
             kinds, words = _KINDS.get(f.type, (object, ""))
             value = getattr(self, f.name)
-            if not isinstance(value, kinds) or (isinstance(value, bool) and f.type in ("float", "int")):
+            number = f.type in ("float", "int")
+            if not isinstance(value, kinds) or (number and (isinstance(value, bool) or not math.isfinite(value))):
                 raise ValueError(f"{f.name} must be {words}, got {value!r}")
         stops = self.stops
         if not stops or any(not 0 <= s <= 1 for s in stops) or any(a >= b for a, b in pairwise(stops)):
@@ -163,14 +165,11 @@ class Network(nn.Module):
 
         Where weights are noisy it holds one frozen draw, of `noise_seed`.
         """
-        folded = self._folded(*self.check(lam, width), torch.Generator().manual_seed(noise_seed))
-        for part in folded.modules():  # a copy of a slice would keep all of what it was taken from
-            part._buffers = {name: None if b is None else b.clone() for name, b in part._buffers.items()}
-        return copy.deepcopy(folded)
+        return _own(self._folded(*self.check(lam, width), torch.Generator().manual_seed(noise_seed)))
 
     def noisy(self, lam: float, width: float | None = None, *, generator: torch.Generator) -> nn.Module:
-        """`at` with the noise of its weights drawn anew at every forward; it has the weights of this moment."""
-        return self._folded(*self.check(lam, width), generator, fresh=True)
+        """`at` with the noise of its weights drawn anew at every forward; it shares nothing but the generator."""
+        return _own(self._folded(*self.check(lam, width), generator, fresh=True))
 
     def noise_at(self, lam: float | None = None) -> bool:
         """Whether the weights are noisy at this λ."""
@@ -246,6 +245,13 @@ def _replace(module: nn.Module, convert: Callable[[nn.Module], nn.Module]) -> nn
     }
     twin.training = False
     return twin
+
+
+def _own(folded: nn.Module) -> nn.Module:
+    """A folded network with numbers of its own; a copy of a slice would keep all of what it was taken from."""
+    for part in folded.modules():
+        part._buffers = {name: None if b is None else b.clone() for name, b in part._buffers.items()}
+    return folded
 
 
 def lookup(kind: str, name: str, table: dict):

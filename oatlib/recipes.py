@@ -65,6 +65,8 @@ def build(recipe: str, data, backbone: str = "tiny", seed: int = 0, lam: float |
     lookup("loss", row.get("loss", "hybrid"), LOSSES)
     if row.get("loss") == "trades" and (len(row["stops"]) > 1 or row["stops"][0] == 0):
         raise ValueError(f"the loss 'trades' has no λ: give it one stop above 0, not {row['stops']}")
+    if LOSSES[row.get("loss", "hybrid")].ends and row["stops"] != (0.0, 1.0):
+        raise ValueError(f"the loss {row['loss']!r} has two kinds of images: stops must be (0, 1), not {row['stops']}")
     _check_widths(row)
     source = {"name": data.name, "options": dict(data.options)}
     spec = Spec(recipe, backbone, tuple(data.shape), tuple(data.classes), data=source, **row)
@@ -73,6 +75,8 @@ def build(recipe: str, data, backbone: str = "tiny", seed: int = 0, lam: float |
 
 def _stops(stops) -> tuple[float, ...]:
     try:
+        if isinstance(stops, str):
+            raise TypeError
         return tuple(float(s) for s in stops)  # Spec checks the order
     except (TypeError, ValueError):
         raise ValueError(f"stops must be a list of λ in [0, 1], such as {OAT_STOPS}, got {stops!r}") from None
@@ -80,6 +84,8 @@ def _stops(stops) -> tuple[float, ...]:
 
 def _widths(widths) -> tuple[float, ...]:
     try:
+        if isinstance(widths, str):
+            raise TypeError
         if isinstance(widths, int):
             widths = [i / widths for i in range(1, widths + 1)]
         return tuple(float(w) for w in widths)  # Spec checks the order
@@ -189,12 +195,13 @@ class Loss:
     of: Callable[[Tensor, Tensor, Labels], Tensor]
     aim: Callable = aim_at_loss
     both: bool = True
+    ends: bool = False  # knows no λ but 0 and 1
 
 
 LOSSES = {
     "hybrid": Loss(hybrid),
     "trades": Loss(trades, aim_at_kl),
     "distill": Loss(distill),
-    "halves": Loss(halves, both=False),
-    "as-coded": Loss(as_coded),
+    "halves": Loss(halves, both=False, ends=True),
+    "as-coded": Loss(as_coded, ends=True),
 }

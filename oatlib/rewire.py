@@ -1,8 +1,8 @@
 """Sparse training whose connections move: drop the smallest weights, grow where training pushes hardest (FLOATS).
 
 After every epoch each layer drops a share of its smallest weights; as many are grown again, more of them in layers
-whose kept weights have much momentum, and inside a layer where the momentum of absent weights is largest. Total counts
-stay exact. With two experts each one's mask moves by itself.
+whose kept weights have much momentum, and inside a layer where the momentum of absent weights is largest. The total
+stays exact. With two experts each one's mask moves by itself.
 Source: sparse momentum (Dettmers and Zettlemoyer 2019), as used by the dynamic network rewiring of FLOATS' authors.
 """
 
@@ -17,7 +17,7 @@ from .layers.unit import Unit
 from .nets import Network
 
 FIRST_RATE = 0.5  # share of the kept weights that is dropped at first; falls linearly to 0 over training, as published
-ROOM = 0.99  # share of the free places of a layer that may be filled at once
+ROOM = 0.99  # share of the free places of a layer that may be filled at once, as long as there are others
 
 
 def masked_units(net: Network) -> list[Unit]:
@@ -31,15 +31,26 @@ def clear(net: Network) -> None:
         unit.masks.clear(unit.conv.weight)
 
 
+def clip(net: Network, limit: float) -> None:
+    """Shorten the gradient of the weights that exist to a length of `limit`. Absent ones are scaled along: what they
+    feel is no part of the step, but their momentum tells which to grow."""
+    kept = {unit.conv.weight: unit.masks.union() for unit in masked_units(net)}
+    parts = [p.grad * kept[p] if p in kept else p.grad for p in net.parameters() if p.grad is not None]
+    length = torch.nn.utils.get_total_norm(parts)
+    torch.nn.utils.clip_grads_with_norm_(net.parameters(), limit, length)
+
+
 @torch.no_grad()
 def rewire(net: Network, optimizer: torch.optim.Optimizer, done: float) -> None:
     """Move the masks, once; `done` is the share of training behind us. Masks that are fixed or full stay."""
-    units = [unit for unit in masked_units(net) if unit.masks.moves and not all(bool(m.all()) for m in unit.masks.each)]
+    units = [unit for unit in masked_units(net) if unit.masks.moves and net.spec.density < 1]
     for path in range(len(units[0].masks.each) if units else 0):
         momenta = [_sizes(unit, _momentum(optimizer, unit.conv.weight)) for unit in units]
         dropped = sum(_drop(unit, path, FIRST_RATE * (1 - done)) for unit in units)
         shares = [_mean(m[unit.masks.of(path)]) for m, unit in zip(momenta, units, strict=True)]
-        room = [math.ceil(ROOM * (~unit.masks.of(path)).sum().item()) for unit in units]
+        free = [(~unit.masks.of(path)).sum().item() for unit in units]
+        room = [int(ROOM * places) for places in free]
+        room = room if sum(room) >= dropped else free
         for unit, momentum, wanted in zip(units, momenta, allocate(dropped, shares, room), strict=True):
             _grow(unit.masks.of(path), momentum, wanted)
 

@@ -20,7 +20,7 @@ from .layers.setting import Setting, Width
 from .nets import Network, did_you_mean, lookup
 from .presets import PRESETS, Preset
 from .recipes import LOSSES, Labels, draw_widths, sample_stops
-from .rewire import clear, rewire
+from .rewire import clear, clip, masked_units, rewire
 from .watch import Watch
 
 
@@ -103,7 +103,8 @@ def train(
     epoch and `resume=True` goes on from it, to the same bits. `amp`: bf16 autocast; by default on GPUs that have it.
     """
     preset = _preset(preset, changes)
-    _check_fit(net, data)
+    _check_fit(net, data, preset)
+    net.slider = (net.spec.stops[0], net.spec.stops[-1])  # a fitted one belonged to the weights of before
     run = _Run(net, data, preset, seed, amp)
     if resume:
         run.restore(checkpoint)
@@ -173,7 +174,7 @@ class _Run:
             self.optimizer.zero_grad()
             total += step(self.net, x, train.y[index], stop, zeros, preset.attack(done), local, widths, self.amp)
             if preset.clip:
-                torch.nn.utils.clip_grad_norm_(self.net.parameters(), preset.clip)
+                clip(self.net, preset.clip)
             self.optimizer.step()
             clear(self.net)
             bar.update()
@@ -255,7 +256,9 @@ def _preset(preset: str | Preset, changes: dict) -> Preset:
     return replace(preset, **changes)
 
 
-def _check_fit(net: Network, data: Data) -> None:
+def _check_fit(net: Network, data: Data, preset: Preset) -> None:
+    if preset.momentum == 0 and net.spec.density < 1 and any(unit.masks.moves for unit in masked_units(net)):
+        raise ValueError("sparse training grows weights where momentum is largest: momentum must be above 0")
     if tuple(data.shape) != net.spec.shape or len(data.classes) != len(net.spec.classes):
         raise ValueError(
             f"this network takes images {net.spec.shape} of {len(net.spec.classes)} classes; "

@@ -1,12 +1,14 @@
 """The figures that the README prints come from these; the measuring itself is not run here."""
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from bench import readme
+from bench import picture, readme
 from bench.clock import ratio
 from bench.family import NETWORKS, PAIRS, gains
+from oatlib.record import read_json
 
 
 def run(name, seed, *accuracies):
@@ -53,3 +55,33 @@ def test_the_readme_prints_the_recorded_figures():
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     assert text.count(readme.BEGIN) == text.count(readme.END) == 1
     assert text.split(readme.BEGIN)[1].split(readme.END)[0].strip() == readme.block().strip()
+
+
+def along(*accuracies):
+    return [{"lam": i / 10, "width": 1, "clean": c, "robust": r} for i, (c, r) in enumerate(accuracies)]
+
+
+def test_between_tells_a_dial_from_a_switch():
+    dip, leap = readme.between(along((0.9, 0.0), (0.8, 0.3), (0.7, 0.6)))
+    assert (dip, leap) == (pytest.approx(0.0), pytest.approx(0.5))
+    dip, leap = readme.between(along((0.9, 0.0), (0.9, 0.0), (0.3, 0.0), (0.7, 0.6)))
+    assert dip == pytest.approx(0.4)
+    assert readme.between(along((0.9, 0.0), (0.7, 0.6), (0.7, 0.6)))[1] == pytest.approx(1.0)
+
+
+def test_a_picture_has_mean_and_band_of_the_seeds():
+    runs = [
+        {"name": "blend", "points": along((0.9, 0.0), (0.7, 0.5))},
+        {"name": "blend", "points": along((0.7, 0.2), (0.7, 0.6))},
+    ]
+    assert picture.series(runs, "clean") == [(0.0, pytest.approx(0.8), 0.7, 0.9), (0.1, pytest.approx(0.7), 0.7, 0.7)]
+    drawn = picture.draw({"runs": runs})
+    root = ElementTree.fromstring(drawn)
+    assert sum(part.tag.endswith("polyline") for part in root) == 2 * len(picture.PANELS)
+    assert all(title in drawn for title in picture.PANELS.values())
+
+
+def test_the_picture_shows_the_record():
+    """`python -m bench.picture` draws it."""
+    results = Path(__file__).parents[1] / "bench" / "results"
+    assert (results / "family.svg").read_text(encoding="utf-8") == picture.draw(read_json(results / "family.json"))

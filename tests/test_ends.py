@@ -328,6 +328,11 @@ def test_all_rules_agree_at_the_ends(rule):
         ("smart", {"density": 1.0}, "leave nothing to the robust expert"),
         ("float", {"stops": (0, 0.5, 1)}, "stops must be \\(0, 1\\)"),
         ("blend", {"dial": "rule-a"}, "needs noise=True"),
+        ("blend", {"stops": (0, 0.3, 1)}, "'halves' has two kinds of images: stops must be \\(0, 1\\)"),
+        ("oat", {"loss": "as-coded"}, "'as-coded' has two kinds"),
+        ("float", {"noise": 1}, "noise must be true or false, got 1"),
+        ("oat", {"beta": float("inf")}, "beta must be a number, got inf"),
+        ("blend", {"stops": "01"}, "stops must be a list"),
         ("floats", {"masks": "random"}, "unknown masks 'random'.*shared"),
         ("floats", {"mask_of": "channels", "widths": 2}, "exclude each other"),
         ("float", {"dial": "rule-c"}, "unknown dial 'rule-c'.*did you mean"),
@@ -343,6 +348,26 @@ def test_a_noisy_rule_has_one_noise_for_all_images():
     with pytest.raises(ValueError, match="give one λ"):
         net.bind(torch.tensor([0.3, 0.4]))
     assert net.bind(torch.tensor([0.0, 1.0]))(images(2)).shape == (2, 8)
+    same = net.bind(torch.full((4,), 0.3))
+    with torch.no_grad():
+        close(same(images(4)), net.at(0.3)(images(4)))
+    with pytest.raises(ValueError, match="4 values of λ"):
+        same(images(3))
+
+
+@torch.no_grad()
+def test_a_noisy_network_keeps_its_numbers():
+    net = build("float", backbone="wrn-16-8")
+    fresh = net.noisy(0.5, generator=generator(1))
+    before = fresh(images())
+    for p in net.parameters():
+        p.add_(1)
+    assert torch.equal(net.noisy(0.0, generator=generator())(images()), net.at(0.0)(images()))
+    fresh_again, twin = fresh, generator(1)
+    for part in fresh_again.modules():
+        if getattr(part, "generator", None) is not None:
+            part.generator = twin
+    assert torch.equal(fresh_again(images()), before)
 
 
 @pytest.mark.parametrize("density", [0.0001, 0.02])

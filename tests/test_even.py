@@ -64,6 +64,13 @@ def test_the_slider_is_fitted_on_validation_images_and_saved(recipe, tmp_path, m
     assert oatlib.load(tmp_path / "net.safetensors").slider == pytest.approx(net.slider)
 
 
+def test_training_on_forgets_the_slider():
+    net = oatlib.build("blend", DATA)
+    net.slider = (0.0, 0.9, 1.0)
+    oatlib.train(net, DATA, epochs=1, progress=False)
+    assert net.slider == (0.0, 1.0)
+
+
 @pytest.mark.parametrize("slider", [[0.0], [0.0, 0.7, 0.5, 1.0], [0.0, 1.5], [], ["x", "y"]])
 def test_a_file_with_an_impossible_slider_is_refused(slider, tmp_path):
     net, path = oatlib.build("blend", DATA), tmp_path / "net.safetensors"

@@ -154,14 +154,20 @@ def test_measured_is_the_mean_over_draws_with_its_spread(net):
     clean, robust = [], []
     with torch.no_grad():
         for _ in range(5):
-            correct = f(x).argmax(1) == y
+            correct, holds = (f(torch.cat([x, attacked])).argmax(1) == torch.cat([y, y])).chunk(2)
             clean.append(correct.float().mean())
-            robust.append((correct & (f(attacked).argmax(1) == y)).float().mean())
+            robust.append((correct & holds).float().mean())
     clean, robust = torch.stack(clean), torch.stack(robust)
     assert found.clean == pytest.approx(clean.mean().item()) and found.robust == pytest.approx(robust.mean().item())
     assert found.clean_spread == pytest.approx(clean.std(correction=0).item()) and found.clean_spread > 0
     assert found.robust_spread == pytest.approx(robust.std(correction=0).item(), abs=1e-7)
     assert found.clean_low < found.clean < found.clean_high and found.draws == 5
+
+
+def test_without_an_attack_robust_is_clean(net):
+    """Two draws of noise, one for each, would make random answers look less robust than they are."""
+    found = oatlib.evaluate(net, DATA.test, oatlib.PGD(0.0, 1, draws=2), [1.0], progress=False)[0]
+    assert 0.1 < found.clean < 0.95 and found.robust == found.clean
 
 
 def test_the_same_seed_measures_the_same(net):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oatlib
-from oatlib.rewire import allocate, clear, masked_units, rewire
+from oatlib.rewire import _drop, allocate, clear, clip, masked_units, rewire
 
 DATA = oatlib.load_data("shapes", seed=0, n_train=256, n_val=64, n_test=64)
 
@@ -47,7 +47,10 @@ def test_allocate_is_in_proportion_and_overflow_goes_on():
 # ---- one rewiring -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"mask_of": "channels", "density": 0.5}, {"masks": "overlapping"}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"mask_of": "channels", "density": 0.5}, {"masks": "overlapping"}, {"density": 0.999}, {"density": 0.01}],
+)
 def test_the_total_stays_exact_and_everything_absent_is_zero(options):
     net = build(**options)
     before, masks = kept(net), [unit.masks.clean.clone() for unit in masked_units(net)]
@@ -89,13 +92,13 @@ def test_layers_with_more_momentum_grow_more():
 
 def test_a_weight_that_the_other_expert_keeps_is_not_cleared():
     net = build(masks="overlapping", density=0.5)
-    values = [unit.conv.weight.detach().clone() for unit in masked_units(net)]
-    before = [unit.masks.union().clone() for unit in masked_units(net)]
-    rewire(net, optimizer(net), 0.0)
-    for unit, value, union in zip(masked_units(net), values, before, strict=True):
-        still = union & unit.masks.union() & (unit.conv.weight != 0)
-        assert torch.equal(unit.conv.weight[still], value[still])
-        assert unit.conv.weight[unit.masks.union()].count_nonzero() > 0
+    before = [(u.conv.weight.detach().clone(), u.masks.clean.clone(), u.masks.adv.clone()) for u in masked_units(net)]
+    for unit, (value, clean, adv) in zip(masked_units(net), before, strict=True):
+        _drop(unit, 0, 0.5)
+        left = clean & ~unit.masks.clean  # by the clean expert
+        assert torch.equal(unit.masks.adv, adv) and (left & adv).any() and (left & ~adv).any()
+        assert torch.equal(unit.conv.weight[left & adv], value[left & adv])
+        assert not unit.conv.weight[left & ~adv].any()
 
 
 @pytest.mark.parametrize("options", [{"density": 1.0}, {"masks": "complementary", "density": 0.5}])
@@ -104,6 +107,39 @@ def test_full_and_fixed_masks_do_not_move(options):
     before = {name: t.clone() for name, t in net.state_dict().items()}
     rewire(net, optimizer(net), 0.0)
     assert all(torch.equal(t, before[name]) for name, t in net.state_dict().items())
+
+
+@pytest.mark.parametrize("options", [{"mask_of": "channels", "density": 0.8}, {"density": 0.99}])
+def test_a_layer_that_has_filled_up_can_lose_again(options):
+    net, ever = build(**options), set()
+    for i in range(8):
+        before = [unit.masks.clean.clone() for unit in masked_units(net)]
+        rewire(net, optimizer(net, i), 0.0)
+        if i >= 4:
+            pairs = zip(before, masked_units(net), strict=True)
+            ever |= {k for k, (m, unit) in enumerate(pairs) if not torch.equal(m, unit.masks.clean)}
+    assert ever == set(range(len(before)))
+
+
+def test_without_momentum_nothing_tells_where_to_grow():
+    with pytest.raises(ValueError, match="momentum must be above 0"):
+        oatlib.train(build(), DATA, momentum=0.0)
+    oatlib.train(oatlib.build("smart", DATA), DATA, epochs=1, momentum=0.0, progress=False)  # fixed masks do not mind
+
+
+@pytest.mark.parametrize("recipe", ["floats", "smart", "oat"])
+def test_clipping_measures_the_weights_that_exist(recipe):
+    net, source = oatlib.build(recipe, DATA), torch.Generator().manual_seed(0)
+    for p in net.parameters():
+        p.grad = torch.randn(p.shape, generator=source)
+    absent = {unit.conv.weight: ~unit.masks.union() for unit in masked_units(net)}
+    raw = [p.grad.clone() for p in net.parameters()]
+    clip(net, 1.0)
+    length = sum((p.grad * ~absent[p] if p in absent else p.grad).square().sum() for p in net.parameters()).sqrt()
+    assert length.item() == pytest.approx(1.0, rel=1e-4)
+    factor = (net.body.head.each[0].weight.grad / raw[-2]).mean()
+    for p, g in zip(net.parameters(), raw, strict=True):
+        torch.testing.assert_close(p.grad, g * factor, rtol=1e-4, atol=1e-7)  # absent ones, too
 
 
 def test_at_the_end_of_training_nothing_is_rewired():

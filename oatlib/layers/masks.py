@@ -22,7 +22,7 @@ class Masks(nn.Module):
         super().__init__()
         self.moves = kind != "complementary"  # whether training may rewire them
         shape = weight.shape if of == "weights" else (1, weight.shape[1], 1, 1)
-        self.register_buffer("clean", _random(shape, density))
+        self.register_buffer("clean", _random(shape, density, spare=int(kind == "complementary")))
         # complementary: no weight serves both experts. overlapping: by chance some serve both, and some neither
         other = {"shared": None, "complementary": ~self.clean}
         self.register_buffer("adv", other[kind] if kind in other else _random(shape, density))
@@ -56,8 +56,11 @@ def count(units: int, density: float) -> int:
     return max(1, round(units * density))
 
 
-def _random(shape, density: float) -> Tensor:
-    """Exactly the wanted number of ones at random places. Initialisers use the global generator, see nets.py."""
+def _random(shape, density: float, spare: int = 0) -> Tensor:
+    """Exactly the wanted number of ones at random places, but leave `spare`. Initialisers use the global generator, see
+    nets.py."""
     keep = torch.zeros(torch.Size(shape).numel(), dtype=torch.bool)
-    keep[torch.randperm(len(keep))[: count(len(keep), density)]] = True
+    if len(keep) <= spare:
+        raise ValueError(f"two experts cannot share out {len(keep)} weight or channel: use mask_of='weights'")
+    keep[torch.randperm(len(keep))[: min(count(len(keep), density), len(keep) - spare)]] = True
     return keep.view(shape)

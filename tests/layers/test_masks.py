@@ -38,6 +38,17 @@ def test_complementary_masks_share_out_every_weight():
     assert made.of(0) is made.clean and made.of(1) is made.adv and not made.moves
 
 
+@pytest.mark.parametrize(("of", "density"), [("weights", 0.9999), ("channels", 0.98), ("channels", 0.01)])
+def test_both_experts_always_get_something(of, density):
+    made = masks("complementary", density, of)
+    assert made.clean.any() and made.adv.any() and (made.clean ^ made.adv).all()
+
+
+def test_one_weight_cannot_be_shared_out():
+    with pytest.raises(ValueError, match="cannot share out 1"):
+        Masks(torch.zeros(1, 1, 1, 1), "complementary", 0.5)
+
+
 def test_overlapping_masks_are_drawn_apart():
     made = masks("overlapping", 0.5)
     assert (made.clean & made.adv).any() and not (made.clean | made.adv).all()
