@@ -126,9 +126,10 @@ def _dial_words(runs: dict) -> list[str]:
         "Clean / robust in %, mean over seeds (5 for `oat` and `blend`, 3 for the others), test images: "
         f"n = {plain['n']}, where weights are noisy n = {noisy['n']} with all accuracies and attack gradients averaged "
         f"over {noisy['draws']} draws (EOT-PGD-20). *Stored* and *active* (at λ = 1) count the parameters that no mask "
-        "leaves out. *Area*: over λ = 0, 0.2 ... 1. *Between*: the largest share of the way from end to end that is made "
-        f"within a fifth of λ; a switch makes more than {LEAP:.0%} of it there, or dips in clean accuracy by more than {DIP * 100:.0f} points "
-        f"below both ends. `blend` has {ratio:.2f} of the area of `oat` (11 values of λ, seed by seed). Seconds are of one thread "
+        "leaves out. *Area*: over λ = 0, 0.2 ... 1. *Between*: the largest share of the way from end to end that is "
+        f"made within a fifth of λ; a switch makes more than {LEAP:.0%} of it there, or dips in clean accuracy by more "
+        f"than {DIP * 100:.0f} points below both ends. `blend` has {ratio:.2f} of the area of `oat` (11 values of λ, "
+        "seed by seed). Seconds are of one thread "
         "beside other work. Recorded in `bench/results/family.json`.",
     ]
 
