@@ -141,7 +141,7 @@ def evaluate(
         if noisy and how.draws == 1:
             warnings.warn(
                 f"at λ = {lam:g} the weights are random, and an attack that sees one draw at a time is weak: the "
-                "robust accuracy is flattered. Use PGD(..., draws=10).", stacklevel=2)  # fmt: skip
+                "robust accuracy is flattered. Give the attack draws=10 (EOT).", stacklevel=2)  # fmt: skip
         table.append(_measure(f, split, how, batch, seed, draws if noisy else 1, lam, width, facts))
     return table
 

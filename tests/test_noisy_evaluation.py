@@ -95,7 +95,7 @@ def test_draws_are_recorded(attack):
 
 
 def test_a_noisy_network_without_eot_warns_and_says_what_to_do(net):
-    with pytest.warns(UserWarning, match=r"λ = 1 .*flattered.*PGD\(\.\.\., draws=10\)"):
+    with pytest.warns(UserWarning, match=r"λ = 1 .*flattered.*draws=10"):
         oatlib.evaluate(net, DATA.test, oatlib.PGD(8 / 255, 1), [1.0], progress=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
