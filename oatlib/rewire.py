@@ -31,15 +31,6 @@ def clear(net: Network) -> None:
         unit.masks.clear(unit.conv.weight)
 
 
-def clip(net: Network, limit: float) -> None:
-    """Shorten the gradient of the weights that exist to a length of `limit`. Absent ones are scaled along: what they
-    feel is no part of the step, but their momentum tells which to grow."""
-    kept = {unit.conv.weight: unit.masks.union() for unit in masked_units(net)}
-    parts = [p.grad * kept[p] if p in kept else p.grad for p in net.parameters() if p.grad is not None]
-    length = torch.nn.utils.get_total_norm(parts)
-    torch.nn.utils.clip_grads_with_norm_(net.parameters(), limit, length)
-
-
 @torch.no_grad()
 def rewire(net: Network, optimizer: torch.optim.Optimizer, done: float) -> None:
     """Move the masks, once; `done` is the share of training behind us. Masks that are fixed or full stay."""
