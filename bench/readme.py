@@ -101,8 +101,8 @@ def between(points: list[dict]) -> tuple[float, float]:
 
 def dial(record: dict) -> list[str]:
     """The networks whose weights depend on λ next to OAT: both ends, what they cost, and whether λ is a dial."""
-    lines = ["network | λ = 0 | λ = 1 | area | training | stored | active | ResNet-34 stored / active | between",
-             "|".join(["---"] * 9)]  # fmt: skip
+    lines = ["network | seeds | λ = 0 | λ = 1 | area | training | stored | active | stored / active, ResNet-34 | dial?",
+             "|".join(["---"] * 10)]  # fmt: skip
     runs = {name: [r for r in record["runs"] if r["name"] == name] for name in ROWS}
     areas = {name: statistics.fmean(_area(fifths(r)) for r in found) for name, found in runs.items()}
     for name, label in ROWS.items():
@@ -113,8 +113,8 @@ def dial(record: dict) -> list[str]:
         kind = f"switch, dips by {dip * 100:.0f}" if dip > DIP else f"{'switch' if leap > LEAP else 'dial'}, {leap:.0%}"
         cost, seconds = mine[0]["cost"]["1"], statistics.fmean(r["train_seconds"] for r in mine)
         millions = " / ".join(f"{large['1'][k] / 1e6:.2f} M" for k in ("stored", "active"))
-        lines.append(f"{label} | {' | '.join(ends)} | {areas[name]:.3f} | {seconds:.0f} s | {cost['stored']:,} | "
-                     f"{cost['active']:,} | {millions} | {kind}")  # fmt: skip
+        lines.append(f"{label} | {len(mine)} | {' | '.join(ends)} | {areas[name]:.3f} | {seconds:.0f} s | "
+                     f"{cost['stored']:,} | {cost['active']:,} | {millions} | {kind}")  # fmt: skip
     return ["", *(f"| {line} |" for line in lines), "", *_dial_words(runs)]
 
 
@@ -123,10 +123,10 @@ def _dial_words(runs: dict) -> list[str]:
     ratio = statistics.fmean(a / b for a, b in paired)
     noisy, plain = runs["float"][0]["points"][-1], runs["blend"][0]["points"][0]
     return [
-        "Clean / robust in %, mean over seeds (5 for `oat` and `blend`, 3 for the others), test images: "
+        "Clean / robust in %, mean over seeds, test images: "
         f"n = {plain['n']}, where weights are noisy n = {noisy['n']} with all accuracies and attack gradients averaged "
         f"over {noisy['draws']} draws (EOT-PGD-20). *Stored* and *active* (at λ = 1) count the parameters that no mask "
-        "leaves out. *Area*: over λ = 0, 0.2 ... 1. *Between*: the largest share of the way from end to end that is "
+        "leaves out. *Area*: over λ = 0, 0.2 ... 1. *Dial?* The largest share of the way from end to end that is "
         f"made within a fifth of λ; a switch makes more than {LEAP:.0%} of it there, or dips in clean accuracy by more "
         f"than {DIP * 100:.0f} points below both ends. `blend` has {ratio:.2f} of the area of `oat` (11 values of λ, "
         "seed by seed). Seconds are of one thread "
@@ -145,14 +145,14 @@ def claims(record: dict, rows: dict) -> list[str]:
         ours = tiny["oat_dial"][what] / tiny[name][what]
         return f"{scalar:.2f} times for ResNet-34 ({code:.2f} with the default code of λ), {ours:.2f} times for `tiny`"
 
-    times = " and ".join(f"{found['float']['ratio']:.2f} times with PGD-{k}" for k, found in rows["oat_over"].items())
+    times = " and ".join(f"{found['float']['ratio']:.2f} (PGD-{k})" for k, found in rows["oat_over"].items())
     gains = " and ".join(f"{_mean_gain(record, name):+.1f} points for `{label}`" for name, label in
                          (("float", "float"), ("smart", "smart"), ("blend", "blend")))  # fmt: skip
     return [
         "",
         "The papers' claims, and what was found here:",
         "",
-        f"* FLOAT trains up to 1.43 times faster than with FiLM: a training step of `oat` takes {times} as long.",
+        f"* FLOAT trains up to 1.43 times faster than with FiLM: a training step of `oat` takes {times} times as long.",
         f"* FLOAT has up to 1.47 times fewer parameters: {fewer('float', 'stored')}.",
         f"* SMART uses up to 2.72 times fewer non-zero parameters: {fewer('smart', 'active')}.",
         f"* They are more accurate: robust accuracy at λ = 1 minus that of `oat`, same seeds: {gains}.",
