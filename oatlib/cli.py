@@ -36,9 +36,9 @@ from .choose import LIMITS
 from .data import Data
 from .doctor import doctor
 from .evaluate import DRAWS
-from .nets import did_you_mean, lookup
 from .recipes import OPTIONS
 from .record import check_writable
+from .spec import did_you_mean, lookup
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from .attacks import PGD
 from .layers.setting import Width
-from .nets import Network, Spec, did_you_mean, lookup
+from .nets import Network
+from .spec import Spec, did_you_mean, lookup
 
 OAT_STOPS = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)  # the published set S
 QUARTERS = (0.25, 0.5, 0.75, 1.0)

@@ -17,10 +17,11 @@ from .calibrate import take_statistics
 from .data import Data, batches
 from .guard import NonFiniteError
 from .layers.setting import Setting, Width
-from .nets import Network, did_you_mean, lookup
+from .nets import Network
 from .presets import PRESETS, Preset
 from .recipes import LOSSES, Labels, draw_widths, sample_stops
 from .rewire import clear, masked_units, rewire
+from .spec import did_you_mean, lookup
 from .watch import Watch
 
 

@@ -13,8 +13,9 @@ from torch import nn
 from oatlib.attacks import FGSM, PGD
 from oatlib.data import Split
 from oatlib.evaluate import Result, Table, evaluate, hypervolume, wilson
-from oatlib.nets import Network, Spec
+from oatlib.nets import Network
 from oatlib.record import RecordError
+from oatlib.spec import Spec
 
 STOPS = (0.0, 0.5, 1.0)
 EPS = 8 / 255

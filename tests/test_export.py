@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from oatlib import export as public
-from oatlib.nets import Network, Spec
+from oatlib.nets import Network
 from oatlib.record import RecordError
+from oatlib.spec import Spec
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

@@ -12,7 +12,8 @@ from oatlib.layers.dual_bn import DualBN
 from oatlib.layers.film import FiLM
 from oatlib.layers.setting import Setting
 from oatlib.layers.unit import Unit
-from oatlib.nets import Network, Spec
+from oatlib.nets import Network
+from oatlib.spec import Spec
 
 STOPS = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)
 NAMES = ("a", "b", "c", "d", "e", "f", "g", "h")

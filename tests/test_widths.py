@@ -13,8 +13,9 @@ from oatlib.backbones import BACKBONES
 from oatlib.layers.head import Head
 from oatlib.layers.setting import Width, cut
 from oatlib.layers.unit import Unit
-from oatlib.nets import Network, Spec
+from oatlib.nets import Network
 from oatlib.recipes import draw_widths
+from oatlib.spec import Spec
 from oatlib.train import step
 
 STOPS = (0.0, 0.1, 1.0)
