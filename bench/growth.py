@@ -6,7 +6,7 @@ import torch
 
 import oatlib
 from oatlib.recipes import sample_stops
-from oatlib.train import step
+from oatlib.step import step
 
 from .clock import interleaved, milliseconds
 

@@ -16,11 +16,11 @@ from .nets import Network, load, save
 from .presets import PRESETS, Preset
 from .recipes import RECIPES, build
 from .record import RecordError
-from .train import History, train
+from .train import History, Training, train
 
 __version__ = "0.1.0"
 __all__ = [
     "FGSM", "FGSMRS", "NFGSM", "PGD", "PRESETS", "RECIPES", "Cost", "Data", "History", "Network", "Preset",
-    "RecordError", "Result", "Split", "Table", "build", "calibrate", "choose", "cost", "evaluate",
+    "RecordError", "Result", "Split", "Table", "Training", "build", "calibrate", "choose", "cost", "evaluate",
     "even_dial", "export", "from_tensors", "frozen", "hypervolume", "load", "load_data", "save", "train", "wilson",
 ]  # fmt: skip

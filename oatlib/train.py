@@ -1,14 +1,14 @@
-"""One step and one loop that train every recipe."""
+"""The one loop that trains every recipe."""
 
 from __future__ import annotations
 
 import json
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from . import record
@@ -16,12 +16,12 @@ from .attacks import PGD
 from .calibrate import take_statistics
 from .data import Data, batches
 from .guard import NonFiniteError
-from .layers.setting import Setting, Width
 from .nets import Network
 from .presets import PRESETS, Preset
-from .recipes import LOSSES, Labels, draw_widths, sample_stops
+from .recipes import draw_widths, sample_stops
 from .rewire import clear, masked_units, rewire
 from .spec import did_you_mean, lookup
+from .step import step
 from .watch import Watch
 
 
@@ -43,50 +43,6 @@ class History:
         return "\n".join([*lines, f"{self.status} after {self.seconds:.0f} s. {self.note}".rstrip()])
 
 
-def step(
-    net: Network, x: Tensor, y: Tensor, stop: Tensor, zeros: int, attack: PGD, generator, widths=None, amp=False
-) -> Tensor:
-    """Gradients of one batch, accumulated over `widths` (default: the full one), each with an attack of its own.
-
-    x (N, C, H, W), y (N,); `stop` (N,) are λ stops, the first `zeros` of them λ = 0. Returns the loss, detached.
-    """
-    spec, total, teacher = net.spec, 0.0, None
-    lam, widths = torch.tensor(spec.stops)[stop], widths or [net.width()]
-    share = 1 / len(widths) if spec.width_loss == "mean" else 1.0
-    for width in widths:
-        labels = Labels(y, lam.to(x), zeros, spec.beta, teacher)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
-            clean, attacked = _logits(net, x, y, lam, zeros, width, attack, generator)
-            loss = LOSSES[spec.loss].of(clean, attacked, labels) * share
-        loss.backward()
-        total += loss.detach()
-        teacher = clean.detach() if teacher is None else teacher
-    return total
-
-
-def _logits(net: Network, x, y, lam: Tensor, zeros: int, width: Width, attack: PGD, generator):
-    """Attack the samples with λ > 0, then send clean and attacked images through the network in one forward.
-
-    The attack sees each sample's own λ, BatchNorm branch, weights and width, in eval mode. The two passes share the
-    forward but not their batch statistics; unattacked images meet the weights without noise.
-    """
-    loss, noise = LOSSES[net.spec.loss], generator
-    first = len(x) if loss.both else zeros  # how many are sent through unattacked
-    images, setting = x[:first], net.setting(lam[:first], first, width).on_clean_path()
-    if zeros < len(x):
-        hard = net.setting(lam[zeros:], len(x) - zeros, width)
-        if net.spec.redraw == "step":  # the update shall draw what the attack has met
-            noise = torch.Generator(generator.device).set_state(generator.get_state())
-        f = net.bind_stops(hard, generator).forward  # .forward: a folded network has nothing to freeze
-        attacked = loss.aim(attack, f, x[zeros:])(f, x[zeros:], y[zeros:], generator)
-        images, setting = torch.cat([images, attacked]), Setting.join(setting, hard)
-    try:
-        logits = net.train()(images, setting, noise=noise)
-    finally:
-        net.eval()
-    return logits[:first], logits[first:]
-
-
 def train(
     net: Network,
     data: Data,
@@ -103,49 +59,40 @@ def train(
     `changes` replace values of the preset, e.g. epochs=5. With `checkpoint` (a path) the state is saved after every
     epoch and `resume=True` goes on from it, to the same bits. `amp`: bf16 autocast; by default on GPUs that have it.
     """
-    preset = _preset(preset, changes)
-    _check_fit(net, data, preset)
-    net.slider = (net.spec.stops[0], net.spec.stops[-1])  # a fitted one belonged to the weights of before
-    run = _Run(net, data, preset, seed, amp)
-    if resume:
-        run.restore(checkpoint)
-    if checkpoint is not None:
-        record.check_writable(checkpoint)
-    steps = preset.epochs * run.steps
-    bar = tqdm(total=steps, initial=run.epoch * run.steps, unit="step", desc=net.spec.recipe, disable=not progress)
+    run = Training(net, data, preset, seed, amp, checkpoint, resume, **changes)
+    total = run.preset.epochs * run.steps
+    bar = tqdm(total=total, initial=run.done, unit="step", desc=net.spec.recipe, disable=not progress)
     try:
-        for epoch in range(run.epoch, preset.epochs):
-            row = run.one_epoch(epoch, bar)
-            if trouble := run.watch.verdict(net, row, (epoch + 1) / preset.epochs):
-                run.end("stopped", f"training stopped in epoch {epoch + 1}: {trouble}; {run.watch.restore(net)}")
-                break
-            if checkpoint is not None:
-                run.save(checkpoint)
-        else:
-            run.end("finished", "")
-    except NonFiniteError as error:
-        run.end("stopped", f"training stopped in epoch {run.epoch + 1}: NaN or infinity ({error}): lower the learning "
-                f"rate; {run.watch.restore(net)}")  # fmt: skip
+        for _ in run:
+            watched = {k: f"{run.last[k]:.0%}" for k in ("clean", "robust") if k in run.last}
+            bar.set_postfix({"loss": f"{run.last['loss']:.3f}", **watched} if run.last else {}, refresh=False)
+            bar.update()
     except KeyboardInterrupt:
-        run.end(
-            "interrupted", f"interrupted in epoch {run.epoch + 1} of {preset.epochs}; the network is usable as it is"
-        )
+        run.interrupt()
     finally:
-        net.eval()
         bar.close()
-    if net.spec.draw == "sandwich":  # most widths have not been met in training: their statistics are still to be taken
-        take_statistics(net, data)
     if run.history.note:
         warnings.warn(run.history.note, stacklevel=2)
     return run.history
 
 
-class _Run:
-    """The state of one training run, which a checkpoint holds whole."""
+class Training:
+    """A training run that is taken step by step: `for _ in Training(net, data): ...`; `train` is this with a bar.
 
-    def __init__(self, net: Network, data: Data, preset: Preset, seed: int, amp: bool | None):
-        self.net, self.data, self.preset, self.seed = net, data, preset, seed
-        self.device = data.train.x.device
+    Between two steps the network is in eval mode and can be measured. `done` of `preset.epochs * steps` are behind us;
+    `history` is the curve so far, `loss` (a tensor) that of the newest step. A run that is not taken to its end is
+    closed with `interrupt`.
+    """
+
+    def __init__(
+        self, net: Network, data: Data, preset: str | Preset = "fast", seed: int = 0, amp: bool | None = None,
+        checkpoint=None, resume: bool = False, **changes,
+    ):  # fmt: skip
+        self.preset, self.checkpoint = _preset(preset, changes), checkpoint
+        _check_fit(net, data, self.preset)
+        net.slider = (net.spec.stops[0], net.spec.stops[-1])  # a fitted one belonged to the weights of before
+        self.net, self.data, self.seed = net, data, seed
+        preset, self.device = self.preset, data.train.x.device
         self.amp = amp if amp is not None else self.device.type == "cuda" and torch.cuda.is_bf16_supported()
         self.optimizer = torch.optim.SGD(
             net.parameters(), preset.lr, preset.momentum, weight_decay=preset.weight_decay,
@@ -156,9 +103,44 @@ class _Run:
         panel = data.val.panel(min(preset.panel, len(data.val)))
         self.watch = Watch(panel, PGD(preset.eps, 5, best=False))
         self.history, self.epoch, self.started = History(), 0, time.perf_counter()
+        if resume:
+            self.restore(checkpoint)
+        if checkpoint is not None:
+            record.check_writable(checkpoint)
+        self.done, self.loss = self.epoch * self.steps, None
 
-    def one_epoch(self, epoch: int, bar) -> dict:
-        """Train for one epoch, look at the panel if it is time to, and add a row to the curve."""
+    @property
+    def last(self) -> dict:
+        """The newest row of the curve, {} in the first epoch."""
+        return self.history.rows[-1] if self.history.rows else {}
+
+    def __iter__(self) -> Iterator[None]:
+        """Take the steps that are left; after the last one of an epoch the panel is measured and the state saved."""
+        try:
+            for epoch in range(self.epoch, self.preset.epochs):
+                yield from self._one_epoch(epoch)
+                if trouble := self.watch.verdict(self.net, self.last, (epoch + 1) / self.preset.epochs):
+                    return self._stop(f"in epoch {epoch + 1}: {trouble}")
+                if self.checkpoint is not None:
+                    self.save(self.checkpoint)
+                self.done += 1
+                yield
+        except NonFiniteError as error:
+            return self._stop(f"in epoch {self.epoch + 1}: NaN or infinity ({error}): lower the learning rate")
+        finally:
+            self.net.eval()
+        self._end("finished", "")
+
+    def interrupt(self) -> None:
+        """Close a run before its end."""
+        self._end("interrupted", f"interrupted in epoch {self.epoch + 1} of {self.preset.epochs}; the network is "
+                  "usable as it is")  # fmt: skip
+
+    def _stop(self, why: str) -> None:
+        self._end("stopped", f"training stopped {why}; {self.watch.restore(self.net)}")
+
+    def _one_epoch(self, epoch: int) -> Iterator[None]:
+        """Train for one epoch, look at the panel if it is time to, and add a row to the curve. Yields between steps."""
         preset, train = self.preset, self.data.train
         # all randomness of an epoch comes from (seed, epoch): a resumed run needs no generator state
         host, local = (torch.Generator(d).manual_seed(self.seed * 10_007 + epoch) for d in ("cpu", self.device))
@@ -173,13 +155,16 @@ class _Run:
             stop, zeros = sample_stops(self.net.spec.stops, self.size, host)
             widths = draw_widths(self.net.spec, host)
             self.optimizer.zero_grad()
-            total += step(self.net, x, train.y[index], stop, zeros, preset.attack(done), local, widths, self.amp)
+            self.loss = step(self.net, x, train.y[index], stop, zeros, preset.attack(done), local, widths, self.amp)
+            total += self.loss
             if preset.clip:
                 # counts what absent weights feel, too: sparse networks get shorter steps, and they need them
                 torch.nn.utils.clip_grad_norm_(self.net.parameters(), preset.clip)
             self.optimizer.step()
             clear(self.net)
-            bar.update()
+            if i < self.steps - 1:  # the last step of an epoch ends with the measurements
+                self.done += 1
+                yield
         row = {"epoch": epoch + 1, "loss": total.item() / self.steps}
         if row["epoch"] % preset.watch == 0 or row["epoch"] == preset.epochs:
             row |= self.watch.look(self.net)
@@ -188,9 +173,6 @@ class _Run:
         row["seconds"] = round(time.perf_counter() - self.started, 2)
         self.history.rows.append(row)
         self.epoch = row["epoch"]
-        watched = {k: f"{row[k]:.0%}" for k in ("clean", "robust") if k in row}
-        bar.set_postfix(loss=f"{row['loss']:.3f}", **watched, refresh=False)
-        return row
 
     def save(self, path) -> None:
         """Write everything that the next epoch depends on, whole or not at all."""
@@ -237,8 +219,10 @@ class _Run:
             "images": len(self.data.train),
         }
 
-    def end(self, status: str, note: str) -> None:
+    def _end(self, status: str, note: str) -> None:
         """Close the run and write down on the network how it was trained."""
+        if self.net.spec.draw == "sandwich":  # most widths were not met in training: their statistics are to be taken
+            take_statistics(self.net, self.data)
         self.history.status, self.history.note = status, note
         self.history.seconds = time.perf_counter() - self.started
         how = {"preset": asdict(self.preset), "seed": self.seed, "amp": self.amp, "device": str(self.device)}

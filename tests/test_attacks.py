@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from oatlib.attacks import FGSM, FGSMRS, LOSSES, NFGSM, PGD, Attack, init, margin, project, step
+from oatlib.attacks import FGSM, FGSMRS, NFGSM, PGD, Attack
 from oatlib.guard import check_images, frozen
+from oatlib.moves import LOSSES, init, margin, project, step
 
 EPS = 8 / 255
 ALL = [PGD(EPS), PGD(0.5, norm="l2"), PGD(EPS, restarts=2), FGSM(EPS), FGSM(0.5, norm="l2"), FGSMRS(EPS), NFGSM(EPS)]
@@ -674,3 +675,64 @@ def test_the_comparison_is_worth_something(digits):
     net, x, y = digits
     assert accuracy(net, x, y) > 0.9
     assert 0.2 < accuracy(net, PGD(0.1, 10, 0.025)(net, x, y), y) < 0.8
+
+
+# --- survivors: the same walk, on which the fallen stay behind ---
+
+
+def still_standing(attack, f, x, y):
+    """Which images (N,) are right at every point that `survivors` yields, and how many forwards of images that took."""
+    stands, seen = torch.zeros(len(y), dtype=torch.bool), 0
+    for index, x_adv, logits in attack.survivors(f, x, y, seed()):
+        assert len(index) == len(x_adv) == len(logits)
+        assert (distance(x_adv, x[index], attack.norm) <= attack.eps + 1e-6).all()
+        stands = torch.zeros_like(stands)
+        stands[index] = logits.argmax(1) == y[index]
+        seen += len(index)
+    return stands, seen
+
+
+@pytest.mark.parametrize("attack", [PGD(0.02, 8), PGD(0.3, 8, norm="l2"), PGD(0.02, 8, start="none"), FGSM(0.02)])
+def test_survivors_are_those_that_the_whole_walk_cannot_fool(attack):
+    f, (x, y) = bumpy().eval(), batch(64, low=0.2, high=0.8)
+    y = torch.where(torch.arange(64) % 4 > 0, f(x).argmax(1), y)  # most are right at first
+    held = f(x).argmax(1) == y
+    for _, logits in attack.iterates(f, x, y, seed()):
+        held &= logits.argmax(1) == y
+    stands, seen = still_standing(attack, f, x, y)
+    assert torch.equal(stands, held)
+    assert 0 < held.sum() < 64 and seen < 64 * (attack.steps + 2), "some fall, and then cost nothing more"
+    if attack.best:
+        assert torch.equal(stands, (f(x).argmax(1) == y) & (f(attack(f, x, y, seed())).argmax(1) == y))
+
+
+def test_survivors_end_early_where_everybody_is_wrong_from_the_start():
+    f, (x, _) = bumpy().eval(), batch(5)
+    wrong = (f(x).argmax(1) + 1) % 4
+    assert len(list(PGD(EPS).survivors(f, x, wrong))) == 1
+
+
+def test_survivors_of_several_restarts_are_no_more_than_of_one():
+    f, (x, _) = bumpy().eval(), batch(64, low=0.2, high=0.8)
+    y = f(x).argmax(1)
+    one, several = (still_standing(PGD(0.03, 1, restarts=r), f, x, y)[0] for r in (1, 8))
+    assert not (several & ~one).any() and several.sum() < one.sum()
+
+
+def test_survivors_refuse_a_network_that_turns_to_nan_on_the_way():
+    (x, y), at = batch(4), []
+
+    def f(images):
+        at.append(1)
+        logits = images.flatten(1)[:, :4] * (float("nan") if len(at) > 2 else 1)
+        return logits + 100 * nn.functional.one_hot(y, 4)
+
+    with pytest.raises(ValueError, match="non-finite"):
+        list(PGD(EPS, 5).survivors(f, x, y))
+
+
+def test_survivors_leave_the_modes_of_a_network_alone_between_two_steps():
+    f, (x, y) = bumpy(), batch(4)
+    for _ in PGD(EPS, 2).survivors(f, x, y):
+        assert all(part.training for part in f.modules())
+        assert all(p.requires_grad for p in f.parameters())

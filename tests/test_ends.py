@@ -12,7 +12,7 @@ from oatlib.layers.setting import ADV, CLEAN
 from oatlib.layers.unit import Unit
 from oatlib.recipes import LOSSES, Labels, sample_stops
 from oatlib.rewire import masked_units
-from oatlib.train import step
+from oatlib.step import step
 
 DATA = oatlib.load_data("shapes", seed=0, n_train=128, n_val=64, n_test=64)
 ROWS = {

@@ -29,6 +29,7 @@ FLOORS = [
     {
         "record",
         "guard",
+        "moves",
         "shapes",
         "splits",
         "folders",
@@ -45,7 +46,8 @@ FLOORS = [
     {"backbones"},
     {"nets"},
     {"recipes", "watch", "calibrate", "rewire", "export"},
-    {"train", "cost"},
+    {"step", "cost"},
+    {"train"},
     {"evaluate"},
     {"choose", "even"},
     {"__init__"},

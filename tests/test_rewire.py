@@ -174,7 +174,7 @@ def test_a_resumed_sparse_run_ends_with_the_same_bits(tmp_path):
     def stop_after_two(row):
         raise Stop
 
-    train = oatlib.train.__globals__["_Run"]
+    train = oatlib.Training
     original = train.save
 
     def save(self, where):

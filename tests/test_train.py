@@ -11,7 +11,7 @@ import oatlib
 from bench import plain
 from oatlib.presets import PRESETS, Preset
 from oatlib.recipes import OAT_STOPS, sample_stops
-from oatlib.train import step
+from oatlib.step import step
 from oatlib.watch import Watch
 
 SMALL = dict(batch=32, steps=1, step_size=8 / 255, panel=32, progress=False)
@@ -385,3 +385,31 @@ def test_the_curve_prints_as_a_table(data):
     text = repr(oatlib.train(oatlib.build("oat", data), data, epochs=3, **(SMALL | dict(watch=2))))
     assert text.splitlines()[0].split() == ["epoch", "loss", "clean", "robust"]
     assert text.splitlines()[1].split()[2:] == ["-", "-"] and "finished" in text.splitlines()[-1]
+
+
+# --- step by step --------------------------------------------------------------------------------
+
+
+def test_a_run_taken_step_by_step_gives_the_bits_of_train(data):
+    small = {k: v for k, v in SMALL.items() if k != "progress"}
+    whole, stepped = (oatlib.build("oat", data) for _ in range(2))
+    history = oatlib.train(whole, data, epochs=2, progress=False, **small)
+    run, seen = oatlib.Training(stepped, data, epochs=2, **small), []
+    for _ in run:
+        assert not any(part.training for part in stepped.modules())
+        oatlib.evaluate(stepped, data.val.panel(8), lams=[1.0], progress=False)  # looking on changes nothing
+        seen.append((run.done, len(run.history.rows)))
+        assert run.loss.isfinite()
+    assert seen == [(1, 0), (2, 0), (3, 0), (4, 1), (5, 1), (6, 1), (7, 1), (8, 2)]
+    assert same(weights(whole), weights(stepped)) and run.history.status == history.status == "finished"
+    assert stepped.trained[0]["epochs_done"] == 2
+
+
+def test_a_run_that_is_given_up_can_be_closed(data):
+    small = {k: v for k, v in SMALL.items() if k != "progress"}
+    net = oatlib.build("oat", data)
+    run = oatlib.Training(net, data, epochs=2, **small)
+    next(iter(run))
+    run.interrupt()
+    assert run.history.status == net.trained[0]["status"] == "interrupted" and not net.training
+    assert net.trained[0]["epochs_done"] == 0

@@ -16,7 +16,7 @@ from oatlib.layers.unit import Unit
 from oatlib.nets import Network
 from oatlib.recipes import draw_widths
 from oatlib.spec import Spec
-from oatlib.train import step
+from oatlib.step import step
 
 STOPS = (0.0, 0.1, 1.0)
 WIDTHS = (0.25, 0.5, 1.0)
@@ -340,19 +340,19 @@ def test_resumed_sandwich_training_gives_the_same_bits(data, tmp_path):
         for epochs in stop_after:
             preset = oatlib.Preset(epochs=2, batch=32)
             if epochs == 1:  # as if it had been cut off after the first epoch
-                original = oatlib.train.__globals__["_Run"].one_epoch
+                original = oatlib.Training._one_epoch
 
-                def cut_off(self, epoch, bar, original=original):
+                def cut_off(self, epoch, original=original):
                     if epoch == 1:
                         raise KeyboardInterrupt
-                    return original(self, epoch, bar)
+                    return original(self, epoch)
 
-                oatlib.train.__globals__["_Run"].one_epoch = cut_off
+                oatlib.Training._one_epoch = cut_off
                 try:
                     with pytest.warns(UserWarning, match="interrupted"):
                         oatlib.train(net, data, preset, progress=False, checkpoint=tmp_path / "c.safetensors")
                 finally:
-                    oatlib.train.__globals__["_Run"].one_epoch = original
+                    oatlib.Training._one_epoch = original
                 net = oatlib.build("us-snn", data)
             else:
                 oatlib.train(net, data, preset, progress=False, **options)
