@@ -24,3 +24,14 @@ __all__ = [
     "RecordError", "Result", "Split", "Table", "Training", "build", "calibrate", "choose", "cost", "evaluate",
     "even_dial", "export", "from_tensors", "frozen", "hypervolume", "load", "load_data", "save", "train", "wilson",
 ]  # fmt: skip
+
+
+def __getattr__(name: str):
+    """`explore` and `export_explorer` need the lab extra, which a machine that only trains can do without."""
+    if name not in ("explore", "export_explorer"):
+        raise AttributeError(f"module 'oatlib' has no attribute {name!r}")
+    try:
+        from .lab import explorer, page
+    except ImportError as error:
+        raise ImportError(f"oatlib.{name} needs {error.name}: pip install 'oatlib[lab]'") from error
+    return getattr(explorer if name == "explore" else page, name)

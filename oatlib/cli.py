@@ -10,14 +10,12 @@ import json
 import sys
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from . import (
     PRESETS,
     RECIPES,
-    Network,
     Table,
     __version__,
     build,
@@ -33,7 +31,7 @@ from . import (
 from .attacks import FGSM, PGD
 from .backbones import BACKBONES
 from .choose import LIMITS
-from .data import Data
+from .data import data_of
 from .doctor import doctor
 from .evaluate import DRAWS
 from .recipes import OPTIONS
@@ -133,8 +131,12 @@ def _add_use(commands) -> None:
     one.add_argument("--noise-seed", type=int, default=0, help="which draw of noisy weights is frozen (default 0)")
     one.add_argument("--out", required=True, help="the .onnx file")
 
-    one = _command(commands, "explore", _explore, "train or load OAT on shapes and show its trade-off")
-    one.add_argument("--weights", default="data/oat-shapes.safetensors", help="made if missing (default %(default)s)")
+    one = _command(commands, "explore", _explore, "sliders that move real networks, in the browser")
+    one.add_argument("weights", nargs="*", help="files of your own (default: the networks that come with oatlib)")
+    one.add_argument("--state", default="", help="where the dials stand, such as 'lam=0.3&width=0.5'")
+    one.add_argument("--html", metavar="FILE", help="write it as one file that needs no Python, instead of opening it")
+    one.add_argument("--port", type=int, default=0, help="of the page, on 127.0.0.1 (default: any that is free)")
+    one.add_argument("--no-browser", action="store_true", help="only print the address")
 
 
 def _command(commands, name: str, run, about: str) -> argparse.ArgumentParser:
@@ -223,7 +225,7 @@ def _eval(options) -> int:
         net.check(lam)
     for width in options.width or ():
         net.width(width)
-    data = _data_of(net, options.data, options.device)
+    data = data_of(net.spec.data, options.data, options.device)
     split = data.test if options.n is None else data.test.panel(options.n)
     table = evaluate(net, split, attack, lams, options.width, seed=options.seed, draws=options.draws)
     print(table)
@@ -232,20 +234,9 @@ def _eval(options) -> int:
     return 0
 
 
-def _data_of(net: Network, name: str | None, device: str) -> Data:
-    """The data a network was trained on, or another set. Always its seed: another one could test on training images."""
-    source = net.spec.data
-    known = source.get("options")
-    if name is None and not known:
-        raise ValueError("the file does not say how to load the data it was trained on: name a set with --data")
-    if name in (None, source.get("name")) and known:
-        return load_data(source["name"], device=device, **known)
-    return load_data(name, (known or {}).get("seed", 0), device)
-
-
 def _even(options) -> int:
     net = load(options.weights)
-    even_dial(net, _data_of(net, None, "cpu"), n=options.n)
+    even_dial(net, data_of(net.spec.data), n=options.n)
     save(net, options.weights)
     print("slider: " + "  ".join(f"{i / 10:g} -> λ {net.lam(i / 10):.3f}" for i in range(0, 11, 2)))
     return 0
@@ -269,18 +260,10 @@ def _export(options) -> int:
 
 
 def _explore(options) -> int:
-    path = Path(options.weights)
-    if path.exists():
-        net = load(path)
-        data = _data_of(net, None, "cpu")
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        check_writable(path)
-        print(f"training OAT on shapes once (it is kept in {path})")
-        data = load_data("shapes")
-        net = build("oat", data)
-        train(net, data)
-        save(net, path)
-    print(evaluate(net, data.test.panel(min(512, len(data.test)))))
-    print("The explorer with its sliders will open here. Until then: net.at(lam) gives any λ in [0, 1].")
-    return 0
+    from .lab import app  # needs the lab extra
+
+    if options.html:
+        size = app.write(options.html, options.weights, options.state)
+        print(f"{options.html}: {size / 1e6:.2f} MB, open it in any browser")
+        return 0
+    return app.serve(options.weights, options.state, options.port, not options.no_browser)

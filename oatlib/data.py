@@ -18,7 +18,7 @@ from oatlib import folders
 from oatlib.shapes import SHAPES, Scene, render
 from oatlib.splits import Data, Split, batches, crop, divide, flip, from_tensors, stream, whole
 
-__all__ = ["Data", "Scene", "Split", "batches", "crop", "flip", "from_tensors", "load_data", "render"]
+__all__ = ["Data", "Scene", "Split", "batches", "crop", "data_of", "flip", "from_tensors", "load_data", "render"]
 
 ROOT = "data/downloads"
 
@@ -40,6 +40,17 @@ def load_data(
     if name in PUBLISHED and Path(root) != Path(ROOT):
         options["root"] = str(root)
     return replace(data, name=name, options=options).to(device)
+
+
+def data_of(source: dict, name: str | None = None, device: torch.device | str | None = None) -> Data:
+    """The data that a network's `spec.data` names, or another set; always its seed: another one could test on training
+    images."""
+    known = source.get("options")
+    if name is None and not known:
+        raise ValueError("the file does not say how to load the data it was trained on: name a set with --data")
+    if name in (None, source.get("name")) and known:
+        return load_data(source["name"], device=device, **known)
+    return load_data(name, (known or {}).get("seed", 0), device)
 
 
 # ---- the sets -------------------------------------------------------------------------------------------------------

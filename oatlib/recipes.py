@@ -26,7 +26,7 @@ QUARTERS = (0.25, 0.5, 0.75, 1.0)
 _OAT = dict(stops=OAT_STOPS, dual=True, film=True, codes="rand", code_dim=128)
 _SNN = dict(stops=(0.0,), widths=QUARTERS, width_loss="sum")
 _ENDS = dict(stops=(0.0, 1.0), dual=True, loss="halves")  # one half of each batch clean, the other attacked
-_FLOAT = _ENDS | dict(noise=True)
+_FLOAT = _ENDS | dict(noise=True, redraw="step")  # published: "forward", at which noise blinds its own attack
 
 RECIPES: dict[str, dict] = {
     "standard": dict(stops=(0.0,)),  # clean images only

@@ -1,0 +1,260 @@
+"""The explorer: sliders that move real networks, in a notebook or a page of its own.
+
+The browser draws at once what it knows from measured surfaces; the exact setting is measured here, on one thread.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import anywidget
+import traitlets
+
+from ..attacks import PGD
+from ..cost import cost
+from ..data import Data
+from ..nets import Network
+from ..recipes import RECIPES
+from ..spec import did_you_mean
+from .live import measure, pixels
+from .state import MAX_EPS, STEPS, State, read
+from .surface import ATTACK_STEPS, Surface
+from .trainer import LIMIT, Trainer
+from .worker import PACES, Worker
+
+STATIC = Path(__file__).parent / "static"
+SCRIPTS = ("curves.js", "plot.js", "parts.js", "view.js")  # one after the other they are the module
+PARTS = ("network", "lam", "width", "eps", "attack", "choose", "price", "gallery", "training", "state")
+WATCHED = 6  # images in the gallery
+KEPT = 256  # settings that are remembered
+HINTS = {"shapes": "15 % of these images show a shape of another class; their faint texture tells the truth"}
+UNDER_WAY = ("running", "paused")  # a training that can go on
+
+
+def script() -> str:
+    """The front end: one ES module, for notebooks and for pages without a kernel."""
+    return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS)
+
+
+def style() -> str:
+    """Its style sheet."""
+    return (STATIC / "explorer.css").read_text(encoding="utf-8")
+
+
+class Explorer(anywidget.AnyWidget):
+    """The widget that `explore` returns. `state` is where its dials stand, as a string; assign to it to move them."""
+
+    _esm = traitlets.Unicode(script()).tag(sync=True)
+    _css = traitlets.Unicode(style()).tag(sync=True)
+    world = traitlets.Dict().tag(sync=True)  # what does not change with the dials
+    controls = traitlets.Dict().tag(sync=True)  # the state, as a dict
+    surfaces = traitlets.Dict().tag(sync=True)  # per network, see surface.py
+    live = traitlets.Dict().tag(sync=True)  # what is measured right now, see live.py
+    training = traitlets.Dict().tag(sync=True)  # see trainer.py
+    pace = traitlets.Enum(PACES, "run").tag(sync=True)  # of the attack
+    error = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, nets, data: Data, start: State, panel, surfaces=None, **fixed):
+        super().__init__()
+        self.nets, self.data, self.panel = dict(nets), data, panel
+        self.watched = _one_of_each_class(panel)
+        self._worker = Worker(self._complain, ("train", "curve"))
+        self._trainer: Trainer | None = None
+        self._settled: OrderedDict[tuple, dict] = OrderedDict()
+        self._surfaces = {name: (surfaces or {}).get(name) or Surface(net, panel) for name, net in self.nets.items()}
+        self._fixed = fixed | {"live": True}
+        self.world = describe(self.nets, data, panel, self.watched) | self._fixed
+        self.surfaces = {name: surface.table() for name, surface in self._surfaces.items()}
+        self.controls = _for_browser(start)
+        self.observe(lambda _: self._worker.submit(self._measured()), "controls")
+        self.observe(lambda change: self._worker.pace(change.new), "pace")
+        self.on_msg(lambda _, message, __: self._told(message))
+        self._worker.submit(self._measured())
+
+    @property
+    def state(self) -> str:
+        """Where the dials stand: what *copy* copies and `explore(..., state=...)` takes."""
+        return str(read(self.controls, self.nets))
+
+    @state.setter
+    def state(self, given: str | Mapping) -> None:
+        self.controls = _for_browser(read(given, self.nets, read(self.controls, self.nets)))
+
+    @property
+    def grids(self) -> dict[str, Surface]:
+        """What is measured of each network."""
+        return dict(self._surfaces)
+
+    def halt(self) -> None:
+        """Start nothing more, and wait for the thread to end; what is measured stays."""
+        self._worker.close()
+
+    def flush(self, timeout: float = 120.0) -> None:
+        """Wait until all is measured that is to be, so that `live` and `surfaces` hold still."""
+        self._worker.flush(timeout)
+
+    def close(self) -> None:
+        """Take the widget off the page and stop its work."""
+        self.halt()
+        super().close()
+
+    def _measured(self) -> Iterator[bool]:
+        """A job: measure where the dials stand when it begins, which may be later than when it was asked for."""
+        state = read(self.controls, self.nets)
+        self.error = ""
+        if (frame := self._settled.get(state.setting)) is not None:
+            self._settled.move_to_end(state.setting)
+            self.live = frame
+            yield True
+        else:
+            for frame in self._frames(state):
+                yield frame is not None
+        surface = self._surfaces[state.network]
+        self._worker.meanwhile("curve", self._filled(state.network, surface.fill(state.width, state.eps)))
+
+    def _frames(self, state: State) -> Iterator[dict | None]:
+        net, attack = self.nets[state.network], PGD(state.eps / 255, state.steps if state.eps else 0)
+        for frame in measure(net, self.panel, state.lam, state.width, attack, self.watched):
+            if frame is not None:
+                frame["key"] = list(state.setting)
+                self.live = frame
+                if frame["phase"] == "settled":
+                    self._settled[state.setting] = frame
+                    while len(self._settled) > KEPT:
+                        self._settled.popitem(last=False)
+            yield frame
+
+    def _filled(self, name: str, cells: Iterator[bool]) -> Iterator[bool]:
+        for new in cells:
+            if new:
+                self.surfaces = self.surfaces | {name: self._surfaces[name].table()}
+            yield new
+
+    def _told(self, message) -> None:
+        """A button of the page. Only what is quick happens here, as this may be any thread."""
+        orders = {"step": self._worker.step, "train": self._train, "train-pause": self._pause,
+                  "train-resume": self._resume, "train-step": lambda: self._resume(1),
+                  "train-stop": self._stop}  # fmt: skip
+        try:
+            message = dict(message)
+            orders[message.pop("do")](**message)
+        except Exception as error:  # a callback has no cell to print under: the page shows it
+            self._complain(error)
+
+    def _train(self, recipe: str, epochs: int = 8) -> None:
+        if self.training.get("status") in UNDER_WAY:
+            raise ValueError("a training is under way: stop it first, or let it end")
+        self._trainer = Trainer(recipe, self.data, epochs, self._report)
+        self._trainer.tell("running")
+        self._resume()
+
+    def _pause(self) -> None:
+        """Pausing and stopping are work, too: so they come after the step that is being taken, not during it."""
+        self._on_trainer(lambda trainer: trainer.tell("paused"))
+
+    def _stop(self) -> None:
+        self._on_trainer(Trainer.stop)
+
+    def _on_trainer(self, do) -> None:
+        trainer = self._trainer
+
+        def work() -> Iterator[bool]:
+            do(trainer)
+            yield True
+
+        if self.training.get("status") in UNDER_WAY:
+            self._worker.meanwhile("train", work())
+
+    def _resume(self, steps: int | None = None) -> None:
+        if self.training.get("status") not in UNDER_WAY:
+            raise ValueError("there is no training to go on with: start one")
+        self._worker.meanwhile("train", self._trainer.work(steps))
+
+    def _report(self, training: dict) -> None:
+        if training["status"] in ("finished", "interrupted", "stopped"):
+            training["name"] = self._add(self._trainer.net)
+        self.training = training
+
+    def _add(self, net: Network) -> str:
+        """A trained network joins the others, and the dials go to it."""
+        names = (f"{net.spec.recipe}, trained here {i}" for i in range(1, len(self.nets) + 2))
+        name = next(name for name in names if name not in self.nets)
+        self.nets, self._surfaces = self.nets | {name: net}, self._surfaces | {name: Surface(net, self.panel)}
+        self.world = describe(self.nets, self.data, self.panel, self.watched) | self._fixed
+        self.surfaces = self.surfaces | {name: self._surfaces[name].table()}
+        return name
+
+    def _complain(self, error: Exception) -> None:
+        self.error = f"{type(error).__name__}: {error}"
+
+
+def explore(
+    nets: Network | Sequence[Network] | Mapping[str, Network], data: Data, state: str | Mapping | State | None = None,
+    *, n: int = 512, hide: Sequence[str] = (), marks: Sequence[Mapping] = (), surfaces=None, page: bool = False,
+    **settings,
+) -> Explorer:  # fmt: skip
+    """Sliders for one network or several, as a widget: the last line of a notebook cell shows it.
+
+    Measured are up to n validation images. `state` is what *copy* gave, or single `settings` such as lam=0.3. `hide`
+    leaves parts of the screen away: network, lam, width, eps, attack, choose, price, gallery, training, state. `marks`
+    are points to compare with and `surfaces` what is known already, see family.py; `page`: the state is in the address.
+    """
+    named = _named(nets)
+    for name, net in named.items():
+        if tuple(data.shape) != net.spec.shape or len(data.classes) != len(net.spec.classes):
+            raise ValueError(f"{name!r} takes images {net.spec.shape} of {len(net.spec.classes)} classes; the data has "
+                             f"{tuple(data.shape)} and {len(data.classes)} classes")  # fmt: skip
+    for part in hide:
+        if part not in PARTS:
+            raise ValueError(f"there is no part {part!r} to hide{did_you_mean(part, PARTS)}; use {', '.join(PARTS)}")
+    first = next(iter(named))
+    start = read(state, named, State(first, lam=named[first].lam(0.5)))
+    start = read(settings, named, start)
+    panel = data.val.panel(min(n, len(data.val)))
+    return Explorer(named, data, start, panel, surfaces, hide=list(hide), marks=list(marks), page=page)
+
+
+def _named(nets) -> dict[str, Network]:
+    """{name: network}; by recipe, numbered where that is not enough."""
+    if isinstance(nets, Mapping):
+        named = dict(nets)
+    else:
+        named = {}
+        for net in [nets] if isinstance(nets, Network) else list(nets):
+            recipe = net.spec.recipe if isinstance(net, Network) else "?"
+            named[recipe if recipe not in named else f"{recipe} {len(named) + 1}"] = net
+    if not named or not all(isinstance(net, Network) for net in named.values()):
+        raise TypeError("explore takes networks of oatlib: one, a list, or {name: network}")
+    return named
+
+
+def describe(nets: Mapping[str, Network], data: Data, panel, watched) -> dict:
+    """What does not change with the dials, ready for JSON."""
+    return {
+        "data": data.name, "split": panel.name, "n": len(panel), "classes": list(data.classes),
+        "shape": list(data.shape), "images": [pixels(panel.x[i]) for i in watched],
+        "labels": [int(panel.y[i]) for i in watched], "steps": list(STEPS), "maxEps": MAX_EPS,
+        "surfaceSteps": ATTACK_STEPS, "recipes": list(RECIPES), "maxEpochs": LIMIT,
+        "hint": HINTS.get(data.name, ""), "networks": {name: _about(net) for name, net in nets.items()},
+    }  # fmt: skip
+
+
+def _about(net: Network) -> dict:
+    spec = net.spec
+    prices = [cost(net, spec.stops[-1], width) for width in spec.widths]
+    return {"recipe": spec.recipe, "stops": list(spec.stops), "slider": list(net.slider), "widths": list(spec.widths),
+            "noisy": spec.noise, "stored": prices[-1].stored,
+            "prices": [{"parameters": p.plain, "macs": p.macs} for p in prices]}  # fmt: skip
+
+
+def _one_of_each_class(panel):
+    """Indices of the first image of each class, up to WATCHED of them."""
+    first = {int(y): i for i, y in reversed(list(enumerate(panel.y.tolist())))}
+    return panel.y.new_tensor(sorted(first.values())[:WATCHED])
+
+
+def _for_browser(state: State) -> dict:
+    return asdict(state) | {"compare": list(state.compare)}

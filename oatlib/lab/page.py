@@ -1,0 +1,92 @@
+"""The explorer as one file: everything is measured beforehand, so that its sliders move without Python."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from html import escape
+
+from tqdm.auto import tqdm
+
+from .. import record
+from ..attacks import PGD
+from ..data import Data
+from ..nets import Network
+from .explorer import Explorer, explore, script, style
+from .live import measure
+
+SHOTS = 6  # places along the dial at which the gallery is taken
+SHOT_EPS = 8.0  # in 1/255
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:">
+<link rel="icon" href="data:,"><title>{title}</title>
+<style>body {{ margin: 0; }} .oat {{ margin: 0 auto; min-height: 100vh; }}
+{style}</style></head>
+<body><main id="explorer"></main><noscript>This page needs JavaScript; it loads nothing.</noscript>
+<script type="module">
+{script}
+const values = {values};
+const model = {{
+  get: (name) => values[name],
+  set: (name, value) => {{ values[name] = value; }},
+  save_changes() {{}}, on() {{}}, off() {{}}, send() {{}},
+}};
+render({{ model, el: document.getElementById("explorer") }});
+</script></body></html>
+"""
+
+
+def export_explorer(
+    path, nets: Network | Sequence[Network] | dict[str, Network], data: Data, state=None, *, progress: bool = True,
+    **options,
+) -> int:  # fmt: skip
+    """Write the explorer of some networks as one HTML file that needs neither Python nor a network; returns its size.
+
+    What is not yet in their surfaces is measured first: minutes for a slimmable network. For `options` see `explore`.
+    """
+    record.check_writable(path)
+    explorer = explore(nets, data, state, **options)
+    try:
+        explorer.halt()
+        values = _values(explorer, progress)
+    finally:
+        explorer.close()
+    title = f"oatlib explorer: {', '.join(explorer.nets)}"
+    content = PAGE.format(title=escape(title), style=style(), script=script(),
+                          values=json.dumps(values, allow_nan=False).replace("<", "\\u003c"))  # fmt: skip
+    record.write_bytes(path, content.encode())
+    return len(content.encode())
+
+
+def _values(explorer: Explorer, progress: bool) -> dict:
+    """What the widget would hold, measured to the end."""
+    surfaces, shots = explorer.grids, {}
+    cells = {name: len(s.missing(1.0, 8.0, everywhere=True)) for name, s in surfaces.items()}
+    places = {name: _places(net) for name, net in explorer.nets.items()}
+    total = sum(cells.values()) + sum(len(p) * len(explorer.nets[name].spec.widths) for name, p in places.items())
+    with tqdm(total=total, unit="setting", disable=not progress, leave=False) as bar:
+        for name, net in explorer.nets.items():
+            for new in surfaces[name].fill(1.0, 8.0, everywhere=True):
+                bar.update(int(new))
+            rows = [[_shot(explorer, net, lam, width, bar) for lam in places[name]] for width in net.spec.widths]
+            shots[name] = {"lams": places[name], "widths": list(net.spec.widths), "eps": SHOT_EPS, "rows": rows}
+    tables = {name: surface.table() for name, surface in surfaces.items()}
+    return {"world": explorer.world | {"live": False, "page": True}, "controls": explorer.controls, "surfaces": tables,
+            "gallery": shots, "live": {}, "training": {}, "pace": "run", "error": ""}  # fmt: skip
+
+
+def _places(net: Network) -> list[float]:
+    if len(net.spec.stops) == 1:
+        return [net.spec.stops[0]]
+    return [net.lam(i / (SHOTS - 1)) for i in range(SHOTS)]
+
+
+def _shot(explorer: Explorer, net: Network, lam: float, width: float, bar) -> list[dict]:
+    watched = explorer.panel.x[explorer.watched], explorer.panel.y[explorer.watched]
+    few = type(explorer.panel)(*watched, explorer.panel.name)
+    *_, last = measure(net, few, lam, width, PGD(SHOT_EPS / 255, 20), range(len(few)))
+    bar.update()
+    return last["gallery"]
