@@ -223,7 +223,7 @@ def _named(nets) -> dict[str, Network]:
         named = dict(nets)
     else:
         named = {}
-        for net in [nets] if isinstance(nets, Network) else list(nets):
+        for net in nets if isinstance(nets, Sequence) else [nets]:
             recipe = net.spec.recipe if isinstance(net, Network) else "?"
             named[recipe if recipe not in named else f"{recipe} {len(named) + 1}"] = net
     if not named or not all(isinstance(net, Network) for net in named.values()):

@@ -1,0 +1,91 @@
+"""The networks that come with oatlib, and the page that opens them."""
+
+import json
+import shutil
+
+import pytest
+
+import oatlib
+from bench import ship
+from oatlib.lab import app, family, surface
+from oatlib.lab.live import measure
+
+
+def test_all_are_there_and_small():
+    assert [path.stem for path in family.shipped()] == list(family.MEMBERS)
+    assert all(path.stat().st_size < 1e6 for path in family.FOLDER.iterdir())
+
+
+@pytest.mark.parametrize("name", family.MEMBERS)
+def test_each_fits_its_row_and_its_measurements(name):
+    path, (recipe, options) = family.FOLDER / f"{name}.safetensors", family.MEMBERS[name]
+    nets, data = family.opened([path])
+    net = nets[name]
+    assert net.spec == oatlib.build(recipe, data, **options).spec
+    assert net.trained[0]["status"] == "finished" and net.trained[0]["seed"] == 0
+    grid = family.measured([path], nets, data)[name]
+    assert not grid.missing(1.0, 8.0, everywhere=True), "measured with other weights: python -m bench.ship"
+    last_lam, (low, *_) = len(grid.lams) - 1, grid.widths
+    *_, last = measure(net, grid.panel, grid.lams[-1], low, oatlib.PGD(8 / 255, 20))
+    assert abs(grid.clean[0][last_lam] - last["clean"]) <= 2.01 / family.N, "another machine rounds differently"
+    assert abs(grid.robust[0][3][last_lam] - last["robust"]) <= 4.01 / family.N
+
+
+def test_the_dedicated_networks_belong_to_the_same_images():
+    data = oatlib.load_data("shapes", seed=0)
+    marks = family.marks(data)
+    assert [mark["lam"] for mark in marks] == [0.0, 0.1, 0.2, 0.3, 0.4, 1.0]
+    assert all(len(mark["robust"]) == len(mark["eps"]) == len(surface.EPS) for mark in marks)
+    assert family.marks(oatlib.load_data("shapes", seed=1)) == []
+
+
+def test_networks_of_different_data_are_not_shown_together(tmp_path):
+    for name, seed in (("a", 0), ("b", 1)):
+        data = oatlib.load_data("shapes", seed=seed, n_train=8, n_val=8, n_test=8)
+        oatlib.save(oatlib.build("blend", data), tmp_path / f"{name}.safetensors")
+    with pytest.raises(ValueError, match="b and a were trained on different data"):
+        family.opened([tmp_path / "a.safetensors", tmp_path / "b.safetensors"])
+
+
+def test_two_files_of_one_name_are_told_apart(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(family.FOLDER / "blend.safetensors", tmp_path / folder)
+    nets, _ = family.opened([tmp_path / "one" / "blend.safetensors", tmp_path / "two" / "blend.safetensors"])
+    assert list(nets) == ["blend", "blend'"]
+
+
+def test_without_the_ready_networks_it_says_how_to_make_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(family, "FOLDER", tmp_path)
+    with pytest.raises(oatlib.RecordError, match=r"python -m bench\.ship"):
+        family.shipped()
+
+
+def test_ship_makes_what_is_missing_and_only_that(tmp_path, monkeypatch):
+    whole = oatlib.load_data
+    monkeypatch.setattr(oatlib, "load_data", lambda *a, **k: whole(*a, **k, n_train=64, n_val=16, n_test=8))
+    monkeypatch.setitem(oatlib.PRESETS, "fast", oatlib.Preset(epochs=1, batch=32, steps=1, panel=16))
+    monkeypatch.setattr(surface, "POSITIONS", (0.0, 1.0))
+    assert ship.ship("pgd-at", tmp_path).startswith("pgd-at: ")
+    weights = (tmp_path / "pgd-at.safetensors").read_bytes()
+    assert json.loads((tmp_path / "pgd-at.json").read_text(encoding="utf-8"))["lams"] == [1.0]
+    monkeypatch.setattr(oatlib, "train", None)
+    ship.ship("pgd-at", tmp_path)
+    assert (tmp_path / "pgd-at.safetensors").read_bytes() == weights
+
+
+def test_the_page_is_told_what_to_show(monkeypatch):
+    asked = {"weights": [str(family.FOLDER / "blend.safetensors")], "state": "lam=0.25&eps=4"}
+    monkeypatch.setenv(app.HANDED_OVER, json.dumps(asked))
+    made = app.show()
+    assert list(made.nets) == ["blend"] and made.controls["lam"] == 0.25 and made.world["page"] is True
+    assert not made.grids["blend"].missing(1.0, 8.0)
+    made.close()
+
+
+def test_bad_input_ends_before_a_server_starts(monkeypatch):
+    monkeypatch.setattr(app, "_voila", None)
+    with pytest.raises(oatlib.RecordError, match="there is no file"):
+        app.serve(["nothing.safetensors"], "", 0, False)
+    with pytest.raises(ValueError, match="lam must lie in"):
+        app.serve([str(family.FOLDER / "blend.safetensors")], "lam=3", 0, False)

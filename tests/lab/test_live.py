@@ -1,0 +1,93 @@
+"""A setting measured for all to see: the numbers are those of `evaluate`, the gallery is what was measured."""
+
+import base64
+import json
+
+import pytest
+import torch
+
+import oatlib
+from oatlib.lab.live import measure
+
+DATA = oatlib.load_data("shapes", n_train=512, n_val=300, n_test=8)  # 300: more than one batch
+
+
+@pytest.fixture(scope="module")
+def net():
+    made = oatlib.build("oats", DATA)
+    oatlib.train(made, DATA, epochs=4, batch=32, ramp=0.0, progress=False)
+    return made
+
+
+def frames(net, lam=0.5, width=1.0, eps=8, steps=6, panel=DATA.val, watched=range(6)):
+    return list(measure(net, panel, lam, width, oatlib.PGD(eps / 255, steps), watched))
+
+
+@pytest.mark.parametrize(("lam", "width", "eps", "steps"), [(0.0, 1.0, 2, 5), (1.0, 0.5, 4, 5), (0.15, 0.75, 1, 2)])
+def test_the_settled_numbers_are_those_of_evaluate(net, lam, width, eps, steps):
+    last = frames(net, lam, width, eps, steps)[-1]
+    attack = oatlib.PGD(eps / 255, steps)
+    (result,) = oatlib.evaluate(net, DATA.val, attack, [lam], [width], progress=False)
+    assert last["phase"] == "settled" and last["n"] == result.n
+    assert last["clean"] == result.clean and 0 < result.robust < result.clean
+    assert abs(last["robust"] - result.robust) <= 1.01 / 300, "batches of other sizes round differently: one image"
+    assert last["nonzero"] == oatlib.cost(net, lam, width).nonzero
+
+
+def test_clean_comes_first_then_robust_falls_step_by_step(net):
+    shown = [frame for frame in frames(net) if frame]
+    assert [frame["phase"] for frame in shown] == ["clean"] + ["walk"] * 6 + ["settled"]
+    assert [frame["step"] for frame in shown] == list(range(-1, 7))
+    robust = [frame["robust"] for frame in shown]
+    assert robust == sorted(robust, reverse=True) and robust[0] == shown[0]["clean"] > robust[-1]
+    assert all(frame["ms"] > 0 for frame in shown)
+    json.dumps(shown, allow_nan=False)
+
+
+def test_between_two_frames_there_is_a_chance_to_stop_after_every_batch(net):
+    assert [frame is None for frame in frames(net)[:6]] == [True, True, False, True, True, False]
+
+
+def test_without_an_attack_robust_is_clean(net):
+    last = frames(net, eps=0, steps=0)[-1]
+    assert last["phase"] == "settled" and last["robust"] == last["clean"]
+
+
+def test_it_ends_when_nobody_stands(net):
+    wrong = type(DATA.val)(DATA.val.x, (net.at(0.0)(DATA.val.x).argmax(1) + 1) % 8, "val")
+    shown = [frame for frame in frames(net, 0.0, panel=wrong) if frame]
+    assert len(shown) == 1 and shown[0]["phase"] == "settled" and shown[0]["robust"] == shown[0]["clean"] == 0
+
+
+def test_noisy_weights_are_one_frozen_draw():
+    noisy = oatlib.build("float", DATA)
+    first, second = (frames(noisy, 1.0, steps=2)[-1] for _ in range(2))
+    assert first["gallery"] == second["gallery"] and first["robust"] == second["robust"]
+
+
+def pixels(text):
+    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8).view(16, 16, 3).permute(2, 0, 1)
+
+
+def test_the_gallery_shows_what_was_measured(net):
+    watched = [3, 250, 299]
+    shown = [frame for frame in frames(net, watched=watched) if frame]
+    f, x, y = net.at(0.5), DATA.val.x[watched], DATA.val.y[watched]
+    before = f(x).softmax(1)
+    for i, row in enumerate(shown[-1]["gallery"]):
+        assert row["before"]["said"] == before[i].argmax() and row["before"]["right"] == (before[i].argmax() == y[i])
+        assert row["before"]["sure"] == pytest.approx(before[i].max().item(), abs=1e-3)
+        change = pixels(row["image"]).float() - x[i] * 255
+        assert change.abs().max() <= 8 + 0.51
+        assert ("fell" in row) == (not row["now"]["right"])
+    assert torch.equal(pixels(shown[0]["gallery"][0]["image"]), (x[0] * 255).round().byte())
+
+
+def test_who_has_fallen_stays_as_he_fell(net):
+    shown = [frame for frame in frames(net, watched=range(60), steps=10) if frame]
+    fallen = [i for i, row in enumerate(shown[-1]["gallery"]) if 0 < row.get("fell", -1) < 10]
+    assert fallen, "some fall on the way"
+    for i in fallen:
+        at = shown[-1]["gallery"][i]["fell"]
+        assert shown[at + 1]["gallery"][i] == shown[-1]["gallery"][i]
+        assert "fell" not in shown[at]["gallery"][i], "frames that were shown do not change later"
