@@ -16,8 +16,8 @@ from .page import export_explorer
 from .state import read
 
 SHARE = Path(__file__).parent / "share"
-EXTENSIONS = ("anywidget", "@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8")  # no others:
-# what else is installed for JupyterLab may fail outside of it
+# of JupyterLab; others that are installed may fail outside of it
+EXTENSIONS = ["anywidget", "@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8"]
 HANDED_OVER = "OATLIB_EXPLORE"  # to the notebook's process: what it shall show
 
 
@@ -50,13 +50,20 @@ def serve(weights: Sequence[str], state: str, port: int, browser: bool) -> int:
 
 
 def _voila(port: int, token: str, browser: bool) -> int:
+    from traitlets.config import Config
     from voila.app import Voila  # after JUPYTER_PATH is set: it looks for templates there
 
-    arguments = [str(SHARE / "explorer.ipynb"), f"--port={port}", "--Voila.ip=127.0.0.1", "--Voila.port_retries=0",
-                 f"--token={token}", "--template=explorer", "--Voila.log_level=ERROR",
-                 *(f"--VoilaConfiguration.extension_allowlist={name}" for name in EXTENSIONS)]  # fmt: skip
-    Voila.launch_instance(arguments + ([] if browser else ["--no-browser"]))
+    config = Config()
+    config.Voila.update(ip="127.0.0.1", port=port, port_retries=0, token=token, open_browser=browser, log_level="ERROR")
+    config.VoilaConfiguration.update(template="explorer", extension_allowlist=EXTENSIONS, prelaunch_hook=_greet)
+    config.MappingKernelManager.update(cull_idle_timeout=60, cull_interval=20)  # of pages whose browser was killed
+    Voila.launch_instance([str(SHARE / "explorer.ipynb")], config=config)
     return 0
+
+
+def _greet(handler, **_) -> None:
+    """Give the page the cookie with which it may end its kernel when it is closed: asking for its value sets it."""
+    handler.xsrf_token  # noqa: B018
 
 
 def _arguments(weights: Sequence[str], state: str) -> dict:

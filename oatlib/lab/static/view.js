@@ -15,7 +15,7 @@ class View {
     this.state = model.get("controls");
     this.walk = { key: "", seen: [] };
     this.moved = 0; // when the last move of a held slider was
-    this.root = make("section", { class: "oat", role: "region", "aria-label": "oatlib explorer", "data-lm-suppress-shortcuts": "true" });
+    this.root = make("section", { class: "oat", role: "region", "aria-label": "oatlib explorer" });
     this.build();
     el.replaceChildren(this.root);
     this.listen();
@@ -170,7 +170,10 @@ class View {
     this.onTold = () => this.draw();
     this.model.on("change:controls", this.onControls);
     TOLD.forEach((event) => this.model.on(event, this.onTold));
-    this.onKey = (event) => { if (event.key === "Escape") this.compare.open = false; };
+    this.onKey = (event) => {
+      if (event.key === "Escape") this.compare.open = false;
+      event.stopPropagation(); // JupyterLab would take the arrow keys for its own
+    };
     this.root.addEventListener("keydown", this.onKey);
     this.plot.addEventListener("pointerdown", (event) => { this.held = true; this.plot.setPointerCapture(event.pointerId); this.drag(event); });
     this.plot.addEventListener("pointermove", (event) => { if (event.buttons && this.held) this.drag(event); });
@@ -257,7 +260,7 @@ class View {
   paste(text = this.text.value) {
     try {
       this.move(readState(text, this.state, this.world));
-      this.fault = "";
+      this.text.value = writeState(this.state);
     } catch (error) {
       this.fault = `The state “${text}” cannot be taken: ${error.message}`;
     }
