@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p $(NE
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1  /p' $(MAKEFILE_LIST) | awk '{t = $$1; $$1 = ""; printf "make %-8s%s\n", t, $$0}'
 
-explore: $(READY)  ## train OAT on the built-in data once, then show its trade-off
+explore: $(READY)  ## open the explorer: sliders that move real networks, in the browser
 	$(BIN)/oatlib explore
 
 lab: $(READY)  ## open the notebooks in JupyterLab, on this machine only

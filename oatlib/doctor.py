@@ -17,10 +17,10 @@ import oatlib
 PARTS = {  # part: (modules it needs, extra that brings them; "" comes with oatlib itself)
     "real data sets": (("torchvision", "PIL"), ""),
     "digits": (("sklearn",), ""),
-    "notebooks": (("jupyterlab", "ipywidgets", "plotly", "anywidget", "papermill"), "lab"),
+    "notebooks": (("jupyterlab", "ipywidgets", "plotly", "anywidget", "papermill", "voila"), "lab"),
     "ONNX export": (("onnx", "onnxscript", "onnxruntime"), "onnx"),
     "sweeps over machines": (("distributed",), "scale"),
-    "tests": (("pytest", "xdist", "hypothesis", "nbval", "art", "yaml"), "test"),
+    "tests": (("pytest", "xdist", "hypothesis", "nbval", "art", "yaml", "playwright"), "test"),
 }
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 import oatlib
 from oatlib import cli
+from oatlib.lab import app
 
 FAST = oatlib.Preset(epochs=1, batch=16, steps=1, panel=16)
 
@@ -152,14 +153,15 @@ def test_doctor(capsys):
     assert code == 0 and f"torch {torch.__version__}" in out and "core: works" in out
 
 
-def test_explore_trains_once(capsys, monkeypatch, tmp_path):
-    whole = oatlib.load_data
-    monkeypatch.setattr(cli, "load_data", lambda *a, **k: whole(*a, **{"n_train": 32, "n_val": 16, "n_test": 24} | k))
-    monkeypatch.setattr(cli, "evaluate", lambda net, split: f"measured {len(split)} images")
-    for again in (False, True):
-        code, out, _ = run(capsys, "explore")
-        assert code == 0 and "measured 24 images" in out and ("training OAT" in out) is not again
-    assert (tmp_path / "data" / "oat-shapes.safetensors").is_file()
+def test_explore_serves_what_it_is_given(capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(app, "serve", lambda *words: asked.append(words) or 0)
+    monkeypatch.setattr(app, "write", lambda *words: asked.append(words) or 1_500_000)
+    assert run(capsys, "explore")[0] == 0
+    assert run(capsys, "explore", "a", "b", "--state", "lam=0.3", "--port", 8123, "--no-browser")[0] == 0
+    code, out, _ = run(capsys, "explore", "--html", "x.html")
+    assert asked == [([], "", 0, True), (["a", "b"], "lam=0.3", 8123, False), ("x.html", [], "")]
+    assert code == 0 and "x.html: 1.50 MB" in out
 
 
 def test_a_stopped_training_says_why_and_exits_with_1(capsys, monkeypatch):
@@ -284,8 +286,11 @@ def fails(capsys, words, *expected):
         ("export good --lam 0.3", ["--out"]),
         ("export good --out nowhere/m.onnx --lam 0.3", ["nowhere does not exist"]),
         ("export foreign --out m.onnx", ["not one that oatlib wrote"]),
-        ("explore --weights foreign", ["not one that oatlib wrote"]),
-        ("explore --weights folder", ["is a folder"]),
+        ("explore foreign", ["not one that oatlib wrote"]),
+        ("explore folder", ["is a folder"]),
+        ("explore good --state lam=2", ["lam must lie in [0, 1]"]),
+        ("explore good --html nowhere/x.html", ["nowhere does not exist"]),
+        ("explore good --port many", ["--port"]),
         ("doctor --now", ["--now"]),
     ],
 )
@@ -336,7 +341,7 @@ def test_a_failed_download_is_one_line(capsys, monkeypatch):
     def offline(*args, **kwargs):
         raise RuntimeError("could not load CIFAR10\nTried to download it.")
 
-    monkeypatch.setattr(cli, "_data_of", offline)
+    monkeypatch.setattr(cli, "data_of", offline)
     data = oatlib.load_data("shapes", n_train=8, n_val=8, n_test=8)
     oatlib.save(oatlib.build("oat", data), "good")
     fails(capsys, "eval good", "could not load CIFAR10 Tried")

@@ -50,7 +50,12 @@ FLOORS = [
     {"train"},
     {"evaluate"},
     {"choose", "even"},
+    {"lab.__init__", "lab.worker", "lab.state", "lab.live"},
+    {"lab.surface", "lab.trainer"},
+    {"lab.explorer", "lab.family"},
+    {"lab.page"},
     {"__init__"},
+    {"lab.app"},
     {"doctor"},
     {"cli"},
 ]
@@ -134,7 +139,8 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(oatlib, "load_data", lambda *a, **k: whole(*a, **k, n_train=32, n_val=16, n_test=16))
     monkeypatch.setitem(oatlib.PRESETS, "fast", oatlib.Preset(epochs=1, batch=16, steps=1, panel=16))
     monkeypatch.chdir(tmp_path)
-    one, two, three = blocks("python")
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    explorer, one, two, three = blocks("python")
     names = {}
     exec(compile(one, "README.md", "exec"), names)
     assert names["history"].status == "finished" and len(names["table"]) == 6
@@ -146,12 +152,18 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     names = {}
     exec(compile(three, "README.md", "exec"), names)
     assert names["net"].slider[-1] == 1 and names["middle"](names["data"].test.x).shape == (16, 8)
+    names = {}
+    exec(compile(explorer, "README.md", "exec"), names)
+    names["explorer"].flush()
+    assert names["explorer"].live["key"] == ["blend", 0.6, 1.0, 4.0, 20] and not names["explorer"].error
+    assert (tmp_path / "explorer.html").stat().st_size > 1e5
+    names["explorer"].close()
 
 
 def test_the_readmes_shell_lines_are_understood():
     lines = [line.partition("#")[0] for block in blocks("sh") for line in block.splitlines()]
     ours = [shlex.split(line)[1:] for line in lines if line.startswith("oatlib ")]
-    assert {words[0] for words in ours} == {"train", "eval", "even", "choose", "export", "doctor"}
+    assert {words[0] for words in ours} == {"train", "eval", "even", "choose", "export", "explore", "doctor"}
     for words in ours:
         cli._parser().parse_args(words)  # SystemExit if an option does not exist
 

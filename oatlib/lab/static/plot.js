@@ -30,23 +30,24 @@ function drawPlot(svg, world, state, surfaces, shown, training) {
   const W = svg.clientWidth || 560, H = svg.clientHeight || 360;
   const box = { left: 46, right: W - 12, top: 12, bottom: H - 38 };
   const curves = curvesOf(world, state, surfaces), marks = marksOf(world, state);
-  const born = training?.frontiers || [];
+  const current = ["running", "paused"].includes(training?.status) || training?.name === state.network;
+  const born = current ? training.frontiers || [] : [];
   const all = [...curves.flatMap((c) => c.points), ...marks, ...born.slice(-1).flatMap((f) => f.points)];
   if (shown.clean.value !== null) all.push({ clean: shown.clean.value, robust: shown.robust.value || 0 });
   const least = Math.min(0.9, ...all.map((p) => p.clean)), most = Math.max(0.5, ...all.map((p) => p.robust));
-  const low = Math.max(0, Math.floor((least - 0.02) * 20) / 20), high = Math.min(1, Math.ceil((most + 0.03) * 10) / 10);
+  const gap = least < 0.55 ? 0.1 : 0.05; // of the lines across
+  const low = Math.max(0, Math.floor((least - 0.02) / gap) * gap), high = Math.min(1, Math.ceil((most + 0.03) * 10) / 10);
   const x = (share) => box.left + ((share - low) / (1.005 - low)) * (box.right - box.left);
   const y = (share) => box.bottom - (share / high) * (box.bottom - box.top);
   svg.setAttribute("viewBox", `0 0 ${W} ${H}`);
-  svg.innerHTML = axes(box, x, y, low, high) + curves.map((c) => curve(c, world, x, y)).join("") +
-    bornLines(born, x, y) + marks.map((m) => mark(m, x, y)).join("") +
+  svg.innerHTML = axes(box, x, y, low, high, gap) + curves.map((c) => curve(c, world, x, y)).join("") +
+    `<svg x="${box.left}" y="${box.top}" width="${box.right - box.left}" height="${box.bottom - box.top}" viewBox="${box.left} ${box.top} ${box.right - box.left} ${box.bottom - box.top}">${bornLines(born, x, y)}</svg>` + marks.map((m) => mark(m, x, y)).join("") +
     here(shown, x, y, lookOf(world, state.network).colour) + legend(curves, marks, born, world, state, box);
   return { x, y, curve: curves.at(-1) };
 }
 
-function axes(box, x, y, low, high) {
+function axes(box, x, y, low, high, gap) {
   let out = "";
-  const gap = 1 - low > 0.5 ? 0.1 : 0.05;
   for (let v = low; v <= 1.0001; v += gap)
     out += `<line class="grid" x1="${x(v)}" x2="${x(v)}" y1="${box.top}" y2="${box.bottom}"/><text class="tick" x="${x(v)}" y="${box.bottom + 15}" text-anchor="middle">${Math.round(v * 100)}</text>`;
   for (let v = 0; v <= high + 0.0001; v += 0.1)
@@ -66,7 +67,7 @@ function curve(c, world, x, y) {
     return `<circle cx="${x(c.points[0].clean)}" cy="${y(c.points[0].robust)}" r="5" style="fill:${look.colour}">${title}</circle>`;
   let out = `<path class="curve ${c.main ? "main" : c.other ? "other" : "width"}" d="${path(c.points, x, y)}" style="stroke:${look.colour}" stroke-dasharray="${look.dash}">${title}</path>`;
   if (c.points.length > 1 && !c.main && !c.other) // the robust ends are where the widths lie apart
-    out += `<text class="tick" x="${x(c.points.at(-1).clean)}" y="${y(c.points.at(-1).robust) - 6}" text-anchor="middle">${short(c.width)}</text>`;
+    out += `<text class="tick" x="${x(c.points.at(-1).clean)}" y="${y(c.points.at(-1).robust) - 6}" text-anchor="middle">width ${short(c.width)}</text>`;
   if (c.main && c.points.length > 1) out += ends(c.points, x, y);
   if (c.main)
     for (const p of c.points)

@@ -279,6 +279,7 @@ class View {
     const wanted = this.wanted || "auto";
     this.root.dataset.theme = wanted === "auto" ? auto : wanted;
     this.theme.textContent = `theme: ${wanted}`;
+    if (this.world.page) document.body.style.background = getComputedStyle(this.root).backgroundColor;
   }
 
   say(words) {

@@ -1,0 +1,106 @@
+"""How fast the explorer answers, in a real browser: `python -m bench.explorer [--out FILE]`.
+
+Counted from the key press: the first number on screen (from the measured curve), the first robust number of the exact
+setting, and the settled one (PGD-20 on 512 images). Then a slider is dragged for three seconds. Needs Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from oatlib.record import versions, write_json
+from tests.browser import conftest
+
+MOVES, DRAG = 27, 3.0  # key presses; seconds
+WATCH = """() => {
+  const root = document.querySelector('.oat'), robust = root.querySelector('[data-number=robust]').closest('.number');
+  window.moves = []; window.updates = [];
+  addEventListener('keydown', (e) => { if (e.key === 'PageUp') moves.push({ start: performance.now() }); }, true);
+  new MutationObserver(() => {
+    const move = moves.at(-1), kind = robust.dataset.kind, settled = root.dataset.phase === 'settled';
+    updates.push(performance.now());
+    if (!move || move.settled) return;
+    requestAnimationFrame(() => {
+      const now = performance.now() - move.start;
+      move.first ??= now;
+      if (kind !== 'estimated') move.live ??= now;
+      if (settled) move.settled ??= now;
+    });
+  }).observe(root.querySelector('.readout'), { subtree: true, childList: true, attributes: true });
+}"""
+
+
+def keys(screen) -> dict:
+    """Milliseconds from a key press to what it brings, over moves along the whole dial."""
+    slider, page = screen.dial("lam"), screen.page
+    for sweep in range(MOVES // 9):
+        slider.focus()
+        page.keyboard.press("Home")
+        for _ in range(1 + 2 * sweep):
+            page.keyboard.press("ArrowRight")
+        screen.settled()
+        for _ in range(9):
+            time.sleep(0.3)
+            page.keyboard.press("PageUp")
+            screen.page.wait_for_function("moves.at(-1).settled", timeout=60_000)
+    moves = page.evaluate("moves")
+    return {what: spread([move[what] for move in moves]) for what in ("first", "live", "settled")}
+
+
+def drag(screen) -> dict:
+    """Updates a second while a slider is dragged, and milliseconds from letting it go to the settled numbers."""
+    box = screen.dial("lam").bounding_box()
+    y, mouse = box["y"] + box["height"] / 2, screen.page.mouse
+    mouse.move(box["x"] + 10, y)
+    mouse.down()
+    screen.page.evaluate("updates.length = 0")
+    started = time.perf_counter()
+    while (at := (time.perf_counter() - started) / DRAG) < 1:
+        mouse.move(box["x"] + 10 + at * 0.66 * box["width"], y)
+        time.sleep(0.01)
+    updates = screen.page.evaluate("updates.length")
+    released = time.perf_counter()
+    mouse.up()
+    screen.settled()
+    return {"updates_a_second": round(updates / DRAG, 1),
+            "settled_after_release": round(1000 * (time.perf_counter() - released))}  # fmt: skip
+
+
+def spread(values: list[float]) -> dict:
+    """Least, median and largest, in whole milliseconds."""
+    return {"n": len(values), "min": round(min(values)), "median": round(statistics.median(values)),
+            "max": round(max(values))}  # fmt: skip
+
+
+def main() -> None:
+    """Measure both homes that have a kernel."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", default="bench/results/explorer.json")
+    options = parser.parse_args()
+    from playwright.sync_api import sync_playwright
+
+    found = {}
+    with sync_playwright() as session, tempfile.TemporaryDirectory() as folder:
+        path = next(filter(None, map(conftest.shutil.which, conftest.NAMES)))
+        browser = session.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        homes = {"page": conftest.on_its_page(browser), "lab": conftest.in_lab(browser, Path(folder), True)}
+        for name, opened in homes.items():
+            started = time.perf_counter()
+            with opened as screen:
+                screen.page.wait_for_selector(".oat .big", timeout=90_000)
+                seconds = round(time.perf_counter() - started, 1)
+                screen.settled()
+                screen.page.evaluate(WATCH)
+                found[name] = {"start_to_first_number_s": seconds, "keys": keys(screen), "drag": drag(screen)}
+            print(name, found[name], flush=True)
+        browser.close()
+    write_json(options.out, {"command": "python -m bench.explorer", "n": 512, "attack": "PGD-20",
+                             "versions": versions(), **found})  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
