@@ -2,7 +2,7 @@
 
 Every network is trained with the `fast` preset and attacked with PGD-20 at some λ of each width. Compared are OATS with
 OAT, output layers per width (SOLAR) with one for all, BatchNorm per width with one for all; and, along the whole dial,
-OAT with the networks whose weights depend on λ. Noisy weights are attacked and measured over 4 draws. What is already
+OAT with the networks whose weights depend on λ. Noisy weights are attacked and measured over 10 draws. What is already
 in the record is not trained again.
 """
 
@@ -22,7 +22,7 @@ from oatlib.record import read_json, versions, write_json
 
 ENDS = (0.0, 0.2, 1.0)
 TENTHS, FIFTHS = tuple(i / 10 for i in range(11)), tuple(i / 5 for i in range(6))
-DRAWS, NOISY_N = 4, 512  # where weights are noisy, all is measured on 4 draws, so on fewer images
+DRAWS, NOISY_N = 10, 512  # where weights are noisy, all is measured on 10 draws, so on fewer images
 NETWORKS = {  # recipe, options, λ
     "oat": ("oat", {}, None),
     "oats": ("oats", {}, None),
@@ -38,13 +38,13 @@ NETWORKS = {  # recipe, options, λ
     "oat_dial": ("oat", {}, TENTHS),
     "blend": ("blend", {}, TENTHS),
     "float": ("float", {}, FIFTHS),
-    "float_rule_a": ("float", {"dial": "rule-a"}, FIFTHS),
-    "float_rule_b": ("float", {"dial": "rule-b"}, FIFTHS),
-    "float_step": ("float", {"redraw": "step"}, FIFTHS),
+    "float_forward": ("float", {"redraw": "forward"}, FIFTHS),
+    "float_rule_a": ("float", {"redraw": "forward", "dial": "rule-a"}, FIFTHS),
+    "float_rule_b": ("float", {"redraw": "forward", "dial": "rule-b"}, FIFTHS),
     "floats_30": ("floats", {"density": 0.3}, FIFTHS),
+    "floats_30_forward": ("floats", {"density": 0.3, "redraw": "forward"}, FIFTHS),
     "floats_10": ("floats", {"density": 0.1}, FIFTHS),
-    "floats_30_step": ("floats", {"density": 0.3, "redraw": "step"}, FIFTHS),
-    "floats_10_step": ("floats", {"density": 0.1, "redraw": "step"}, FIFTHS),
+    "floats_10_forward": ("floats", {"density": 0.1, "redraw": "forward"}, FIFTHS),
     "smart": ("smart", {}, TENTHS),
     "smart_overlapping": ("smart", {"masks": "overlapping"}, TENTHS),
     "smart_everywhere": ("smart", {"mask_in": "all"}, TENTHS),

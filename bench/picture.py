@@ -15,7 +15,7 @@ PANELS = {  # name in bench/results/family.json -> title
     "oat_dial": "oat",
     "blend": "blend",
     "float": "float",
-    "float_rule_a": "float, dial=rule-a",
+    "float_forward": "float, redraw=forward",
     "floats_30": "floats, density 0.3",
     "floats_10": "floats, density 0.1",
     "smart": "smart",

@@ -74,13 +74,13 @@ ROWS = {  # networks along the dial -> how the README calls them
     "oat_dial": "`oat`",
     "blend": "`blend`",
     "float": "`float`",
-    "float_step": "`float`, redraw=step",
-    "float_rule_a": "`float`, dial=rule-a",
-    "float_rule_b": "`float`, dial=rule-b",
+    "float_forward": "`float`, redraw=forward",
+    "float_rule_a": "`float`, redraw=forward, dial=rule-a",
+    "float_rule_b": "`float`, redraw=forward, dial=rule-b",
     "floats_30": "`floats`, density 0.3",
-    "floats_30_step": "`floats`, density 0.3, redraw=step",
+    "floats_30_forward": "`floats`, density 0.3, redraw=forward",
     "floats_10": "`floats`, density 0.1",
-    "floats_10_step": "`floats`, density 0.1, redraw=step",
+    "floats_10_forward": "`floats`, density 0.1, redraw=forward",
     "smart": "`smart`",
     "smart_everywhere": "`smart`, mask_in=all",
     "smart_overlapping": "`smart`, masks=overlapping",
@@ -122,13 +122,15 @@ def _dial_words(runs: dict) -> list[str]:
     paired = [(_area(a["points"]), _area(b["points"])) for a, b in zip(runs["blend"], runs["oat_dial"], strict=True)]
     ratio = statistics.fmean(a / b for a, b in paired)
     noisy, plain = runs["float"][0]["points"][-1], runs["blend"][0]["points"][0]
+    other = runs["float_rule_a"][0]["points"][-1]
     return [
         "Clean / robust in %, mean over seeds, test images: "
         f"n = {plain['n']}, where weights are noisy n = {noisy['n']} with all accuracies and attack gradients averaged "
-        f"over {noisy['draws']} draws (EOT-PGD-20). *Stored* and *active* (at λ = 1) count the parameters that no mask "
-        "leaves out. *Area*: over λ = 0, 0.2 ... 1. *Dial?* The largest share of the way from end to end that is "
-        f"made within a fifth of λ; a switch makes more than {LEAP:.0%} of it there, or dips in clean accuracy by more "
-        f"than {DIP * 100:.0f} points below both ends. `blend` has {ratio:.2f} of the area of `oat` (11 values of λ, "
+        f"over {noisy['draws']} draws (EOT-PGD-20; dial=rule-a and rule-b: {other['draws']}). *Stored* and *active* (at "
+        "λ = 1) count the parameters that no mask leaves out. *Area*: over λ = 0, 0.2 ... 1. *Dial?* The largest share "
+        f"of the way from end to end that is made within a fifth of λ; a switch makes more than {LEAP:.0%} of it there, "
+        f"or dips in clean accuracy by more than {DIP * 100:.0f} points below both ends. `blend` has {ratio:.2f} of the "
+        "area of `oat` (11 values of λ, "
         "seed by seed). Seconds are of one thread "
         "beside other work. Recorded in `bench/results/family.json`.",
     ]

@@ -152,10 +152,11 @@ class Attack:
                 # batch, does not depend on their number, so that more restarts can only find more (unless f is random)
                 generator = torch.Generator(generator.device).set_state(generator.get_state())
             for _ in range(self.steps):
-                grad, logits = self._slope(f, x_adv, y)
+                logits, slope = self._look(f, x_adv, y)
+                only = yield x_adv, logits  # who watches sees it before the gradient is there
+                grad = slope()
                 total = grad.sum(dtype=torch.float32) + logits.sum()  # the sum is a quick look at every entry
                 finite &= total.isfinite()  # and the sign of NaN is 0, so that nothing else would tell
-                only = yield x_adv, logits
                 if only is not None:
                     x, y, x_adv, grad, only = x[only], y[only], x_adv[only], grad[only], None
                     onto_ball = projection(x, radius, self.norm)
@@ -174,19 +175,25 @@ class Attack:
             return project(x + 0.001 * draw(torch.randn, x.shape, x, generator), x, radius, self.norm)
         return x
 
-    def _slope(self, f, x_adv: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient of the summed loss with respect to x_adv, and the logits there; both are means over the draws."""
-        x_adv, grads, seen = x_adv.detach().requires_grad_(), 0.0, 0.0
-        for _ in range(self.draws):
+    def _look(self, f, x_adv: Tensor, y: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+        """The logits at x_adv, and what gives the gradient of the summed loss there; both are means over the draws."""
+        x_adv = x_adv.detach().requires_grad_()
+        if self.draws == 1:
             logits = _logits(f, x_adv)
-            values = self._values(logits, y)
-            if not values.requires_grad:
-                raise RuntimeError(
-                    "no gradient reaches the images: is there a no_grad, detach or numpy inside the network?"
-                )
-            grads = torch.autograd.grad(values.sum(), x_adv)[0] + grads
-            seen = logits.detach() + seen
-        return (grads, seen) if self.draws == 1 else (grads / self.draws, seen / self.draws)
+            return logits.detach(), lambda: self._slope(logits, x_adv, y)
+        grads, seen = 0.0, 0.0
+        for _ in range(self.draws):  # one graph at a time
+            logits = _logits(f, x_adv)
+            grads, seen = self._slope(logits, x_adv, y) + grads, logits.detach() + seen
+        return seen / self.draws, lambda: grads / self.draws
+
+    def _slope(self, logits: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
+        values = self._values(logits, y)
+        if not values.requires_grad:
+            raise RuntimeError(
+                "no gradient reaches the images: is there a no_grad, detach or numpy inside the network?"
+            )
+        return torch.autograd.grad(values.sum(), x_adv)[0]
 
     def _values(self, logits: Tensor, y: Tensor) -> Tensor:
         values = (self.loss if callable(self.loss) else LOSSES[self.loss])(logits, y)

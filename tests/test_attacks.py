@@ -172,9 +172,8 @@ class Sloppy(PGD):
 class Downhill(PGD):
     """Fault: lowers the loss."""
 
-    def _slope(self, f, x_adv, y):
-        grad, logits = super()._slope(f, x_adv, y)
-        return -grad, logits
+    def _slope(self, logits, x_adv, y):
+        return -super()._slope(logits, x_adv, y)
 
 
 @dataclass(frozen=True)

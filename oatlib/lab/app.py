@@ -39,8 +39,9 @@ def serve(weights: Sequence[str], state: str, port: int, browser: bool) -> int:
         import voila  # noqa: F401
     except ImportError as error:
         raise ImportError("the page of its own needs voila: pip install 'oatlib[lab]'") from error
-    nets, _ = opened(weights or shipped())  # complains before a server starts
-    read(state, nets)
+    paths = list(weights) or shipped()
+    if weights or state:  # complains before a server starts
+        read(state, opened(paths)[0])
     port, token = port or _free_port(), secrets.token_urlsafe(16)
     asked = {"weights": [str(Path(w).resolve()) for w in weights], "state": state}
     os.environ[HANDED_OVER] = json.dumps(asked)

@@ -5,6 +5,7 @@ The browser draws at once what it knows from measured surfaces; the exact settin
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -30,6 +31,7 @@ SCRIPTS = ("curves.js", "plot.js", "parts.js", "view.js")  # one after the other
 PARTS = ("network", "lam", "width", "eps", "attack", "choose", "price", "gallery", "training", "state")
 WATCHED = 6  # images in the gallery
 KEPT = 256  # settings that are remembered
+GLANCE = 0.12  # seconds between two steps of the attack that are shown
 HINTS = {"shapes": "15 % of these images show a shape of another class; their faint texture tells the truth"}
 UNDER_WAY = ("running", "paused")  # a training that can go on
 
@@ -110,22 +112,28 @@ class Explorer(anywidget.AnyWidget):
             self.live = frame
             yield True
         else:
-            for frame in self._frames(state):
-                yield frame is not None
+            yield from self._frames(state)
         surface = self._surfaces[state.network]
         self._worker.meanwhile("curve", self._filled(state.network, surface.fill(state.width, state.eps)))
 
-    def _frames(self, state: State) -> Iterator[dict | None]:
+    def _frames(self, state: State) -> Iterator[bool]:
+        """Measure and show; at full pace not every step, as a browser that draws takes time from the attack."""
         net, attack = self.nets[state.network], PGD(state.eps / 255, state.steps if state.eps else 0)
-        for frame in measure(net, self.panel, state.lam, state.width, attack, self.watched):
-            if frame is not None:
-                frame["key"] = list(state.setting)
-                self.live = frame
-                if frame["phase"] == "settled":
-                    self._settled[state.setting] = frame
-                    while len(self._settled) > KEPT:
-                        self._settled.popitem(last=False)
-            yield frame
+        shown = -1.0
+        for frame in measure(net, self.panel, state.lam, state.width, attack, self.watched.tolist()):
+            frame["key"] = list(state.setting)
+            settled, now = frame["phase"] == "settled", time.monotonic()
+            if settled:
+                self._remember(state, frame)
+            news = settled or frame["step"] <= 0 or self.pace != "run" or now - shown > GLANCE
+            if news:
+                shown, self.live = now, frame
+            yield news
+
+    def _remember(self, state: State, frame: dict) -> None:
+        self._settled[state.setting] = frame
+        while len(self._settled) > KEPT:
+            self._settled.popitem(last=False)
 
     def _filled(self, name: str, cells: Iterator[bool]) -> Iterator[bool]:
         for new in cells:

@@ -50,8 +50,7 @@ class Surface:
         """Measure what is missing; True after each cell, False wherever one can stop."""
         for w, e, i in self.missing(width, eps, everywhere):
             attack = PGD(EPS[e] / 255, ATTACK_STEPS if EPS[e] else 0)
-            for frame in measure(self.net, self.panel, self.lams[i], self.widths[w], attack):
-                last = frame
+            for last in measure(self.net, self.panel, self.lams[i], self.widths[w], attack):  # noqa: B007
                 yield False
             self.clean[w][i], self.robust[w][e][i] = last["clean"], last["robust"]
             yield True

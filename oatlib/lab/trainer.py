@@ -66,8 +66,7 @@ class Trainer:
         """Measure the stops, with a weaker attack on fewer images than elsewhere: to see the shape grow."""
         points = []
         for lam in self.net.spec.stops:
-            for frame in measure(self.net, self.panel, lam, 1.0, PGD(8 / 255, 5)):
-                last = frame
+            for last in measure(self.net, self.panel, lam, 1.0, PGD(8 / 255, 5)):  # noqa: B007
                 yield False
             points.append({"lam": lam, "clean": last["clean"], "robust": last["robust"]})
         self.frontiers.append({"done": self.run.done, "points": points})

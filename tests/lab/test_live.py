@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def test_the_settled_numbers_are_those_of_evaluate(net, lam, width, eps, steps):
 
 
 def test_clean_comes_first_then_robust_falls_step_by_step(net):
-    shown = [frame for frame in frames(net) if frame]
+    shown = frames(net)
     assert [frame["phase"] for frame in shown] == ["clean"] + ["walk"] * 6 + ["settled"]
     assert [frame["step"] for frame in shown] == list(range(-1, 7))
     robust = [frame["robust"] for frame in shown]
@@ -44,8 +45,32 @@ def test_clean_comes_first_then_robust_falls_step_by_step(net):
     json.dumps(shown, allow_nan=False)
 
 
-def test_between_two_frames_there_is_a_chance_to_stop_after_every_batch(net):
-    assert [frame is None for frame in frames(net)[:6]] == [True, True, False, True, True, False]
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_numbers_do_not_depend_on_the_number_of_threads(net, threads, monkeypatch):
+    expected = frames(net)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    found = frames(net)
+    assert [f["clean"] for f in found] == [f["clean"] for f in expected]
+    assert abs(found[-1]["robust"] - expected[-1]["robust"]) <= 1.01 / 300
+    assert [row["before"]["said"] for row in found[-1]["gallery"]] == [
+        row["before"]["said"] for row in expected[-1]["gallery"]]  # fmt: skip
+
+
+def test_its_helpers_leave_no_thread_and_the_number_of_threads_as_it_was(net, monkeypatch):
+    before, threads = threading.active_count(), torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    walk = measure(net, DATA.val, 0.5, 1.0, oatlib.PGD(8 / 255, 6))
+    next(walk), next(walk)
+    assert threading.active_count() == before, "also between two steps"
+    monkeypatch.undo()
+    assert torch.get_num_threads() == threads
+
+
+def test_an_error_in_a_helper_comes_out(net, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    walk = measure(net, DATA.val, 0.5, 1.0, oatlib.PGD(8 / 255, 6, loss=lambda logits, y: logits))
+    with pytest.raises(ValueError, match="one value per image"):
+        list(walk)
 
 
 def test_without_an_attack_robust_is_clean(net):
@@ -55,7 +80,7 @@ def test_without_an_attack_robust_is_clean(net):
 
 def test_it_ends_when_nobody_stands(net):
     wrong = type(DATA.val)(DATA.val.x, (net.at(0.0)(DATA.val.x).argmax(1) + 1) % 8, "val")
-    shown = [frame for frame in frames(net, 0.0, panel=wrong) if frame]
+    shown = frames(net, 0.0, panel=wrong)
     assert len(shown) == 1 and shown[0]["phase"] == "settled" and shown[0]["robust"] == shown[0]["clean"] == 0
 
 
@@ -71,7 +96,7 @@ def pixels(text):
 
 def test_the_gallery_shows_what_was_measured(net):
     watched = [3, 250, 299]
-    shown = [frame for frame in frames(net, watched=watched) if frame]
+    shown = frames(net, watched=watched)
     f, x, y = net.at(0.5), DATA.val.x[watched], DATA.val.y[watched]
     before = f(x).softmax(1)
     for i, row in enumerate(shown[-1]["gallery"]):
@@ -84,7 +109,7 @@ def test_the_gallery_shows_what_was_measured(net):
 
 
 def test_who_has_fallen_stays_as_he_fell(net):
-    shown = [frame for frame in frames(net, watched=range(60), steps=10) if frame]
+    shown = frames(net, watched=range(60), steps=10)
     fallen = [i for i, row in enumerate(shown[-1]["gallery"]) if 0 < row.get("fell", -1) < 10]
     assert fallen, "some fall on the way"
     for i in fallen:

@@ -78,11 +78,14 @@ function gallery(world) {
     box.append(card);
     return { card, canvases, before, now };
   });
+  let last = null;
   return {
     box,
     show(rows, fresh, note) {
       box.classList.toggle("stale", !fresh);
       box.dataset.note = note || "";
+      if (rows === last) return;
+      last = rows;
       rows?.forEach((row, i) => {
         if (!row.before) return;
         const pixels = bytes(row.image), { card, canvases, before, now } = cards[i];

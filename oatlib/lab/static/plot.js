@@ -39,10 +39,14 @@ function drawPlot(svg, world, state, surfaces, shown, training) {
   const low = Math.max(0, Math.floor((least - 0.02) / gap) * gap), high = Math.min(1, Math.ceil((most + 0.03) * 10) / 10);
   const x = (share) => box.left + ((share - low) / (1.005 - low)) * (box.right - box.left);
   const y = (share) => box.bottom - (share / high) * (box.bottom - box.top);
-  svg.setAttribute("viewBox", `0 0 ${W} ${H}`);
-  svg.innerHTML = axes(box, x, y, low, high, gap) + curves.map((c) => curve(c, world, x, y)).join("") +
-    `<svg x="${box.left}" y="${box.top}" width="${box.right - box.left}" height="${box.bottom - box.top}" viewBox="${box.left} ${box.top} ${box.right - box.left} ${box.bottom - box.top}">${bornLines(born, x, y)}</svg>` + marks.map((m) => mark(m, x, y)).join("") +
-    here(shown, x, y, lookOf(world, state.network).colour) + legend(curves, marks, born, world, state, box);
+  const still = axes(box, x, y, low, high, gap) + curves.map((c) => curve(c, world, x, y)).join("") +
+    `<svg x="${box.left}" y="${box.top}" width="${box.right - box.left}" height="${box.bottom - box.top}" viewBox="${box.left} ${box.top} ${box.right - box.left} ${box.bottom - box.top}">${bornLines(born, x, y)}</svg>` + marks.map((m) => mark(m, x, y)).join("") + legend(curves, marks, born, world, state, box);
+  if (svg.still !== still) { // most moves only move the point
+    svg.still = still;
+    svg.setAttribute("viewBox", `0 0 ${W} ${H}`);
+    svg.innerHTML = `<g>${still}</g><g></g>`;
+  }
+  svg.lastChild.innerHTML = here(shown, x, y, lookOf(world, state.network).colour);
   return { x, y, curve: curves.at(-1) };
 }
 

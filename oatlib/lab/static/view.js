@@ -372,7 +372,10 @@ class View {
     const rows = [["parameters", count(price.parameters)], ["multiply-adds", count(price.macs)], ["… of full width", percent(price.macs / full.macs, 0)]];
     if (world.live) rows.push(["an image takes", shown.same && this.model.get("live").ms ? `${this.model.get("live").ms.toPrecision(2)} ms` : "…"]);
     if (live && live.nonzero < price.parameters) rows.push(["not zero", count(live.nonzero)]);
-    this.price.replaceChildren(...rows.flatMap(([name, value]) => [make("span", {}, name), make("b", {}, value)]));
+    if (this.priced !== rows.join()) {
+      this.priced = rows.join();
+      this.price.replaceChildren(...rows.flatMap(([name, value]) => [make("span", {}, name), make("b", {}, value)]));
+    }
     if (shown.settled && this.said !== this.inWords(shown)) this.say((this.said = this.inWords(shown)));
   }
 
@@ -395,6 +398,8 @@ class View {
   }
 
   drawTraining() {
+    if (this.toldTraining === this.model.get("training")) return;
+    this.toldTraining = this.model.get("training");
     const t = this.model.get("training") || {}, { start, pause, resume, step, stop } = this.train;
     const going = t.status === "running", waiting = t.status === "paused";
     start.disabled = going || waiting;
