@@ -1,5 +1,6 @@
 """The explorer in a real browser: what hands do moves the point, and the numbers are those of a direct computation."""
 
+import os
 import subprocess
 import sys
 import time
@@ -253,6 +254,7 @@ def test_light_dark_and_small(screen):
     screen.page.set_viewport_size({"width": 1280, "height": 800})
 
 
+@pytest.mark.skipif(os.name == "nt", reason="asks ps for the kernels")
 def test_a_closed_page_ends_its_kernel_and_no_other_token_is_let_in(chromium):
     port = conftest.free_port()
     with conftest.running([sys.executable, "-c", conftest.SERVE, str(port)], port) as server:
