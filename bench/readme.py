@@ -128,8 +128,8 @@ def _dial_words(runs: dict) -> list[str]:
         f"n = {plain['n']}, where weights are noisy n = {noisy['n']} with all accuracies and attack gradients "
         f"averaged over {noisy['draws']} draws (EOT-PGD-20; dial=rule-a and rule-b: {other['draws']}). *Stored* and "
         "*active* (at λ = 1) count the parameters that no mask leaves out. *Area*: over λ = 0, 0.2 ... 1. *Dial?* The "
-        f"largest share of the way from end to end that is made within a fifth of λ; a switch makes more than {LEAP:.0%} "
-        f"of it there, or dips in clean accuracy by more than {DIP * 100:.0f} points below both ends. `blend` has "
+        f"largest share of the way from end to end that is made within a fifth of λ; a switch makes more than "
+        f"{LEAP:.0%} of it there, or dips in clean accuracy by more than {DIP * 100:.0f} points below both ends. `blend` has "
         f"{ratio:.2f} of the area of `oat` (11 values of λ, "
         "seed by seed). Seconds are of one thread "
         "beside other work. Recorded in `bench/results/family.json`.",

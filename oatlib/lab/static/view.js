@@ -274,7 +274,7 @@ class View {
   }
 
   dress() {
-    const lab = document.body.dataset.jpThemeLight;
+    const lab = this.world.page ? undefined : document.body.dataset.jpThemeLight;
     const auto = lab === "false" || (lab === undefined && this.dark.matches) ? "dark" : "light";
     const wanted = this.wanted || "auto";
     this.root.dataset.theme = wanted === "auto" ? auto : wanted;
