@@ -125,13 +125,12 @@ def _dial_words(runs: dict) -> list[str]:
     other = runs["float_rule_a"][0]["points"][-1]
     return [
         "Clean / robust in %, mean over seeds, test images: "
-        f"n = {plain['n']}, where weights are noisy n = {noisy['n']} with all accuracies and attack gradients "
-        f"averaged over {noisy['draws']} draws (EOT-PGD-20; dial=rule-a and rule-b: {other['draws']}). *Stored* and "
-        "*active* (at λ = 1) count the parameters that no mask leaves out. *Area*: over λ = 0, 0.2 ... 1. *Dial?* The "
-        f"largest share of the way from end to end that is made within a fifth of λ; a switch makes more than "
-        f"{LEAP:.0%} of it there, or dips in clean accuracy by more than {DIP * 100:.0f} points below both ends. `blend` has "
-        f"{ratio:.2f} of the area of `oat` (11 values of λ, "
-        "seed by seed). Seconds are of one thread "
+        f"n = {plain['n']}, where weights are noisy n = {noisy['n']} with all accuracies and attack gradients averaged "
+        f"over {noisy['draws']} draws (EOT-PGD-20; dial=rule-a and rule-b: {other['draws']}). *Stored* and *active* "
+        "(at λ = 1) count the parameters that no mask leaves out. *Area*: over λ = 0, 0.2 ... 1. *Dial?* The largest "
+        f"share of the way from end to end that is made within a fifth of λ; a switch makes more than {LEAP:.0%} of "
+        f"it there, or dips in clean accuracy by more than {DIP * 100:.0f} points below both ends. `blend` has "
+        f"{ratio:.2f} of the area of `oat` (11 values of λ, seed by seed). Seconds are of one thread "
         "beside other work. Recorded in `bench/results/family.json`.",
     ]
 
