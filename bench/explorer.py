@@ -34,9 +34,11 @@ WATCH = """() => {
 }"""
 
 
-def keys(screen) -> dict:
-    """Milliseconds from a key press to what it brings, over moves along the whole dial."""
+def keys(screen, width: str) -> dict:
+    """Milliseconds from a key press to what it brings, over moves along the whole dial at one width."""
     slider, page = screen.dial("lam"), screen.page
+    page.click(f'.oat [data-part="width"] label:has-text("{width}") >> nth=-1')
+    page.evaluate("moves.length = 0")
     for sweep in range(MOVES // 9):
         slider.focus()
         page.keyboard.press("Home")
@@ -95,7 +97,9 @@ def main() -> None:
                 seconds = round(time.perf_counter() - started, 1)
                 screen.settled()
                 screen.page.evaluate(WATCH)
-                found[name] = {"start_to_first_number_s": seconds, "keys": keys(screen), "drag": drag(screen)}
+                found[name] = {"start_to_first_number_s": seconds,
+                               **{f"width {width}": keys(screen, width) for width in ("0.5", "1")},
+                               "drag": drag(screen)}  # fmt: skip
             print(name, found[name], flush=True)
         browser.close()
     write_json(options.out, {"command": "python -m bench.explorer", "n": 512, "attack": "PGD-20",

@@ -227,11 +227,31 @@ def speed(step: dict, at: dict, width: dict, rows: dict, training: dict) -> list
     ]
 
 
+def answers(record: dict) -> list[str]:
+    """How long the explorer takes to answer a key."""
+    found = []
+    for home, words in (("lab", "in JupyterLab"), ("page", "on its own page")):
+        wide, narrow = record[home]["width 1"], record[home]["width 0.5"]
+        found.append(
+            f"{words} the first number is there after {wide['first']['median']} ms, the first robust number of the "
+            f"exact setting after {wide['live']['median']} ms and the settled one after {wide['settled']['median']} ms "
+            f"({narrow['settled']['median']} ms at width 0.5)"
+        )
+    moves = record["lab"]["width 1"]["first"]["n"]
+    return [
+        "",
+        f"The explorer, in Chromium on the same machine, `oats`, {record['attack']} on n = {record['n']} images, "
+        f"medians over {moves} key presses along the dial: {'; '.join(found)}. While a slider is dragged, the "
+        f"number changes {record['lab']['drag']['updates_a_second']:.0f} times a second. Repeat with "
+        "`python -m bench.explorer`.",
+    ]
+
+
 def block() -> str:
     """The text between the two marks."""
     records = {
         name: read_json(HERE / "results" / f"{name}.json")
-        for name in ("once_for_all", "family", "step", "at", "widths", "rows", "training")
+        for name in ("once_for_all", "family", "step", "at", "widths", "rows", "training", "explorer")
     }
     return "\n".join(
         once_for_all(records["once_for_all"])
@@ -239,6 +259,7 @@ def block() -> str:
         + dial(records["family"])
         + claims(records["family"], records["rows"])
         + speed(*(records[name] for name in ("step", "at", "widths", "rows", "training")))
+        + answers(records["explorer"])
     )
 
 
