@@ -81,7 +81,7 @@ function curve(c, world, x, y) {
 
 function ends(points, x, y) {
   const label = (p, dx, dy, anchor) => `<text class="end" x="${x(p.clean) + dx}" y="${y(p.robust) + dy}" text-anchor="${anchor}">λ = ${short(p.lam)}</text>`;
-  return label(points[0], -4, -10, "end") + label(points.at(-1), -10, 0, "end");
+  return label(points[0], -4, -10, "end") + label(points.at(-1), 10, 4, "start");
 }
 
 function mark(m, x, y) {
