@@ -65,6 +65,7 @@ def drag(screen) -> dict:
         mouse.move(box["x"] + 10 + at * 0.66 * box["width"], y)
         time.sleep(0.01)
     updates = screen.page.evaluate("updates.length")
+    mouse.move(box["x"] + 0.68 * box["width"], y)  # the key presses have not been there
     released = time.perf_counter()
     mouse.up()
     screen.settled()

@@ -31,7 +31,7 @@ SCRIPTS = ("curves.js", "plot.js", "parts.js", "view.js")  # one after the other
 PARTS = ("network", "lam", "width", "eps", "attack", "choose", "price", "gallery", "training", "state")
 WATCHED = 6  # images in the gallery
 KEPT = 256  # settings that are remembered
-GLANCE = 0.12  # seconds between two steps of the attack that are shown
+GLANCE = 0.25  # seconds between two steps of the attack that are shown
 HINTS = {"shapes": "15 % of these images show a shape of another class; their faint texture tells the truth"}
 UNDER_WAY = ("running", "paused")  # a training that can go on
 
