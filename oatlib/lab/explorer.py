@@ -27,7 +27,7 @@ from .trainer import LIMIT, Trainer
 from .worker import PACES, Worker
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("curves.js", "plot.js", "parts.js", "view.js")  # one after the other they are the module
+SCRIPTS = ("curves.js", "plot.js", "parts.js", "screen.js", "view.js")  # one after the other they are the module
 PARTS = ("network", "lam", "width", "eps", "attack", "choose", "price", "gallery", "training", "state")
 WATCHED = 6  # images in the gallery
 KEPT = 256  # settings that are remembered

@@ -63,8 +63,11 @@ def _walks(f: torch.nn.Module, panel: Split, attack: Attack) -> dict[int, Iterat
 
 
 def _together(walks: dict[int, Iterator]) -> list[tuple]:
-    """Advance all batches, each on a thread of its own: twice as fast as one after the other on all cores, as OpenMP
-    is slow to meet where another thread of the process has used it. [(offset, what came, or None)]"""
+    """Advance all batches, each on a thread of its own: [(offset, what came, or None)].
+
+    That is faster than one after the other on all cores: OpenMP is slow to meet on this thread if it has been used on
+    the process's first one, as it then keeps more threads than there are cores.
+    """
     if len(walks) == 1 or torch.get_num_threads() == 1:
         return [(offset, next(walk, None)) for offset, walk in walks.items()]
     with ThreadPoolExecutor(torch.get_num_threads(), initializer=_one_core) as pool:
