@@ -33,7 +33,7 @@ def measure(
     watch, walks = _Watched(panel, watched), _walks(f, panel, attack)
     for step in range(-1, attack.steps + 1):  # -1: as they are; 0: the random start
         standing, started = 0, time.perf_counter()
-        for offset, seen in _together(walks):
+        for offset, seen in _together(walks, _threads(panel)):
             if seen is None:
                 del walks[offset]  # nobody stands in this batch any more
                 continue
@@ -62,15 +62,15 @@ def _walks(f: torch.nn.Module, panel: Split, attack: Attack) -> dict[int, Iterat
     return walks
 
 
-def _together(walks: dict[int, Iterator]) -> list[tuple]:
+def _together(walks: dict[int, Iterator], threads: int) -> list[tuple]:
     """Advance all batches, each on a thread of its own: [(offset, what came, or None)].
 
     That is faster than one after the other on all cores: OpenMP is slow to meet on this thread if it has been used on
     the process's first one, as it then keeps more threads than there are cores.
     """
-    if len(walks) == 1 or torch.get_num_threads() == 1:
+    if len(walks) == 1 or threads == 1:
         return [(offset, next(walk, None)) for offset, walk in walks.items()]
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=_one_core) as pool:
+    with ThreadPoolExecutor(threads, initializer=_one_core) as pool:
         return list(zip(walks, pool.map(lambda walk: next(walk, None), walks.values()), strict=True))
 
 

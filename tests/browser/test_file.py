@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from oatlib.lab import app, family
+from oatlib import export_explorer, load_data
+from oatlib.lab import app, explorer, family
 from oatlib.lab.state import read
 
 from . import conftest
@@ -107,6 +108,26 @@ def test_an_address_that_names_no_state_is_said(chromium, file):
     shown = conftest.Screen(chromium)
     shown.page.goto(f"{file.as_uri()}#lam=0.2&speed=9")
     assert 'a state has no "speed"' in shown.page.inner_text(".oat .error")
+    assert shown.faults == []
+    shown.context.close()
+
+
+@pytest.mark.parametrize("hide", [explorer.PARTS, ("network", "choose", "price", "state"), ("gallery",)])
+def test_hidden_parts_are_not_there_and_the_rest_works(chromium, tmp_path, hide):
+    data = load_data("shapes", n_train=8, n_val=16, n_test=8)
+    export_explorer(tmp_path / "a.html", NETS["oats"], data, hide=hide, progress=False)
+    shown = conftest.Screen(chromium)
+    shown.page.goto((tmp_path / "a.html").as_uri())
+    shown.page.wait_for_selector(".oat .here")
+    parts = shown.page.evaluate("[...document.querySelectorAll('.oat [data-part]')].map((e) => e.dataset.part)")
+    assert parts == [p for p in ("network", "lam", "width", "eps", "attack", "choose") if p not in hide]
+    for part, place in (("gallery", ".gallery"), ("price", ".price"), ("state", "input.state")):
+        assert (shown.page.locator(f".oat {place}").count() == 0) == (part in hide)
+    if "lam" in parts:
+        before = shown.place
+        shown.dial("lam").focus()
+        shown.page.keyboard.press("End")
+        assert shown.place != before
     assert shown.faults == []
     shown.context.close()
 
