@@ -3,6 +3,8 @@
 Train one network once, then turn two dials at run time: between accuracy and robustness (λ), and for size (width).
 """
 
+from importlib import import_module
+
 from .attacks import FGSM, FGSMRS, NFGSM, PGD
 from .calibrate import calibrate
 from .choose import choose
@@ -26,12 +28,15 @@ __all__ = [
 ]  # fmt: skip
 
 
+# what needs the lab extra, which a machine that only trains can do without
+_LAB = {"explore": ".lab.explorer", "export_explorer": ".lab.page", "rerun": ".reruns"}
+
+
 def __getattr__(name: str):
-    """`explore` and `export_explorer` need the lab extra, which a machine that only trains can do without."""
-    if name not in ("explore", "export_explorer"):
+    """`explore`, `export_explorer` and `rerun` are imported when they are first asked for."""
+    if name not in _LAB:
         raise AttributeError(f"module 'oatlib' has no attribute {name!r}")
     try:
-        from .lab import explorer, page
+        return getattr(import_module(_LAB[name], __name__), name)
     except ImportError as error:
         raise ImportError(f"oatlib.{name} needs {error.name}: pip install 'oatlib[lab]'") from error
-    return getattr(explorer if name == "explore" else page, name)

@@ -1,4 +1,4 @@
-"""The shell's way in: `oatlib train | eval | even | choose | export | explore | doctor`.
+"""The shell's way in: `oatlib train | eval | even | choose | export | explore | rerun | doctor`.
 
 Bad input ends in one line on stderr and exit code 2.
 """
@@ -138,6 +138,14 @@ def _add_use(commands) -> None:
     one.add_argument("--port", type=int, default=0, help="of the page, on 127.0.0.1 (default: any that is free)")
     one.add_argument("--no-browser", action="store_true", help="only print the address")
 
+    one = _command(commands, "rerun", _rerun, "run a notebook with other parameters, and keep its record")
+    one.add_argument("notebook", help="a file, or the name of a lesson, such as 01_attack")
+    one.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="given")
+    one.add_argument("--list", action="store_true", help="only print what parameters there are")
+    one.add_argument("--out", default=".", help="folder for the executed notebook and its record (default: here)")
+    one.add_argument("--name", help="of these two files (default: that of the notebook)")
+    one.add_argument("--timeout", type=int, help="seconds that a cell may take (default: any)")
+
 
 def _command(commands, name: str, run, about: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=about, description=about)
@@ -267,3 +275,22 @@ def _explore(options) -> int:
         print(f"{options.html}: {size / 1e6:.2f} MB, open it in any browser")
         return 0
     return app.serve(options.weights, options.state, options.port, not options.no_browser)
+
+
+def _rerun(options) -> int:
+    from . import rerun  # needs the lab extra, and says so
+    from .reruns import RerunError, describe
+
+    if options.list:
+        print(describe(options.notebook))
+        return 0
+    names = [name for name, _ in options.given]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"-p {name} is given twice")
+    try:
+        print(rerun(options.notebook, dict(options.given), options.out, name=options.name, timeout=options.timeout))
+    except RerunError as error:
+        print(f"oatlib rerun: {error}", file=sys.stderr)
+        return 1
+    return 0
