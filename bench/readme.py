@@ -1,4 +1,4 @@
-"""Write the recorded figures into README.md: `python -m bench.readme`. No figure there is typed by hand."""
+"""Write recorded figures into README.md and bench/README.md: `python -m bench.readme`. Nobody types them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import statistics
 from itertools import pairwise
 from pathlib import Path
 
+from bench import front
 from bench.family import FIFTHS
 from oatlib.evaluate import hypervolume
 from oatlib.record import read_json
 
 HERE = Path(__file__).parent
-BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 
 
 def once_for_all(record: dict) -> list[str]:
@@ -263,11 +263,31 @@ def block() -> str:
     )
 
 
+def pages() -> dict[Path, dict[str, str]]:
+    """{page: {name of a block: its text}}"""
+    return {
+        HERE.parent / "README.md": {"networks": front.networks(), "lessons": front.lessons()},
+        HERE / "README.md": {"figures": block()},
+        HERE.parent / "notebooks" / "README.md": {"ladder": front.ladder()},
+    }
+
+
+def parts(text: str, name: str) -> tuple[str, str, str]:
+    """A page before, in and after the block of that name."""
+    begin, end = (f"<!-- {name}:{edge} -->" for edge in ("begin", "end"))
+    before, rest = text.split(begin)
+    inside, after = rest.split(end)
+    return before + begin, inside, end + after
+
+
 def main() -> None:
-    """Replace the block in README.md."""
-    path = HERE.parent / "README.md"
-    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
-    path.write_text(f"{before}{BEGIN}\n{block()}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    """Replace the blocks in the pages."""
+    for path, blocks in pages().items():
+        text = path.read_text(encoding="utf-8")
+        for name, content in blocks.items():
+            before, _, after = parts(text, name)
+            text = f"{before}\n{content}\n{after}"
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -50,11 +50,13 @@ def test_a_ratio_is_the_median_of_the_ratios_of_each_round():
     assert (found["ratio"], found["slow_ms"], found["fast_ms"], found["rounds"]) == (3.0, 5000.0, 1000.0, 3)
 
 
-def test_the_readme_prints_the_recorded_figures():
+def test_the_pages_print_the_recorded_figures():
     """`python -m bench.readme` writes them; nobody types them."""
-    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    assert text.count(readme.BEGIN) == text.count(readme.END) == 1
-    assert text.split(readme.BEGIN)[1].split(readme.END)[0].strip() == readme.block().strip()
+    for path, blocks in readme.pages().items():
+        text = path.read_text(encoding="utf-8")
+        for name, content in blocks.items():
+            _, inside, _ = readme.parts(text, name)
+            assert inside.strip() == content.strip(), f"{path.name}: run python -m bench.readme"
 
 
 def along(*accuracies):
