@@ -1,6 +1,6 @@
 # The first target that needs Python makes .venv with everything in it; later runs start at once.
 .DEFAULT_GOAL := help
-.PHONY: help explore lab test bench venv clean
+.PHONY: help explore lab test notebooks bench venv clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p $(NEW_ENOUGH) 2>/dev/null && echo $$p && break; done)
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1  /p' $(MAKEFILE_LIST) | awk '{t = $$1; $$1 = ""; printf "make %-8s%s\n", t, $$0}'
+	@sed -n 's/^\([a-z]*\):.*## /\1  /p' $(MAKEFILE_LIST) | awk '{t = $$1; $$1 = ""; printf "make %-11s%s\n", t, $$0}'
 
 explore: $(READY)  ## open the explorer: sliders that move real networks, in the browser
 	$(BIN)/oatlib explore
@@ -21,6 +21,10 @@ test: $(READY)  ## style checks and all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p tests.notebooks.gate --nbval-lax --nbval-current-env -n auto --maxprocesses 2 --dist loadfile notebooks
+
+notebooks: $(READY)  ## make the notebooks from notebooks/source, in Chromium (NAMES=01_attack for one)
+	$(BIN)/python notebooks/make.py $(NAMES)
 
 bench: $(READY)  ## measure speed, as ratios
 	$(BIN)/python -m bench

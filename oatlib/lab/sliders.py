@@ -4,11 +4,44 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import ipywidgets
+import plotly
 import plotly.graph_objects as go
+import traitlets
 
 from .worker import Worker
+
+BUNDLE = Path(plotly.__file__).parent / "package_data" / "widgetbundle.js"
+LOADER = """
+const load = (model) => (window.oatlibPlotly ??= import(URL.createObjectURL(
+  new Blob([model.get("_bundle")], { type: "text/javascript" }))));
+export default () => {
+  let inner;
+  return {
+    initialize({ model }) {
+      inner = load(model).then((module) => {
+        const widget = module.default();
+        widget.initialize({ model });
+        return widget;
+      });
+    },
+    async render(args) { return (await inner).render(args); },
+  };
+};
+"""
+
+
+class Figure(go.FigureWidget):
+    """A figure that can be changed. Its module is small and fetches the large one of plotly, once for a page.
+
+    anywidget gives a module 2 s to load, and a widget that is late hears nothing from Python ever after: 5 MB of plotly
+    for each figure are late on a busy machine.
+    """
+
+    _esm = LOADER
+    _bundle = traitlets.Unicode(BUNDLE.read_text(encoding="utf-8")).tag(sync=True)
 
 
 class Sliders(ipywidgets.VBox):
@@ -18,7 +51,7 @@ class Sliders(ipywidgets.VBox):
         self._draw, self.controls, self._due = draw, dict(controls), []
         self._worker = Worker(self._complain)
         figure, note = _parts(draw(**self.values))  # an error here belongs under the cell
-        self.figure = go.FigureWidget(figure)
+        self.figure = Figure(figure)
         self._note = ipywidgets.HTML(note)
         self._error = ipywidgets.HTML()
         self.buttons = {name: ipywidgets.Button(description=name, layout={"width": "auto"}) for name in buttons}
@@ -116,7 +149,7 @@ def _parts(drawn) -> tuple[go.Figure, str]:
     return drawn if isinstance(drawn, tuple) else (drawn, "")
 
 
-def _show(shown: go.FigureWidget, figure: go.Figure) -> None:
+def _show(shown: Figure, figure: go.Figure) -> None:
     """Make a figure on the page look like another one; traces of the same kinds are moved, not made anew."""
     with shown.batch_update():
         if [t.type for t in shown.data] != [t.type for t in figure.data]:

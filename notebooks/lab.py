@@ -1,0 +1,104 @@
+"""JupyterLab in a browser without a window: with settings of its own, on this machine only."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+HOMES = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "file:")
+APPUTILS, NOTEBOOKS = "@jupyterlab/apputils-extension", "@jupyterlab/notebook-extension"
+LONG = 120_000  # milliseconds, for a machine that does other things, too
+HERE = "jupyterapp.shell.currentWidget"  # in the page
+
+
+def browser() -> str | None:
+    """Where Chromium is, if it is installed."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(command, port: int, cwd: Path, **environment: str) -> Iterator[subprocess.Popen]:
+    """A server, for as long as it is needed."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=cwd, env=os.environ | environment, **quiet) as server:
+        try:
+            end = time.monotonic() + 120
+            while True:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+                if server.poll() is not None or time.monotonic() > end:
+                    raise RuntimeError(f"{command[:4]} did not start")
+                time.sleep(0.1)
+            yield server
+        finally:
+            server.terminate()
+            server.wait(60)
+
+
+class Watched:
+    """One page of a browser, and in `faults` what it did that it should not: errors, and requests that leave here."""
+
+    def __init__(self, chromium, **options):
+        self.context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}} | options)
+        self.context.route("**/*", self._route)
+        self.page, self.faults = self.context.new_page(), []
+        self.page.set_default_timeout(20_000)
+        self.page.on("console", lambda m: self.faults.append(f"{m.text} {m.location}") if m.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+
+    def _route(self, route) -> None:
+        address = route.request.url
+        if address.startswith(HOMES):
+            route.continue_()
+        else:
+            self.faults.append(f"asked for {address}")
+            route.abort()
+
+
+@contextlib.contextmanager
+def serve(folder: Path, root: Path, settings: Mapping[str, Mapping] | None = None) -> Iterator[str]:
+    """JupyterLab on `root`, what it keeps in `folder`; yields what comes before the name of a notebook in its address.
+
+    `settings` are {"@extension/plugin": settings}; what somebody has set for their own JupyterLab is not used.
+    """
+    pages = {f"settings/{name}.jupyterlab-settings": content for name, content in (settings or {}).items()}
+    pages["labconfig/page_config.json"] = {"disabledExtensions": {f"{APPUTILS}:announcements": True}}
+    for name, content in pages.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    places = {"JUPYTER_CONFIG_DIR": folder, "JUPYTERLAB_SETTINGS_DIR": folder / "settings",
+              "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces", "JUPYTER_DATA_DIR": folder / "data",
+              "JUPYTER_RUNTIME_DIR": folder / "runtime"}  # fmt: skip
+    port = free_port()
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
+               f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=tok",
+               "--expose-app-in-browser", f"--ServerApp.root_dir={root}"]  # fmt: skip
+    with running(command, port, folder, **{name: str(place) for name, place in places.items()}):
+        yield f"http://127.0.0.1:{port}/lab/tree/"
+
+
+def open_notebook(page, address: str) -> None:
+    """Open a notebook and wait for its kernel."""
+    page.goto(f"{address}?token=tok&reset", timeout=LONG)
+    page.wait_for_function("window.jupyterapp?.commands.hasCommand('notebook:run-all-cells')", timeout=LONG)
+    idle = f"{HERE}?.sessionContext?.session?.kernel?.status === 'idle'"
+    page.wait_for_function(idle, timeout=LONG)  # sooner it would ask which kernel to use
+    page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+
+
+def start(page) -> None:
+    """Run all cells; `window.ended` tells when that is over."""
+    page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells').then(() => { window.ended = true }) }")

@@ -1,0 +1,103 @@
+"""Make the notebooks from their sources: `make notebooks`, or python notebooks/make.py [NAMES].
+
+python notebooks/make.py 01_attack             run it in JupyterLab, keep light outputs
+python notebooks/make.py --check               only look whether notebooks and sources agree
+python notebooks/make.py --records 01_attack   measure again what the lesson reads from data/course
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+
+from notebooks import lab, lessons, pictures
+from oatlib.lab.execute import Progress, RerunError, execute, prepared
+from oatlib.record import write_bytes, write_json
+
+RECORDS = lessons.HERE.parent / "data" / "course"
+RECORDED = "application/vnd.oatlib.recorded+json"
+
+
+def main(argv: list[str] | None = None, folder: Path = lessons.HERE) -> int:
+    """What the command line asks for; the exit code."""
+    parser = argparse.ArgumentParser(description="Make the notebooks of the course from their sources.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="lessons, such as 01_attack; without a name all")
+    parser.add_argument("--check", action="store_true", help="run nothing: do notebooks and sources agree?")
+    parser.add_argument("--records", action="store_true", help="measure again what these lessons read from data/course")
+    asked = parser.parse_args(argv)
+    known = lessons.sources(folder)
+    if unknown := set(asked.names) - known.keys():
+        parser.error(f"there is no lesson {', '.join(sorted(unknown))}; there are {', '.join(known) or 'none'}")
+    if asked.records and not asked.names:
+        parser.error("--records takes minutes for each lesson: name them")
+    chosen = {name: known[name] for name in asked.names or known}
+    try:
+        if asked.check:
+            return _check(folder)
+        (_record if asked.records else make)(chosen, folder)
+    except (pictures.LessonError, RerunError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _check(folder: Path) -> int:
+    wrong = lessons.check(folder)
+    print(*wrong, sep="\n", end="\n" if wrong else "")
+    return int(bool(wrong))
+
+
+def make(chosen: dict[str, Path], folder: Path) -> None:
+    """Run lessons in JupyterLab, one after the other, and write their notebooks."""
+    from playwright.sync_api import sync_playwright
+
+    if lab.browser() is None:
+        raise pictures.LessonError("needs Chromium (on Debian and Ubuntu: apt install chromium)")
+    built = {name: lessons.build(source) for name, source in chosen.items()}  # a typing error is found before all work
+    with tempfile.TemporaryDirectory() as place, sync_playwright() as session:
+        root = Path(place) / "notebooks"
+        root.mkdir()
+        for name, notebook in built.items():
+            nbformat.write(notebook, root / f"{name}.ipynb")
+        chromium = session.chromium.launch(executable_path=lab.browser(), args=["--no-sandbox"])
+        with lab.serve(Path(place), root, pictures.SETTINGS) as address:
+            for name, notebook in built.items():
+                _one(chromium, address, notebook, folder / f"{name}.ipynb")
+        chromium.close()
+
+
+def _one(chromium, address: str, built, path: Path) -> None:
+    try:
+        notebook, seconds = pictures.run(chromium, address, built, path.stem, path.parent / "shots")
+    except pictures.LessonError as error:
+        raise pictures.LessonError(f"{path.stem}: {error}") from None
+    if wrong := list(lessons.unfit(notebook)):
+        raise pictures.LessonError("\n".join(f"{path.stem}: {fault}" for fault in wrong))
+    content = lessons.text(notebook).encode()
+    write_bytes(path, content)
+    stated = built.metadata.oatlib.seconds
+    late = "  more than it states" if seconds > stated else ""
+    print(f"{path.stem}: {seconds:.1f} s, {stated} s stated; {len(content) / 1000:.0f} kB{late}", flush=True)
+
+
+def _record(chosen: dict[str, Path], folder: Path) -> None:
+    """Run lessons with the parameter `recompute` and keep what they measured."""
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    for name, source in chosen.items():
+        notebook = prepared(lessons.build(source), {"recompute": True})
+        execute(notebook, folder, Progress(notebook, sys.stderr))
+        found = _found(notebook)
+        for record in found:
+            write_json(RECORDS / f"{record['name']}.json", record["result"])
+        print(f"{name}: {', '.join(record['name'] for record in found) or 'it has no records'}", flush=True)
+
+
+def _found(notebook) -> list[dict]:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output.data[RECORDED] for output in outputs if RECORDED in output.get("data", {})]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

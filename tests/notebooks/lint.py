@@ -1,0 +1,183 @@
+"""What every lesson must have, as far as a program can tell from its source."""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+
+from nbformat import NotebookNode
+
+from notebooks import lessons
+from oatlib.lab.parameters import declared
+
+RULES: dict[str, Callable[[str, NotebookNode], Iterator[str]]] = {}
+GOALS, EXERCISES = range(3, 6), range(2, 5)
+LONGEST = 40  # lines of a cell
+EARLY = 6  # code cells, parameters and set-up among them, within which there is something to see
+SECTIONS = ("Pitfalls", "What we did not show", "Try this", "Sources")
+PICTURES = ("figures.", "sliders(", "explore(", "go.Figure")
+EASINESS = re.compile(r"[●○]{5} · \d+ minutes?")
+CODE = re.compile(r"```.*?```|<code>.*?</code>|`[^`]*`", re.DOTALL)
+TYPED = re.compile(r"\d\s?(?:%|per ?cent\b)|accura\w+[^.\n]{0,40}\b0\.\d")
+INTERVAL = re.compile(r"95\s?% (?:confidence )?interval")  # how it is measured, not what came out
+
+
+def rule(check):
+    RULES[check.__name__] = check
+    return check
+
+
+def faults(name: str, notebook: NotebookNode) -> list[str]:
+    """What is wrong with a lesson; one line each, which begins with the rule."""
+    return [f"{key}: {fault}" for key, check in RULES.items() for fault in check(name, notebook)]
+
+
+def code(notebook: NotebookNode) -> list[str]:
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def words(notebook: NotebookNode) -> str:
+    return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def calls(notebook: NotebookNode, name: str) -> list[ast.Call]:
+    """The calls of a function or a method in the lesson's code."""
+    nodes = (node for source in code(notebook) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    return [node for node in nodes if getattr(node.func, "attr", getattr(node.func, "id", None)) == name]
+
+
+@rule
+def goals(name, notebook):
+    first = notebook.cells[0]
+    if first.cell_type != "markdown" or not first.source.startswith("# "):
+        yield "the first cell is not Markdown with a title"
+    _, found, after = first.source.partition("You will be able to")
+    listed = re.match(r"\W*((?:^ *[*-] .*(?:\n {2,}.*)*\n?)+)", after, re.MULTILINE) if found else None
+    count = len(re.findall(r"^ *[*-] ", listed[1], re.MULTILINE)) if listed else 0
+    if count not in GOALS:
+        yield f"the first cell lists {count} goals after 'You will be able to'; {GOALS[0]} to {GOALS[-1]} are wanted"
+
+
+@rule
+def run_time(name, notebook):
+    stated, said = notebook.metadata.oatlib.seconds, re.search(r"Run time:\*{0,2} about (\d+) s\b", words(notebook))
+    if said is None or int(said[1]) != stated:
+        yield f"the front matter says {stated} seconds; the text must say 'Run time: about {stated} s'"
+    if stated not in range(1, lessons.LONGEST + 1):
+        yield f"{stated} seconds are stated; at most {lessons.LONGEST} are allowed"
+
+
+@rule
+def parameters(name, notebook):
+    tagged = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(tagged) != 1:
+        yield f"{len(tagged)} cells have the tag parameters; one must"
+        return
+    try:
+        known = declared(tagged[0])
+    except ValueError as error:
+        yield str(error)
+        return
+    needed = {"seed"} | {"recompute" for _ in calls(notebook, "recorded")[:1]}
+    needed |= {"epochs" for call in calls(notebook, "network")[:1] if getattr(call.func, "value", None) is not None}
+    yield from (f"there is no parameter {name!r}" for name in sorted(needed - known.keys()))
+
+
+@rule
+def beginning(name, notebook):
+    named = [call.args[0].value for call in calls(notebook, "begin") if isinstance(call.args[0], ast.Constant)]
+    if named != [name]:
+        yield f"must call begin({name!r}, globals()) once, calls it with {named}"
+
+
+@rule
+def ending(name, notebook):
+    if not code(notebook) or "lesson.finish(" not in code(notebook)[-1]:
+        yield "the last code cell must call lesson.finish(...)"
+
+
+@rule
+def early_picture(name, notebook):
+    if not any(part in source for source in code(notebook)[:EARLY] for part in PICTURES):
+        yield f"there is no figure and no widget in the first {EARLY} code cells"
+
+
+@rule
+def guesses(name, notebook):
+    asked, shown = ([_key(call) for call in calls(notebook, each)] for each in ("predict", "reveal"))
+    if len(asked) < 2:
+        yield f"{len(asked)} x lesson.predict; at least 2 are wanted"
+    if sorted(asked) != sorted(shown) or len(set(asked)) != len(asked):
+        yield f"predict asks for {asked}, reveal shows {shown}: each key once in both"
+
+
+def _key(call: ast.Call) -> str:
+    return str(call.args[0].value) if call.args and isinstance(call.args[0], ast.Constant) else ast.unparse(call)
+
+
+@rule
+def live(name, notebook):
+    if not calls(notebook, "sliders") + calls(notebook, "explore"):
+        yield "there is no live widget: sliders(...) or oatlib.explore(...)"
+
+
+@rule
+def ablation(name, notebook):
+    if "ablation" not in (words(notebook) + "".join(code(notebook))).lower():
+        yield "nothing is switched off and on with the rest fixed: no word 'ablation'"
+
+
+@rule
+def equality(name, notebook):
+    if not any(lessons.is_checked(cell) for cell in notebook.cells if cell.cell_type == "code"):
+        yield f"no cell is marked # {lessons.CHECKED}; one shows that what was built is what the library has"
+
+
+@rule
+def sections(name, notebook):
+    yield from (f"there is no {section!r}" for section in SECTIONS if section.lower() not in words(notebook).lower())
+
+
+@rule
+def cell_length(name, notebook):
+    for index, cell in enumerate(notebook.cells):
+        if (lines := len(cell.source.splitlines())) > LONGEST:
+            yield f"cell {index} has {lines} lines; at most {LONGEST} can be read at once"
+
+
+@rule
+def typed_numbers(name, notebook):
+    for index, cell in enumerate(notebook.cells):
+        text = INTERVAL.sub("", CODE.sub("", cell.source)) if cell.cell_type == "markdown" else ""
+        yield from (
+            f"cell {index} has a typed number, {hit[0]!r}: measure it, show it with say()"
+            for hit in TYPED.finditer(text)
+        )
+
+
+@rule
+def exercises(name, notebook):
+    stubs = [index for index, cell in enumerate(notebook.cells) if "exercise" in cell.metadata.get("tags", [])]
+    if len(stubs) not in EXERCISES:
+        yield f"{len(stubs)} cells have the tag exercise; {EXERCISES[0]} to {EXERCISES[-1]} are wanted"
+    for index in stubs:
+        yield from (f"cell {index}: {fault}" for fault in _exercise(notebook.cells, index))
+
+
+def _exercise(cells: list[NotebookNode], index: int) -> Iterator[str]:
+    before, stub = cells[index - 1], cells[index]
+    functions = [node.name for node in ast.parse(stub.source).body if isinstance(node, ast.FunctionDef)]
+    if not functions or "raise NotImplementedError" not in stub.source:
+        yield "a stub is a function that raises NotImplementedError"
+        return
+    own = functions[-1]
+    task = before.source.rpartition("### Exercise: ")[2] if "### Exercise: " in before.source else ""
+    if before.cell_type != "markdown" or not EASINESS.search(task):
+        yield "before it must come '### Exercise: ...' with '●●○○○ · 5 minutes' below"
+    check, help_ = (cells[index + 1 : index + 3] + [NotebookNode(source="", cell_type="")] * 2)[:2]
+    if check.source.strip() != f"{own} = check({own})":
+        yield f"after it must come the cell '{own} = check({own})'"
+    for part in ("Hint", "Solution"):
+        if f"<summary>{part}</summary>" not in help_.source:
+            yield f"after its check must come Markdown with <details><summary>{part}</summary>"
+    if "```python" not in help_.source.partition("<summary>Solution</summary>")[2]:
+        yield "its solution must have a block of ```python"

@@ -1,0 +1,166 @@
+"""The lessons keep the rules of lint.py, and each rule finds what breaks it."""
+
+import re
+
+import pytest
+
+from notebooks import lessons
+from tests.notebooks import lint
+
+SOURCES = lessons.sources()
+NAME = "01_good"
+EXERCISE = '''
+# %% [markdown]
+# ### Exercise: NAME
+# Difficulty ●●○○○ · 5 minutes. Do it.
+
+# %% tags=["exercise"]
+def NAME(x):
+    """x"""
+    raise NotImplementedError
+
+# %%
+NAME = check(NAME)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# It is easier than it looks.
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def NAME(x):
+#     return x % 5  # 100%
+# ```
+# </details>
+'''
+GOOD = f'''# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+#   oatlib:
+#     seconds: 30
+# ---
+
+# %% [markdown]
+# # 01 · Is this good?
+#
+# **You will be able to**
+#
+# * do one thing
+#   at least
+# * do another
+# * stop
+#
+# **Before this:** nothing · **Run time:** about 30 s on two CPU cores
+
+# %% tags=["parameters"]
+n: int = 4  # 1 to 8: images
+epochs: int = 1  # 1 to 2: of training
+seed: int = 0  # 0 to 9: of everything
+recompute: bool = False  # measure again
+
+# %%
+lesson = begin("{NAME}", globals())
+
+# %%
+figures.lines([1], {{"a": [1]}})
+
+# %%
+lesson.predict("one", "what?")
+
+# %%
+lesson.reveal("one", 3.0)
+
+# %%
+lesson.predict("two", "what else?")
+
+# %%
+lesson.reveal("two", 4.0)
+
+# %% [markdown]
+# ## Ablation
+# The 95 % interval of what was measured.
+{EXERCISE.replace("NAME", "first")}{EXERCISE.replace("NAME", "second")}
+# %%
+sliders(draw, x=(0, 1, 1))
+lesson.network("oat", data)
+lesson.recorded("{NAME}", lambda: {{}})
+
+# %%
+# NBVAL_CHECK_OUTPUT
+print("equal:", True)
+
+# %% [markdown]
+# > **Pitfalls**
+#
+# ## What we did not show
+# ## Try this
+# ## Sources
+
+# %%
+lesson.finish(a=1)
+'''
+PLANTED = {  # rule: [(what is replaced, by what)]
+    "goals": [("# * do another\n# * stop\n", ""), ("# * stop\n", "# * a\n# * b\n# * c\n# * d\n"),
+              ("You will", "You may"), ("# # 01", "# 01")],
+    "run_time": [("about 30 s", "about 20 s"), ("seconds: 30", "seconds: 70"), ("**Run time:** about 30 s", "")],
+    "parameters": [("seed: int = 0  # 0 to 9: of everything\n", ""), ("n: int = 4 ", "n = 4 "), ("1 to 8", "5 to 8"),
+                   ("epochs: int = 1  # 1 to 2: of training\n", ""), (' tags=["parameters"]', ""),
+                   ("recompute: bool = False  # measure again\n", "")],
+    "beginning": [(f'begin("{NAME}"', 'begin("02_other"')],
+    "ending": [("lesson.finish(a=1)", "print(1)"), ("lesson.finish(a=1)\n", "lesson.finish(a=1)\n\n# %%\nprint(1)\n")],
+    "early_picture": [('figures.lines([1], {"a": [1]})', "print(1)")],
+    "guesses": [('predict("two"', 'predict("three"'), ('lesson.reveal("two", 4.0)', "print(4)"),
+                ('lesson.predict("two", "what else?")', 'lesson.predict("one", "what else?")')],
+    "live": [("sliders(draw, x=(0, 1, 1))", "draw(1)")],
+    "ablation": [("Ablation", "Parts")],
+    "equality": [("# NBVAL_CHECK_OUTPUT\n", "")],
+    "sections": [("Pitfalls", "Traps"), ("What we did not show", "The end"), ("Try this", "More"),
+                 ("Sources", "Books")],
+    "cell_length": [('print("equal:", True)', 'print("equal:", True)\n' * 40),
+                    ("# ## Sources\n", "# ## Sources\n" * 41)],
+    "typed_numbers": [("Do it.", "It is right on 87% of the images."), ("Do it.", "Right on 87.5 % of them."),
+                      ("Do it.", "The accuracy is about 0.87."), ("Do it.", "Wrong on 5 percent.")],
+    "exercises": [(EXERCISE.replace("NAME", "second"), ""), ("Difficulty ●●○○○ · 5 minutes", "Easy"),
+                  ("first = check(first)", "check(first)"), ("Hint", "Help"), ("Solution", "Answer"),
+                  ("raise NotImplementedError", "return x"), ("### Exercise: first", "### first"),
+                  ("# ```python", "# ```")],
+}  # fmt: skip
+
+
+def found(folder, text):
+    (folder / f"{NAME}.py").write_text(text, encoding="utf-8")
+    return lint.faults(NAME, lessons.build(folder / f"{NAME}.py"))
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_lessons_keep_the_rules(name):
+    assert lint.faults(name, lessons.build(SOURCES[name])) == []
+
+
+def test_the_notebooks_agree_with_their_sources():
+    assert lessons.check() == []
+
+
+def test_links_between_lessons_lead_somewhere():
+    texts = {name: source.read_text(encoding="utf-8") for name, source in SOURCES.items()}
+    linked = {(name, target) for name, text in texts.items() for target in re.findall(r"\]\((\w+)\.ipynb\)", text)}
+    assert not [(name, target) for name, target in sorted(linked) if target not in SOURCES]
+
+
+def test_a_good_lesson_keeps_all_rules(tmp_path):
+    assert found(tmp_path, GOOD) == []
+
+
+def test_every_rule_has_planted_faults():
+    assert PLANTED.keys() == lint.RULES.keys()
+
+
+@pytest.mark.parametrize(("rule", "old", "new"), [(rule, *pair) for rule, pairs in PLANTED.items() for pair in pairs])
+def test_a_planted_fault_is_found_by_its_rule(tmp_path, rule, old, new):
+    assert old in GOOD
+    broken = found(tmp_path, GOOD.replace(old, new))
+    assert broken and {fault.split(": ")[0] for fault in broken} == {rule}, broken

@@ -1,0 +1,200 @@
+"""make.py in JupyterLab and a browser: pictures take the place of what is live, and a broken lesson leaves no trace."""
+
+import base64
+import io
+import json
+import os
+
+import nbformat
+import pytest
+from PIL import Image
+
+from notebooks import lab, lessons, make, pictures
+
+FRONT = """# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+#   oatlib:
+#     seconds: 30
+# ---
+
+# %% [markdown]
+# # A lesson
+
+# %% tags=["parameters"]
+recompute: bool = False  # measure again
+"""
+CELLS = """
+# %%
+import ipywidgets
+import plotly.graph_objects as go
+figure = go.Figure(go.Bar(x=[1, 2], y=[3, 4]), layout={"title": {"text": "Two bars"}, "height": 300})
+figure
+
+# %%
+slider = ipywidgets.IntSlider(5, description="dial")
+answer = "<details><summary>Answer</summary>forty-two</details>"
+block = "<div style='background: red; width: 300px; height: 100px'></div>"
+ipywidgets.VBox([slider, ipywidgets.HTML(block + answer)])
+
+# %%
+slider.value = 8
+object()
+
+# %%
+# NBVAL_CHECK_OUTPUT
+print("two is two:", 1 + 1 == 2)
+"""
+BROKEN = """
+# %%
+print("so far")
+
+# %%
+{}["nothing"]
+"""
+RECORDING = """
+# %%
+from IPython.display import display
+for name in ("one", "two") if recompute else ():
+    display({"application/vnd.oatlib.recorded+json": {"name": name, "result": {"x": [1, 2]}}}, raw=True)
+"""
+
+
+def source(folder, name, cells):
+    (folder / "source").mkdir(exist_ok=True)
+    (folder / "source" / f"{name}.py").write_text(FRONT + cells, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'oatlib[test]'")
+    if lab.browser() is None:
+        if os.environ.get("OATLIB_BROWSER") == "required":
+            pytest.fail("there is no Chromium here, and OATLIB_BROWSER says there must be one")
+        pytest.skip("needs Chromium (on Debian and Ubuntu: apt install chromium)")
+
+
+@pytest.fixture(scope="module")
+def made(chromium, tmp_path_factory):
+    """A folder with one lesson that was made, and one that cannot be."""
+    folder = tmp_path_factory.mktemp("course")
+    source(folder, "01_good", CELLS)
+    source(folder, "02_broken", BROKEN)
+    (folder / "02_broken.ipynb").write_text("as before", encoding="utf-8")
+    return folder, make.main([], folder)
+
+
+def outputs(folder):
+    notebook = nbformat.read(folder / "01_good.ipynb", as_version=4)
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def picture(output):
+    return Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))).convert("RGB")
+
+
+def test_what_is_made_has_no_fault_and_says_what_it_shows(made):
+    folder, _ = made
+    assert lessons.faults(folder / "01_good.ipynb") == []
+    figure, live, plain, printed = outputs(folder)
+    assert figure.data["text/plain"] == "Figure: Two bars"
+    assert live.data["text/plain"] == "VBox: Answerforty-two"
+    assert plain.data["text/plain"] == "<object>" and printed.text == "two is two: True\n"
+
+
+def test_pictures_show_figures_and_widgets_as_they_are_in_the_end(made):
+    figure, live = map(picture, outputs(made[0])[:2])
+    assert 600 < figure.width <= 1000 and 200 < figure.height <= 300
+    assert 300 <= live.width < 500 and 150 < live.height < 250, "the dial above, the answer unfolded below"
+    red = sum(n for n, (r, g, b) in live.getcolors(live.width * live.height) if r > 240 and g < 20 and b < 20)
+    assert 0.9 < red / 30_000 < 1.1
+
+
+def test_whole_pages_are_there_in_both_themes(made):
+    light, dark = (Image.open(made[0] / "shots" / f"01_good, {theme}.png").convert("L") for theme in pictures.THEMES)
+    assert light.size == dark.size and light.height > 1000, "all of it, not only what fits on a screen"
+    below = (light.width // 2, light.height - 60)
+    assert light.getpixel(below) > 200 and dark.getpixel(below) < 80
+
+
+def test_a_broken_lesson_is_told_and_leaves_what_was_there(made):
+    folder, code = made
+    assert code == 1 and (folder / "02_broken.ipynb").read_text(encoding="utf-8") == "as before"
+    assert {path.name for path in folder.iterdir()} == {"source", "shots", "01_good.ipynb", "02_broken.ipynb"}
+
+
+def built(folder, change=lambda notebook: None):
+    """A stand-in for pictures.run."""
+    source(folder, "01_good", '\n# %%\n# NBVAL_CHECK_OUTPUT\nprint("a")\n')
+    notebook = lessons.build(folder / "source" / "01_good.py")
+    for count, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), 1):
+        cell.execution_count = count
+    notebook.cells[-1].outputs = [nbformat.v4.new_output("stream", name="stdout", text="a\n")]
+    change(notebook)
+    return lambda *_: (notebook, 31.0)
+
+
+def test_a_slow_lesson_is_kept_and_noted(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pictures, "run", built(tmp_path))
+    make._one(None, "", lessons.build(tmp_path / "source" / "01_good.py"), tmp_path / "01_good.ipynb")
+    assert lessons.check(tmp_path) == []
+    assert capsys.readouterr().out == "01_good: 31.0 s, 30 s stated; 1 kB  more than it states\n"
+
+
+def test_a_lesson_that_cannot_be_kept_is_not_written(tmp_path, monkeypatch):
+    noisy = built(tmp_path, lambda notebook: notebook.cells[-1].outputs[0].update(name="stderr"))
+    monkeypatch.setattr(pictures, "run", noisy)
+    with pytest.raises(pictures.LessonError, match="01_good: cell 2: writes to stderr"):
+        make._one(None, "", lessons.build(tmp_path / "source" / "01_good.py"), tmp_path / "01_good.ipynb")
+    assert not (tmp_path / "01_good.ipynb").exists()
+
+
+def test_an_error_in_a_cell_is_told_with_its_cell():
+    cell = nbformat.v4.new_code_cell("1 / 0")
+    cell.outputs = [nbformat.v4.new_output("error", ename="ZeroDivisionError", evalue="of", traceback=["\x1b[31mline"])]
+    with pytest.raises(pictures.LessonError, match=r"cell 0 ended with ZeroDivisionError: of\n\n1 / 0\n\nline"):
+        pictures._no_errors(nbformat.v4.new_notebook(cells=[cell]))
+
+
+class Page:
+    """A browser's page with so many empty figures."""
+
+    def __init__(self, blank):
+        self.evaluate = lambda script: blank
+
+
+def test_a_figure_that_the_browser_has_lost_is_an_error():
+    pictures._no_blanks(Page(0))
+    with pytest.raises(pictures.LessonError, match="2 figures are empty"):
+        pictures._no_blanks(Page(2))
+
+
+def test_records_are_measured_again_and_kept(tmp_path, monkeypatch, capsys):
+    source(tmp_path, "01_records", RECORDING)
+    monkeypatch.setattr(make, "RECORDS", tmp_path / "data" / "course")
+    assert make.main(["--records", "01_records"], tmp_path) == 0
+    assert capsys.readouterr().out == "01_records: one, two\n"
+    assert {path.name: json.loads(path.read_text()) for path in (tmp_path / "data" / "course").iterdir()} == {
+        "one.json": {"x": [1, 2]}, "two.json": {"x": [1, 2]}
+    }  # fmt: skip
+
+
+def test_records_of_a_broken_lesson_are_not_touched(tmp_path, monkeypatch, capsys):
+    source(tmp_path, "01_records", RECORDING + BROKEN)
+    monkeypatch.setattr(make, "RECORDS", tmp_path / "data" / "course")
+    assert make.main(["--records", "01_records"], tmp_path) == 1
+    assert "KeyError: 'nothing'" in capsys.readouterr().err and not list((tmp_path / "data" / "course").iterdir())
+
+
+def test_pictures_lose_their_empty_space_and_most_colours():
+    image = Image.new("RGB", (900, 400), "white")
+    image.paste(Image.linear_gradient("L").convert("RGB").resize((300, 100)), (0, 0))
+    packed = io.BytesIO()
+    image.save(packed, "PNG")
+    light = Image.open(io.BytesIO(pictures.small(packed.getvalue())))
+    assert (
+        light.size == (308, 108) and light.mode == "P" and len(light.convert("RGB").getcolors(999)) <= pictures.COLOURS
+    )
