@@ -2,10 +2,12 @@
 
 import ast
 import io
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tokenize
 import tomllib
 from importlib import metadata
@@ -51,13 +53,15 @@ FLOORS = [
     {"train"},
     {"evaluate"},
     {"choose", "even"},
-    {"lab.__init__", "lab.worker", "lab.state", "lab.live"},
+    {"lab.__init__", "lab.worker", "lab.state", "lab.live", "lab.ready"},
     {"lab.surface", "lab.trainer"},
     {"lab.explorer", "lab.family"},
-    {"lab.page"},
+    {"lab.page", "lab.server"},
+    {"api"},
     {"__init__"},
     {"lab.app"},
     {"doctor"},
+    {"commands"},
     {"cli"},
 ]
 
@@ -126,6 +130,35 @@ def test_the_version_is_written_once():
 def test_the_entry_point_exists():
     module, _, name = PROJECT["scripts"]["oatlib"].partition(":")
     assert module == cli.__name__ and callable(getattr(cli, name))
+
+
+def in_a_new_python(code):
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+
+
+def test_what_serves_the_explorer_imports_no_pytorch():
+    """It is two seconds of a start that somebody waits for."""
+    pytest.importorskip("voila")
+    in_a_new_python("""
+import sys
+from oatlib import cli
+from oatlib.lab import server
+server._voila = lambda *_: int("torch" in sys.modules)
+assert "train" in dir(cli.sys.modules["oatlib"])
+assert cli.main(["explore", "--no-browser"]) == 0""")
+
+
+@pytest.mark.parametrize("first", ["from oatlib.train import Training", "import oatlib.api", "oatlib.build"])
+def test_a_public_name_is_never_the_module_of_that_name(first):
+    in_a_new_python(f"""
+import oatlib, types
+{first}
+import oatlib.cost, oatlib.evaluate, oatlib.export
+found = {{name: getattr(oatlib, name) for name in oatlib.__all__}}
+assert not any(isinstance(thing, types.ModuleType) for thing in found.values())
+assert found["train"] is oatlib.train and isinstance(oatlib.nets, types.ModuleType)
+oatlib.train = None  # others may still replace it
+assert oatlib.train is None""")
 
 
 # --- README ---
@@ -283,5 +316,5 @@ def test_imports_are_seen():
     """Or the test above would pass on anything."""
     assert {"record", "attacks", "data", "nets"} <= set(imports("evaluate"))
     assert {"layers.slim", "layers.film", "layers.setting"} <= set(imports("layers.unit"))
-    assert {"__init__", "doctor", "spec"} <= set(imports("cli"))
+    assert {"__init__", "commands", "spec"} <= set(imports("cli"))
     assert set(imports("data")) == {"folders", "shapes", "splits"}

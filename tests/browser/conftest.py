@@ -25,9 +25,9 @@ from oatlib.lab import family
 nets, data = family.opened([{str(WEIGHTS)!r}])
 oatlib.explore(nets, data, lam=0.3, surfaces=family.measured([{str(WEIGHTS)!r}], nets, data))"""
 SERVE = f"""import secrets, sys
-from oatlib.lab import app
+from oatlib.lab import server
 secrets.token_urlsafe = lambda n: "tok"
-app.serve([{str(WEIGHTS)!r}], "lam=0.3", int(sys.argv[1]), False)"""
+server.serve([{str(WEIGHTS)!r}], "lam=0.3", int(sys.argv[1]), False)"""
 
 
 @pytest.fixture(scope="session")
