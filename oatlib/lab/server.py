@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,8 @@ HANDED_OVER = "OATLIB_EXPLORE"  # to the notebook's process: what it shall show
 
 def serve(weights: Sequence[str], state: str, port: int, browser: bool) -> int:
     """Serve the explorer on 127.0.0.1, with a token, until Ctrl-C."""
+    # a grammar of international addresses, which jsonschema can do without: building it takes as long as the rest
+    sys.modules.setdefault("rfc3987_syntax", None)
     try:
         import voila  # noqa: F401
     except ImportError as error:

@@ -24,10 +24,10 @@ CELL = f"""import oatlib
 from oatlib.lab import family
 nets, data = family.opened([{str(WEIGHTS)!r}])
 oatlib.explore(nets, data, lam=0.3, surfaces=family.measured([{str(WEIGHTS)!r}], nets, data))"""
-SERVE = f"""import secrets, sys
+SERVE = """import secrets, sys
 from oatlib.lab import server
 secrets.token_urlsafe = lambda n: "tok"
-server.serve([{str(WEIGHTS)!r}], "lam=0.3", int(sys.argv[1]), False)"""
+server.serve(sys.argv[3:], sys.argv[2], int(sys.argv[1]), False)"""
 
 
 @pytest.fixture(scope="session")
@@ -153,10 +153,10 @@ def in_lab(browser, folder, subshells):
 
 
 @contextlib.contextmanager
-def on_its_page(browser):
+def on_its_page(browser, weights=(str(WEIGHTS),), state="lam=0.3"):
     """The explorer as `oatlib explore` opens it."""
     port = free_port()
-    with running([sys.executable, "-c", SERVE, str(port)], port):
+    with running([sys.executable, "-c", SERVE, str(port), state, *weights], port):
         screen = Screen(browser)
         screen.page.goto(f"http://127.0.0.1:{port}/?token=tok")
         yield screen
