@@ -58,6 +58,17 @@ def test_it_opens_with_the_exact_numbers(screen):
     assert "lam=0.3&" in screen.state
 
 
+def test_a_move_is_drawn_once(screen):
+    draws = screen.page.evaluate("""() => {
+      const slider = document.querySelector('.oat [data-part="lam"] input'), seen = new MutationObserver(() => {});
+      seen.observe(slider, { attributes: true, attributeFilter: ["aria-valuetext"] }); // every draw writes it
+      slider.value = 37;
+      slider.dispatchEvent(new Event("input", { bubbles: true }));
+      return seen.takeRecords().length;
+    }""")
+    assert draws == 1
+
+
 def test_arrow_keys_move_the_point_and_then_the_numbers_settle(screen):
     slider = screen.dial("lam")
     slider.focus()
