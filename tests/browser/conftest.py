@@ -152,11 +152,16 @@ def in_lab(browser, folder, subshells):
         screen.context.close()
 
 
+def serving(port, weights=(str(WEIGHTS),), state="lam=0.3"):
+    """A server as `oatlib explore` starts it, but with a token that is known."""
+    return running([sys.executable, "-c", SERVE, str(port), state, *weights], port)
+
+
 @contextlib.contextmanager
-def on_its_page(browser, weights=(str(WEIGHTS),), state="lam=0.3"):
-    """The explorer as `oatlib explore` opens it."""
+def on_its_page(browser, *words):
+    """The explorer as `oatlib explore` opens it; `words` as in `serving`."""
     port = free_port()
-    with running([sys.executable, "-c", SERVE, str(port), state, *weights], port):
+    with serving(port, *words):
         screen = Screen(browser)
         screen.page.goto(f"http://127.0.0.1:{port}/?token=tok")
         yield screen

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 import urllib.request
 
@@ -268,7 +267,7 @@ def test_light_dark_and_small(screen):
 @pytest.mark.skipif(os.name == "nt", reason="asks ps for the kernels")
 def test_a_closed_page_ends_its_kernel_and_no_other_token_is_let_in(chromium):
     port = conftest.free_port()
-    with conftest.running([sys.executable, "-c", conftest.SERVE, str(port)], port) as server:
+    with conftest.serving(port) as server:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/?token=wrong") as answer:
             assert "/login" in answer.url, "sent away"
         assert not children(server.pid), "and no kernel was started for it"
