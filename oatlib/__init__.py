@@ -6,6 +6,7 @@ Train one network once, then turn two dials at run time: between accuracy and ro
 # ruff: noqa: F403, F405
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -30,20 +31,20 @@ class _Package(ModuleType):
 sys.modules[__name__].__class__ = _Package
 
 
-def __getattr__(name: str):
-    """A name that is asked for the first time. `explore` and `export_explorer` need the lab extra, which a machine that
-    only trains can do without."""
-    if name in __all__:
-        from . import api
+# what needs the lab extra, which a machine that only trains can do without
+_LAB = {"explore": ".lab.explorer", "export_explorer": ".lab.page", "rerun": ".reruns"}
 
-        return globals().setdefault(name, getattr(api, name))
-    if name not in ("explore", "export_explorer"):
+
+def __getattr__(name: str):
+    """A name that is asked for the first time."""
+    if name in __all__:
+        return globals().setdefault(name, getattr(import_module(".api", __name__), name))
+    if name not in _LAB:
         raise AttributeError(f"module 'oatlib' has no attribute {name!r}")
     try:
-        from .lab import explorer, page
+        return getattr(import_module(_LAB[name], __name__), name)
     except ImportError as error:
         raise ImportError(f"oatlib.{name} needs {error.name}: pip install 'oatlib[lab]'") from error
-    return getattr(explorer if name == "explore" else page, name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""The shell's way in: `oatlib train | eval | even | choose | export | explore | doctor`.
+"""The shell's way in: `oatlib train | eval | even | choose | export | explore | rerun | doctor`.
 
 Bad input ends in one line on stderr and exit code 2.
 """
@@ -149,6 +149,14 @@ def _add_use(commands) -> None:
     one.add_argument("--html", metavar="FILE", help="write it as one file that needs no Python, instead of opening it")
     one.add_argument("--port", type=int, default=0, help="of the page, on 127.0.0.1 (default: any that is free)")
     one.add_argument("--no-browser", action="store_true", help="only print the address")
+
+    one = _command(commands, "rerun", "run a notebook with other parameters, and keep its record")
+    one.add_argument("notebook", help="a file, or the name of a lesson, such as 01_attack")
+    one.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="given")
+    one.add_argument("--list", action="store_true", help="only print what parameters there are")
+    one.add_argument("--out", default=".", help="folder for the executed notebook and its record (default: here)")
+    one.add_argument("--name", help="of these two files (default: that of the notebook)")
+    one.add_argument("--timeout", type=int, help="seconds that a cell may take (default: any)")
 
 
 def _command(commands, name: str, about: str) -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 from .api import PRESETS, Table, build, choose, evaluate, even_dial, export, load, load_data, save, train
@@ -79,6 +80,26 @@ def _export(options) -> int:
     return 0
 
 
+def _rerun(options) -> int:
+    from . import rerun  # needs the lab extra, and says so
+    from .reruns import RerunError, describe
+
+    if options.list:
+        print(describe(options.notebook))
+        return 0
+    names = [name for name, _ in options.given]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"-p {name} is given twice")
+    try:
+        print(rerun(options.notebook, dict(options.given), options.out, name=options.name, timeout=options.timeout))
+    except RerunError as error:
+        print(f"oatlib rerun: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 COMMANDS = {
-    "train": _train, "eval": _eval, "even": _even, "choose": _choose, "export": _export, "doctor": lambda _: doctor(),
+    "train": _train, "eval": _eval, "even": _even, "choose": _choose, "export": _export, "rerun": _rerun,
+    "doctor": lambda _: doctor(),
 }  # fmt: skip

@@ -53,10 +53,10 @@ FLOORS = [
     {"train"},
     {"evaluate"},
     {"choose", "even"},
-    {"lab.__init__", "lab.worker", "lab.state", "lab.live", "lab.ready"},
-    {"lab.surface", "lab.trainer"},
-    {"lab.explorer", "lab.family"},
-    {"lab.page", "lab.server"},
+    {"lab.__init__", "lab.worker", "lab.state", "lab.live", "lab.ready", "lab.parameters", "lab.execute"},
+    {"lab.surface", "lab.trainer", "lab.sliders", "lab.figures", "lab.exercises.__init__", "reruns"},
+    {"lab.explorer", "lab.family", *(name for name in MODULES if re.match(r"lab\.exercises\.[a-z]", name))},
+    {"lab.page", "lab.server", "lab.lesson"},
     {"api"},
     {"__init__"},
     {"lab.app"},
@@ -175,7 +175,7 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     monkeypatch.setitem(oatlib.PRESETS, "fast", oatlib.Preset(epochs=1, batch=16, steps=1, panel=16))
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "data" / "explorer", tmp_path / "data" / "explorer")
-    explorer, one, two, three = blocks("python")
+    course, explorer, one, two, three = blocks("python")
     names = {}
     exec(compile(one, "README.md", "exec"), names)
     assert names["history"].status == "finished" and len(names["table"]) == 6
@@ -193,12 +193,17 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     assert names["explorer"].live["key"] == ["blend", 0.6, 1.0, 4.0, 20] and not names["explorer"].error
     assert (tmp_path / "explorer.html").stat().st_size > 1e5
     names["explorer"].close()
+    names = {}
+    exec(compile(course, "README.md", "exec"), names)
+    assert names["run"].record.is_file() and 0 <= names["run"].results["robust"] <= 1
 
 
 def test_the_readmes_shell_lines_are_understood():
     lines = [line.partition("#")[0] for block in blocks("sh") for line in block.splitlines()]
     ours = [shlex.split(line)[1:] for line in lines if line.startswith("oatlib ")]
-    assert {words[0] for words in ours} == {"train", "eval", "even", "choose", "export", "explore", "doctor"}
+    assert {words[0] for words in ours} == {
+        *("train", "eval", "even", "choose", "export", "explore", "rerun", "doctor")
+    }
     for words in ours:
         cli._parser().parse_args(words)  # SystemExit if an option does not exist
 
@@ -208,7 +213,7 @@ def test_readme_and_makefile_name_the_same_targets():
     named = set(re.findall(r"\bmake ([a-z]+)    |`make ([a-z]+)`|^make ([a-z]+)", README, re.MULTILINE))
     named = {name for match in named for name in match if name}
     assert {"explore", "test"} <= named <= targets
-    assert {"explore", "lab", "test", "bench", "venv", "clean", "help"} <= targets
+    assert {"explore", "lab", "test", "notebooks", "bench", "venv", "clean", "help"} <= targets
 
 
 def test_the_readme_knows_every_recipe_data_set_and_backbone():

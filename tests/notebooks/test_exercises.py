@@ -1,0 +1,104 @@
+"""Every solution passes its check; every stub and some typical wrong answers fail it, each with its own message."""
+
+import importlib
+import math
+import re
+from pathlib import Path
+
+import jupytext
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import oatlib
+from oatlib.lab import exercises
+
+SOURCES = sorted((Path(__file__).parents[2] / "notebooks" / "source").glob("*.py"))
+NAMES = {"torch": torch, "F": F, "nn": nn, "math": math, "np": np, "oatlib": oatlib}  # what an answer may use
+SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
+
+
+def function(code):
+    """The name of the function that some code defines last."""
+    return re.findall(r"^def (\w+)\(", code, re.MULTILINE)[-1]
+
+
+def answer(code):
+    names = dict(NAMES)
+    exec(compile(code, "answer", "exec"), names)
+    return names[function(code)]
+
+
+def course():
+    """[(lesson, exercise, stub, solution)]"""
+    for source in SOURCES:
+        cells = jupytext.read(source).cells
+        solutions = [code for cell in cells for code in SOLUTION.findall(cell.source)]
+        for cell in cells:
+            if "exercise" in cell.metadata.get("tags", ()):
+                name = function(cell.source)
+                (solution,) = [code for code in solutions if function(code) == name]
+                yield source.stem, name, cell.source, solution
+
+
+COURSE = list(course())
+
+
+def wrong_answers(lesson):
+    """{exercise: [(code, what the message says)]}"""
+    return importlib.import_module(f"tests.notebooks.wrong.{lesson.split('_', 1)[1]}").WRONG
+
+
+@pytest.mark.parametrize("lesson, name, stub, solution", COURSE, ids=[f"{c[0]}-{c[1]}" for c in COURSE])
+def test_solutions_pass_and_others_fail(lesson, name, stub, solution):
+    assert exercises.verdict(answer(solution)) is None
+    assert exercises.verdict(answer(stub)) == "", "the stub should raise NotImplementedError"
+    found = wrong_answers(lesson)[name]
+    messages = [exercises.verdict(answer(code)) for code, _ in found]
+    assert found and None not in messages and "" not in messages
+    for (_, pattern), message in zip(found, messages, strict=True):
+        assert re.search(pattern, message), message
+    assert len(set(messages)) == len(messages), "two mistakes, one message"
+
+
+@pytest.mark.parametrize("lesson, name, stub, solution", COURSE, ids=[f"{c[0]}-{c[1]}" for c in COURSE])
+def test_the_librarys_version_passes_too(lesson, name, stub, solution):
+    given = exercises.find(name)
+    given.look(given.answer)
+    module, _, last = given.where.split(" and ")[0].rpartition(".")
+    holder = oatlib if module == "oatlib" else importlib.import_module(module)
+    assert hasattr(holder, last), f"there is no {given.where}"
+
+
+def test_every_exercise_belongs_to_one_lesson():
+    exercises.find(COURSE[0][1])
+    assert sorted(name for _, name, _, _ in COURSE) == sorted(exercises.EXERCISES)
+
+
+def test_an_unknown_name_is_told_about():
+    def projekt(x):
+        return x
+
+    with pytest.raises(ValueError, match="no exercise 'projekt'.*project"):
+        exercises.check(projekt)
+
+
+def test_check_goes_on_with_what_works(capsys):
+    def project(x_adv, x, eps):
+        raise NotImplementedError
+
+    kept = exercises.check(project)
+    assert kept is exercises.find("project").answer
+    right = answer("def project(x_adv, x, eps):\n    return (x + (x_adv - x).clamp(-eps, eps)).clamp(0, 1)")
+    assert exercises.check(right) is right
+
+
+def test_errors_of_an_answer_are_part_of_the_verdict():
+    def project(x_adv, x, eps):
+        return x_adv @ None
+
+    assert "it stopped with TypeError" in exercises.verdict(project)
+    assert "returns nothing" in exercises.verdict(answer("def project(x_adv, x, eps):\n    pass"))
+    assert "shape" in exercises.verdict(answer("def project(x_adv, x, eps):\n    return x_adv[:1]"))
