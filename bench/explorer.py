@@ -88,9 +88,9 @@ def main() -> None:
 
     found = {}
     with sync_playwright() as session, tempfile.TemporaryDirectory() as folder:
-        path = next(filter(None, map(conftest.shutil.which, conftest.NAMES)))
+        path = conftest.lab.browser()
         browser = session.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        homes = {"page": conftest.on_its_page(browser), "lab": conftest.in_lab(browser, Path(folder), True)}
+        homes = {"page": conftest.on_its_page(browser, (), ""), "lab": conftest.in_lab(browser, Path(folder), True)}
         for name, opened in homes.items():
             started = time.perf_counter()
             with opened as screen:

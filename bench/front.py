@@ -9,7 +9,7 @@ import yaml
 
 from oatlib.cost import cost
 from oatlib.evaluate import wilson
-from oatlib.lab.family import FOLDER
+from oatlib.lab.ready import FOLDER
 from oatlib.nets import load
 from oatlib.record import read_json
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import oatlib
-from oatlib.lab import family
+from oatlib.lab import family, ready
 from oatlib.lab.surface import EPS
 from oatlib.recipes import OAT_STOPS
 from oatlib.record import write_json
@@ -21,7 +21,7 @@ from oatlib.record import write_json
 def ship(name: str, folder: Path) -> str:
     """Make what is missing of one network; returns what was done, in words."""
     weights, started = folder / f"{name}.safetensors", time.perf_counter()
-    data, (recipe, options) = oatlib.load_data("shapes", seed=0), family.MEMBERS[name]
+    data, (recipe, options) = oatlib.load_data("shapes", seed=0), ready.MEMBERS[name]
     if not weights.exists():
         net = oatlib.build(recipe, data, seed=0, **options)
         oatlib.train(net, data, seed=0, progress=False)
@@ -57,13 +57,13 @@ def dedicated(folder: Path) -> str:
 def main() -> None:
     """Make everything, or what is named."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(family.MEMBERS))
-    parser.add_argument("--folder", type=Path, default=family.FOLDER)
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(ready.MEMBERS))
+    parser.add_argument("--folder", type=Path, default=ready.FOLDER)
     options = parser.parse_args()
-    if unknown := [name for name in options.names if name not in family.MEMBERS]:
-        parser.error(f"there is no {unknown[0]!r}: use {', '.join(family.MEMBERS)}")
+    if unknown := [name for name in options.names if name not in ready.MEMBERS]:
+        parser.error(f"there is no {unknown[0]!r}: use {', '.join(ready.MEMBERS)}")
     options.folder.mkdir(parents=True, exist_ok=True)
-    for name in options.names or family.MEMBERS:
+    for name in options.names or ready.MEMBERS:
         print(ship(name, options.folder), flush=True)
     if not options.names:
         print(dedicated(options.folder), flush=True)

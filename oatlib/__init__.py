@@ -3,22 +3,15 @@
 Train one network once, then turn two dials at run time: between accuracy and robustness (λ), and for size (width).
 """
 
-from importlib import import_module
+# ruff: noqa: F403, F405
 
-from .attacks import FGSM, FGSMRS, NFGSM, PGD
-from .calibrate import calibrate
-from .choose import choose
-from .cost import Cost, cost
-from .data import Data, Split, from_tensors, load_data
-from .evaluate import Result, Table, evaluate, hypervolume, wilson
-from .even import even_dial
-from .export import export
-from .guard import frozen
-from .nets import Network, load, save
-from .presets import PRESETS, Preset
-from .recipes import RECIPES, build
-from .record import RecordError
-from .train import History, Training, train
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # at run time `__getattr__` does it, later: PyTorch takes seconds, and a server needs none
+    from .api import *
 
 __version__ = "0.1.0"
 __all__ = [
@@ -28,15 +21,31 @@ __all__ = [
 ]  # fmt: skip
 
 
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value) -> None:
+        """Importing train.py wants to make `oatlib.train` that module; it stays the function."""
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
 # what needs the lab extra, which a machine that only trains can do without
 _LAB = {"explore": ".lab.explorer", "export_explorer": ".lab.page", "rerun": ".reruns"}
 
 
 def __getattr__(name: str):
-    """`explore`, `export_explorer` and `rerun` are imported when they are first asked for."""
+    """A name that is asked for the first time."""
+    if name in __all__:
+        return globals().setdefault(name, getattr(import_module(".api", __name__), name))
     if name not in _LAB:
         raise AttributeError(f"module 'oatlib' has no attribute {name!r}")
     try:
         return getattr(import_module(_LAB[name], __name__), name)
     except ImportError as error:
         raise ImportError(f"oatlib.{name} needs {error.name}: pip install 'oatlib[lab]'") from error
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -11,8 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 import oatlib
-from oatlib import cli
-from oatlib.lab import app
+from oatlib import cli, commands
+from oatlib.evaluate import DRAWS
+from oatlib.lab import app, server
 
 FAST = oatlib.Preset(epochs=1, batch=16, steps=1, panel=16)
 
@@ -81,7 +83,7 @@ def test_the_shell_and_the_library_train_the_same_network(capsys):
 def test_eval_measures_on_the_networks_own_test_images(capsys, weights, tmp_path, monkeypatch):
     """Also where the set is named: with another seed, digits or folders would test on training images."""
     seen = []
-    monkeypatch.setattr(cli, "evaluate", lambda net, split, *a, **k: seen.append((split, k)) or oatlib.Table())
+    monkeypatch.setattr(commands, "evaluate", lambda net, split, *a, **k: seen.append((split, k)) or oatlib.Table())
     for words in ((), ("--data", "shapes"), ("--seed", 7)):
         assert run(capsys, "eval", weights, *words)[0] == 0
     own = oatlib.load_data("shapes", seed=3, n_train=32, n_val=16, n_test=48).test
@@ -148,6 +150,14 @@ def test_a_noisy_network_from_training_to_a_frozen_draw(capsys, tmp_path):
     assert (tmp_path / "0.onnx").read_bytes() != (tmp_path / "1.onnx").read_bytes()
 
 
+def test_help_names_what_train_takes_and_defaults_are_the_librarys(capsys):
+    code, out, _ = run(capsys, "train", "--help")
+    assert code == 0
+    for name in (*oatlib.RECIPES, *oatlib.PRESETS, "mobilenetv2", "mask_of"):
+        assert re.search(rf"[ -]{name}[,.]", " ".join(out.split())), name
+    assert cli._parser().parse_args(["eval", "weights"]).draws == DRAWS
+
+
 def test_doctor(capsys):
     code, out, _ = run(capsys, "doctor")
     assert code == 0 and f"torch {torch.__version__}" in out and "core: works" in out
@@ -155,7 +165,7 @@ def test_doctor(capsys):
 
 def test_explore_serves_what_it_is_given(capsys, monkeypatch):
     asked = []
-    monkeypatch.setattr(app, "serve", lambda *words: asked.append(words) or 0)
+    monkeypatch.setattr(server, "serve", lambda *words: asked.append(words) or 0)
     monkeypatch.setattr(app, "write", lambda *words: asked.append(words) or 1_500_000)
     assert run(capsys, "explore")[0] == 0
     assert run(capsys, "explore", "a", "b", "--state", "lam=0.3", "--port", 8123, "--no-browser")[0] == 0
@@ -193,7 +203,7 @@ def no_work(monkeypatch):
         raise AssertionError("the work began")
 
     for name in ("train", "evaluate", "export"):
-        monkeypatch.setattr(cli, name, work)
+        monkeypatch.setattr(commands, name, work)
 
 
 @pytest.fixture
@@ -331,7 +341,7 @@ def test_wrong_words_are_found_before_a_download(capsys, monkeypatch):
         assert name != "cifar10", "downloads"
         return whole(name, *args, **kwargs)
 
-    monkeypatch.setattr(cli, "load_data", offline)
+    monkeypatch.setattr(commands, "load_data", offline)
     for words, expected in [("oatt", "recipe"), ("oat --backbone big", "backbone"), ("oat --preset x", "preset"),
                             ("oat --epochs 0", "epochs"), ("oat --lam 0.3", "lam=")]:  # fmt: skip
         fails(capsys, f"train {words} --data cifar10 --out a", expected)
@@ -341,7 +351,7 @@ def test_a_failed_download_is_one_line(capsys, monkeypatch):
     def offline(*args, **kwargs):
         raise RuntimeError("could not load CIFAR10\nTried to download it.")
 
-    monkeypatch.setattr(cli, "data_of", offline)
+    monkeypatch.setattr(commands, "data_of", offline)
     data = oatlib.load_data("shapes", n_train=8, n_val=8, n_test=8)
     oatlib.save(oatlib.build("oat", data), "good")
     fails(capsys, "eval good", "could not load CIFAR10 Tried")
@@ -359,7 +369,7 @@ def test_a_bug_is_not_hidden(capsys, monkeypatch):
     def bug(*args, **kwargs):
         raise KeyError("oops")
 
-    monkeypatch.setattr(cli, "load", bug)
+    monkeypatch.setattr(commands, "load", bug)
     with pytest.raises(KeyError):
         run(capsys, "eval", "good")
 
@@ -370,7 +380,7 @@ def test_warnings_are_notes_and_the_callers_warnings_stay_as_they_were(capsys, m
         warnings.warn("look here", stacklevel=1)
         raise ValueError("and stop")
 
-    monkeypatch.setattr(cli, "load", warn)
+    monkeypatch.setattr(commands, "load", warn)
     before = warnings.showwarning
     _, _, err = run(capsys, "eval", "good")
     assert "note: look here" in err.splitlines() and warnings.showwarning is before

@@ -2,10 +2,12 @@
 
 import ast
 import io
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tokenize
 import tomllib
 from importlib import metadata
@@ -51,13 +53,15 @@ FLOORS = [
     {"train"},
     {"evaluate"},
     {"choose", "even"},
-    {"lab.__init__", "lab.worker", "lab.state", "lab.live", "lab.parameters", "lab.execute"},
+    {"lab.__init__", "lab.worker", "lab.state", "lab.live", "lab.ready", "lab.parameters", "lab.execute"},
     {"lab.surface", "lab.trainer", "lab.sliders", "lab.figures", "lab.exercises.__init__", "reruns"},
     {"lab.explorer", "lab.family", *(name for name in MODULES if re.match(r"lab\.exercises\.[a-z]", name))},
-    {"lab.page", "lab.lesson"},
+    {"lab.page", "lab.server", "lab.lesson"},
+    {"api"},
     {"__init__"},
     {"lab.app"},
     {"doctor"},
+    {"commands"},
     {"cli"},
 ]
 
@@ -126,6 +130,36 @@ def test_the_version_is_written_once():
 def test_the_entry_point_exists():
     module, _, name = PROJECT["scripts"]["oatlib"].partition(":")
     assert module == cli.__name__ and callable(getattr(cli, name))
+
+
+def in_a_new_python(code):
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+
+
+def test_what_serves_the_explorer_imports_neither_pytorch_nor_a_grammar():
+    """They are seconds of a start that somebody waits for."""
+    pytest.importorskip("voila")
+    in_a_new_python("""
+import sys
+from oatlib import cli
+from oatlib.lab import server
+server._voila = lambda *_: 0
+assert cli.main(["explore", "--no-browser"]) == 0
+assert "voila" in sys.modules and not {"torch", "lark"} & sys.modules.keys()""")
+
+
+@pytest.mark.parametrize("first", ["from oatlib.train import Training", "import oatlib.api", "oatlib.build"])
+def test_a_public_name_is_never_the_module_of_that_name(first):
+    in_a_new_python(f"""
+import oatlib, types
+{first}
+import oatlib.cost, oatlib.evaluate, oatlib.export
+assert "train" in dir(oatlib)
+found = {{name: getattr(oatlib, name) for name in oatlib.__all__}}
+assert not any(isinstance(thing, types.ModuleType) for thing in found.values())
+assert found["train"] is oatlib.train and isinstance(oatlib.nets, types.ModuleType)
+oatlib.train = None  # others may still replace it
+assert oatlib.train is None""")
 
 
 # --- README ---
@@ -288,5 +322,5 @@ def test_imports_are_seen():
     """Or the test above would pass on anything."""
     assert {"record", "attacks", "data", "nets"} <= set(imports("evaluate"))
     assert {"layers.slim", "layers.film", "layers.setting"} <= set(imports("layers.unit"))
-    assert {"__init__", "doctor", "spec"} <= set(imports("cli"))
+    assert {"__init__", "commands", "spec"} <= set(imports("cli"))
     assert set(imports("data")) == {"folders", "shapes", "splits"}

@@ -348,7 +348,7 @@ print("the loss rises along the way:", losses[-1] > losses[0])
 
 # %%
 pair = {name: lesson.network(name, data) for name in ("standard", "pgd-at")}
-oatlib.explore(pair, data, eps=eps, n=n, hide=["training", "choose", "width"])
+oatlib.explore(pair, data, eps=eps, surfaces=lesson.surfaces(pair, data), hide=["training", "choose", "width"])
 
 # %% [markdown]
 # > **Pitfalls**

@@ -1,4 +1,4 @@
-"""The networks that come with oatlib, ready to be explored; `python -m bench.ship` makes them."""
+"""Networks from files, ready to be explored, and what is known of them."""
 
 from __future__ import annotations
 
@@ -7,36 +7,12 @@ from pathlib import Path
 
 from ..data import Data, data_of
 from ..nets import Network, load
-from ..record import RecordError, read_json
+from ..record import read_json
+from .ready import FOLDER
 from .surface import Surface
 
-FOLDER = Path(__file__).parents[2] / "data" / "explorer"
 MARKS = "dedicated.json"  # one network for one λ each, to compare with
 N = 512  # validation images
-MEMBERS: dict[str, tuple[str, dict]] = {  # name in the list: recipe, options
-    "oats": ("oats", {}),
-    "oat": ("oat", {}),
-    "blend": ("blend", {}),
-    "float": ("float", {}),
-    "floats": ("floats", {}),
-    "smart": ("smart", {}),
-    "solar": ("solar", {}),
-    "snn": ("snn", {}),
-    "standard": ("standard", {}),
-    "pgd-at": ("pgd-at", {"lam": 1.0}),
-    "trades": ("trades", {}),
-}
-
-
-def shipped() -> list[Path]:
-    """The files of the networks that come with oatlib, in the order of the list."""
-    found = [path for name in MEMBERS if (path := FOLDER / f"{name}.safetensors").is_file()]
-    if not found:
-        raise RecordError(
-            f"the ready networks are not in {FOLDER}: make them with `python -m bench.ship` in a clone of the "
-            "repository, or name weights of your own"
-        )
-    return found
 
 
 def opened(paths: Sequence[str | Path]) -> tuple[dict[str, Network], Data]:

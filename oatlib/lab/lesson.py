@@ -21,6 +21,8 @@ from ..record import RecordError, read_json, versions
 from ..train import train
 from . import family
 from .parameters import Parameter, checked, declared
+from .ready import FOLDER
+from .surface import Surface
 
 RECORDS = Path(__file__).parents[2] / "data" / "course"
 RECORD, RECORDED = "application/vnd.oatlib.record+json", "application/vnd.oatlib.recorded+json"
@@ -71,7 +73,7 @@ class Lesson:
 
     def network(self, recipe: str, data: Data, **options) -> Network:
         """A network that came with oatlib, if it fits the data; else, or with `retrain`, one trained here and now."""
-        path = family.FOLDER / f"{recipe}.safetensors"
+        path = FOLDER / f"{recipe}.safetensors"
         if not self.parameters.get("retrain") and not options and path.is_file():
             net = load(path)
             if net.spec.data == {"name": data.name, "options": data.options}:
@@ -81,6 +83,10 @@ class Lesson:
         net = build(recipe, data, seed=seed, **options)
         train(net, data, Preset(epochs=epochs), seed)
         return net
+
+    def surfaces(self, nets: Mapping[str, Network], data: Data) -> dict[str, Surface]:
+        """For `oatlib.explore(nets, data, surfaces=...)`: what was measured before of the networks that came along."""
+        return family.measured([FOLDER / f"{name}.safetensors" for name in nets], nets, data)
 
     def recorded(self, name: str, compute: Callable[[], dict]) -> dict:
         """What `compute` gave when the record of that name was made; with `recompute` it is done again."""

@@ -5,7 +5,6 @@ Without a browser these tests are skipped, and say so; where OATLIB_BROWSER=requ
 
 import contextlib
 import os
-import shutil  # noqa: F401 (bench uses it from here)
 import sys
 from pathlib import Path
 
@@ -17,15 +16,14 @@ from notebooks import lab
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "data" / "explorer" / "oats.safetensors"
 SHOTS = Path(__file__).parent / "shots"  # ignored by git: look at them
-NAMES = lab.BROWSERS
 CELL = f"""import oatlib
 from oatlib.lab import family
 nets, data = family.opened([{str(WEIGHTS)!r}])
 oatlib.explore(nets, data, lam=0.3, surfaces=family.measured([{str(WEIGHTS)!r}], nets, data))"""
-SERVE = f"""import secrets, sys
-from oatlib.lab import app
+SERVE = """import secrets, sys
+from oatlib.lab import server
 secrets.token_urlsafe = lambda n: "tok"
-app.serve([{str(WEIGHTS)!r}], "lam=0.3", int(sys.argv[1]), False)"""
+server.serve(sys.argv[3:], sys.argv[2], int(sys.argv[1]), False)"""
 
 
 @pytest.fixture(scope="session")
@@ -91,11 +89,16 @@ def in_lab(browser, folder, subshells):
         screen.context.close()
 
 
+def serving(port, weights=(str(WEIGHTS),), state="lam=0.3"):
+    """A server as `oatlib explore` starts it, but with a token that is known."""
+    return lab.running([sys.executable, "-c", SERVE, str(port), state, *weights], port, ROOT)
+
+
 @contextlib.contextmanager
-def on_its_page(browser):
-    """The explorer as `oatlib explore` opens it."""
+def on_its_page(browser, *words):
+    """The explorer as `oatlib explore` opens it; `words` as in `serving`."""
     port = lab.free_port()
-    with lab.running([sys.executable, "-c", SERVE, str(port)], port, ROOT):
+    with serving(port, *words):
         screen = Screen(browser)
         screen.page.goto(f"http://127.0.0.1:{port}/?token=tok")
         yield screen

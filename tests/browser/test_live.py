@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 import urllib.request
 
@@ -56,6 +55,17 @@ def assert_exact(screen):
 def test_it_opens_with_the_exact_numbers(screen):
     assert_exact(screen)
     assert "lam=0.3&" in screen.state
+
+
+def test_a_move_is_drawn_once(screen):
+    draws = screen.page.evaluate("""() => {
+      const slider = document.querySelector('.oat [data-part="lam"] input'), seen = new MutationObserver(() => {});
+      seen.observe(slider, { attributes: true, attributeFilter: ["aria-valuetext"] }); // every draw writes it
+      slider.value = 37;
+      slider.dispatchEvent(new Event("input", { bubbles: true }));
+      return seen.takeRecords().length;
+    }""")
+    assert draws == 1
 
 
 def test_arrow_keys_move_the_point_and_then_the_numbers_settle(screen):
@@ -256,8 +266,8 @@ def test_light_dark_and_small(screen):
 
 @pytest.mark.skipif(os.name == "nt", reason="asks ps for the kernels")
 def test_a_closed_page_ends_its_kernel_and_no_other_token_is_let_in(chromium):
-    port = conftest.free_port()
-    with conftest.running([sys.executable, "-c", conftest.SERVE, str(port)], port) as server:
+    port = conftest.lab.free_port()
+    with conftest.serving(port) as server:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/?token=wrong") as answer:
             assert "/login" in answer.url, "sent away"
         assert not children(server.pid), "and no kernel was started for it"

@@ -7,18 +7,18 @@ import pytest
 
 import oatlib
 from bench import ship
-from oatlib.lab import app, family, surface
+from oatlib.lab import app, family, ready, server, surface
 from oatlib.lab.live import measure
 
 
 def test_all_are_there_and_small():
-    assert [path.stem for path in family.shipped()] == list(family.MEMBERS)
-    assert all(path.stat().st_size < 1e6 for path in family.FOLDER.iterdir())
+    assert [path.stem for path in ready.shipped()] == list(ready.MEMBERS)
+    assert all(path.stat().st_size < 1e6 for path in ready.FOLDER.iterdir())
 
 
-@pytest.mark.parametrize("name", family.MEMBERS)
+@pytest.mark.parametrize("name", ready.MEMBERS)
 def test_each_fits_its_row_and_its_measurements(name):
-    path, (recipe, options) = family.FOLDER / f"{name}.safetensors", family.MEMBERS[name]
+    path, (recipe, options) = ready.FOLDER / f"{name}.safetensors", ready.MEMBERS[name]
     nets, data = family.opened([path])
     net = nets[name]
     assert net.spec == oatlib.build(recipe, data, **options).spec
@@ -50,15 +50,15 @@ def test_networks_of_different_data_are_not_shown_together(tmp_path):
 def test_two_files_of_one_name_are_told_apart(tmp_path):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-        shutil.copy(family.FOLDER / "blend.safetensors", tmp_path / folder)
+        shutil.copy(ready.FOLDER / "blend.safetensors", tmp_path / folder)
     nets, _ = family.opened([tmp_path / "one" / "blend.safetensors", tmp_path / "two" / "blend.safetensors"])
     assert list(nets) == ["blend", "blend'"]
 
 
 def test_without_the_ready_networks_it_says_how_to_make_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(family, "FOLDER", tmp_path)
+    monkeypatch.setattr(ready, "FOLDER", tmp_path)
     with pytest.raises(oatlib.RecordError, match=r"python -m bench\.ship"):
-        family.shipped()
+        ready.shipped()
 
 
 def test_ship_makes_what_is_missing_and_only_that(tmp_path, monkeypatch):
@@ -75,8 +75,8 @@ def test_ship_makes_what_is_missing_and_only_that(tmp_path, monkeypatch):
 
 
 def test_the_page_is_told_what_to_show(monkeypatch):
-    asked = {"weights": [str(family.FOLDER / "blend.safetensors")], "state": "lam=0.25&eps=4"}
-    monkeypatch.setenv(app.HANDED_OVER, json.dumps(asked))
+    asked = {"weights": [str(ready.FOLDER / "blend.safetensors")], "state": "lam=0.25&eps=4"}
+    monkeypatch.setenv(server.HANDED_OVER, json.dumps(asked))
     made = app.show()
     assert list(made.nets) == ["blend"] and made.controls["lam"] == 0.25 and made.world["page"] is True
     assert not made.grids["blend"].missing(1.0, 8.0)
@@ -84,8 +84,8 @@ def test_the_page_is_told_what_to_show(monkeypatch):
 
 
 def test_bad_input_ends_before_a_server_starts(monkeypatch):
-    monkeypatch.setattr(app, "_voila", None)
+    monkeypatch.setattr(server, "_voila", None)
     with pytest.raises(oatlib.RecordError, match="there is no file"):
-        app.serve(["nothing.safetensors"], "", 0, False)
+        server.serve(["nothing.safetensors"], "", 0, False)
     with pytest.raises(ValueError, match="lam must lie in"):
-        app.serve([str(family.FOLDER / "blend.safetensors")], "lam=3", 0, False)
+        server.serve([str(ready.FOLDER / "blend.safetensors")], "lam=3", 0, False)

@@ -29,7 +29,11 @@ class View extends Screen {
   // --- what happens ---
 
   listen() {
-    this.onControls = () => { this.state = this.model.get("controls"); this.draw(); };
+    this.onControls = () => {
+      if (this.state === this.model.get("controls")) return; // told by `move`, which draws itself
+      this.state = this.model.get("controls");
+      this.draw();
+    };
     this.onTold = () => this.draw();
     this.model.on("change:controls", this.onControls);
     TOLD.forEach((event) => this.model.on(event, this.onTold));

@@ -1,0 +1,17 @@
+"""What `oatlib.NAME` gives: everything public that needs PyTorch, imported when the first such name is asked for."""
+
+# ruff: noqa: F401
+from .attacks import FGSM, FGSMRS, NFGSM, PGD
+from .calibrate import calibrate
+from .choose import choose
+from .cost import Cost, cost
+from .data import Data, Split, from_tensors, load_data
+from .evaluate import Result, Table, evaluate, hypervolume, wilson
+from .even import even_dial
+from .export import export
+from .guard import frozen
+from .nets import Network, load, save
+from .presets import PRESETS, Preset
+from .recipes import RECIPES, build
+from .record import RecordError
+from .train import History, Training, train

@@ -1,0 +1,105 @@
+"""What the commands of the shell do with their options; `oatlib explore` is a server of its own, see lab/server.py."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+from .api import PRESETS, Table, build, choose, evaluate, even_dial, export, load, load_data, save, train
+from .attacks import FGSM, PGD
+from .choose import LIMITS
+from .data import data_of
+from .doctor import doctor
+from .record import check_writable
+from .spec import lookup
+
+
+def _train(options) -> int:
+    for path in filter(None, (options.out, options.checkpoint)):
+        check_writable(path)
+    preset = lookup("preset", options.preset, PRESETS)
+    if options.epochs is not None:
+        preset = replace(preset, epochs=options.epochs)
+    wanted = {"backbone": options.backbone, "seed": options.seed, "lam": options.lam, **dict(options.options)}
+    build(options.recipe, load_data("shapes", n_train=8, n_val=8, n_test=8), **wanted)  # complains before a download
+    amount = {} if options.n_train is None else {"n_train": options.n_train}
+    data = load_data(options.data, options.seed, options.device, **amount)
+    net = build(options.recipe, data, **wanted)
+    history = train(net, data, preset, options.seed, options.checkpoint, options.resume)
+    save(net, options.out)
+    seen = next((row for row in reversed(history.rows) if "clean" in row), None)
+    watched = f", validation panel: clean {seen['clean']:.1%}, robust {seen['robust']:.1%}" if seen else ""
+    print(f"{options.out}: {options.recipe} {history.status} after {history.seconds:.0f} s{watched}")
+    return {"finished": 0, "interrupted": 130}.get(history.status, 1)
+
+
+def _eval(options) -> int:
+    if options.json:
+        check_writable(options.json)
+    eps = options.eps / 255
+    net = load(options.weights, options.device)
+    pgd = PGD(eps, options.steps, norm=options.norm, restarts=options.restarts, draws=options.draws)
+    attack = FGSM(eps, options.norm, draws=options.draws) if options.attack == "fgsm" else pgd
+    attack = attack if net.spec.noise else replace(attack, draws=1)
+    lams = [net.lam(u) for u in options.slider] if options.slider else options.lam
+    for lam in lams or ():
+        net.check(lam)
+    for width in options.width or ():
+        net.width(width)
+    data = data_of(net.spec.data, options.data, options.device)
+    split = data.test if options.n is None else data.test.panel(options.n)
+    table = evaluate(net, split, attack, lams, options.width, seed=options.seed, draws=options.draws)
+    print(table)
+    if options.json:
+        table.save(options.json)
+    return 0
+
+
+def _even(options) -> int:
+    net = load(options.weights)
+    even_dial(net, data_of(net.spec.data), n=options.n)
+    save(net, options.weights)
+    print("slider: " + "  ".join(f"{i / 10:g} -> λ {net.lam(i / 10):.3f}" for i in range(0, 11, 2)))
+    return 0
+
+
+def _choose(options) -> int:
+    limits = {name: getattr(options, name) for name in LIMITS}
+    best = choose(Table.load(options.results), **limits)
+    print(Table([best]))
+    where = [f"--lam {best.lam:g}"] * (best.lam is not None) + [f"--width {best.width:g}"]
+    print(f"{best.macs:,} multiply-adds an image, {best.parameters:,} parameters" if best.macs else "", end="")
+    print(f"; oatlib export WEIGHTS {' '.join(where)} --out model.onnx writes it" if best.macs else "")
+    return 0
+
+
+def _export(options) -> int:
+    check_writable(options.out)
+    gap = export(load(options.weights), options.out, options.lam, options.width, noise_seed=options.noise_seed)
+    print(f"{options.out}: written; onnxruntime agrees with PyTorch to {gap:.1g}")
+    return 0
+
+
+def _rerun(options) -> int:
+    from . import rerun  # needs the lab extra, and says so
+    from .reruns import RerunError, describe
+
+    if options.list:
+        print(describe(options.notebook))
+        return 0
+    names = [name for name, _ in options.given]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"-p {name} is given twice")
+    try:
+        print(rerun(options.notebook, dict(options.given), options.out, name=options.name, timeout=options.timeout))
+    except RerunError as error:
+        print(f"oatlib rerun: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+COMMANDS = {
+    "train": _train, "eval": _eval, "even": _even, "choose": _choose, "export": _export, "rerun": _rerun,
+    "doctor": lambda _: doctor(),
+}  # fmt: skip
