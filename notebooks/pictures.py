@@ -29,9 +29,13 @@ WORDS = """node => [...new Set([...node.querySelectorAll(
     ".gtitle, .xtitle, .ytitle, .legendtext, .annotation-text, .widget-html, [role=img][aria-label]")]
     .map(part => (part.getAttribute("aria-label") || part.textContent).trim()).filter(Boolean))].join("; ")"""
 FLUSH = """import gc, sys
-for worker in gc.get_objects():
-    if isinstance(worker, getattr(sys.modules.get("oatlib.lab.worker"), "Worker", ())):
-        worker.flush(300)"""  # in the kernel: what is drawn or measured beside the cells
+def made(name, module):
+    kind = getattr(sys.modules.get(module), name, ())
+    return [thing for thing in gc.get_objects() if isinstance(thing, kind)]
+for explorer in made("Explorer", "oatlib.lab.explorer"):
+    explorer._worker._names = ()  # no work in its pauses: curves that are not known yet may take minutes
+for worker in made("Worker", "oatlib.lab.worker"):
+    worker.flush(300)"""  # in the kernel: what is drawn or measured beside the cells
 BLANK = "[...document.querySelectorAll('.js-plotly-plot')].filter(plot => !plot.data?.length).length"
 ANSWERS = ".jp-OutputArea-output .widget-html details"  # those of lesson.reveal
 

@@ -1,0 +1,131 @@
+"""Exercises of lesson 05: the loss, the draws, and the area that a frontier dominates."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...evaluate import hypervolume
+from ...recipes import OAT_STOPS, Labels, hybrid, sample_stops
+from . import Wrong, exercise, same
+
+
+def _hybrid_loss(clean: Tensor, attacked: Tensor, y: Tensor, lam: Tensor, zeros: int) -> Tensor:
+    return hybrid(clean, attacked, Labels(y, lam, zeros))
+
+
+def _batch(zeros: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Logits of eight images, clean and attacked, labels, and λ of which the first `zeros` are 0."""
+    generator = torch.Generator().manual_seed(zeros)
+    clean, attacked = (2 * torch.randn(8, 5, generator=generator) for _ in range(2))
+    lam = torch.tensor([0.1, 0.4, 1.0, 0.2, 0.3, 1.0, 0.1, 0.2])
+    lam[:zeros] = 0
+    return clean, attacked[zeros:], torch.randint(0, 5, (8,), generator=generator), lam
+
+
+def _mixed_up(clean: Tensor, attacked: Tensor, y: Tensor, lam: Tensor, zeros: int) -> dict[str, Tensor]:
+    """What some mistakes give, by what is to be said about them."""
+    calm, hit = F.cross_entropy(clean, y, reduction="none"), F.cross_entropy(attacked, y[zeros:], reduction="none")
+    rest, n, front = lam[zeros:], len(y), slice(len(attacked))
+    weighed = ((1 - lam) * calm).sum() / n
+    return {
+        "the weights are swapped: λ = 1 must mean attacked only.":
+            ((lam * calm).sum() + ((1 - rest) * hit).sum()) / n,
+        "the clean loss must shrink as λ grows: its weight is 1 - λ.": (calm.sum() + (rest * hit).sum()) / n,
+        "it mixes with one λ for the batch: each image has its own.":
+            (1 - lam.mean()) * calm.mean() + lam.mean() * hit.mean(),
+        "the attacked losses are averaged over the attacked images only: divide both sums by the whole batch.":
+            weighed + (rest * hit).mean(),
+        "the attacked images carry the wrong λ: they are the batch without its first `zeros` images.":
+            weighed + (lam[front] * hit).sum() / n,
+        "the attacked images get the wrong labels: theirs are y[zeros:].":
+            weighed + (rest * F.cross_entropy(attacked, y[front], reduction="none")).sum() / n,
+    }  # fmt: skip
+
+
+@exercise(_hybrid_loss, "oatlib.recipes.hybrid")
+def hybrid_loss(theirs) -> None:
+    """Logits clean (N, K), attacked (N - zeros, K), y (N,), lam (N,), zeros -> mean of (1-λ)·clean + λ·attacked."""
+    batch = (*_batch(3), 3)
+    got, want = theirs(*batch), _hybrid_loss(*batch)
+    if isinstance(got, Tensor) and got.shape == batch[3].shape:
+        raise Wrong("it returns one loss per image: take the mean over the batch.")
+    if isinstance(got, Tensor) and got.shape == want.shape:
+        for mistake, value in _mixed_up(*batch).items():
+            if torch.allclose(got, value, atol=1e-5):
+                raise Wrong(mistake)
+    same(got, want, "it should be the mean over all N images of (1-λ)·CE(clean) + λ·CE(attacked).")
+    batch = (*_batch(0), 0)
+    mistake = "right where some images have λ = 0, but not where zeros = 0 and all are attacked."
+    same(theirs(*batch), _hybrid_loss(*batch), mistake)
+
+
+@exercise(sample_stops, "oatlib.recipes.sample_stops")
+def draw_stops(theirs) -> None:
+    """stops, n, generator -> the λ stop of each of n images (n,), ceil(n / S) zeros first; how many zeros."""
+    n, zeros = 6000, 1000
+    got = theirs(OAT_STOPS, n, torch.Generator().manual_seed(0))
+    if not (isinstance(got, tuple | list) and len(got) == 2 and isinstance(got[0], Tensor)):
+        raise Wrong("it should return two things: a tensor of stops, and how many of them, at the front, are 0.")
+    stop, front = got
+    if stop.shape != (n,):
+        raise Wrong(f"for {n} images it should draw {n} stops, but draws {tuple(stop.shape)}.")
+    if stop.is_floating_point():
+        raise Wrong("it returns values of λ: return where they are in `stops`, whole numbers from 0.")
+    if front != zeros:
+        raise Wrong(f"of {n} images and {len(OAT_STOPS)} stops the first {zeros} should have λ = 0, not {front}.")
+    if stop[:zeros].any():
+        raise Wrong("the images with λ = 0 must come first, so that the others can be cut off behind them.")
+    if not stop[zeros:].all():
+        raise Wrong("behind the first images λ = 0 is drawn again: draw from stop 1 on.")
+    counts = torch.bincount(stop[zeros:], minlength=6)[1:]
+    if len(counts) > 5 or counts.min() == 0:
+        raise Wrong("some stops never come, or some that do not exist: torch.randint(low, high) leaves out high.")
+    if (counts - 1000).abs().max() > 150:
+        raise Wrong(f"the stops above 0 should come equally often, but came {counts.tolist()} times.")
+    _drawn_from_the_generator(theirs, stop)
+
+
+def _drawn_from_the_generator(theirs, stop: Tensor) -> None:
+    again, other = (theirs(OAT_STOPS, len(stop), torch.Generator().manual_seed(seed))[0] for seed in (0, 1))
+    if not torch.equal(stop, again) or torch.equal(stop, other):
+        raise Wrong("what comes out must depend on the generator, and on nothing else: pass it to torch.randint.")
+    for n in (13, 64):
+        if theirs(OAT_STOPS, n, torch.Generator())[1] != -(-n // 6):
+            raise Wrong(f"of {n} images {-(-n // 6)} should have λ = 0: n / S is rounded up.")
+
+
+BEATEN = (0.86, 0.2)  # by others
+POINTS = [(0.9, 0.3), (0.98, 0.0), (0.85, 0.75), (0.95, 0.1), BEATEN]
+
+
+@exercise(hypervolume, "oatlib.hypervolume")
+def dominated_area(theirs) -> None:
+    """A list of (clean, robust), in any order -> the area of the union of the rectangles from (0, 0) to each."""
+    got, want = theirs(list(POINTS)), hypervolume(POINTS)
+    if not isinstance(got, int | float | Tensor) or isinstance(got, bool):
+        raise Wrong(f"it should return a number, but returns {'nothing' if got is None else type(got).__name__}.")
+    if abs(got - want) > 1e-6:
+        _say_what_it_is(float(got))
+        if abs(theirs([p for p in POINTS if p != BEATEN]) - want) < 1e-6:
+            raise Wrong("a point that another one beats in both accuracies changes the area: it must not.")
+        if abs(theirs(sorted(POINTS, reverse=True)) - want) < 1e-6:
+            raise Wrong("it is right for sorted points only: sort them first.")
+    for points in (POINTS, [(0.5, 0.5)], [(0.5, 0.5), (0.5, 0.7)]):
+        got, want = theirs(list(points)), hypervolume(points)
+        if abs(got - want) > 1e-6:
+            raise Wrong(f"the area of {points} should be {want:.4g}, not {float(got):.4g}.")
+
+
+def _say_what_it_is(area: float) -> None:
+    if area > 1:
+        raise Wrong(f"the area is {area:.3g}: rectangles overlap; what several cover counts once.")
+    ordered = sorted(POINTS)
+    slant = abs(sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(ordered)))
+    if any(abs(area - value) < 1e-6 for value in (slant, slant + ordered[0][0] * ordered[0][1])):
+        raise Wrong("it joins the points by straight lines: nobody measured a network in between. Use steps.")
+    if abs(area - max(x * y for x, y in POINTS)) < 1e-6:
+        raise Wrong("this is the largest rectangle alone: the others stick out of it, and that counts, too.")

@@ -1,0 +1,52 @@
+"""Typical wrong answers to the exercises of lesson 05, and what the learner is told."""
+
+LOSSES = """
+    calm = F.cross_entropy(clean, y, reduction="none")
+    hit = F.cross_entropy(attacked, y[zeros:], reduction="none")"""
+HYBRID = f"def hybrid_loss(clean, attacked, y, lam, zeros):{LOSSES}"
+DRAW = "def draw_stops(stops, n, generator):\n    zeros = math.ceil(n / len(stops))\n"
+REST = "    rest = torch.randint(1, len(stops), (n - zeros,), generator=generator)\n"
+AREA = "def dominated_area(points):\n"
+
+WRONG = {
+    "hybrid_loss": [
+        (f"{HYBRID}\n    return ((lam * calm).sum() + ((1 - lam[zeros:]) * hit).sum()) / len(y)", "swapped"),
+        (f"{HYBRID}\n    return (calm.sum() + (lam[zeros:] * hit).sum()) / len(y)", "its weight is 1 - λ"),
+        (f"{HYBRID}\n    return (1 - lam.mean()) * calm.mean() + lam.mean() * hit.mean()", "one λ for the batch"),
+        (f"{HYBRID}\n    return ((1 - lam) * calm).mean() + (lam[zeros:] * hit).mean()", "divide both sums"),
+        (f"{HYBRID}\n    return (((1 - lam) * calm).sum() + (lam[: len(hit)] * hit).sum()) / len(y)", "wrong λ"),
+        (f"{HYBRID}\n    full = torch.cat([torch.zeros(zeros), hit])\n    return (1 - lam) * calm + lam * full",
+         "per image"),
+        (HYBRID.replace("y[zeros:]", "y[: len(attacked)]")
+         + "\n    return (((1 - lam) * calm).sum() + (lam[zeros:] * hit).sum()) / len(y)", "wrong labels"),
+        (f"{HYBRID}\n    full = torch.cat([torch.zeros(zeros), hit]) if zeros else calm"
+         + "\n    return ((1 - lam) * calm + lam * full).mean()", "all are attacked"),
+    ],
+    "draw_stops": [
+        (f"{DRAW}{REST}    return torch.cat([torch.zeros(zeros).long(), rest])", "two things"),
+        (f"{DRAW}{REST}    return torch.tensor(stops)[torch.cat([torch.zeros(zeros).long(), rest])], zeros",
+         "whole numbers"),
+        (f"{DRAW}    return torch.randint(0, len(stops), (n,), generator=generator), zeros", "must come first"),
+        (f"{DRAW}    rest = torch.randint(0, len(stops), (n - zeros,), generator=generator)\n"
+         "    return torch.cat([torch.zeros(zeros).long(), rest]), zeros", "from stop 1 on"),
+        (f"{DRAW}    rest = torch.randint(1, len(stops) - 1, (n - zeros,), generator=generator)\n"
+         "    return torch.cat([torch.zeros(zeros).long(), rest]), zeros", "leaves out high"),
+        (f"{DRAW}    rest = torch.randint(1, len(stops), (n - zeros,))\n"
+         "    return torch.cat([torch.zeros(zeros).long(), rest]), zeros", "pass it to torch.randint"),
+        (DRAW.replace("math.ceil(n / len(stops))", "n // len(stops)")
+         + f"{REST}    return torch.cat([torch.zeros(zeros).long(), rest]), zeros", "rounded up"),
+        (DRAW.replace("math.ceil(n / len(stops))", "0")
+         + f"{REST}    return rest, zeros", "should have λ = 0, not 0"),
+    ],
+    "dominated_area": [
+        (f"{AREA}    return sum(x * y for x, y in points)", "what several cover counts once"),
+        (f"{AREA}    points = sorted(points)\n"
+         "    return sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in zip(points, points[1:]))", "straight lines"),
+        (f"{AREA}    return max(x * y for x, y in points)", "largest rectangle alone"),
+        (f"{AREA}    area, top = 0.0, 0.0\n    for x, y in points:\n        if y > top:\n"
+         "            area, top = area + x * (y - top), y\n    return area", "sort them first"),
+        (f"{AREA}    area, top = 0.0, 0.0\n    for x, y in sorted(points, reverse=True):\n"
+         "        area, top = area + x * (y - top), y\n    return area", "must not"),
+        (f"{AREA}    pass", "returns nothing"),
+    ],
+}  # fmt: skip
