@@ -19,7 +19,7 @@ VIEW = {"width": 1090, "height": 1200}  # what is left for an output is about 96
 TALLEST = 16_000  # pixels that Chromium can draw
 PATIENCE = 1_200_000  # milliseconds for all cells
 QUIET, STILL = 120.0, 0.7  # seconds: to wait until nothing moves, and for how long nothing must
-COLOURS = 128
+COLOURS = 64
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 SETTINGS = {f"{lab.NOTEBOOKS}/tracker": {
     "windowingMode": "none", "recordTiming": True, "scrollPastEnd": False}}  # fmt: skip
@@ -48,6 +48,7 @@ def run(chromium, address: str, built: NotebookNode, name: str, shots: Path) -> 
     """Run a lesson that JupyterLab serves; its notebook with light outputs, and the seconds that its cells took."""
     watched = lab.Watched(chromium, viewport=VIEW)
     page = watched.page
+    page.set_default_timeout(120_000)  # large pages take long to draw without a graphics card
     try:
         lab.open_notebook(page, f"{address}{name}.ipynb")
         lab.start(page)

@@ -135,55 +135,29 @@ def both(w, size):
     return (margin > 0).float().mean().item(), (worst > 0).float().mean().item()
 
 
+# %%
 def weigh(w, size):
     """The two cues with the border of the classifier, and where it stands in the trade-off."""
     fig = make_subplots(1, 2, subplot_titles=["the images", "the trade-off"], horizontal_spacing=0.14)
+    left, right = {"row": 1, "col": 1}, {"row": 1, "col": 2}
     for i, (label, mark) in enumerate([(-1, "circle"), (1, "square")]):
-        mine = side == label
+        x, y = loud[side == label], faint[side == label]
         look = {"symbol": mark, "size": 5, "color": figures.COLOURS[i]}
-        fig.add_scatter(
-            x=loud[mine], y=faint[mine], mode="markers", marker=look, name=f"class {label:+d}", row=1, col=1
-        )
-    a, b = 1 - w, 15 * w
-    across = torch.tensor([-0.6, 0.6])
+        fig.add_scatter(x=x, y=y, mode="markers", marker=look, name=f"class {label:+d}", **left)
+    a, b, across = 1 - w, 15 * w, torch.tensor([-0.6, 0.6])
     for shift, dash, name in ((0, "solid", "border"), (size, "dot", "reach of the attack"), (-size, "dot", "")):
-        up = (shift * (a + b) - a * across) / max(b, 1e-6)
-        fig.add_scatter(
-            x=across,
-            y=up,
-            mode="lines",
-            line={"dash": dash, "color": "#555"},
-            name=name,
-            showlegend=bool(name),
-            row=1,
-            col=1,
-        )
-    way = [both(v / 40, size) for v in range(41)]
-    here = both(w, size)
-    fig.add_scatter(
-        x=[100 * c for c, _ in way],
-        y=[100 * r for _, r in way],
-        mode="lines",
-        name="all w",
-        line={"color": figures.COLOURS[2]},
-        row=1,
-        col=2,
-    )
-    fig.add_scatter(
-        x=[100 * here[0]],
-        y=[100 * here[1]],
-        mode="markers",
-        name="here",
-        marker={"symbol": "star", "size": 15, "color": "#d55e00"},
-        row=1,
-        col=2,
-    )
+        up, line = (shift * (a + b) - a * across) / max(b, 1e-6), {"dash": dash, "color": figures.INK}
+        fig.add_scatter(x=across, y=up, mode="lines", line=line, name=name, showlegend=bool(name), **left)
+    clean, robust = ([100 * v for v in values] for values in zip(*(both(v / 40, size) for v in range(41)), strict=True))
+    fig.add_scatter(x=clean, y=robust, mode="lines", name="all w", line={"color": figures.COLOURS[2]}, **right)
+    here, star = both(w, size), {"symbol": "star", "size": 15, "color": figures.COLOURS[1]}
+    fig.add_scatter(x=[100 * here[0]], y=[100 * here[1]], mode="markers", name="here", marker=star, **right)
     figures.layout(fig, height=400).update_layout(margin={"t": 96}, legend={"y": 1.12})
-    fig.update_xaxes(title="loud cue", range=[-0.6, 0.6], row=1, col=1).update_yaxes(
-        title="faint cue", range=[-0.2, 0.2], row=1, col=1
+    fig.update_xaxes(title="loud cue", range=[-0.6, 0.6], **left).update_xaxes(
+        title="clean, %", range=[60, 102], **right
     )
-    fig.update_xaxes(title="clean, %", range=[60, 102], row=1, col=2).update_yaxes(
-        title="robust, %", range=[-3, 103], row=1, col=2
+    fig.update_yaxes(title="faint cue", range=[-0.2, 0.2], **left).update_yaxes(
+        title="robust, %", range=[-3, 103], **right
     )
     return fig, f"clean <b>{here[0]:.0%}</b>, robust <b>{here[1]:.0%}</b> (n = 400, the worst change is known exactly)"
 

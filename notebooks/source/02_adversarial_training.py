@@ -256,12 +256,11 @@ class Game:
 
     def scores(self):
         """Share of points that are right: as they are, after FGSM, after PGD-20."""
-        return [
-            accuracy(self.net, a(self.net, points, side), side)
-            for a in (PGD(0.0, 0), FGSM(self.eps), PGD(self.eps, 20))
-        ]
+        attacks = (PGD(0.0, 0), FGSM(self.eps), PGD(self.eps, 20))
+        return [accuracy(self.net, attack(self.net, points, side), side) for attack in attacks]
 
 
+# %%
 game = Game()
 before = game.scores()
 
@@ -282,16 +281,11 @@ def plane(net, rows=70, low=0.22, high=0.78):
 def ball(where, eps, **place):
     """The square that a point can be moved in."""
     a, b = where.tolist()
-    return {
-        "type": "rect",
-        "x0": a - eps,
-        "x1": a + eps,
-        "y0": b - eps,
-        "y1": b + eps,
-        "line": {"color": "#444", "width": 1},
-    } | place
+    sides = {"x0": a - eps, "x1": a + eps, "y0": b - eps, "y1": b + eps}
+    return {"type": "rect", "line": {"color": "#444", "width": 1}} | sides | place
 
 
+# %%
 def draw_game(eps, lam, attacker):
     """The picture of the game as it stands."""
     game.eps, game.lam = eps, lam
@@ -310,6 +304,7 @@ def draw_game(eps, lam, attacker):
     return figures.layout(fig, "loud pixel", "faint pixel", height=440).update_layout(width=660), told
 
 
+# %%
 sliders(
     draw_game,
     buttons={
@@ -647,6 +642,7 @@ def collapse():
     return {"n": 256, "curves": curves}
 
 
+# %%
 images = lesson.recorded("at_collapse", collapse)
 curves = {f"PGD-20, {name}": [100 * row[2] for row in rows] for name, rows in images["curves"].items()}
 curves["FGSM, trained with FGSM"] = [100 * row[1] for row in images["curves"]["FGSM"]]

@@ -56,8 +56,8 @@ attack = PGD(8 / 255, steps=20)
 # %% [markdown]
 # ## The failure
 #
-# Lesson 02 left you with two networks: one for clean images, one for attacked ones. Now one network shall serve both. The
-# obvious try: half of each training batch stays clean, half is attacked, and all of it goes through the same layers, the
+# Lesson 02 left you with a choice: a network for clean images, or one for attacked ones. Now one network shall serve both.
+# The obvious try: half of each training batch stays clean, half is attacked, and all of it goes through the same layers, the
 # usual **BatchNorm** included, which gives each channel of a batch mean 0 and variance 1.
 
 
