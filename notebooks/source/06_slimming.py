@@ -5,7 +5,7 @@
 #     language: python
 #     name: python3
 #   oatlib:
-#     seconds: 30
+#     seconds: 45
 # ---
 
 # %% [markdown]
@@ -18,7 +18,7 @@
 # * train all widths together, by adding up their gradients, and show that your step is the library's
 # * price a setting of two dials, λ and width, and choose one within limits
 #
-# **Before this:** [05 · OAT](05_oat.ipynb) · **Run time:** about 30 s on two CPU cores · **Needs:** no network, no GPU
+# **Before this:** [05 · OAT](05_oat.ipynb) · **Run time:** about 45 s on two CPU cores · **Needs:** no network, no GPU
 
 # %% tags=["parameters"]
 data_set: str = "shapes"  # one of shapes, digits: the images
