@@ -419,7 +419,8 @@ def gaps(one, other):
 
 found = {f"clean and attacked, {way}": gaps(*pair) for way, pair in passes.items()}
 found["the same clean images, once through each"] = gaps(arriving(x, 0.0), arriving(x, 1.0))
-fig = figures.lines(list(norms), found, y_name="distance, in standard deviations", height=440)
+layers = [name.replace("blocks.", "block ").replace(".", "<br>") for name in norms]
+fig = figures.lines(layers, found, y_name="distance, in standard deviations", height=440)
 fig.data[0].marker.update(size=15, symbol="circle-open", line={"width": 2})  # what lies on top of it stays visible
 fig.update_layout(legend={"orientation": "v", "y": 1.0, "x": 1.0, "xanchor": "right", "yanchor": "top"})
 

@@ -337,7 +337,8 @@ def at_birth(start):
 
 birth = {start: at_birth(start) for start in ("identity", "paper")}
 spreads = {f'start at "{start}"': list(spread.values()) for start, (spread, _) in birth.items()}
-fig = figures.lines(list(birth["paper"][0]), spreads, y_name="standard deviation", height=400)
+places = [name.replace("blocks.", "block ").replace(".", "<br>") for name in birth["paper"][0]]
+fig = figures.lines(places, spreads, y_name="standard deviation", height=400)
 fig.update_yaxes(type="log", dtick=1)
 
 # %%
@@ -535,7 +536,7 @@ moves = {
     f"{sign} moves by": [(table[i].max(0).values - table[i].min(0).values).mean().item() for table in tables.values()]
     for i, sign in enumerate("γβ")
 }
-figures.bars(list(tables), moves, y_name="mean over channels", height=340)
+figures.bars(places[: len(tables)], moves, y_name="mean over channels", height=340)
 
 # %%
 most = max(moves["γ moves by"])
