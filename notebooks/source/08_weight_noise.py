@@ -5,7 +5,7 @@
 #     language: python
 #     name: python3
 #   oatlib:
-#     seconds: 55
+#     seconds: 60
 # ---
 
 # %% [markdown]
@@ -18,7 +18,7 @@
 # * attack and measure a network whose weights are drawn anew at every forward, image and twin under one draw
 # * expose a defence that is only noise: its robust accuracy falls with the number of draws per gradient
 #
-# **Before this:** [03 · Dual BatchNorm](03_dual_bn.ipynb) and [05 · OAT](05_oat.ipynb) · **Run time:** about 55 s on two CPU
+# **Before this:** [03 · Dual BatchNorm](03_dual_bn.ipynb) and [05 · OAT](05_oat.ipynb) · **Run time:** about 60 s on two CPU
 # cores · **Needs:** no network, no GPU
 
 # %% tags=["parameters"]
