@@ -195,6 +195,8 @@ robust_accuracy = check(robust_accuracy)
 # <details><summary>Hint</summary>
 # <code>answers == y</code> compares every row with the classes; <code>all(0)</code> asks whether a whole column is true.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -202,7 +204,8 @@ robust_accuracy = check(robust_accuracy)
 #     return (answers == y).all(0).float().mean().item()
 # ```
 # </details>
-#
+
+# %% [markdown]
 # ## Two minutes with the dials
 #
 # The explorer holds networks that come with the course. `oats` has two dials, **λ** and **width** (how large a part of the
@@ -294,6 +297,8 @@ pick_setting = check(pick_setting)
 # <details><summary>Hint</summary>
 # First leave out what is not accurate enough. <code>max(..., key=lambda r: ...)</code> then finds the best of the rest.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python

@@ -22,7 +22,7 @@
 
 # %% tags=["parameters"]
 data_set: str = "shapes"  # one of shapes, digits: the images
-n: int = 256  # 32 to 1024: validation images that are attacked
+n: int = 256  # 32 to 512: validation images that are attacked (digits has 200)
 eps: float = 8.0  # 0.5 to 32: radius of the ball, in 1/255 of the range of a pixel
 epochs: int = 4  # 1 to 30: of training, where no ready network fits
 seed: int = 0  # 0 to 9999: of data, weights and attacks
@@ -43,7 +43,8 @@ from oatlib.lab.sliders import sliders
 
 lesson = begin("01_attack", globals())
 data = oatlib.load_data(data_set, seed=seed)
-panel = data.val.panel(n)
+panel = data.val.panel(min(n, len(data.val)))
+n = len(panel)
 x, y = panel.x, panel.y
 
 # %% [markdown]
@@ -139,6 +140,8 @@ project = check(project)
 # <details><summary>Hint</summary>
 # What may be at most eps in size is not the image but the change <code>x_adv - x</code>. <code>clamp</code> does both jobs.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -147,7 +150,8 @@ project = check(project)
 #     return (x + change).clamp(0, 1)
 # ```
 # </details>
-#
+
+# %% [markdown]
 # ### Exercise: fgsm
 # Difficulty ●●○○○ · 5 minutes. The fast gradient sign method: one step as long as the ball is wide, up the loss. If every
 # pixel may move by ε, which way should each go? Only the sign of its slope matters.
@@ -167,6 +171,8 @@ fgsm = check(fgsm)
 # <code>torch.autograd.grad(loss, x)</code> needs an x with <code>requires_grad</code>: take <code>x.detach().requires_grad_()</code>.
 # Sum the loss over the images: a mean would do, too, as only signs count.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -177,7 +183,8 @@ fgsm = check(fgsm)
 #     return (x + eps * grad.sign()).detach().clamp(0, 1)
 # ```
 # </details>
-#
+
+# %% [markdown]
 # ### Exercise: pgd_step
 # Difficulty ●●●○○ · 5 minutes. Projected gradient descent takes many short steps and looks again after each.
 
@@ -195,6 +202,8 @@ pgd_step = check(pgd_step)
 # <details><summary>Hint</summary>
 # The gradient is taken where the walk is, at <code>x_adv</code>; the ball is around where it began, <code>x</code>.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python

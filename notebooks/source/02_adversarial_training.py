@@ -202,6 +202,8 @@ at_loss = check(at_loss)
 # The inner maximum is one call: <code>attack(net, x, y)</code> returns images, and no gradient passes through it. The outer
 # minimum is somebody else's job: you only return the loss.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -211,7 +213,8 @@ at_loss = check(at_loss)
 #     return (1 - lam) * clean + lam * attacked
 # ```
 # </details>
-#
+
+# %% [markdown]
 # ### Play it in slow motion
 #
 # Take turns. An *attacker step* moves every point a third of ε towards the other colour, inside its square. A *defender
@@ -382,6 +385,8 @@ trades_kl = check(trades_kl)
 # <details><summary>Hint</summary>
 # <code>log_softmax(1)</code> gives the logarithms without rounding trouble; <code>exp()</code> of it the probabilities.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -411,9 +416,7 @@ price = {name: oatlib.evaluate(net, panel, PGD(radius, 20), progress=False) for 
 figures.frontier(price, height=400)
 
 # %%
-lesson.predict(
-    "lying", "and of the images whose shape lies: how many does pgd-at get right, when nobody attacks?", 0, 100
-)
+lesson.predict("lying", "of the images whose shape lies, how many does pgd-at get right when nobody attacks?", 0, 100)
 
 # %% [markdown]
 # Why does it pay, and so exactly? The built-in images are drawn here, so we know of each which shape it shows, and whether
@@ -584,6 +587,8 @@ fell_at = check(fell_at)
 # <details><summary>Hint</summary>
 # Keep the best value seen so far while you walk along the curve. A slow fall is a fall, too.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -596,7 +601,8 @@ fell_at = check(fell_at)
 #     return None
 # ```
 # </details>
-#
+
+# %% [markdown]
 # ### On images
 #
 # The same with images of the built-in world (two classes, ε = 12/255, λ = 1/2) and a small fully connected network. For 16

@@ -242,6 +242,8 @@ batch_norm = check(batch_norm)
 # A channel is averaged over images, rows and columns: dims (0, 2, 3). For the batch itself the variance is the mean of the
 # squares (<code>correction=0</code>); what is kept is an estimate for images to come (<code>correction=1</code>, the default).
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -253,7 +255,8 @@ batch_norm = check(batch_norm)
 #     return z, new_mean, new_var
 # ```
 # </details>
-#
+
+# %% [markdown]
 # ### Exercise: dual_norm
 # Difficulty ●●●○○ · 8 minutes. A batch of both worlds, in any order: 0 is clean, 1 is attacked. Normalise each image by
 # the statistics of its own world, and leave it where it was.
@@ -273,6 +276,8 @@ dual_norm = check(dual_norm)
 # <code>x[world == 1]</code> are the attacked images; you can also assign to <code>out[world == 1]</code>. A batch may hold
 # one world only.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python

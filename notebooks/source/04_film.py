@@ -157,6 +157,8 @@ film = check(film)
 # <details><summary>Hint</summary>
 # PyTorch lines up dimensions from the right: (N, C) would meet rows and columns. Make it (N, C, 1, 1).
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -164,7 +166,8 @@ film = check(film)
 #     return x * gamma[:, :, None, None] + beta[:, :, None, None]
 # ```
 # </details>
-#
+
+# %% [markdown]
 # ## A curve with a knob
 #
 # The smallest problem whose answer depends on λ: a wave at λ = 0, a straight line at λ = 1, and in between their mixture
@@ -412,6 +415,8 @@ fold_film = check(fold_film)
 # <details><summary>Hint</summary>
 # First write BatchNorm alone as s·x + t. Then γ·(s·x + t) + β.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -421,7 +426,8 @@ fold_film = check(fold_film)
 #     return gamma * s, gamma * t + beta
 # ```
 # </details>
-#
+
+# %% [markdown]
 # ### Exercise: stop_weights
 # Difficulty ●●○○○ · 6 minutes. λ = 0.15 has no code, but scale and shift are known at the stops 0.1 and 0.2. Between two
 # neighbouring stops the library mixes them linearly. How much of each stop?
@@ -441,6 +447,8 @@ stop_weights = check(stop_weights)
 # Find the first stop to the right of λ. With t, the share of the way to it that is done, its weight is t and that of its
 # left neighbour 1 - t. Take care at the last stop.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python

@@ -298,6 +298,8 @@ hybrid_loss = check(hybrid_loss)
 # <code>F.cross_entropy(..., reduction="none")</code> gives a loss for each image. The attacked images belong to
 # <code>y[zeros:]</code> and <code>lam[zeros:]</code>. Add two sums, and divide once, by N.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -307,7 +309,8 @@ hybrid_loss = check(hybrid_loss)
 #     return (((1 - lam) * calm).sum() + (lam[zeros:] * hit).sum()) / len(y)
 # ```
 # </details>
-#
+
+# %% [markdown]
 # ### Exercise: draw_stops
 # Difficulty ●●○○○ · 6 minutes. Which λ does each image of a batch get? As published: of n images the first n/S,
 # rounded up, get λ = 0, where S is the number of stops. Every other image draws one of the other stops, each equally
@@ -328,6 +331,8 @@ draw_stops = check(draw_stops)
 # <code>math.ceil</code>, <code>torch.zeros(...).long()</code>, <code>torch.randint(low, high, (count,), generator=...)</code>, where
 # <code>high</code> itself never comes, and <code>torch.cat</code>.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -447,6 +452,8 @@ dominated_area = check(dominated_area)
 # Go from the right, by falling clean accuracy, and keep the best robust accuracy so far: every point that is higher
 # than that adds a strip.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python

@@ -172,6 +172,8 @@ sliced_conv = check(sliced_conv)
 # Slice the first two dimensions of the weight. <code>F.conv2d</code> keeps the size of the picture with
 # <code>padding=k // 2</code>.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -180,7 +182,8 @@ sliced_conv = check(sliced_conv)
 #     return F.conv2d(x, few, padding=weight.shape[-1] // 2)
 # ```
 # </details>
-#
+
+# %% [markdown]
 # ### Exercise: calibrated_stats
 # Difficulty ●●●○○ · 8 minutes. What statistics would a narrow layer need? Send some batches through and average: the mean
 # of every channel, and its (unbiased) variance, of each batch; then the plain average over the batches.
@@ -199,6 +202,8 @@ calibrated_stats = check(calibrated_stats)
 # <details><summary>Hint</summary>
 # A channel has one mean for all images and all pixels of a batch: reduce over dimensions 0, 2 and 3.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -278,6 +283,8 @@ slim_step = check(slim_step)
 # <details><summary>Hint</summary>
 # <code>backward()</code> adds to what is in <code>.grad</code> already. Do not clear it between the widths.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -290,7 +297,8 @@ slim_step = check(slim_step)
 #     return total
 # ```
 # </details>
-#
+
+# %% [markdown]
 # The order changes nothing in the sum. It matters where narrow widths learn from the answers of the widest (`us-snn`).
 
 # %% [markdown]

@@ -258,6 +258,8 @@ switched_head = check(switched_head)
 # <details><summary>Hint</summary>
 # Do not search for the head by the number of features that arrive.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -265,7 +267,8 @@ switched_head = check(switched_head)
 #     return heads[index](features)
 # ```
 # </details>
-#
+
+# %% [markdown]
 # ### Exercise: head_parameters
 # Difficulty ●●○○○ · 5 minutes. What is the price? The multiply-adds stay as they are, as only one head is used at a time.
 # Count the parameters that must be stored *in addition* to those of the one shared head.
@@ -284,6 +287,8 @@ head_parameters = check(head_parameters)
 # <details><summary>Hint</summary>
 # A width sees <code>int(features * width)</code> features. The shared head is as large as that of the full width.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -472,6 +477,8 @@ held_out_gain = check(held_out_gain)
 # For seed s, the rows of the others are <code>torch.cat([gains[:s], gains[s + 1 :]])</code>; the column with their highest
 # mean is the choice.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -495,7 +502,7 @@ def experiments(networks, spread, common, gain, seeds):
     reports = {
         "mean of all": gains.mean((1, 2)),
         "best of each seed": gains.max(2).values.mean(1),
-        "chosen on other seeds": torch.tensor([held_out_gain(g) for g in gains[:500]]),
+        "chosen on other seeds": torch.tensor([held_out_gain(g) for g in gains[:250]]),
     }
     fig = figures.histograms(reports, x_name="reported gain, points", y_name="share of the experiments", height=400)
     fig.add_vline(x=gain, line_dash="dot", line_color=figures.INK, annotation_text="true gain")

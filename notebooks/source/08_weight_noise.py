@@ -209,6 +209,8 @@ noisy_weight = check(noisy_weight)
 # <details><summary>Hint</summary>
 # η has the shape of the weight, σ is a single number. <code>detach()</code> keeps gradients from it; alpha keeps its own.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -217,7 +219,8 @@ noisy_weight = check(noisy_weight)
 #     return weight + lam * alpha * sigma * torch.randn(weight.shape, generator=generator)
 # ```
 # </details>
-#
+
+# %% [markdown]
 # ### Exercise: eot_gradient
 # Difficulty ●●○○○ · 5 minutes. The attacker's side. Every call of `f` draws new weights.
 
@@ -236,6 +239,8 @@ eot_gradient = check(eot_gradient)
 # Take a gradient as in lesson 01, once for each draw, and average what comes out. (The mean of the logits has another
 # gradient: the loss is not linear.)
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -247,7 +252,8 @@ eot_gradient = check(eot_gradient)
 #     return total / draws
 # ```
 # </details>
-#
+
+# %% [markdown]
 # ### Exercise: twin_accuracy
 # Difficulty ●●●○○ · 8 minutes. To measure, use **one draw for an image and its attacked twin**. With two draws, an image
 # can fail because of the attack or because of the weather, and you cannot tell. And an image counts as robust only if it
@@ -267,6 +273,8 @@ twin_accuracy = check(twin_accuracy)
 # <details><summary>Hint</summary>
 # One call of <code>f</code> on <code>torch.cat([x, x_adv])</code> is one draw for both.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python

@@ -152,6 +152,8 @@ prune_regrow = check(prune_regrow)
 # Work on a flat copy of the mask. <code>masked_fill(~keep, math.inf)</code> keeps absent weights out of a search for the
 # smallest. What has just gone is absent, too, and may grow again.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -287,6 +289,8 @@ two_experts = check(two_experts)
 # <details><summary>Hint</summary>
 # A random permutation of all places has an exact number of first ones. Comparing random numbers with the density has not.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -297,7 +301,8 @@ two_experts = check(two_experts)
 #     return clean.view(weight.shape), ~clean.view(weight.shape)
 # ```
 # </details>
-#
+
+# %% [markdown]
 # What does it save? Two prices: what is **stored** for the whole dial, and what is **active** in one setting. Weights that no
 # mask keeps are neither. (`oat` is here for its price only, so it need not be trained.)
 
@@ -351,6 +356,8 @@ blend_weights = check(blend_weights)
 # <details><summary>Hint</summary>
 # A dict comprehension over the names. Biases are mixed, too: the shift of BatchNorm has been folded into them.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python

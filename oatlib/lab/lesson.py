@@ -21,7 +21,7 @@ from ..record import RecordError, read_json, versions
 from ..train import train
 from . import family
 from .parameters import Parameter, checked, declared
-from .ready import FOLDER
+from .ready import FOLDER, MEMBERS
 from .surface import Surface
 
 RECORDS = Path(__file__).parents[2] / "data" / "course"
@@ -71,15 +71,16 @@ class Lesson:
             raise ValueError(f"nothing was asked as {key!r}: run the cell with predict({key!r}, ...) first")
         return self.guesses[key].beside(answer, comment)
 
-    def network(self, recipe: str, data: Data, **options) -> Network:
-        """A network that came with oatlib, if it fits the data; else, or with `retrain`, one trained here and now."""
-        path = FOLDER / f"{recipe}.safetensors"
-        if not self.parameters.get("retrain") and not options and path.is_file():
+    def network(self, name: str, data: Data) -> Network:
+        """The network of that name that came with oatlib; with `retrain`, or where the data are others, its like."""
+        path = FOLDER / f"{name}.safetensors"
+        if not self.parameters.get("retrain") and path.is_file():
             net = load(path)
             if net.spec.data == {"name": data.name, "options": data.options}:
                 return net
+        recipe, options = MEMBERS.get(name, (name, {}))
         epochs, seed = self.parameters["epochs"], self.parameters["seed"]
-        print(f"training {recipe}, {epochs} epochs", flush=True)
+        print(f"training {name}, {epochs} epochs", flush=True)
         net = build(recipe, data, seed=seed, **options)
         train(net, data, Preset(epochs=epochs), seed)
         return net

@@ -84,8 +84,12 @@ def test_a_ready_network_is_taken_only_where_it_fits(capsys):
     small = oatlib.load_data("shapes", seed=0, n_train=32, n_val=16, n_test=16)
     trained = started().network("standard", small)
     assert trained.spec.data["options"]["n_train"] == 32 and "training standard, 1 epochs" in capsys.readouterr().out
-    kinds = started().network("pgd-at", small, lam=0.3)
-    assert kinds.spec.stops == (0.3,)
+
+
+def test_what_is_trained_is_of_the_kind_that_came_along():
+    small = oatlib.load_data("shapes", seed=0, n_train=32, n_val=16, n_test=16)
+    came = started().network("pgd-at", oatlib.load_data("shapes", seed=0))
+    assert started(retrain=True).network("pgd-at", small).spec.stops == came.spec.stops == (1.0,)
 
 
 def test_a_record_is_read_or_made(tmp_path, monkeypatch, shown):

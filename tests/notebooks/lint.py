@@ -173,11 +173,13 @@ def _exercise(cells: list[NotebookNode], index: int) -> Iterator[str]:
     task = before.source.rpartition("### Exercise: ")[2] if "### Exercise: " in before.source else ""
     if before.cell_type != "markdown" or not EASINESS.search(task):
         yield "before it must come '### Exercise: ...' with '●●○○○ · 5 minutes' below"
-    check, help_ = (cells[index + 1 : index + 3] + [NotebookNode(source="", cell_type="")] * 2)[:2]
+    check, hint, solution = (cells[index + 1 : index + 4] + [NotebookNode(source="", metadata={})] * 3)[:3]
     if check.source.strip() != f"{own} = check({own})":
         yield f"after it must come the cell '{own} = check({own})'"
-    for part in ("Hint", "Solution"):
-        if f"<summary>{part}</summary>" not in help_.source:
-            yield f"after its check must come Markdown with <details><summary>{part}</summary>"
-    if "```python" not in help_.source.partition("<summary>Solution</summary>")[2]:
+    for cell, part in ((hint, "Hint"), (solution, "Solution")):
+        if not (cell.source.startswith(f"<details><summary>{part}</summary>") and cell.source.endswith("</details>")):
+            yield f"after its check must come a hint, then a solution, each a cell of <details>: no {part}"
+    if "solution" not in solution.metadata.get("tags", []):
+        yield "its solution must have the tag solution, so that a teacher can leave it out"
+    if "```python" not in solution.source:
         yield "its solution must have a block of ```python"

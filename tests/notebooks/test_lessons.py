@@ -26,6 +26,8 @@ NAME = check(NAME)
 # <details><summary>Hint</summary>
 # It is easier than it looks.
 # </details>
+
+# %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -127,7 +129,8 @@ PLANTED = {  # rule: [(what is replaced, by what)]
     "exercises": [(EXERCISE.replace("NAME", "second"), ""), ("Difficulty ●●○○○ · 5 minutes", "Easy"),
                   ("first = check(first)", "check(first)"), ("Hint", "Help"), ("Solution", "Answer"),
                   ("raise NotImplementedError", "return x"), ("### Exercise: first", "### first"),
-                  ("# ```python", "# ```")],
+                  ("# ```python", "# ```"), ("# %% [markdown] tags=[\"solution\"]\n", ""),
+                  (" tags=[\"solution\"]", ""), ("# ```\n# </details>", "# ```\n# </details>\n#\n# More.")],
 }  # fmt: skip
 
 

@@ -4,6 +4,9 @@ import base64
 import io
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -11,6 +14,9 @@ from PIL import Image
 
 from notebooks import lab, lessons, make, pictures
 
+ROOT = Path(__file__).parents[2]
+MAKE = """import sys; from pathlib import Path; from notebooks import make
+sys.exit(make.main([], Path(sys.argv[1])))"""
 FRONT = """# ---
 # jupyter:
 #   kernelspec:
@@ -84,7 +90,8 @@ def made(chromium, tmp_path_factory):
     source(folder, "01_good", CELLS)
     source(folder, "02_broken", BROKEN)
     (folder / "02_broken.ipynb").write_text("as before", encoding="utf-8")
-    return folder, make.main([], folder)
+    # a process of its own: one that drives a browser for other tests cannot drive a second
+    return folder, subprocess.run([sys.executable, "-c", MAKE, str(folder)], cwd=ROOT, timeout=300).returncode
 
 
 def outputs(folder):
