@@ -19,7 +19,7 @@ VIEW = {"width": 1090, "height": 1200}  # what is left for an output is about 96
 TALLEST = 16_000  # pixels that Chromium can draw
 PATIENCE = 1_200_000  # milliseconds for all cells
 QUIET, STILL = 120.0, 0.7  # seconds: to wait until nothing moves, and for how long nothing must
-COLOURS = 64
+COLOURS = (64, 32, 16, 12)  # of a picture; the most with which the notebook stays light
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 SETTINGS = {f"{lab.NOTEBOOKS}/tracker": {
     "windowingMode": "none", "recordTiming": True, "scrollPastEnd": False}}  # fmt: skip
@@ -51,6 +51,7 @@ def run(chromium, address: str, built: NotebookNode, name: str, shots: Path) -> 
     page.set_default_timeout(120_000)  # large pages take long to draw without a graphics card
     try:
         lab.open_notebook(page, f"{address}{name}.ipynb")
+        _dress(page, "light")  # the lesson before was left in the dark
         lab.start(page)
         page.wait_for_function("window.ended", timeout=PATIENCE)
         ran = nbformat.from_dict(page.evaluate(f"{NOTEBOOK}.model.sharedModel.toJSON()"))
@@ -58,7 +59,7 @@ def run(chromium, address: str, built: NotebookNode, name: str, shots: Path) -> 
         _settle(page)
         _no_blanks(page)
         _stretch(page)
-        result = _lightened(page, ran, built)
+        result = _fitting(_lightened(page, ran, built))
         _photograph(page, name, shots)
         page.evaluate(f"{lab.HERE}.sessionContext.shutdown()")
     finally:
@@ -118,11 +119,15 @@ def _stretch(page) -> None:
         _settle(page)
 
 
+def _dress(page, theme: str) -> None:
+    page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", THEMES[theme])
+
+
 def _photograph(page, name: str, shots: Path) -> None:
     """The whole page in both themes, for people to look at."""
     shots.mkdir(exist_ok=True)
-    for theme, label in THEMES.items():
-        page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", label)
+    for theme in THEMES:
+        _dress(page, theme)
         _settle(page)
         page.screenshot(path=shots / f"{name}, {theme}.png", timeout=60_000)
 
@@ -146,7 +151,7 @@ def _light(page, index: int, n: int, output: NotebookNode) -> NotebookNode:
     node = page.evaluate_handle(OUTPUT, [index, n]).as_element()
     kind = re.search(r"\w+(?=\(| object|$)", data.get("text/plain", "Figure"))[0]
     words = node.evaluate(WORDS)
-    picture = base64.b64encode(small(node.screenshot(animations="disabled"))).decode()
+    picture = base64.b64encode(node.screenshot(animations="disabled")).decode()
     about = textwrap.shorten(f"{kind}: {words}" if words else kind, 160, placeholder=" ...")
     output.data = {"image/png": picture, "text/plain": about}
     output.metadata = {"needs_background": "light"}
@@ -157,12 +162,24 @@ def _plain(words: str) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", words)
 
 
-def small(png: bytes) -> bytes:
+def _fitting(notebook: NotebookNode) -> NotebookNode:
+    """The notebook with its pictures in as many colours as its size allows."""
+    for colours in COLOURS:
+        smaller = nbformat.from_dict(notebook)
+        for output in (output for cell in smaller.cells for output in cell.get("outputs", [])):
+            if png := output.get("data", {}).get("image/png"):
+                output.data["image/png"] = base64.b64encode(small(base64.b64decode(png), colours)).decode()
+        if len(lessons.text(smaller).encode()) <= lessons.LIMIT:
+            break
+    return smaller
+
+
+def small(png: bytes, colours: int) -> bytes:
     """The same picture without the empty space at its right and lower side, in few colours."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
     blank = Image.new("RGB", image.size, image.getpixel((image.width - 1, image.height - 1)))
     _, _, right, lower = ImageChops.difference(image, blank).getbbox() or (0, 0, 8, 8)
     image = image.crop((0, 0, min(right + 8, image.width), min(lower + 8, image.height)))
     packed = io.BytesIO()
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(packed, "PNG", optimize=True)
+    image.quantize(colours, dither=Image.Dither.NONE).save(packed, "PNG", optimize=True)
     return packed.getvalue()

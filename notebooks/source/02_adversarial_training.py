@@ -475,7 +475,11 @@ def by_steps():
             net, data, Preset(steps=steps or 0, step_size=reach * min(1, 2.5 / (steps or 1))), seed, progress=False
         )
         (result,) = oatlib.evaluate(net, data.val.panel(min(256, len(data.val))), PGD(8 / 255, 20), progress=False)
-        found["no attack" if steps is None else f"{steps} steps"] = [result.clean, result.robust, result.n]
+        found["no attack" if steps is None else f"{steps} step" + "s" * (steps != 1)] = [
+            result.clean,
+            result.robust,
+            result.n,
+        ]
     return found
 
 

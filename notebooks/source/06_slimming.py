@@ -235,6 +235,7 @@ def relative_variance(norm, index):
 
 norms = {name: part for name, part in mended.named_modules() if isinstance(part, SlimNorm)}
 layers = [name.removeprefix("body.").removesuffix(".norm").replace("blocks.", "block ") for name in norms]
+layers = [name.replace(".", "<br>") for name in layers]
 shares = {f"width {w:g}": [relative_variance(norm, i) for norm in norms.values()] for i, w in enumerate(WIDTHS)}
 figures.lines(layers, shares, y_name="variance ÷ that of the full width", height=400)
 

@@ -19,6 +19,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 MARKS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
 INK, GRID = "#767b80", "rgba(128, 128, 128, 0.25)"  # in between: legible on white and on near-black
 GAP = 0.35  # between two pictures of a row, in pictures
+WIDEST = 900  # pixels, so that a notebook in a small window shows all of a row
 
 
 def layout(fig: go.Figure, x: str = "", y: str = "", title: str = "", height: int = 360) -> go.Figure:
@@ -79,10 +80,7 @@ def frontier(series: Mapping[str, Sequence], title: str = "", height: int = 440)
             hovertemplate="%{text}<br>clean %{x:.1f} %<br>robust %{y:.1f} %<extra>" + name + "</extra>",
             **bars, **style(i),
         )  # fmt: skip
-    layout(fig, "clean accuracy, %", "robust accuracy, %", title, height)
-    fig.add_annotation(text=f"bars: 95 % intervals, n ≥ {smallest}", xref="paper", yref="paper", x=1, y=1.06,
-                       showarrow=False, font={"size": 11})  # fmt: skip
-    return fig
+    return layout(fig, f"clean accuracy, % (bars: 95 % intervals, n ≥ {smallest})", "robust accuracy, %", title, height)
 
 
 def _point(r: Result | Mapping) -> dict:
@@ -132,6 +130,8 @@ def images(
     """Rows of pictures, {name of the row: images (C, H, W) in [0, 1]}, with a line of text under each if wanted."""
     fig, captions = go.Figure(), captions or {}
     longest, top = max(map(len, rows.values())), 0.0
+    room = max(len(name) for name in rows) * 8 + 16  # for the names of the rows
+    tile = min(tile, (WIDEST - room) / (longest * (1 + GAP)))
     for name, pictures in rows.items():
         for column, picture in enumerate(pictures):
             z = (picture.detach().clamp(0, 1) * 255).round().byte().expand(3, -1, -1).permute(1, 2, 0)
@@ -144,7 +144,6 @@ def images(
         fig.add_annotation(text=name, x=0, xref="paper", xshift=-8, y=top + 0.5, xanchor="right", showarrow=False)
         top += 1.1 + (0.35 if name in captions else 0)
     layout(fig, height=round(top * tile) + 24)
-    room = max(len(name) for name in rows) * 8 + 16
     fig.update_layout(margin={"l": room, "r": 8, "t": 12, "b": 12}, width=round(longest * (1 + GAP) * tile) + room)
     fig.update_xaxes(visible=False, range=[0, longest * (1 + GAP)])
     fig.update_yaxes(visible=False, range=[top, 0], scaleanchor="x")

@@ -201,7 +201,18 @@ def test_pictures_lose_their_empty_space_and_most_colours():
     image.paste(Image.linear_gradient("L").convert("RGB").resize((300, 100)), (0, 0))
     packed = io.BytesIO()
     image.save(packed, "PNG")
-    light = Image.open(io.BytesIO(pictures.small(packed.getvalue())))
-    assert (
-        light.size == (308, 108) and light.mode == "P" and len(light.convert("RGB").getcolors(999)) <= pictures.COLOURS
-    )
+    light = Image.open(io.BytesIO(pictures.small(packed.getvalue(), 32)))
+    assert light.size == (308, 108) and light.mode == "P" and len(light.convert("RGB").getcolors(999)) <= 32
+
+
+def test_pictures_keep_the_colours_that_the_notebook_has_room_for(monkeypatch):
+    noise, packed = Image.effect_noise((300, 300), 90).convert("RGB"), io.BytesIO()
+    noise.save(packed, "PNG")
+    data = {"image/png": base64.b64encode(packed.getvalue()).decode()}
+    cell = nbformat.v4.new_code_cell("", outputs=[nbformat.v4.new_output("display_data", data)])
+    many, few = [], []
+    for limit, found in ((10**9, many), (60_000, few), (1, few)):
+        monkeypatch.setattr(lessons, "LIMIT", limit)
+        fitted = pictures._fitting(nbformat.v4.new_notebook(cells=[cell]))
+        found.append(len(picture(fitted.cells[0].outputs[0]).getcolors(999)))
+    assert many == [pictures.COLOURS[0]] and few == [12, 12], "too large even then: lessons.unfit tells"

@@ -39,7 +39,7 @@ function drawPlot(svg, world, state, surfaces, shown, training) {
   const low = Math.max(0, Math.floor((least - 0.02) / gap) * gap), high = Math.min(1, Math.ceil((most + 0.03) * 10) / 10);
   const x = (share) => box.left + ((share - low) / (1.005 - low)) * (box.right - box.left);
   const y = (share) => box.bottom - (share / high) * (box.bottom - box.top);
-  const still = axes(box, x, y, low, high, gap) + curves.map((c) => curve(c, world, x, y)).join("") +
+  const still = axes(box, x, y, low, high, gap) + curves.map((c) => curve(c, world, x, y)).join("") + widthNames(curves, x, y) +
     `<svg x="${box.left}" y="${box.top}" width="${box.right - box.left}" height="${box.bottom - box.top}" viewBox="${box.left} ${box.top} ${box.right - box.left} ${box.bottom - box.top}">${bornLines(born, x, y)}</svg>` + marks.map((m) => mark(m, x, y)).join("") + legend(curves, marks, born, world, state, box);
   if (svg.still !== still) { // most moves only move the point
     svg.still = still;
@@ -70,13 +70,19 @@ function curve(c, world, x, y) {
   if (c.points.length === 1) // trained at one λ only
     return `<circle cx="${x(c.points[0].clean)}" cy="${y(c.points[0].robust)}" r="5" style="fill:${look.colour}">${title}</circle>`;
   let out = `<path class="curve ${c.main ? "main" : c.other ? "other" : "width"}" d="${path(c.points, x, y)}" style="stroke:${look.colour}" stroke-dasharray="${look.dash}">${title}</path>`;
-  if (c.points.length > 1 && !c.main && !c.other) // the robust ends are where the widths lie apart
-    out += `<text class="tick" x="${x(c.points.at(-1).clean)}" y="${y(c.points.at(-1).robust) - 6}" text-anchor="middle">width ${short(c.width)}</text>`;
   if (c.main && c.points.length > 1) out += ends(c.points, x, y);
   if (c.main)
     for (const p of c.points)
       out += `<circle cx="${x(p.clean)}" cy="${y(p.robust)}" r="2.5" style="fill:${look.colour}"><title>λ = ${short(p.lam)}: clean ${percent(p.clean)}, robust ${percent(p.robust)}</title></circle>`;
   return out;
+}
+
+// At the robust ends, where the widths lie apart; a line of text apart at least.
+function widthNames(curves, x, y) {
+  const named = curves.filter((c) => c.points.length > 1 && !c.main && !c.other)
+    .map((c) => ({ width: c.width, px: x(c.points.at(-1).clean) - 5, py: y(c.points.at(-1).robust) + 4 })).sort((a, b) => a.py - b.py);
+  named.forEach((name, i) => { if (i) name.py = Math.max(name.py, named[i - 1].py + 12); });
+  return named.map(({ width, px, py }) => `<text class="tick" x="${px}" y="${py}" text-anchor="end">width ${short(width)}</text>`).join("");
 }
 
 function ends(points, x, y) {
