@@ -19,7 +19,7 @@ VIEW = {"width": 1090, "height": 1200}  # what is left for an output is about 96
 TALLEST = 16_000  # pixels that Chromium can draw
 PATIENCE = 1_200_000  # milliseconds for all cells
 QUIET, STILL = 120.0, 0.7  # seconds: to wait until nothing moves, and for how long nothing must
-COLOURS = (64, 32, 16, 12)  # of a picture; the most with which the notebook stays light
+COLOURS = (64, 32, 16)  # of a picture; the most with which the notebook stays light
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 SETTINGS = {f"{lab.NOTEBOOKS}/tracker": {
     "windowingMode": "none", "recordTiming": True, "scrollPastEnd": False}}  # fmt: skip
@@ -181,5 +181,5 @@ def small(png: bytes, colours: int) -> bytes:
     _, _, right, lower = ImageChops.difference(image, blank).getbbox() or (0, 0, 8, 8)
     image = image.crop((0, 0, min(right + 8, image.width), min(lower + 8, image.height)))
     packed = io.BytesIO()
-    image.quantize(colours, dither=Image.Dither.NONE).save(packed, "PNG", optimize=True)
+    image.quantize(colours, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(packed, "PNG", optimize=True)
     return packed.getvalue()

@@ -1,8 +1,10 @@
 """What `oatlib.NAME` gives: everything public that needs PyTorch, imported when the first such name is asked for."""
 
 # ruff: noqa: F401
+from .apgd import APGD
 from .attacks import FGSM, FGSMRS, NFGSM, PGD
 from .calibrate import calibrate
+from .checks import Report, check
 from .choose import choose
 from .cost import Cost, cost
 from .data import Data, Split, from_tensors, load_data
@@ -10,8 +12,12 @@ from .evaluate import Result, Table, evaluate, hypervolume, wilson
 from .even import even_dial
 from .export import export
 from .guard import frozen
+from .moving import Moving, moving
 from .nets import Network, load, save
 from .presets import PRESETS, Preset
 from .recipes import RECIPES, build
 from .record import RecordError
+from .square import Square
+from .suite import Suite
 from .train import History, Training, train
+from .transfer import Transfer

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .guard import NonFiniteError, attacking, check_images
+from .guard import NoGradientError, NonFiniteError, attacking, check_images
 from .moves import LOSSES, draw, init, project, projection, step
 
 NORMS = {"linf": "L-inf", "l2": "L2"}
@@ -103,9 +103,9 @@ class Attack:
         each step those that were right every time before. Ends early where nobody is.
         """
         y, index = y.to(torch.int64, copy=True), torch.arange(len(y), device=y.device)
-        with attacking(f), torch.no_grad():
+        with attacking(f):
             x = check_images(x, y)
-            logits = _logits(f, x)
+            logits = self._judge(f, x)
         yield index, x, logits
         keep = logits.argmax(1) == y
         walk, keep, index = self._walk(f, x, y, generator, True, only=keep), None, index[keep]
@@ -152,7 +152,7 @@ class Attack:
                 # batch, does not depend on their number, so that more restarts can only find more (unless f is random)
                 generator = torch.Generator(generator.device).set_state(generator.get_state())
             for _ in range(self.steps):
-                logits, slope = self._look(f, x_adv, y)
+                logits, slope = self._look(f, x_adv, lambda z, y=y: self._values(z, y))
                 only = yield x_adv, logits  # who watches sees it before the gradient is there
                 grad = slope()
                 total = grad.sum(dtype=torch.float32) + logits.sum()  # the sum is a quick look at every entry
@@ -161,8 +161,7 @@ class Attack:
                     x, y, x_adv, grad, only = x[only], y[only], x_adv[only], grad[only], None
                     onto_ball = projection(x, radius, self.norm)
                 x_adv = onto_ball(step(x_adv, grad, self.size, self.norm))
-            with torch.no_grad():
-                logits = sum(_logits(f, x_adv) for _ in range(self.draws)) / self.draws if judge_last else None
+            logits = self._judge(f, x_adv) if judge_last else None
             only = yield x_adv, logits
             finite &= logits is None or logits.isfinite().all()
         if not finite:  # asked once: every question to a GPU is a wait
@@ -175,31 +174,34 @@ class Attack:
             return project(x + 0.001 * draw(torch.randn, x.shape, x, generator), x, radius, self.norm)
         return x
 
-    def _look(self, f, x_adv: Tensor, y: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+    def _look(self, f, x_adv: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Callable[[], Tensor]]:
         """The logits at x_adv, and what gives the gradient of the summed loss there; both are means over the draws."""
         x_adv = x_adv.detach().requires_grad_()
         if self.draws == 1:
             logits = _logits(f, x_adv)
-            return logits.detach(), lambda: self._slope(logits, x_adv, y)
+            return logits.detach(), lambda: _slope(loss(logits), x_adv)
         grads, seen = 0.0, 0.0
         for _ in range(self.draws):  # one graph at a time
             logits = _logits(f, x_adv)
-            grads, seen = self._slope(logits, x_adv, y) + grads, logits.detach() + seen
+            grads, seen = _slope(loss(logits), x_adv) + grads, logits.detach() + seen
         return seen / self.draws, lambda: grads / self.draws
 
-    def _slope(self, logits: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
-        values = self._values(logits, y)
-        if not values.requires_grad:
-            raise RuntimeError(
-                "no gradient reaches the images: is there a no_grad, detach or numpy inside the network?"
-            )
-        return torch.autograd.grad(values.sum(), x_adv)[0]
+    def _judge(self, f, x_adv: Tensor) -> Tensor:
+        """The logits at x_adv without a gradient, a mean over the draws."""
+        with torch.no_grad():
+            return sum(_logits(f, x_adv) for _ in range(self.draws)) / self.draws
 
     def _values(self, logits: Tensor, y: Tensor) -> Tensor:
         values = (self.loss if callable(self.loss) else LOSSES[self.loss])(logits, y)
         if values.shape != y.shape:
             raise ValueError(f"the loss must give one value per image, {tuple(y.shape)}, got {tuple(values.shape)}")
         return values
+
+
+def _slope(values: Tensor, x_adv: Tensor) -> Tensor:
+    if not values.requires_grad:
+        raise NoGradientError("no gradient reaches the images: is there a no_grad, detach or numpy inside the network?")
+    return torch.autograd.grad(values.sum(), x_adv)[0]
 
 
 def _logits(f, x: Tensor) -> Tensor:

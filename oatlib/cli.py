@@ -1,4 +1,4 @@
-"""The shell's way in: `oatlib train | eval | even | choose | export | explore | rerun | doctor`.
+"""The shell's way in: `oatlib train | eval | check | even | choose | export | explore | rerun | doctor`.
 
 Bad input ends in one line on stderr and exit code 2.
 """
@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_eval(commands)
+    _add_check(commands)
     _add_use(commands)
     _command(commands, "doctor", "versions, device, threads, and what does not work here")
     return parser
@@ -110,7 +111,7 @@ def _add_eval(commands) -> None:
     one.add_argument("--data", help="another data set than the one it was trained on")
     one.add_argument("--seed", type=int, default=0, help="of the attack (default 0)")
     one.add_argument("--device", type=_device, default="cpu", help="cpu or cuda (default cpu)")
-    one.add_argument("--attack", default="pgd", choices=("pgd", "fgsm"))
+    one.add_argument("--attack", default="pgd", choices=("pgd", "fgsm", "suite"))
     one.add_argument("--steps", type=int, default=20, help="of PGD (default 20)")
     one.add_argument("--restarts", type=int, default=1, help="of PGD (default 1)")
     one.add_argument("--eps", type=float, default=8, help="in 1/255 (default 8)")
@@ -126,6 +127,21 @@ def _add_eval(commands) -> None:
     one = _command(commands, "even", "fit the slider: equal moves shall make equal moves along the frontier")
     one.add_argument("weights", help="the file; the fitted slider is written into it")
     one.add_argument("--n", type=int, default=512, help="validation images (default 512)")
+
+
+def _add_check(commands) -> None:
+    one = _command(commands, "check", "try to break the robustness of one setting; exit code 1 if it does not stand")
+    one.add_argument("weights")
+    one.add_argument("--lam", type=_lam, help="default: the largest λ of the recipe")
+    one.add_argument("--width", type=_share, help="of a slimmable network (default 1)")
+    one.add_argument("--claim", type=_lam, help="the robust accuracy that is claimed, in [0, 1]")
+    one.add_argument("--eps", type=float, default=8, help="in 1/255 (default 8)")
+    one.add_argument("--n", type=int, default=256, help="validation images (default 256)")
+    one.add_argument("--data", help="another data set than the one it was trained on")
+    one.add_argument("--seed", type=int, default=0, help="of the attacks (default 0)")
+    one.add_argument("--seconds", type=float, help="for the suite of attacks (default: as long as it takes)")
+    one.add_argument("--json", help="write the report here, too")
+    one.add_argument("--html", help="and as a page here")
 
 
 def _add_use(commands) -> None:

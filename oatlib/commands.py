@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from .api import PRESETS, Table, build, choose, evaluate, even_dial, export, load, load_data, save, train
+from .api import PRESETS, Suite, Table, build, check, choose, evaluate, even_dial, export, load, load_data, save, train
 from .attacks import FGSM, PGD
 from .choose import LIMITS
 from .data import data_of
@@ -39,7 +39,9 @@ def _eval(options) -> int:
     eps = options.eps / 255
     net = load(options.weights, options.device)
     pgd = PGD(eps, options.steps, norm=options.norm, restarts=options.restarts, draws=options.draws)
-    attack = FGSM(eps, options.norm, draws=options.draws) if options.attack == "fgsm" else pgd
+    known = {"pgd": pgd, "fgsm": FGSM(eps, options.norm, draws=options.draws),
+             "suite": Suite(eps, options.norm, options.draws)}  # fmt: skip
+    attack = known[options.attack]
     attack = attack if net.spec.noise else replace(attack, draws=1)
     lams = [net.lam(u) for u in options.slider] if options.slider else options.lam
     for lam in lams or ():
@@ -53,6 +55,21 @@ def _eval(options) -> int:
     if options.json:
         table.save(options.json)
     return 0
+
+
+def _check(options) -> int:
+    for path in filter(None, (options.json, options.html)):
+        check_writable(path)
+    if options.n < 1:
+        raise ValueError(f"--n must be at least 1, got {options.n}")
+    net = load(options.weights)
+    net.check(net.spec.stops[-1] if options.lam is None else options.lam, options.width)  # complains before any work
+    report = check(net, data_of(net.spec.data, options.data), options.lam, options.width, eps=options.eps / 255,
+                   claim=options.claim, n=options.n, seed=options.seed, seconds=options.seconds)  # fmt: skip
+    print(report)
+    for path in filter(None, (options.json, options.html)):
+        report.save(path)
+    return 0 if report.stands else 1
 
 
 def _even(options) -> int:
@@ -100,6 +117,6 @@ def _rerun(options) -> int:
 
 
 COMMANDS = {
-    "train": _train, "eval": _eval, "even": _even, "choose": _choose, "export": _export, "rerun": _rerun,
-    "doctor": lambda _: doctor(),
+    "train": _train, "eval": _eval, "check": _check, "even": _even, "choose": _choose, "export": _export,
+    "rerun": _rerun, "doctor": lambda _: doctor(),
 }  # fmt: skip

@@ -15,6 +15,10 @@ class NonFiniteError(ValueError):
     """The network under attack returned NaN or infinity."""
 
 
+class NoGradientError(RuntimeError):
+    """The network under attack gives no gradient with respect to its images."""
+
+
 @contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
     """Eval mode and no parameter gradients inside; every training flag, requires_grad and buffer as before after it.

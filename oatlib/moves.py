@@ -75,4 +75,24 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     return logits.scatter(1, y, -torch.inf).amax(1) - logits.gather(1, y)[:, 0]
 
 
-LOSSES = {"ce": cross_entropy, "margin": margin}
+def dlr(logits: Tensor, y: Tensor) -> Tensor:
+    """The margin in units of the gap between first and third (Croce & Hein 2020): blind to the logits' scale.
+
+    With two classes there is no third, and it is the margin itself.
+    """
+    if logits.shape[1] < 3:
+        return margin(logits, y)
+    first, _, third = logits.topk(3).values.unbind(1)
+    return margin(logits, y) / (first - third).clamp_min(1e-12)
+
+
+def towards(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """The targeted form of `dlr`: how far the logit of `target` is above the true one, y; all (N,)."""
+    ahead = (logits.gather(1, target[:, None]) - logits.gather(1, y[:, None]))[:, 0]
+    if logits.shape[1] < 4:  # the unit needs a fourth logit
+        return ahead
+    first, _, third, fourth = logits.topk(4).values.unbind(1)
+    return ahead / (first - (third + fourth) / 2).clamp_min(1e-12)
+
+
+LOSSES = {"ce": cross_entropy, "margin": margin, "dlr": dlr}

@@ -308,7 +308,8 @@ def noises(net):
 
 
 alphas = {layer: abs(part.alpha.item()) for layer, part in noises(net).items()}
-figures.bars(list(alphas), {"trained": list(alphas.values()), "at first": [0.25] * len(alphas)}, y_name="|α|")
+names = [name.replace("blocks.", "block ").replace(".", " ") for name in alphas]
+figures.bars(names, {"trained": list(alphas.values()), "at first": [0.25] * len(alphas)}, y_name="|α|")
 
 # %%
 mean_alpha = statistics.fmean(alphas.values())

@@ -262,7 +262,8 @@ lesson.reveal("found", held[True], f"if the mask may not move, it holds {held[Fa
 found = {name.removeprefix("body."): getattr(part, "masks", None) for name, part in nets["floats"].named_modules()}
 filled = {name: masks.clean.float().mean().item() for name, masks in found.items() if masks is not None}
 marks = {"after training": list(filled.values()), "at first": [kept] * len(filled)}
-figures.bars(list(filled), marks, y_name="share of the weights kept", height=340)
+names = [name.replace("blocks.", "block ").replace(".", " ") for name in filled]
+figures.bars(names, marks, y_name="share of the weights kept", height=340)
 
 # %% [markdown]
 # ## Two experts in one matrix

@@ -6,6 +6,7 @@ Series differ in dash and marker, too, never in colour alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import plotly.graph_objects as go
 import torch
@@ -31,8 +32,8 @@ def layout(fig: go.Figure, x: str = "", y: str = "", title: str = "", height: in
         margin={"l": 64, "r": 24, "t": 72 if title else 44, "b": 52},
         legend={"bgcolor": "rgba(0,0,0,0)", "orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     )  # fmt: skip
-    fig.update_xaxes(title_text=x, **axis)
-    fig.update_yaxes(title_text=y, **axis)
+    fig.update_xaxes(title_text=x, automargin=True, **axis)
+    fig.update_yaxes(title_text=y, automargin=True, **axis)
     return fig
 
 
@@ -99,6 +100,7 @@ def _bars(points: Sequence[Mapping], key: str) -> dict:
 def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], n: int | None = None, **about) -> go.Figure:
     """Groups of bars, {series: a value per name}; given n, values are accuracies in [0, 1] with 95 % intervals."""
     fig, patterns = go.Figure(), ("", "/", ".", "x", "\\", "-")
+    short = [fill(str(name), 12, break_long_words=False).replace("\n", "<br>") for name in names]
     for i, (label, values) in enumerate(series.items()):
         scale, spread = (1, None) if n is None else (100, [wilson(round(v * n), n) for v in values])
         error = spread and {
@@ -107,7 +109,7 @@ def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], n: int | N
             "arrayminus": [100 * (v - low) for v, (low, _) in zip(values, spread, strict=True)],
         }  # fmt: skip
         look = {"color": COLOURS[i % len(COLOURS)], "pattern": {"shape": patterns[i % len(patterns)]}}
-        fig.add_bar(x=list(names), y=[scale * v for v in values], name=label, error_y=error, marker=look)
+        fig.add_bar(x=short, y=[scale * v for v in values], name=label, error_y=error, marker=look)
     return layout(fig, about.pop("x_name", ""), about.pop("y_name", "" if n is None else "accuracy, %"), **about)
 
 

@@ -49,6 +49,18 @@ def test_bars_of_accuracies_have_intervals_and_others_have_none():
     assert figures.bars(["a"], {"s": [7]}).data[0].error_y.array is None
 
 
+def test_long_names_of_bars_have_several_lines():
+    assert figures.bars(["PGD-20, no random start", "FGSM"], {"s": [1, 2]}).data[0].x == (
+        "PGD-20, no<br>random start", "FGSM",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a", "change × 16, attacked through the other"])
+def test_rows_of_images_fit_into_a_small_window(name):
+    fig = figures.images({name: [torch.zeros(3, 4, 4)] * 6})
+    assert 500 < fig.layout.width <= figures.WIDEST and fig.layout.margin.l > 7 * len(name)
+
+
 def test_histograms_share_bins_and_sum_to_one():
     values = torch.randn(500, generator=torch.Generator().manual_seed(0))
     first, second = figures.histograms({"a": values, "b": values + 1}).data

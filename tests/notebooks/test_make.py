@@ -215,4 +215,4 @@ def test_pictures_keep_the_colours_that_the_notebook_has_room_for(monkeypatch):
         monkeypatch.setattr(lessons, "LIMIT", limit)
         fitted = pictures._fitting(nbformat.v4.new_notebook(cells=[cell]))
         found.append(len(picture(fitted.cells[0].outputs[0]).getcolors(999)))
-    assert many == [pictures.COLOURS[0]] and few == [12, 12], "too large even then: lessons.unfit tells"
+    assert many == [pictures.COLOURS[0]] and few == [16, 16], "too large even then: lessons.unfit tells"

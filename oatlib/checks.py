@@ -1,0 +1,172 @@
+"""`check`: is this network robust, or was it only measured badly? A verdict in one sentence, and what it rests on."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from . import record
+from .data import Data, Split
+from .evaluate import DRAWS, wilson
+from .nets import Network
+from .questions import QUESTIONS, Check, Question, Subject
+from .suite import Suite
+
+BASIS = ("claim",)  # decides about the number; all other questions are about how it came about
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found. `stands`: nothing was raised, and every attack of the suite was tried."""
+
+    verdict: str
+    stands: bool
+    checks: list[Check]
+    clean: float
+    robust: float  # under the suite
+    low: float  # its 95 % interval
+    high: float
+    claim: float
+    n: int
+    about: dict  # attack, seed, setting, versions
+
+    @property
+    def raised(self) -> list[Check]:
+        return [check for check in self.checks if check.raised]
+
+    def save(self, path) -> None:
+        """Write it as JSON, or as a page if the name ends in .html."""
+        if str(path).endswith((".html", ".htm")):
+            record.write_bytes(path, self.html().encode())
+        else:
+            record.write_json(path, asdict(self))
+
+    def __str__(self) -> str:
+        lines = [self.verdict, ""]
+        marks = {True: "RAISED", False: "ok", None: "-"}
+        lines += [f"{marks[check.raised]:>6}  {check.name.replace('_', ' ')}: {check.found}" for check in self.checks]
+        for check in self.raised:
+            lines += ["", f"{check.name.replace('_', ' ')}: {check.why} What to do: {check.todo}"]
+        return "\n".join([*lines, "", f"n = {self.n}, {self.about['attack']}, seed {self.about['seed']}"])
+
+    def _repr_html_(self) -> str:
+        return _body(self)
+
+    def html(self) -> str:
+        """A page of its own."""
+        style = "body{font:16px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
+        title = "Is it robust?"
+        return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{style}</style>'
+                f"<h1>{title}</h1>{_body(self)}</html>\n")  # fmt: skip
+
+
+def check(
+    net: Network | Callable[[Tensor], Tensor], data: Data | Split, lam: float | None = None,
+    width: float | None = None, *, eps: float = 8 / 255, claim: float | None = None, n: int = 256, seed: int = 0,
+    draws: int | None = None, attacked: Callable[[Tensor], Tensor] | None = None,
+    sources: Mapping[str, Callable[[Tensor], Tensor]] | None = None, seconds: float | None = None,
+    progress: bool = True,
+) -> Report:  # fmt: skip
+    """Try to break the robustness of a network at one setting (default: the largest λ), or of any images -> logits.
+
+    Uses n validation images of `data`. claim: the robust accuracy that somebody states (default: what PGD-20 says);
+    attacked: the function that the attack of the claim saw, if another; sources: other networks, to transfer from
+    (default: a network's own other λ); draws: EOT for random functions; seconds: for the suite.
+    """
+    split = data.val if isinstance(data, Data) else data
+    panel = split.panel(min(n, len(split)))
+    if claim is not None and not 0 <= claim <= 1:
+        raise ValueError(f"claim is a share of images in [0, 1], got {claim}")
+    if not 0 < eps <= 1:
+        raise ValueError(f"eps must be in (0, 1], in pixel units such as 8/255, got {eps}")
+    f, whole, about, others = _deployed(net, lam, width, seed)
+    noisy = isinstance(net, Network) and net.noise_at(about["lam"])
+    draws = draws or (DRAWS if noisy else 1)
+    suite = Suite(eps, draws=draws)
+    with tqdm(total=1 + len(QUESTIONS), disable=not progress, leave=False, unit="question") as bar:
+        bar.set_description("suite")
+        outcome = suite.run(_forward(f), panel.x, panel.y, seconds=seconds, progress=progress)
+        bar.update()
+        subject = Subject(f, panel.x, panel.y, eps, seed, draws, attacked, dict(others if sources is None else sources),
+                          whole, claim, outcome)  # fmt: skip
+        found = [_asked(each, subject, bar) for each in QUESTIONS]
+    about |= {"attack": str(suite), "eps": eps, "draws": draws, "seed": seed, "split": split.name,
+              "versions": record.versions(), "suite": outcome.rows()}  # fmt: skip
+    return _report(found, outcome, panel, about)
+
+
+def _asked(question: Question, subject: Subject, bar) -> Check:
+    bar.set_description(question.name.replace("_", " "))
+    found = question(subject)
+    bar.update()
+    return found
+
+
+def _deployed(net, lam: float | None, width: float | None, seed: int):
+    """What answers, its unfolded form at a stop, what to say about it, and other networks to transfer from."""
+    if not isinstance(net, Network):
+        if lam is not None or width is not None:
+            raise ValueError("lam= and width= need a network with dials; this is a plain function of images")
+        if not callable(net):
+            raise ValueError(f"net must be a Network or a function images -> logits, got {type(net).__name__}")
+        return net, None, {"lam": None, "width": None}, {}
+    stops = net.spec.stops
+    lam = stops[-1] if lam is None else float(lam)
+    share = net.check(lam, width)[1].share
+    about = {"lam": lam, "width": share, "recipe": net.spec.recipe, "backbone": net.spec.backbone}
+    others = {f"its own λ = {stop:g}": net.at(stop, share) for stop in stops if abs(stop - lam) > 1e-6}
+    if net.noise_at(lam):
+        return net.noisy(lam, share, generator=torch.Generator().manual_seed(seed)), None, about, others
+    whole = (lambda x: net(x, lam, share)) if any(abs(stop - lam) < 1e-6 for stop in stops) else None
+    return net.at(lam, share), whole, about, others
+
+
+def _forward(f):
+    """Modules are attacked in eval mode; the suite must see f as it answers."""
+    return f if isinstance(f, nn.Module) else (lambda x: f(x))
+
+
+def _report(found: list[Check], outcome, panel: Split, about: dict) -> Report:
+    low, high = wilson(round(outcome.robust * len(panel)), len(panel))
+    claimed = next(check.evidence["claimed"] for check in found if check.name == "claim")
+    raised = [check for check in found if check.raised]
+    stands = not raised and outcome.complete
+    verdict = _verdict(raised, outcome, low, high, claimed, len(found), about)
+    return Report(verdict, stands, found, outcome.clean, outcome.robust, low, high, claimed, len(panel), about)
+
+
+def _verdict(raised: list[Check], outcome, low: float, high: float, claimed: float, asked: int, about: dict) -> str:
+    measured = f"{outcome.robust:.1%} of {len(outcome.y)} images stay right under every attack that was tried " \
+               f"(95 % interval {low:.1%} to {high:.1%}; eps = {255 * about['eps']:g}/255)"  # fmt: skip
+    if not outcome.complete:
+        return f"Not decided: the time was over before all attacks were tried; at most {measured}."
+    if not raised:
+        return f"It stands: {measured}, and none of {asked} questions found a fault."
+    names = ", ".join(check.name.replace("_", " ") for check in raised)
+    if any(check.name in BASIS for check in raised):
+        return f"It does not stand: {claimed:.1%} was claimed, and only {measured}. Raised: {names}."
+    return f"Do not believe it: {measured}, but how that was measured is faulty. Raised: {names}."
+
+
+def _body(report: Report) -> str:
+    colour = {True: "#b3261e", False: "#1b7f4d", None: "#6b7075"}
+    word = {True: "✗ raised", False: "✓ ok", None: "– not asked"}
+    rows = []
+    for check in report.checks:
+        more = f"<br><small>{html.escape(check.why)} <b>{html.escape(check.todo)}</b></small>" if check.raised else ""
+        rows.append(
+            f'<tr><td style="white-space:nowrap;text-align:left;color:{colour[check.raised]}">'
+            f'{word[check.raised]}</td><td style="white-space:nowrap;text-align:left">'
+            f'{check.name.replace("_", " ")}</td><td style="text-align:left">{html.escape(check.found)}{more}</td></tr>'
+        )
+    edge = colour[not report.stands]
+    return (
+        f'<p style="border-left:5px solid {edge};padding:.4em .8em"><b>{html.escape(report.verdict)}</b></p>'
+        f'<table style="border-spacing:.8em .2em"><tbody>{"".join(rows)}</tbody></table>'
+        f"<p><small>n = {report.n}, {html.escape(report.about['attack'])}, seed {report.about['seed']}</small></p>"
+    )

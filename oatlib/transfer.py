@@ -1,0 +1,47 @@
+"""Attacks that are made on one network and strike another: by somebody who does not have the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from .attacks import Attack
+
+
+@dataclass(frozen=True)
+class Transfer(Attack):
+    """Images that `attack` makes on the function `source`, whatever network they then meet. `label` says what it is."""
+
+    name: ClassVar[str] = "Transfer"
+    source: Callable[[Tensor], Tensor]
+    attack: Attack
+    label: str = "another network"
+
+    def __post_init__(self):
+        if not callable(self.source):
+            raise ValueError(f"source must be a function images -> logits, got {type(self.source).__name__}")
+
+    @property
+    def eps(self) -> float:
+        return self.attack.eps
+
+    @property
+    def norm(self) -> str:
+        return self.attack.norm
+
+    def __call__(self, f, x: Tensor, y: Tensor, generator=None) -> Tensor:
+        """Attacked images like x; f, which they are for, is not asked."""
+        return self.attack(self.source, x, y, generator)
+
+    def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
+        x_adv = self.attack(self.source, x, y, generator)
+        yield (x_adv, self._judge(f, x_adv)) if only is None else (x_adv[only], self._judge(f, x_adv[only]))
+
+    def describe(self) -> dict:
+        return self.attack.describe() | {"name": self.name, "made_on": self.label}
+
+    def __str__(self) -> str:
+        return f"{self.attack}, made on {self.label}"
