@@ -116,7 +116,7 @@ def checkpoints(steps: int) -> list[int]:
     """After which steps the walk asks whether it still gets anywhere; the pauses become shorter."""
     at, share, pause = [], 0.22, 0.22
     while share < 1:
-        at.append(math.ceil(share * steps))
+        at.append(math.ceil(round(share * steps, 6)))
         pause = max(pause - 0.03, 0.06)
         share += pause
     return at

@@ -5,7 +5,7 @@
 #     language: python
 #     name: python3
 #   oatlib:
-#     seconds: 50
+#     seconds: 40
 # ---
 
 # %% [markdown]
@@ -18,7 +18,7 @@
 # * predict from the weights of both ends whether the way between them is a dial or a switch
 # * read a picture of eleven systems: area under the frontier, price, and what is within noise
 #
-# **Before this:** [08 · Weight noise](08_weight_noise.ipynb) · **Run time:** about 50 s on two CPU cores · **Needs:** no
+# **Before this:** [08 · Weight noise](08_weight_noise.ipynb) · **Run time:** about 40 s on two CPU cores · **Needs:** no
 # network, no GPU
 
 # %% tags=["parameters"]
