@@ -55,14 +55,14 @@ class APGD(Attack):
     def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
         """As Attack._walk; with targets every restart has a class of its own to go to."""
         generator = generator or torch.Generator(x.device).manual_seed(0)
-        kept = {"x": x, "y": y}
+        kept = {"x": x, "y": y, "here": torch.arange(len(x), device=x.device)}
         if self.targets:
             wrong = self._judge(f, x).scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
             kept["wrong"] = wrong[:, : self.targets]
         for walk in range(kept["wrong"].shape[1] if self.targets else self.restarts):
-            begun = self._begin(kept["x"], self.eps, generator)
             if only is not None:
-                kept, begun, only = _only(kept, only), begun[only], None
+                kept, only = _only(kept, only), None
+            begun = self._begin(x, self.eps, generator)[kept["here"]]
             if walk == 0:  # later walks do not move the caller's stream: as in Attack._walk
                 generator = torch.Generator(generator.device).set_state(generator.get_state())
             if self.targets:

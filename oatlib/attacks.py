@@ -141,12 +141,13 @@ class Attack:
         """
         generator = generator or torch.Generator(x.device).manual_seed(0)
         (around, radius), finite = self.radii, torch.ones((), dtype=torch.bool, device=x.device)
-        onto_ball = projection(x, radius, self.norm)
+        onto_ball, everybody, here = projection(x, radius, self.norm), x, None
         for restart in range(self.restarts):
-            x_adv = self._begin(x, around, generator)
             if only is not None:
-                x, y, x_adv, only = x[only], y[only], x_adv[only], None
+                x, y, here, only = x[only], y[only], only.nonzero()[:, 0] if here is None else here[only], None
                 onto_ball = projection(x, radius, self.norm)
+            x_adv = self._begin(everybody, around, generator)
+            x_adv = x_adv if here is None else x_adv[here]
             if restart == 0 and self.restarts > 1:
                 # later restarts draw from a copy: the caller's stream, and with it the first restart of his next
                 # batch, does not depend on their number, so that more restarts can only find more (unless f is random)
@@ -158,6 +159,7 @@ class Attack:
                 total = grad.sum(dtype=torch.float32) + logits.sum()  # the sum is a quick look at every entry
                 finite &= total.isfinite()  # and the sign of NaN is 0, so that nothing else would tell
                 if only is not None:
+                    here = only.nonzero()[:, 0] if here is None else here[only]
                     x, y, x_adv, grad, only = x[only], y[only], x_adv[only], grad[only], None
                     onto_ball = projection(x, radius, self.norm)
                 x_adv = onto_ball(step(x_adv, grad, self.size, self.norm))

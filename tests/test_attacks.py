@@ -12,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from oatlib.apgd import APGD
 from oatlib.attacks import FGSM, FGSMRS, NFGSM, PGD, Attack
 from oatlib.guard import check_images, frozen
 from oatlib.moves import LOSSES, init, margin, project, step
+from oatlib.square import Square
 
 EPS = 8 / 255
-ALL = [PGD(EPS), PGD(0.5, norm="l2"), PGD(EPS, restarts=2), FGSM(EPS), FGSM(0.5, norm="l2"), FGSMRS(EPS), NFGSM(EPS)]
+ALL = [PGD(EPS), PGD(0.5, norm="l2"), PGD(EPS, restarts=2), FGSM(EPS), FGSM(0.5, norm="l2"), FGSMRS(EPS), NFGSM(EPS),
+       APGD(EPS, 9), APGD(0.5, 9, norm="l2"), APGD(EPS, 5, targets=2), Square(EPS, 30)]  # fmt: skip
 
 
 def seed(n: int = 0) -> torch.Generator:
@@ -172,8 +175,8 @@ class Sloppy(PGD):
 class Downhill(PGD):
     """Fault: lowers the loss."""
 
-    def _slope(self, logits, x_adv, y):
-        return -super()._slope(logits, x_adv, y)
+    def _look(self, f, x_adv, loss):
+        return super()._look(f, x_adv, lambda logits: -loss(logits))
 
 
 @dataclass(frozen=True)

@@ -251,8 +251,8 @@ class Broken(PGD):
 
     name: ClassVar[str] = "broken"
 
-    def _slope(self, f, x_adv, y):
-        super()._slope(f, x_adv, y)
+    def _look(self, f, x_adv, loss):
+        super()._look(f, x_adv, loss)
         raise RuntimeError("attack failed")
 
 
@@ -262,10 +262,10 @@ class Stirring(PGD):
 
     name: ClassVar[str] = "stirring"
 
-    def _slope(self, f, x_adv, y):
+    def _look(self, f, x_adv, loss):
         if isinstance(f, nn.Module):
             f.train()
-        return super()._slope(f, x_adv, y)
+        return super()._look(f, x_adv, loss)
 
 
 class Careless:
