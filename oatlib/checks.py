@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from . import record
@@ -16,8 +16,6 @@ from .evaluate import DRAWS, wilson
 from .nets import Network
 from .questions import QUESTIONS, Check, Question, Subject
 from .suite import Suite
-
-BASIS = ("claim",)  # decides about the number; all other questions are about how it came about
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def check(
     suite = Suite(eps, draws=draws)
     with tqdm(total=1 + len(QUESTIONS), disable=not progress, leave=False, unit="question") as bar:
         bar.set_description("suite")
-        outcome = suite.run(_forward(f), panel.x, panel.y, seconds=seconds, progress=progress)
+        outcome = suite.run(f, panel.x, panel.y, seconds=seconds, progress=progress)
         bar.update()
         subject = Subject(f, panel.x, panel.y, eps, seed, draws, attacked, dict(others if sources is None else sources),
                           whole, claim, outcome)  # fmt: skip
@@ -126,31 +124,27 @@ def _deployed(net, lam: float | None, width: float | None, seed: int):
     return net.at(lam, share), whole, about, others
 
 
-def _forward(f):
-    """Modules are attacked in eval mode; the suite must see f as it answers."""
-    return f if isinstance(f, nn.Module) else (lambda x: f(x))
-
-
 def _report(found: list[Check], outcome, panel: Split, about: dict) -> Report:
     low, high = wilson(round(outcome.robust * len(panel)), len(panel))
     claimed = next(check.evidence["claimed"] for check in found if check.name == "claim")
     raised = [check for check in found if check.raised]
     stands = not raised and outcome.complete
-    verdict = _verdict(raised, outcome, low, high, claimed, len(found), about)
+    verdict = _verdict(raised, outcome, (low, high), next(check for check in found if check.name == "claim"), about)
     return Report(verdict, stands, found, outcome.clean, outcome.robust, low, high, claimed, len(panel), about)
 
 
-def _verdict(raised: list[Check], outcome, low: float, high: float, claimed: float, asked: int, about: dict) -> str:
-    measured = f"{outcome.robust:.1%} of {len(outcome.y)} images stay right under every attack that was tried " \
-               f"(95 % interval {low:.1%} to {high:.1%}; eps = {255 * about['eps']:g}/255)"  # fmt: skip
+def _verdict(raised: list[Check], outcome, interval, claim: Check, about: dict) -> str:
+    low, high = interval
+    measured = (f"{outcome.robust:.1%} of {len(outcome.y)} images stay right under every attack that was tried "
+                f"(95 % interval {low:.1%} to {high:.1%}; eps = {255 * about['eps']:g}/255)")  # fmt: skip
+    names = ", ".join(check.name.replace("_", " ") for check in raised)
     if not outcome.complete:
         return f"Not decided: the time was over before all attacks were tried; at most {measured}."
-    if not raised:
-        return f"It stands: {measured}, and none of {asked} questions found a fault."
-    names = ", ".join(check.name.replace("_", " ") for check in raised)
-    if any(check.name in BASIS for check in raised):
-        return f"It does not stand: {claimed:.1%} was claimed, and only {measured}. Raised: {names}."
-    return f"Do not believe it: {measured}, but how that was measured is faulty. Raised: {names}."
+    if claim.raised:
+        return f"It does not stand: {claim.found.partition(',')[0]}, and only {measured}. Raised: {names}."
+    if raised:
+        return f"Do not believe it: {measured}, but how that was measured is faulty. Raised: {names}."
+    return f"It stands: {measured}, and no question found a fault; {claim.found.partition(',')[0]}."
 
 
 def _body(report: Report) -> str:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .attacks import PGD, Attack
+from .apgd import APGD
+from .attacks import Attack
 from .evaluate import Split, wilson
 from .moves import margin
 from .nets import Network
@@ -64,12 +65,12 @@ def moving(
 ) -> Moving:  # fmt: skip
     """Attack a network with a dial at one λ and let another answer, for all pairs; and all of them together.
 
-    lams: default its stops. Noisy networks stand as one frozen draw.
+    lams: default its stops; attack: default APGD, as PGD is weak between the ends of a dial. Noisy networks stand as one frozen draw.
     """
     lams = [float(lam) for lam in (net.spec.stops if lams is None else lams)]
     if len(lams) < 2:
         raise ValueError(f"a dial that moves needs at least 2 values of λ, got {lams}")
-    attack = attack or PGD(8 / 255, 20)
+    attack = attack or APGD(8 / 255, 40)
     fs = [net.at(lam, width) for lam in lams]
     x, y = split.x, split.y
     right = [_right(f, x, y) for f in fs]

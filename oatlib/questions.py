@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .attacks import FGSM, PGD, Attack
 from .guard import NoGradientError, attacking
 from .moves import LOSSES
-from .suite import Outcome
+from .suite import NOBODY, Outcome
 from .transfer import Transfer
 
 TINY = 1e-16  # a gradient below it is lost in the rounding of the network
@@ -236,11 +236,11 @@ def black_box(s: Subject):
 def transfer(s: Subject):
     if not s.sources:
         return None, "not asked: no other network was given (sources=)", {}
-    own = s.fooled(s.pgd())
-    more = {name: (s.fooled(Transfer(f, PGD(s.eps, 20), name)) & ~own).double().mean().item()
+    safe = s.suite.fell == NOBODY
+    more = {name: (s.fooled(Transfer(f, PGD(s.eps, 20), name)) & safe).double().mean().item()
             for name, f in s.sources.items()}  # fmt: skip
     name = max(more, key=more.get)
-    return more[name] > s.slack, f"images made on {name} fool another {more[name]:.1%} after PGD-20 on itself", more
+    return more[name] > s.slack, f"images made on {name} fool another {more[name]:.1%} that the suite could not", more
 
 
 @question("The attack of the claim did not meet the network that answers: another branch, another λ, or a stand-in.",
