@@ -65,7 +65,8 @@ def moving(
 ) -> Moving:  # fmt: skip
     """Attack a network with a dial at one λ and let another answer, for all pairs; and all of them together.
 
-    lams: default its stops; attack: default APGD, as PGD is weak between the ends of a dial. Noisy networks stand as one frozen draw.
+    lams: its stops by default. attack: APGD by default, as PGD is weak between the ends of a dial. Noisy networks stand
+    as one frozen draw.
     """
     lams = [float(lam) for lam in (net.spec.stops if lams is None else lams)]
     if len(lams) < 2:
