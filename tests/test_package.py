@@ -43,17 +43,17 @@ FLOORS = [
         "dial",
     },
     {"data", "attacks", "layers.dual_bn", "layers.masks"},
-    {"layers.slim", "layers.head", "presets"},
-    {"layers.folded"},
-    {"layers.unit", "spec"},
+    {"layers.slim", "layers.head", "presets", "apgd", "square", "transfer"},
+    {"layers.folded", "suite"},
+    {"layers.unit", "spec", "questions"},
     {"backbones"},
     {"nets"},
     {"recipes", "watch", "calibrate", "rewire", "export"},
     {"step", "cost"},
     {"train"},
     {"evaluate"},
-    {"choose", "even"},
-    {"lab.__init__", "lab.worker", "lab.state", "lab.live", "lab.ready", "lab.parameters", "lab.execute"},
+    {"choose", "even", "checks", "moving"},
+    {"lab.__init__", "lab.worker", "lab.state", "lab.live", "lab.ready", "lab.parameters", "lab.execute", "lab.frauds"},
     {"lab.surface", "lab.trainer", "lab.sliders", "lab.figures", "lab.exercises.__init__", "reruns"},
     {"lab.explorer", "lab.family", *(name for name in MODULES if re.match(r"lab\.exercises\.[a-z]", name))},
     {"lab.page", "lab.server", "lab.lesson"},
@@ -175,7 +175,7 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     monkeypatch.setitem(oatlib.PRESETS, "fast", oatlib.Preset(epochs=1, batch=16, steps=1, panel=16))
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "data" / "explorer", tmp_path / "data" / "explorer")
-    course, explorer, one, two, three = blocks("python")
+    course, explorer, one, two, three, robust = blocks("python")
     names = {}
     exec(compile(one, "README.md", "exec"), names)
     assert names["history"].status == "finished" and len(names["table"]) == 6
@@ -187,6 +187,9 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     names = {}
     exec(compile(three, "README.md", "exec"), names)
     assert names["net"].slider[-1] == 1 and names["middle"](names["data"].test.x).shape == (16, 8)
+    names = {}
+    exec(compile(re.sub(r"\b(128|64)\b", "16", robust), "README.md", "exec"), names)
+    assert names["report"].n == 16 and names["table"][0].attack["name"] == "suite"
     names = {}
     exec(compile(explorer, "README.md", "exec"), names)
     names["explorer"].flush()
@@ -202,7 +205,7 @@ def test_the_readmes_shell_lines_are_understood():
     lines = [line.partition("#")[0] for block in blocks("sh") for line in block.splitlines()]
     ours = [shlex.split(line)[1:] for line in lines if line.startswith("oatlib ")]
     assert {words[0] for words in ours} == {
-        *("train", "eval", "even", "choose", "export", "explore", "rerun", "doctor")
+        *("train", "eval", "check", "even", "choose", "export", "explore", "rerun", "doctor")
     }
     for words in ours:
         cli._parser().parse_args(words)  # SystemExit if an option does not exist
