@@ -154,8 +154,8 @@ def _body(report: Report) -> str:
     for check in report.checks:
         more = f"<br><small>{html.escape(check.why)} <b>{html.escape(check.todo)}</b></small>" if check.raised else ""
         rows.append(
-            f'<tr><td style="white-space:nowrap;text-align:left;color:{colour[check.raised]}">'
-            f'{word[check.raised]}</td><td style="white-space:nowrap;text-align:left">'
+            f'<tr><td style="white-space:nowrap;vertical-align:top;text-align:left;color:{colour[check.raised]}">'
+            f'{word[check.raised]}</td><td style="white-space:nowrap;vertical-align:top;text-align:left">'
             f'{check.name.replace("_", " ")}</td><td style="text-align:left">{html.escape(check.found)}{more}</td></tr>'
         )
     edge = colour[not report.stands]

@@ -267,14 +267,16 @@ def folded(s: Subject):
 @question("A claim is about every attack there is. The strongest that was tried decides.",
           "Quote the accuracy under the suite, with the number of images.")  # fmt: skip
 def claim(s: Subject):
-    claimed, left, what = s.claim, s.suite.robust, "claimed are"
+    claimed, left = s.claim, s.suite.robust
+    told = "" if claimed is None else f"{claimed:.1%} is claimed"
     if claimed is None:
         try:
-            claimed, what = s.left(s.pgd()), "PGD-20 leaves"
+            claimed = s.left(s.pgd())
+            told = f"PGD-20 leaves {claimed:.1%}"
         except NoGradientError:
-            claimed, what = s.suite.clean, "PGD-20 cannot run and leaves"
+            claimed, told = s.suite.clean, "PGD-20 cannot run"
     raised = s.claim is not None and claimed - left > 0.03
-    return raised, f"{what} {claimed:.1%}, the suite leaves {left:.1%}", {"claimed": claimed, "suite": left}
+    return raised, f"{told}, the suite leaves {left:.1%}", {"claimed": claimed, "suite": left}
 
 
 def _slope(s: Subject) -> Tensor:

@@ -62,7 +62,7 @@ def test_honest_networks_raise_nothing(shapes, name, lam):
 def test_an_honest_network_with_a_false_claim_does_not_stand(shapes):
     report = tried(oatlib.load(FOLDER / "oat.safetensors"), shapes, lam=1.0, n=64, claim=0.95)
     assert [check.name for check in report.raised] == ["claim"]
-    assert report.verdict.startswith("It does not stand: claimed are 95.0%")
+    assert report.verdict.startswith("It does not stand: 95.0% is claimed")
 
 
 def test_noisy_networks_are_attacked_with_eot(shapes):

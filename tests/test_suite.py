@@ -13,6 +13,7 @@ import oatlib
 from bench.suite import autoattack
 from oatlib import FGSM, PGD
 from oatlib.apgd import APGD, checkpoints
+from oatlib.cli import main
 from oatlib.lab.ready import FOLDER
 from oatlib.moves import LOSSES, dlr, margin, towards
 from oatlib.record import RecordError
@@ -308,3 +309,12 @@ def test_it_is_not_weaker_than_another_librarys_autoattack(ready, shapes, name, 
 
 def test_losses_are_known_by_name():
     assert LOSSES["dlr"] is dlr
+
+
+def test_the_shell_can_name_the_suite(tmp_path, capsys):
+    out = tmp_path / "r.json"
+    assert main(["eval", str(FOLDER / "oat.safetensors"), "--attack", "suite", "--n", "16", "--lam", "1",
+                 "--json", str(out)]) == 0  # fmt: skip
+    assert "suite of 3 attacks" in capsys.readouterr().out
+    (row,) = oatlib.Table.load(out)
+    assert [member["name"] for member in row.attack["members"]] == ["APGD", "APGD", "Square"]
