@@ -247,11 +247,42 @@ def answers(record: dict) -> list[str]:
     ]
 
 
+def robustness(suite: dict, honest: dict) -> list[str]:
+    """What stronger attacks leave, and what `oatlib.check` says of honest networks and of frauds."""
+    lines = ["left, % | λ | n | PGD-20 | suite | AutoAttack", "|".join(["---"] * 6)]
+    for row in suite["rows"]:
+        left = [f"{100 * row[key]:.1f}" if key in row else "" for key in ("pgd", "suite", "autoattack")]
+        lines.append(f"`{row['name']}` | {row['lam']:g} | {row['n']} | {' | '.join(left)}")
+    kinds = {kind: [row for row in honest["rows"] if row["kind"] == kind] for kind in ("honest", "fraud")}
+    seeds, (n,) = len({row["seed"] for row in honest["rows"]}), {row["n"] for row in honest["rows"]}
+    alarms, missed = (sum(row["fault"] for row in rows) for rows in kinds.values())
+    return [
+        "", *(f"| {line} |" for line in lines), "",
+        "The networks that come along, on validation images of `shapes` (seed 0), ε = 8/255. The suite: "
+        f"{suite['suite']}. Noisy networks (n smaller): EOT over 10 draws, and fewer steps. AutoAttack: that of "
+        "torchattacks. Repeat with `python -m bench.suite`.", "",
+        f"`oatlib.check` on newly trained networks, {seeds} seeds, n = {n}: of {len(kinds['honest'])} honest settings "
+        f"(`pgd-at`, `oat`, `oats`) {alarms} raised anything, of {len(kinds['fraud'])} planted frauds {missed} were "
+        "not caught by name. Repeat with `python -m bench.honest`.",
+    ]  # fmt: skip
+
+
 def block() -> str:
     """The text between the two marks."""
     records = {
         name: read_json(HERE / "results" / f"{name}.json")
-        for name in ("once_for_all", "family", "step", "at", "widths", "rows", "training", "explorer")
+        for name in (
+            "once_for_all",
+            "family",
+            "step",
+            "at",
+            "widths",
+            "rows",
+            "training",
+            "explorer",
+            "suite",
+            "honest",
+        )
     }
     return "\n".join(
         once_for_all(records["once_for_all"])
@@ -260,6 +291,7 @@ def block() -> str:
         + claims(records["family"], records["rows"])
         + speed(*(records[name] for name in ("step", "at", "widths", "rows", "training")))
         + answers(records["explorer"])
+        + robustness(records["suite"], records["honest"])
     )
 
 

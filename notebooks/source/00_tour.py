@@ -381,7 +381,7 @@ print("the loss rises along the way:", losses[-1] > losses[0])
 #
 # We showed that a trained network can be fooled by small changes, that one can be trained to resist, what that costs, and
 # that a dial can move along the trade-off after training. **What we did not show:** why any of this works. That it is robust
-# against every attack is not shown either: it was PGD that we ran.
+# against every attack is not shown either: it was PGD that we ran. Lesson 10 runs others, and finds less.
 #
 # ## Try this
 #
@@ -402,6 +402,7 @@ print("the loss rises along the way:", losses[-1] > losses[0])
 # 7. [07 · Switchable heads](07_switchable_heads.ipynb): an output layer for every width
 # 8. [08 · Weight noise](08_weight_noise.ipynb): the dial in the weights themselves
 # 9. [09 · Sparse experts](09_sparse_experts.ipynb): few weights, and experts that share none
+# 10. [10 · Is it robust?](10_is_it_robust.ipynb): attacks that do not flatter, and a verdict
 #
 # ## Sources
 #

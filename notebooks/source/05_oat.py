@@ -683,6 +683,7 @@ oatlib.explore(both, data, marks=family.marks(data), surfaces=known, hide=hidden
 # > * *A last, smaller batch*: count its zeros anew, or drop it.
 # > * *Random codes of λ that are not saved with the weights*: the network is then told nonsense.
 # > * *Comparing λ by λ*: the same λ stands elsewhere on another frontier.
+# > * *PGD in the middle of the dial*: there it flatters more than at the ends; lesson 10 finds out how much.
 # > * *Choosing λ on test images*: choose on validation images, report on test images.
 
 # %% [markdown]

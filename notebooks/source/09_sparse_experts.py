@@ -708,8 +708,10 @@ oatlib.explore(
 # * Wortsman et al. 2022, *Robust Fine-Tuning of Zero-Shot Models* (interpolated weights as a dial elsewhere)
 #
 # This is the end of the ladder from one network per λ to one network for all. You have the parts of every system here, and
-# their prices. What is open: photographs, larger networks, other attacks than PGD, and whether the numbers of this course would survive
-# an attacker who tries harder.
+# their prices. What is open: photographs, larger networks, and whether the numbers of this course survive an attacker who
+# tries harder.
+#
+# **Next:** [10 · Is it robust?](10_is_it_robust.ipynb): every robust accuracy so far was measured with PGD. Was that enough?
 
 # %%
 lesson.finish(
