@@ -125,17 +125,20 @@ def _deployed(net, lam: float | None, width: float | None, seed: int):
 
 
 def _report(found: list[Check], outcome, panel: Split, about: dict) -> Report:
-    low, high = wilson(round(outcome.robust * len(panel)), len(panel))
-    claimed = next(check.evidence["claimed"] for check in found if check.name == "claim")
+    # of a random network that was attacked one draw at a time, what is left with EOT
+    robust = min([outcome.robust, *(check.evidence["eot"] for check in found if "eot" in check.evidence)])
+    low, high = wilson(round(robust * len(panel)), len(panel))
     raised = [check for check in found if check.raised]
     stands = not raised and outcome.complete
-    verdict = _verdict(raised, outcome, (low, high), next(check for check in found if check.name == "claim"), about)
-    return Report(verdict, stands, found, outcome.clean, outcome.robust, low, high, claimed, len(panel), about)
+    claim = next(check for check in found if check.name == "claim")
+    claimed = claim.evidence["claimed"]
+    verdict = _verdict(raised, outcome, (robust, low, high), claim, about)
+    return Report(verdict, stands, found, outcome.clean, robust, low, high, claimed, len(panel), about)
 
 
-def _verdict(raised: list[Check], outcome, interval, claim: Check, about: dict) -> str:
-    low, high = interval
-    measured = (f"{outcome.robust:.1%} of {len(outcome.y)} images stay right under every attack that was tried "
+def _verdict(raised: list[Check], outcome, left: tuple, claim: Check, about: dict) -> str:
+    robust, low, high = left
+    measured = (f"{robust:.1%} of {len(outcome.y)} images stay right under every attack that was tried "
                 f"(95 % interval {low:.1%} to {high:.1%}; eps = {255 * about['eps']:g}/255)")  # fmt: skip
     names = ", ".join(check.name.replace("_", " ") for check in raised)
     if not outcome.complete:
@@ -148,7 +151,7 @@ def _verdict(raised: list[Check], outcome, interval, claim: Check, about: dict) 
 
 
 def _body(report: Report) -> str:
-    colour = {True: "#b3261e", False: "#1b7f4d", None: "#6b7075"}
+    colour = {True: "#d1495b", False: "#1f9e78", None: "#808080"}  # 3:1 and more on white and on black
     word = {True: "✗ raised", False: "✓ ok", None: "– not asked"}
     rows = []
     for check in report.checks:

@@ -105,7 +105,6 @@ class Outcome:
     seed: int
     about: dict = field(default_factory=dict)
     unable: dict[int, str] = field(default_factory=dict)  # members that need a gradient where there is none
-    unable: dict[int, str] = field(default_factory=dict)  # members that could not run on this function, and why
 
     @property
     def clean(self) -> float:

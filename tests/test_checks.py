@@ -30,7 +30,7 @@ def planted(shapes):
     return frauds(standard, oat, shapes)
 
 
-def tried(f, split, n=96, **more):
+def tried(f, split, n=48, **more):
     return oatlib.check(f, split, n=n, progress=False, **more)
 
 
@@ -52,7 +52,7 @@ def test_a_fraud_is_caught_by_name(planted, name):
 
 @pytest.mark.parametrize("name, lam", [("pgd-at", 1.0), ("oat", 0.2), ("oat", 1.0), ("oats", 1.0)])
 def test_honest_networks_raise_nothing(shapes, name, lam):
-    report = tried(oatlib.load(FOLDER / f"{name}.safetensors"), shapes, lam=lam, n=160)
+    report = tried(oatlib.load(FOLDER / f"{name}.safetensors"), shapes, lam=lam, n=64)
     assert [(check.name, check.found) for check in report.raised] == []
     assert report.stands and report.verdict.startswith("It stands")
     assert report.robust <= report.claim + 1e-9, "the suite is at least as strong as PGD-20"
@@ -66,7 +66,7 @@ def test_an_honest_network_with_a_false_claim_does_not_stand(shapes):
 
 
 def test_noisy_networks_are_attacked_with_eot(shapes):
-    report = tried(oatlib.load(FOLDER / "float.safetensors"), shapes, n=32)
+    report = tried(oatlib.load(FOLDER / "float.safetensors"), shapes, n=16)
     found = {check.name: check for check in report.checks}
     assert report.about["draws"] == 10 and not found["randomness"].raised and found["folded"].raised is None
 

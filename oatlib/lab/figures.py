@@ -104,7 +104,7 @@ def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], n: int | N
     for i, (label, values) in enumerate(series.items()):
         scale, spread = (1, None) if n is None else (100, [wilson(round(v * n), n) for v in values])
         error = spread and {
-            "type": "data", "symmetric": False, "thickness": 1.5,
+            "type": "data", "symmetric": False, "thickness": 1.5, "color": INK,
             "array": [100 * (high - v) for v, (_, high) in zip(values, spread, strict=True)],
             "arrayminus": [100 * (v - low) for v, (low, _) in zip(values, spread, strict=True)],
         }  # fmt: skip

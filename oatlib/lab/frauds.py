@@ -33,7 +33,10 @@ class Fraud:
 
 
 def frauds(standard: Network, oat: Network, data: Data, seed: int = 0) -> dict[str, Fraud]:
-    """All of them, {name: Fraud}; `standard` and `oat` are honest networks for `data`."""
+    """All of them, {name: Fraud}; `standard` and `oat` are honest networks for `data`. Ten seconds: one is trained.
+
+    A claim is one on its own `split`: validation images of `data`, and for the trained one of a world of two classes.
+    """
     net, panel = standard.at(0.0), data.val.panel(min(PANEL, len(data.val)))
     made = [_saturated(net, panel), _noisy(net, panel, seed), _quantised(net, panel), _shattered(net, panel),
             _no_gradient(net, panel), _other_branch(oat, panel), _one_step(seed)]  # fmt: skip
