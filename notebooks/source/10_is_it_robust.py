@@ -587,9 +587,7 @@ sliders(along_slope, disguise=list(disguises), image=(0, 31, 1), start_at={"disg
 
 # %%
 mean = sum(row["robust"] for row in checked["frauds"].values()) / len(checked["frauds"])
-lesson.reveal(
-    "frauds", 100 * mean, "some of that is still the attack's weakness, as for the noise: see the table below."
-)
+lesson.reveal("frauds", 100 * mean, "and some of that is still the weakness of our attacks: see the table below.")
 
 # %%
 caught = checked["frauds"]["trained against one step"]["caught"][0].replace("_", " ")
