@@ -37,7 +37,8 @@ def networks() -> str:
         narrow = f"{record['widths'][0]:g}: {', '.join(narrow)}" if len(record["widths"]) > 1 else ""
         stored = cost(load(FOLDER / f"{name}.safetensors")).stored
         link = f"[{lesson[:2]}](notebooks/{lesson}.ipynb)"
-        least = f"{100 * suite[name, 1.0]['suite']:.1f}" if (name, 1.0) in suite else "-"
+        row = suite.get((name, 1.0))
+        least = "-" if row is None else f"{100 * row['suite']:.1f}" + f" (n = {row['n']})" * (row["draws"] > 1)
         lines.append(f"`{name}` | {' | '.join(wide)} | {least} | {narrow} | {stored:,} | {link}")
     (n,), (attack,) = n, attack
     noisy = next(row for row in suite.values() if row["draws"] > 1)
