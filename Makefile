@@ -20,7 +20,7 @@ lab: $(READY)  ## open the notebooks in JupyterLab, on this machine only
 test: $(READY)  ## style checks and all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p tests.notebooks.gate --nbval-lax --nbval-current-env -n auto --maxprocesses 2 --dist loadfile notebooks
 
 notebooks: $(READY)  ## make the notebooks from notebooks/source, in Chromium (NAMES=01_attack for one)

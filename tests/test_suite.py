@@ -109,7 +109,7 @@ def test_survivors_take_the_same_walk_as_everybody(attack, ready, shapes):
 
 
 def test_apgd_is_not_weaker_than_pgd(ready, shapes):
-    x, y = shapes.val.x[:256], shapes.val.y[:256]
+    x, y = shapes.val.x[:128], shapes.val.y[:128]
     for f in ready.values():
         left = [right(f, attack(f, x, y, generator()), y).sum() for attack in (APGD(EPS, 50), PGD(EPS, 50))]
         assert left[0] <= left[1] + 2

@@ -8,7 +8,7 @@ from oatlib.lab.lesson import Guess
 from oatlib.lab.sliders import Sliders
 from oatlib.lab.state import MAX_EPS, STEPS
 
-LONG = 120  # seconds for one position
+LONG = 300  # seconds for one position
 
 
 def positions(control):
