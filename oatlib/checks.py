@@ -88,7 +88,8 @@ def check(
     suite = Suite(eps, draws=draws)
     with tqdm(total=1 + len(QUESTIONS), disable=not progress, leave=False, unit="question") as bar:
         bar.set_description("suite")
-        outcome = suite.run(f, panel.x, panel.y, seconds=seconds, progress=progress)
+        generator = torch.Generator(panel.x.device).manual_seed(seed)
+        outcome = suite.run(f, panel.x, panel.y, generator, seconds=seconds, progress=progress)
         bar.update()
         subject = Subject(f, panel.x, panel.y, eps, seed, draws, attacked, dict(others if sources is None else sources),
                           whole, claim, outcome)  # fmt: skip

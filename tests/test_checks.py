@@ -161,6 +161,14 @@ def test_what_a_report_quotes_cannot_break_its_page(report):
     assert "<script>" not in replace(report, checks=[bad]).html()
 
 
+def test_the_seed_is_that_of_the_suite_too(shapes, monkeypatch):
+    whole, seen = oatlib.Suite.run, []
+    monkeypatch.setattr(oatlib.Suite, "run", lambda suite, f, x, y, generator=None, **more: (
+        seen.append(generator.initial_seed()), whole(suite, f, x, y, generator, **more))[1])  # fmt: skip
+    report = tried(oatlib.load(FOLDER / "oat.safetensors"), shapes, n=8, seed=7, seconds=0.01)
+    assert seen == [7] == [report.about["seed"]]
+
+
 def test_the_verdict_says_when_time_was_over(shapes):
     report = tried(oatlib.load(FOLDER / "oat.safetensors"), shapes, n=64, seconds=0.01)
     assert not report.stands and report.verdict.startswith("Not decided") and "at most" in report.verdict
