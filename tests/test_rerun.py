@@ -1,5 +1,6 @@
 """Notebooks run with other parameters: what is written, what is refused before a kernel starts, and what goes wrong."""
 
+import asyncio
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_core.utils import run_sync
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from tqdm import TMonitor
 
@@ -71,6 +73,7 @@ def kernels():
 @pytest.fixture(autouse=True)
 def here(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    run_sync(asyncio.sleep)(0)  # where a browser test came before, Jupyter starts a thread here that it never ends
     before, threads = kernels(), threading.enumerate()
     yield tmp_path
     assert kernels() <= before, "a kernel was left behind"
