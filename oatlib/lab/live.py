@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -18,6 +19,7 @@ from ..data import Split
 from ..nets import Network
 
 BATCH = 256  # at most so many images at once: more leave the caches of a CPU
+HELPER = "oatlib batch"  # how the names of the threads begin that the batches run on
 
 
 def measure(
@@ -30,24 +32,21 @@ def measure(
     """
     f = net.at(lam, width)
     facts = {"n": len(panel), "steps": attack.steps, "nonzero": sum(b.count_nonzero().item() for b in _numbers(f))}
-    watch, walks = _Watched(panel, watched), _walks(f, panel, attack)
-    for step in range(-1, attack.steps + 1):  # -1: as they are; 0: the random start
-        standing, started = 0, time.perf_counter()
-        for offset, seen in _together(walks, _threads(panel)):
-            if seen is None:
-                del walks[offset]  # nobody stands in this batch any more
-                continue
-            index, x_adv, logits = seen
-            right = logits.argmax(1) == panel.y[index + offset]
-            standing += right.sum().item()
-            watch.look(index + offset, x_adv, logits, right, step)
-        if step < 0:
-            facts |= {"clean": standing / len(panel), "ms": 1000 * (time.perf_counter() - started) / len(panel)}
-        facts |= {"step": step, "robust": standing / len(panel), "gallery": watch.shown()}
-        settled = step == attack.steps or not standing
-        yield facts | {"phase": "settled" if settled else "clean" if step < 0 else "walk"}
-        if settled:
-            return
+    watch = _Watched(panel, watched)
+    with _together(_walks(f, panel, attack), _threads(panel)) as advance:
+        for step in range(-1, attack.steps + 1):  # -1: as they are; 0: the random start
+            standing, started = 0, time.perf_counter()
+            for offset, (index, x_adv, logits) in advance():
+                right = logits.argmax(1) == panel.y[index + offset]
+                standing += right.sum().item()
+                watch.look(index + offset, x_adv, logits, right, step)
+            if step < 0:
+                facts |= {"clean": standing / len(panel), "ms": 1000 * (time.perf_counter() - started) / len(panel)}
+            facts |= {"step": step, "robust": standing / len(panel), "gallery": watch.shown()}
+            settled = step == attack.steps or not standing
+            yield facts | {"phase": "settled" if settled else "clean" if step < 0 else "walk"}
+            if settled:
+                return
 
 
 def _walks(f: torch.nn.Module, panel: Split, attack: Attack) -> dict[int, Iterator]:
@@ -62,16 +61,24 @@ def _walks(f: torch.nn.Module, panel: Split, attack: Attack) -> dict[int, Iterat
     return walks
 
 
-def _together(walks: dict[int, Iterator], threads: int) -> list[tuple]:
-    """Advance all batches, each on a thread of its own: [(offset, what came, or None)].
+@contextmanager
+def _together(walks: dict[int, Iterator], threads: int) -> Iterator[Callable[[], list[tuple]]]:
+    """Give what advances all batches, each on a thread of its own: [(offset, what came)] of those not at their end.
 
     That is faster than one after the other on all cores: OpenMP is slow to meet on this thread if it has been used on
-    the process's first one, as it then keeps more threads than there are cores.
+    the process's first one, as it then keeps more threads than there are cores. New threads at every step would begin
+    with cold memory: these last as long as the walks.
     """
+
+    def advance(over=map) -> list[tuple]:
+        came = zip(walks, over(lambda walk: next(walk, None), walks.values()), strict=True)
+        return [(offset, seen) for offset, seen in came if seen is not None]  # None: nobody stands there any more
+
     if len(walks) == 1 or threads == 1:
-        return [(offset, next(walk, None)) for offset, walk in walks.items()]
-    with ThreadPoolExecutor(threads, initializer=_one_core) as pool:
-        return list(zip(walks, pool.map(lambda walk: next(walk, None), walks.values()), strict=True))
+        yield advance
+    else:
+        with ThreadPoolExecutor(threads, HELPER, initializer=_one_core) as pool:
+            yield lambda: advance(pool.map)
 
 
 def _threads(panel: Split) -> int:

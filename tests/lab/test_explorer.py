@@ -9,7 +9,7 @@ import torch
 
 import oatlib
 from oatlib.lab import explorer as module
-from oatlib.lab.live import measure
+from oatlib.lab.live import HELPER, measure
 from oatlib.lab.state import STEPS, read
 from oatlib.lab.worker import NAME
 
@@ -153,6 +153,23 @@ def test_paused_nothing_is_measured_until_a_step_is_asked_for(explorer):
     assert steps == [(0.9, -1), (0.9, 0), (0.9, 1), (0.9, 2)]
     explorer.pace = "run"
     assert settled(explorer)["phase"] == "settled"
+
+
+def test_closed_while_paused_in_the_middle_of_a_walk_it_leaves_no_thread(nets, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    made = oatlib.explore(nets, DATA)
+    made.pace = "pause"
+    made.flush()
+    for _ in range(3):
+        made._told({"do": "step"})
+        made.flush()
+
+    def helpers():
+        return [each for each in threading.enumerate() if each.name.startswith(HELPER)]
+
+    assert made.live["phase"] == "walk" and len(helpers()) == 2
+    made.close()
+    assert not helpers()
 
 
 def test_an_error_is_shown_and_gone_with_the_next_move(explorer, nets, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import oatlib
-from oatlib.lab.live import measure
+from oatlib.lab.live import HELPER, measure
 
 DATA = oatlib.load_data("shapes", n_train=512, n_val=300, n_test=8)  # 300: more than one batch
 
@@ -56,21 +56,30 @@ def test_the_numbers_do_not_depend_on_the_number_of_threads(net, threads, monkey
         row["before"]["said"] for row in expected[-1]["gallery"]]  # fmt: skip
 
 
-def test_its_helpers_leave_no_thread_and_the_number_of_threads_as_it_was(net, monkeypatch):
-    before, threads = threading.active_count(), torch.get_num_threads()
+def helpers():
+    return [each for each in threading.enumerate() if each.name.startswith(HELPER)]
+
+
+@pytest.mark.parametrize("end", ["settled", "abandoned", "failed"])
+def test_its_helpers_go_with_the_walk_and_leave_the_number_of_threads_as_it_was(net, end, monkeypatch):
+    threads = torch.get_num_threads()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    walk = measure(net, DATA.val, 0.5, 1.0, oatlib.PGD(8 / 255, 6))
+    loss = (lambda logits, y: logits) if end == "failed" else "ce"
+    walk = measure(net, DATA.val, 0.5, 1.0, oatlib.PGD(8 / 255, 6, loss=loss))
     next(walk), next(walk)
-    assert threading.active_count() == before, "also between two steps"
+    first = helpers()
+    assert len(first) == 2, "else the test does not see them"
+    if end == "abandoned":
+        assert next(walk) and helpers() == first, "one pair for the whole walk"
+        walk.close()
+    elif end == "settled":
+        assert list(walk)
+    else:
+        with pytest.raises(ValueError, match="one value per image"):
+            list(walk)
+    assert not helpers()
     monkeypatch.undo()
     assert torch.get_num_threads() == threads
-
-
-def test_an_error_in_a_helper_comes_out(net, monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    walk = measure(net, DATA.val, 0.5, 1.0, oatlib.PGD(8 / 255, 6, loss=lambda logits, y: logits))
-    with pytest.raises(ValueError, match="one value per image"):
-        list(walk)
 
 
 def test_without_an_attack_robust_is_clean(net):
