@@ -31,7 +31,7 @@ SCRIPTS = ("curves.js", "plot.js", "parts.js", "screen.js", "view.js")  # one af
 PARTS = ("network", "lam", "width", "eps", "attack", "choose", "price", "gallery", "training", "state")
 WATCHED = 6  # images in the gallery
 KEPT = 256  # settings that are remembered
-GLANCE = 0.25  # seconds between two steps of the attack that are shown
+GLANCE = 0.25  # seconds between two frames that are shown; the first is that of the attack's start if it comes sooner
 HINTS = {"shapes": "15 % of these images show a shape of another class; their faint texture tells the truth"}
 UNDER_WAY = ("running", "paused")  # a training that can go on
 
@@ -119,13 +119,13 @@ class Explorer(anywidget.AnyWidget):
     def _frames(self, state: State) -> Iterator[bool]:
         """Measure and show; at full pace not every step, as a browser that draws takes time from the attack."""
         net, attack = self.nets[state.network], PGD(state.eps / 255, state.steps if state.eps else 0)
-        shown = -1.0
+        shown = time.monotonic()
         for frame in measure(net, self.panel, state.lam, state.width, attack, self.watched.tolist()):
             frame["key"] = list(state.setting)
             settled, now = frame["phase"] == "settled", time.monotonic()
             if settled:
                 self._remember(state, frame)
-            news = settled or frame["step"] <= 0 or self.pace != "run" or now - shown > GLANCE
+            news = settled or frame["step"] == 0 or self.pace != "run" or now - shown > GLANCE
             if news:
                 shown, self.live = now, frame
             yield news

@@ -127,6 +127,19 @@ def test_a_setting_that_was_measured_comes_back_at_once_with_the_same_numbers(ex
     assert settled(explorer) == first and explorer.error == ""
 
 
+@pytest.mark.parametrize(("seconds", "shown"), [(1e6, [0, 20]), (-1.0, list(range(-1, 21)))])
+def test_what_takes_long_is_shown_as_it_goes_what_is_quick_from_the_first_attacked_images(
+    explorer, seconds, shown, monkeypatch
+):
+    settled(explorer)
+    monkeypatch.setattr(module, "GLANCE", seconds)
+    steps = []
+    explorer.observe(lambda change: steps.append(change.new["step"]), "live")
+    turn(explorer, network="oats", lam=0.0 if seconds > 0 else 0.05, eps=1)
+    settled(explorer)
+    assert steps == shown
+
+
 def test_the_curve_is_measured_meanwhile_and_is_what_measure_says(nets):
     made = oatlib.explore(nets, DATA, lam=0.5, width=0.5)
     made.flush()
