@@ -14,7 +14,8 @@ from . import record
 from .data import Data, Split
 from .evaluate import DRAWS, wilson
 from .nets import Network
-from .questions import QUESTIONS, Check, Question, Subject
+from .questions import QUESTIONS, Check, Question
+from .subject import Subject
 from .suite import Suite
 
 

@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 from .api import PRESETS, Suite, Table, build, check, choose, evaluate, even_dial, export, load, load_data, save, train
-from .attacks import FGSM, PGD
+from .attacks import FGSM, PGD, Attack
 from .choose import LIMITS
 from .data import data_of
 from .doctor import doctor
@@ -36,12 +36,8 @@ def _train(options) -> int:
 def _eval(options) -> int:
     if options.json:
         check_writable(options.json)
-    eps = options.eps / 255
+    attack = _attack(options)
     net = load(options.weights, options.device)
-    pgd = PGD(eps, options.steps, norm=options.norm, restarts=options.restarts, draws=options.draws)
-    known = {"pgd": pgd, "fgsm": FGSM(eps, options.norm, draws=options.draws),
-             "suite": Suite(eps, options.norm, options.draws)}  # fmt: skip
-    attack = known[options.attack]
     attack = attack if net.spec.noise else replace(attack, draws=1)
     lams = [net.lam(u) for u in options.slider] if options.slider else options.lam
     for lam in lams or ():
@@ -55,6 +51,14 @@ def _eval(options) -> int:
     if options.json:
         table.save(options.json)
     return 0
+
+
+def _attack(options) -> Attack | Suite:
+    own = {name: value for name in ("steps", "restarts") if (value := getattr(options, name)) is not None}
+    if own and options.attack != "pgd":
+        raise ValueError(f"--{' and --'.join(own)}: only of --attack pgd, got --attack {options.attack}")
+    kind, own = {"pgd": (PGD, {"steps": 20, **own}), "fgsm": (FGSM, {}), "suite": (Suite, {})}[options.attack]
+    return kind(eps=options.eps / 255, norm=options.norm, draws=options.draws, **own)
 
 
 def _check(options) -> int:

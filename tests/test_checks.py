@@ -14,6 +14,7 @@ from oatlib.cli import main
 from oatlib.lab.frauds import frauds
 from oatlib.lab.ready import FOLDER
 from oatlib.questions import QUESTIONS
+from oatlib.subject import Subject
 
 NAMES = ("saturated logits", "noise without EOT", "quantised input", "shattered gradient", "no gradient",
          "the other branch", "trained against one step")  # fmt: skip
@@ -79,8 +80,6 @@ def question(name):
 
 
 def subject(f, shapes, n=48, **more):
-    from oatlib.questions import Subject
-
     x, y = shapes.val.x[:n], shapes.val.y[:n]
     outcome = oatlib.Suite(members=(oatlib.FGSM(),)).run(f, x, y, progress=False)
     given = {"attacked": None, "sources": {}, "whole": None, "claim": None}

@@ -284,6 +284,8 @@ def fails(capsys, words, *expected):
         ("eval good --lam 0 half", ["'half'"]),
         ("eval good --data nothing", ["no data set 'nothing'"]),
         ("eval good --attack strong", ["strong"]),
+        ("eval good --attack suite --steps 40", ["--steps: only of --attack pgd", "--attack suite"]),
+        ("eval good --attack fgsm --steps 2 --restarts 2", ["--steps and --restarts", "--attack fgsm"]),
         ("eval good --norm l1", ["l1"]),
         ("eval good --eps -1", ["eps"]),
         ("eval good --eps 999", ["eps"]),
