@@ -24,6 +24,7 @@
 data_set: str = "shapes"  # one of shapes, digits: the images
 n: int = 256  # 32 to 512: validation images that are measured and attacked
 eps: float = 8.0  # 0.5 to 32: radius of the attack, in 1/255 of the range of a pixel
+attack: str = "PGD-10"  # one of PGD-10, suite: measures the two dials (the suite finds more, lesson 10, and takes minutes)
 epochs: int = 4  # 1 to 30: of training, where no ready network fits and for what is recorded
 seed: int = 0  # 0 to 9999: of data, weights and attacks
 retrain: bool = False  # train the networks here (minutes) instead of loading those that come along
@@ -431,7 +432,8 @@ say(
 
 # %%
 LAMS, radius = (0.0, 0.1, 0.3, 1.0), eps / 255
-table = oatlib.evaluate(oats, panel, PGD(radius, 10), LAMS, seed=seed, progress=False)
+attacks = {"PGD-10": PGD(radius, 10), "suite": oatlib.Suite(radius)}
+table = oatlib.evaluate(oats, panel, attacks[attack], LAMS, seed=seed, progress=attack == "suite")
 
 
 def dials(lam, width):
@@ -448,7 +450,7 @@ def dials(lam, width):
     fig.update_yaxes(range=[-3, 103])
     told = f"clean <b>{chosen.clean:.1%}</b> ({chosen.clean_low:.1%} to {chosen.clean_high:.1%}), robust <b>{chosen.robust:.1%}</b> "
     told += (
-        f"({chosen.robust_low:.1%} to {chosen.robust_high:.1%}), n = {n}, PGD-10 at ε = {eps:g}/255, 95 % intervals; "
+        f"({chosen.robust_low:.1%} to {chosen.robust_high:.1%}), n = {n}, {attack} at ε = {eps:g}/255, 95 % intervals; "
     )
     return fig, told + f"{chosen.macs:,} multiply-adds, {chosen.parameters:,} parameters"
 
