@@ -83,7 +83,7 @@ def serve(folder: Path, root: Path, settings: Mapping[str, Mapping] | None = Non
               "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces", "JUPYTER_DATA_DIR": folder / "data",
               "JUPYTER_RUNTIME_DIR": folder / "runtime"}  # fmt: skip
     port = free_port()
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
                f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=tok",
                "--expose-app-in-browser", f"--ServerApp.root_dir={root}"]  # fmt: skip
     with running(command, port, folder, **{name: str(place) for name, place in places.items()}):

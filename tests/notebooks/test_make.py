@@ -217,3 +217,13 @@ def test_pictures_keep_the_colours_that_the_notebook_has_room_for(monkeypatch):
         found.append(len(picture(fitted.cells[0].outputs[0]).getcolors(999)))
     most, least = pictures.COLOURS[0], pictures.COLOURS[-1]
     assert least < many[0] <= most and few[0] == few[1] <= least, "too large even then: lessons.unfit tells"
+
+
+def test_it_starts_the_jupyterlab_of_its_own_environment(tmp_path, monkeypatch):
+    other = tmp_path / "bin" / "jupyter-lab"  # first on the PATH, as where somebody's conda is active
+    other.parent.mkdir()
+    other.write_text("#!/bin/sh\nexit 1\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", str(other.parent), prepend=os.pathsep)
+    with lab.serve(tmp_path / "kept", tmp_path) as address:
+        assert address.startswith("http://127.0.0.1:")
