@@ -35,7 +35,8 @@ def explorer(nets, monkeypatch):
 
 
 def threads():
-    return [t for t in threading.enumerate() if t.name == NAME]
+    """The worker, and the threads on which it measures."""
+    return [t for t in threading.enumerate() if t.name == NAME or t.name.startswith(HELPER)]
 
 
 def direct(nets, given):
@@ -177,12 +178,9 @@ def test_closed_while_paused_in_the_middle_of_a_walk_it_leaves_no_thread(nets, m
         made._told({"do": "step"})
         made.flush()
 
-    def helpers():
-        return [each for each in threading.enumerate() if each.name.startswith(HELPER)]
-
-    assert made.live["phase"] == "walk" and len(helpers()) == 2
+    assert made.live["phase"] == "walk" and len(threads()) == 2, "the worker has ended, its helpers wait"
     made.close()
-    assert not helpers()
+    assert not threads()
 
 
 def test_an_error_is_shown_and_gone_with_the_next_move(explorer, nets, monkeypatch):
