@@ -20,6 +20,7 @@ class View extends Screen {
     this.build();
     el.replaceChildren(this.root);
     this.listen();
+    this.follow(); // a training may have begun before this view
     if (this.world.page && location.hash.length > 1) this.paste(location.hash);
   }
 
@@ -34,7 +35,10 @@ class View extends Screen {
       this.state = this.model.get("controls");
       this.draw();
     };
-    this.onTold = () => this.draw();
+    this.onTold = () => {
+      this.follow();
+      this.draw();
+    };
     this.model.on("change:controls", this.onControls);
     TOLD.forEach((event) => this.model.on(event, this.onTold));
     this.onKey = (event) => {
@@ -84,6 +88,13 @@ class View extends Screen {
   release() {
     this.held = false;
     this.draw();
+  }
+
+  // The dials go to a network whose training was watched. Not part of `draw`, which must see one state from start to end.
+  follow() {
+    const t = this.model.get("training");
+    if (this.watching && t.name) this.move({ network: t.name });
+    this.watching = ["running", "paused"].includes(t.status);
   }
 
   // The pointer in the picture takes the setting along its curve.
@@ -279,11 +290,6 @@ class View extends Screen {
       : `${t.recipe}: step ${t.done} of ${t.of}${t.loss === null ? "" : `, loss ${t.loss.toFixed(2)}`}, ${t.status}` +
         (last ? `; clean ${percent(last.points[0].clean, 0)} at λ = ${short(last.points[0].lam)}, robust ${percent(last.points.at(-1).robust, 0)} at λ = ${short(last.points.at(-1).lam)} (PGD-5, n = ${t.n})` : "") +
         (t.name ? `. It is in the list as “${t.name}”.` : "") + (t.note ? ` ${t.note}` : "");
-    if (t.name && t.name !== this.joined) {
-      this.joined = t.name;
-      if (t.name in this.world.networks && this.world.live && this.sawTraining) this.move({ network: t.name });
-    }
-    this.sawTraining = going || waiting;
   }
 }
 
