@@ -6,7 +6,6 @@ The browser draws at once what it knows from measured surfaces; the exact settin
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,13 +23,13 @@ from .live import measure, pixels
 from .state import MAX_EPS, STEPS, State, read
 from .surface import ATTACK_STEPS, Surface
 from .trainer import LIMIT, Trainer
+from .walks import Walks
 from .worker import PACES, Worker
 
 STATIC = Path(__file__).parent / "static"
 SCRIPTS = ("curves.js", "plot.js", "parts.js", "screen.js", "view.js")  # one after the other they are the module
 PARTS = ("network", "lam", "width", "eps", "attack", "choose", "price", "gallery", "training", "state")
 WATCHED = 6  # images in the gallery
-KEPT = 256  # settings that are remembered
 GLANCE = 0.25  # seconds between two frames that are shown; the first is that of the attack's start if it comes sooner
 HINTS = {"shapes": "15 % of these images show a shape of another class; their faint texture tells the truth"}
 UNDER_WAY = ("running", "paused")  # a training that can go on
@@ -63,9 +62,9 @@ class Explorer(anywidget.AnyWidget):
         super().__init__()
         self.nets, self.data, self.panel = dict(nets), data, panel
         self.watched = _one_of_each_class(panel)
-        self._worker = Worker(self._complain, ("train", "curve"))
+        self._worker = Worker(self._complain, ("train", "curve", "ahead"))
+        self._walks = Walks(self._walk)
         self._trainer: Trainer | None = None
-        self._settled: OrderedDict[tuple, dict] = OrderedDict()
         self._surfaces = {name: (surfaces or {}).get(name) or Surface(net, panel) for name, net in self.nets.items()}
         self._fixed = fixed | {"live": True}
         self.world = describe(self.nets, data, panel, self.watched) | self._fixed
@@ -93,6 +92,7 @@ class Explorer(anywidget.AnyWidget):
     def halt(self) -> None:
         """Start nothing more, and wait for the thread to end; what is measured stays."""
         self._worker.close()
+        self._walks.drop()
 
     def flush(self, timeout: float = 120.0) -> None:
         """Wait until all is measured that is to be, so that `live` and `surfaces` hold still."""
@@ -104,36 +104,33 @@ class Explorer(anywidget.AnyWidget):
         super().close()
 
     def _measured(self) -> Iterator[bool]:
-        """A job: measure where the dials stand when it begins, which may be later than when it was asked for."""
+        """A job: measure where the dials stand when it begins, which may be later than when it was asked for.
+
+        At full pace not every step is shown, as a browser that draws takes time from the attack.
+        """
         state = read(self.controls, self.nets)
         self.error = ""
-        if (frame := self._settled.get(state.setting)) is not None:
-            self._settled.move_to_end(state.setting)
-            self.live = frame
-            yield True
-        else:
-            yield from self._frames(state)
+        told = -1  # newest step that is shown
+        shown = time.monotonic()
+        for frame in self._walks.frames(state, fresh=self.pace != "run"):
+            started, now = told < 0 <= frame["step"], time.monotonic()
+            news = started or frame["phase"] == "settled" or self.pace != "run" or now - shown > GLANCE
+            if news:
+                shown, told, self.live = now, frame["step"], frame
+            yield news
         surface = self._surfaces[state.network]
         self._worker.meanwhile("curve", self._filled(state.network, surface.fill(state.width, state.eps)))
 
-    def _frames(self, state: State) -> Iterator[bool]:
-        """Measure and show; at full pace not every step, as a browser that draws takes time from the attack."""
+    def _walk(self, state: State) -> Iterator[dict]:
+        """Measure a setting; each frame says which."""
         net, attack = self.nets[state.network], PGD(state.eps / 255, state.steps if state.eps else 0)
-        shown = time.monotonic()
         for frame in measure(net, self.panel, state.lam, state.width, attack, self.watched.tolist()):
-            frame["key"] = list(state.setting)
-            settled, now = frame["phase"] == "settled", time.monotonic()
-            if settled:
-                self._remember(state, frame)
-            news = settled or frame["step"] == 0 or self.pace != "run" or now - shown > GLANCE
-            if news:
-                shown, self.live = now, frame
-            yield news
+            yield frame | {"key": list(state.setting)}
 
-    def _remember(self, state: State, frame: dict) -> None:
-        self._settled[state.setting] = frame
-        while len(self._settled) > KEPT:
-            self._settled.popitem(last=False)
+    def _lead(self, lam: float) -> None:
+        """The next key press will probably bring this: measure it while nothing else is to do."""
+        state = read({"lam": lam}, self.nets, read(self.controls, self.nets))
+        self._worker.meanwhile("ahead", self._walks.lead(state))
 
     def _filled(self, name: str, cells: Iterator[bool]) -> Iterator[bool]:
         for new in cells:
@@ -143,7 +140,7 @@ class Explorer(anywidget.AnyWidget):
 
     def _told(self, message) -> None:
         """A button of the page. Only what is quick happens here, as this may be any thread."""
-        orders = {"step": self._worker.step, "train": self._train, "train-pause": self._pause,
+        orders = {"step": self._worker.step, "ahead": self._lead, "train": self._train, "train-pause": self._pause,
                   "train-resume": self._resume, "train-step": lambda: self._resume(1),
                   "train-stop": self._stop}  # fmt: skip
         try:

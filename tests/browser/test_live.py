@@ -86,6 +86,33 @@ def test_arrow_keys_move_the_point_and_then_the_numbers_settle(screen):
     assert_exact(screen)
 
 
+SENT = """() => {
+  const send = WebSocket.prototype.send, text = (data) => (typeof data === "string" ? data : new TextDecoder().decode(data));
+  window.ahead = [];
+  WebSocket.prototype.send = function (data) {
+    const found = text(data).match(/"do": ?"ahead", ?"lam": ?([0-9.]+)/);
+    if (found) ahead.push(+found[1]);
+    return send.call(this, data);
+  };
+  return () => { WebSocket.prototype.send = send; };
+}"""
+
+
+def test_the_next_key_press_is_measured_ahead(screen):
+    undo = screen.page.evaluate_handle(SENT)
+    screen.dial("lam").focus()
+    screen.page.keyboard.press("Home")
+    for key in ("PageUp", "ArrowRight"):
+        screen.page.keyboard.press(key)
+        screen.settled()
+        screen.page.wait_for_function("ahead.length")
+        ahead = screen.page.evaluate("ahead.splice(0)")
+        screen.page.keyboard.press(key)
+        assert [read(screen.state, NETS).lam] == ahead
+    assert_exact(screen)
+    screen.page.evaluate("undo => undo()", undo)
+
+
 def test_a_mouse_drags_the_slider(screen):
     box = screen.dial("lam").bounding_box()
     y = box["y"] + box["height"] / 2

@@ -9,6 +9,7 @@ import torch
 
 import oatlib
 from oatlib.lab import explorer as module
+from oatlib.lab import walks
 from oatlib.lab.live import HELPER, measure
 from oatlib.lab.state import STEPS, read
 from oatlib.lab.worker import NAME
@@ -88,18 +89,22 @@ def events(seed, n):
         ])  # fmt: skip
 
 
+LAMS = {"oats": (0.1, 0.9), "float": (0.2, 0.5), "standard": (0.0,)}  # where a hand may go next
+
+
 def test_a_thousand_events_end_where_a_direct_computation_does(explorer, nets, monkeypatch):
-    monkeypatch.setattr(module, "KEPT", 8)
+    monkeypatch.setattr(walks, "KEPT", 8)
     most, orders = 0, random.Random(1)
     for i, change in enumerate(events(0, 1000)):
         turn(explorer, **change)
+        explorer._told({"do": "ahead", "lam": orders.choice(LAMS[explorer.controls["network"]])})
         if i % 50 == 0:
             explorer.pace = orders.choice(("run", "slow", "pause"))
             explorer._told({"do": "step"})
         most = max(most, len(threads()))
     explorer.pace = "run"
     assert agrees(explorer, nets)
-    assert most == 1 and len(explorer._settled) <= 8 and explorer.error == ""
+    assert most == 1 and len(explorer._walks._settled) <= 8 and explorer.error == ""
 
 
 def test_events_from_several_threads_end_where_the_last_one_says(explorer, nets):
@@ -126,6 +131,37 @@ def test_a_setting_that_was_measured_comes_back_at_once_with_the_same_numbers(ex
     monkeypatch.setattr(module, "measure", None)
     turn(explorer, lam=first["key"][1])
     assert settled(explorer) == first and explorer.error == ""
+
+
+def test_what_was_measured_ahead_is_there_when_the_dials_come(explorer, nets, monkeypatch):
+    settled(explorer)
+    explorer._told({"do": "ahead", "lam": 0.45})
+    explorer.flush()
+    assert explorer.live["key"][1] != 0.45, "it is not shown before"
+    expected = direct(nets, explorer.controls | {"lam": 0.45})
+    monkeypatch.setattr(module, "measure", None)
+    turn(explorer, lam=0.45)
+    assert settled(explorer) == {k: v for k, v in expected.items() if k != "ms"} and explorer.error == ""
+
+
+def test_what_is_on_its_way_ahead_is_gone_on_with(explorer, nets, monkeypatch):
+    """The dials come in the middle of its walk: its newest number is shown at once, and no step is taken twice."""
+    settled(explorer)
+    taken, shown = [], []
+
+    def counted(*arguments):
+        for frame in measure(*arguments):
+            taken.append(frame["step"])
+            if frame["step"] == 3 and len(taken) == 5:
+                turn(explorer, lam=0.45)
+            yield frame
+
+    monkeypatch.setattr(module, "measure", counted)
+    explorer.observe(lambda change: shown.append(change.new["step"]), "live")
+    explorer._told({"do": "ahead", "lam": 0.45})
+    explorer.flush()
+    assert explorer.controls["lam"] == 0.45 and agrees(explorer, nets) and explorer.error == ""
+    assert taken == list(range(-1, 21)) and shown[0] == 3 and shown[-1] == 20
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(1e6, [0, 20]), (-1.0, list(range(-1, 21)))])
@@ -167,6 +203,39 @@ def test_paused_nothing_is_measured_until_a_step_is_asked_for(explorer):
     assert steps == [(0.9, -1), (0.9, 0), (0.9, 1), (0.9, 2)]
     explorer.pace = "run"
     assert settled(explorer)["phase"] == "settled"
+
+
+def test_paused_a_walk_begins_at_its_beginning_also_where_the_end_is_known(explorer):
+    settled(explorer)
+    explorer._told({"do": "ahead", "lam": 0.9})
+    explorer.flush()
+    explorer.pace = "pause"
+    turn(explorer, lam=0.9)
+    explorer._told({"do": "step"})
+    explorer.flush()
+    assert (explorer.live["key"][1], explorer.live["step"]) == (0.9, -1)
+
+
+def test_closed_in_the_middle_of_what_is_ahead_it_leaves_no_thread(nets, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(module.Surface, "fill", lambda *_: iter(()))
+    made = oatlib.explore(nets, DATA)
+    made.flush()
+    there = threading.Event()
+    walk = made._walks._measured
+
+    def held(state):
+        for frame in walk(state):
+            yield frame
+            if frame["step"] == 3:
+                there.set()
+                made._worker._closed.wait(10)
+
+    monkeypatch.setattr(made._walks, "_measured", held)
+    made._told({"do": "ahead", "lam": 0.9})
+    assert there.wait(30) and any(t.name.startswith(HELPER) for t in threads())
+    made.close()
+    assert not threads()
 
 
 def test_closed_while_paused_in_the_middle_of_a_walk_it_leaves_no_thread(nets, monkeypatch):

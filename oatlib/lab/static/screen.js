@@ -37,7 +37,7 @@ class Screen {
     this.network = control("network", this.select, "a recipe, trained once; the dials below move it", "network");
     this.compare = make("details", { class: "compare" }, make("summary", { title: "draw the curves of other networks, too" }, "compare"), make("div", { class: "list" }));
     this.network.box.querySelector(".head").append(this.compare);
-    this.slider = slider({ min: 0, max: 100, step: 1 }, () => this.move({ lam: +lamOf(this.net.slider, this.slider.value / 100).toFixed(4) }));
+    this.slider = slider({ min: 0, max: 100, step: 1 }, () => this.slide());
     this.lam = control("robustness λ", this.slider, "left: accurate as it is · right: withstands attacks", "lam");
     this.widths = stops("width", (width) => this.move({ width }));
     this.width = control("width", this.widths.box, "share of the channels that run: small and fast", "width");

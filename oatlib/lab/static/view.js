@@ -16,6 +16,7 @@ class View extends Screen {
     this.state = model.get("controls");
     this.walk = { key: "", seen: [] };
     this.moved = 0; // when the last move of a held slider was
+    this.stride = 0; // how far the last move took the slider of λ
     this.root = make("section", { class: "oat", role: "region", "aria-label": "oatlib explorer" });
     this.build();
     el.replaceChildren(this.root);
@@ -38,6 +39,7 @@ class View extends Screen {
     this.onTold = () => {
       this.follow();
       this.draw();
+      this.lookAhead();
     };
     this.model.on("change:controls", this.onControls);
     TOLD.forEach((event) => this.model.on(event, this.onTold));
@@ -72,12 +74,32 @@ class View extends Screen {
   move(change) {
     this.state = fitting({ ...this.state, ...change }, this.world);
     this.moved = performance.now();
+    this.stride = 0;
     this.answer.textContent = "the most robust measured setting within limits";
     this.fault = "";
     this.model.set("controls", this.state);
     this.model.save_changes();
     if (this.world.page) history.replaceState(null, "", `#${writeState(this.state)}`);
     this.draw();
+  }
+
+  // λ at a position of its slider, 0 to 100.
+  lamAt(position) {
+    return +lamOf(this.net.slider, position / 100).toFixed(4);
+  }
+
+  slide() {
+    const stride = this.slider.value - Math.round(100 * positionOf(this.net.slider, this.state.lam));
+    this.move({ lam: this.lamAt(this.slider.value) });
+    this.stride = stride;
+  }
+
+  // What the same move once more would bring is measured while this setting is looked at.
+  lookAhead() {
+    const next = +this.slider.value + this.stride;
+    if (!this.stride || this.root.dataset.phase !== "settled" || this.model.get("pace") !== "run") return;
+    this.stride = 0;
+    if (next >= 0 && next <= 100) this.model.send({ do: "ahead", lam: this.lamAt(next) });
   }
 
   // While a hand moves a slider only the curve is shown: numbers that start anew with every move would flicker.
