@@ -1,7 +1,9 @@
 """How fast the explorer answers, in a real browser: `python -m bench.explorer [--out FILE]`.
 
 Counted from the key press: the first number on screen (from the measured curve), the first robust number of the exact
-setting, and the settled one (PGD-20 on 512 images). Then a slider is dragged for three seconds. Needs Chromium.
+setting, and the settled one (PGD-20 on 512 images). Of three kinds of key presses: each another move than the one
+before, so that what the explorer measures ahead, the same move once more, is never asked for; equal moves in haste;
+equal moves with a look at the numbers in between. Then a slider is dragged for three seconds. Needs Chromium.
 """
 
 from __future__ import annotations
@@ -16,10 +18,13 @@ from oatlib.record import versions, write_json
 from tests.browser import conftest
 
 MOVES, DRAG = 27, 3.0  # key presses; seconds
+HASTE, LOOK = 0.3, 3.0  # seconds from settled numbers to the next key press
+KINDS = {"other moves": (("PageUp", "ArrowRight"), HASTE), "equal moves": (("PageUp",), HASTE),
+         "equal moves, unhurried": (("PageUp",), LOOK)}  # fmt: skip
 WATCH = """() => {
   const root = document.querySelector('.oat'), robust = root.querySelector('[data-number=robust]').closest('.number');
   window.moves = []; window.updates = [];
-  addEventListener('keydown', (e) => { if (e.key === 'PageUp') moves.push({ start: performance.now() }); }, true);
+  addEventListener('keydown', (e) => moves.push({ start: performance.now() }), true);
   new MutationObserver(() => {
     const move = moves.at(-1), kind = robust.dataset.kind, settled = root.dataset.phase === 'settled';
     updates.push(performance.now());
@@ -34,22 +39,22 @@ WATCH = """() => {
 }"""
 
 
-def keys(screen, width: str) -> dict:
+def keys(screen, width: str, pressed: tuple[str, ...], pause: float) -> dict:
     """Milliseconds from a key press to what it brings, over moves along the whole dial at one width."""
-    slider, page = screen.dial("lam"), screen.page
+    slider, page, moves = screen.dial("lam"), screen.page, []
     page.click(f'.oat [data-part="width"] label:has-text("{width}") >> nth=-1')
-    page.evaluate("moves.length = 0")
     for sweep in range(MOVES // 9):
         slider.focus()
         page.keyboard.press("Home")
         for _ in range(1 + 2 * sweep):
             page.keyboard.press("ArrowRight")
         screen.settled()
-        for _ in range(9):
-            time.sleep(0.3)
-            page.keyboard.press("PageUp")
+        page.evaluate("moves.length = 0")
+        for i in range(9):
+            time.sleep(pause)
+            page.keyboard.press(pressed[i % len(pressed)])
             screen.page.wait_for_function("moves.at(-1).settled", timeout=60_000)
-    moves = page.evaluate("moves")
+        moves += page.evaluate("moves")
     return {what: spread([move[what] for move in moves]) for what in ("first", "live", "settled")}
 
 
@@ -79,6 +84,19 @@ def spread(values: list[float]) -> dict:
             "max": round(max(values))}  # fmt: skip
 
 
+def home(opened, pressed: tuple[str, ...], pause: float) -> dict:
+    """What one kind of key presses gives in a home that is opened for it: the explorer knows what it has settled."""
+    started = time.perf_counter()
+    with opened as screen:
+        screen.page.wait_for_selector(".oat .big", timeout=90_000)
+        seconds = round(time.perf_counter() - started, 1)
+        screen.settled()
+        screen.page.evaluate(WATCH)
+        return {"start_to_first_number_s": seconds,
+                **{f"width {width}": keys(screen, width, pressed, pause) for width in ("0.5", "1")},
+                "drag": drag(screen)}  # fmt: skip
+
+
 def main() -> None:
     """Measure both homes that have a kernel."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -86,22 +104,14 @@ def main() -> None:
     options = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
-    found = {}
-    with sync_playwright() as session, tempfile.TemporaryDirectory() as folder:
-        path = conftest.lab.browser()
-        browser = session.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        homes = {"page": conftest.on_its_page(browser, (), ""), "lab": conftest.in_lab(browser, Path(folder), True)}
-        for name, opened in homes.items():
-            started = time.perf_counter()
-            with opened as screen:
-                screen.page.wait_for_selector(".oat .big", timeout=90_000)
-                seconds = round(time.perf_counter() - started, 1)
-                screen.settled()
-                screen.page.evaluate(WATCH)
-                found[name] = {"start_to_first_number_s": seconds,
-                               **{f"width {width}": keys(screen, width) for width in ("0.5", "1")},
-                               "drag": drag(screen)}  # fmt: skip
-            print(name, found[name], flush=True)
+    found: dict = {"page": {}, "lab": {}}
+    with sync_playwright() as session:
+        browser = session.chromium.launch(executable_path=conftest.lab.browser(), args=["--no-sandbox"])
+        for kind, how in KINDS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                found["page"][kind] = home(conftest.on_its_page(browser, (), ""), *how)
+                found["lab"][kind] = home(conftest.in_lab(browser, Path(folder), True), *how)
+            print(kind, {name: of[kind] for name, of in found.items()}, flush=True)
         browser.close()
     write_json(options.out, {"command": "python -m bench.explorer", "n": 512, "attack": "PGD-20",
                              "versions": versions(), **found})  # fmt: skip

@@ -229,21 +229,28 @@ def speed(step: dict, at: dict, width: dict, rows: dict, training: dict) -> list
 
 def answers(record: dict) -> list[str]:
     """How long the explorer takes to answer a key."""
-    found = []
-    for home, words in (("lab", "in JupyterLab"), ("page", "on its own page")):
-        wide, narrow = record[home]["width 1"], record[home]["width 0.5"]
-        found.append(
-            f"{words} the first number is there after {wide['first']['median']} ms, the first robust number of the "
-            f"exact setting after {wide['live']['median']} ms and the settled one after {wide['settled']['median']} ms "
-            f"({narrow['settled']['median']} ms at width 0.5)"
-        )
-    moves = record["lab"]["width 1"]["first"]["n"]
+    lines = ["key presses | home | width | first number, ms | first robust number of the exact setting | settled",
+             "|".join(["---"] * 6)]  # fmt: skip
+    for kind in record["page"]:
+        for home, words in (("lab", "JupyterLab"), ("page", "its own page")):
+            for width in ("1", "0.5"):
+                found = record[home][kind][f"width {width}"]
+                times = " | ".join(str(found[what]["median"]) for what in ("first", "live", "settled"))
+                lines.append(f"{kind} | {words} | {width} | {times}")
+    drags = [of["drag"] for home in ("lab", "page") for of in record[home].values()]
+    slowest = max(drag["settled_after_release"] for drag in drags) / 1000
+    moves = record["lab"]["equal moves"]["width 1"]["first"]["n"]
     return [
         "",
         f"The explorer, in Chromium on the same machine, `oats`, {record['attack']} on n = {record['n']} images, "
-        f"medians over {moves} key presses along the dial: {'; '.join(found)}. While a slider is dragged, the "
-        f"number changes {record['lab']['drag']['updates_a_second']:.0f} times a second. Repeat with "
-        "`python -m bench.explorer`.",
+        f"medians over {moves} key presses along the dial, 0.3 s after the numbers have settled (*unhurried*: 3 s). "
+        "While one looks, what the same key would bring once more is measured ahead; *other moves* are never that.",
+        "",
+        *(f"| {line} |" for line in lines),
+        "",
+        f"While a slider is dragged, the number changes {min(drag['updates_a_second'] for drag in drags):.0f} times a "
+        f"second or more; let go of, it took at most {slowest:.1f} s until the numbers had settled "
+        f"({len(drags)} drags). Repeat with `python -m bench.explorer`.",
     ]
 
 

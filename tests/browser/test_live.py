@@ -87,7 +87,8 @@ def test_arrow_keys_move_the_point_and_then_the_numbers_settle(screen):
 
 
 SENT = """() => {
-  const send = WebSocket.prototype.send, text = (data) => (typeof data === "string" ? data : new TextDecoder().decode(data));
+  const send = WebSocket.prototype.send;
+  const text = (data) => (typeof data === "string" ? data : new TextDecoder().decode(data));
   window.ahead = [];
   WebSocket.prototype.send = function (data) {
     const found = text(data).match(/"do": ?"ahead", ?"lam": ?([0-9.]+)/);
@@ -110,6 +111,10 @@ def test_the_next_key_press_is_measured_ahead(screen):
         screen.page.keyboard.press(key)
         assert [read(screen.state, NETS).lam] == ahead
     assert_exact(screen)
+    screen.page.evaluate("ahead.length = 0")
+    screen.dial("lam").click()
+    screen.settled()
+    assert screen.page.evaluate("ahead") == [], "a mouse may go anywhere"
     screen.page.evaluate("undo => undo()", undo)
 
 

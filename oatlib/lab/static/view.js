@@ -16,7 +16,7 @@ class View extends Screen {
     this.state = model.get("controls");
     this.walk = { key: "", seen: [] };
     this.moved = 0; // when the last move of a held slider was
-    this.stride = 0; // how far the last move took the slider of λ
+    this.stride = 0; // how far the last key press took the slider of λ
     this.root = make("section", { class: "oat", role: "region", "aria-label": "oatlib explorer" });
     this.build();
     el.replaceChildren(this.root);
@@ -91,10 +91,10 @@ class View extends Screen {
   slide() {
     const stride = this.slider.value - Math.round(100 * positionOf(this.net.slider, this.state.lam));
     this.move({ lam: this.lamAt(this.slider.value) });
-    this.stride = stride;
+    if (!this.held) this.stride = stride;
   }
 
-  // What the same move once more would bring is measured while this setting is looked at.
+  // What the same key once more would bring is measured while this setting is looked at.
   lookAhead() {
     const next = +this.slider.value + this.stride;
     if (!this.stride || this.root.dataset.phase !== "settled" || this.model.get("pace") !== "run") return;
