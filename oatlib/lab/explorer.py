@@ -6,7 +6,7 @@ The browser draws at once what it knows from measured surfaces; the exact settin
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -163,14 +163,15 @@ class Explorer(anywidget.AnyWidget):
     def _stop(self) -> None:
         self._on_trainer(Trainer.stop)
 
-    def _on_trainer(self, do) -> None:
+    def _on_trainer(self, do: Callable[[Trainer], None]) -> None:
         trainer = self._trainer
 
         def work() -> Iterator[bool]:
-            do(trainer)
+            if self.training["status"] in UNDER_WAY:  # asked here: the step before may have been the last
+                do(trainer)
             yield True
 
-        if self.training.get("status") in UNDER_WAY:
+        if trainer is not None:
             self._worker.meanwhile("train", work())
 
     def _resume(self, steps: int | None = None) -> None:

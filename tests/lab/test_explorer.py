@@ -382,6 +382,21 @@ def test_a_training_is_paused_stepped_resumed_and_stopped(explorer):
     assert explorer.error == ""
 
 
+@pytest.mark.parametrize("late", ["train-pause", "train-stop"])
+def test_an_order_that_comes_during_the_last_step_changes_nothing(explorer, late):
+    report = explorer._report
+
+    def told(training):
+        if training["status"] == "finished":
+            assert explorer.training["status"] == "running"
+            explorer._told({"do": late})
+        report(training)
+
+    explorer._report = told
+    training = order(explorer, "train", recipe="standard", epochs=1)
+    assert training["status"] == "finished" and training["name"] in explorer.nets and explorer.error == ""
+
+
 def test_the_frontier_grows_while_training(explorer):
     frontiers = order(explorer, "train", recipe="oat", epochs=2)["frontiers"]
     assert [f["done"] for f in frontiers] == [1, 2]
