@@ -165,6 +165,7 @@ def test_the_attack_can_be_paused_and_taken_step_by_step(screen):
     screen.dial("lam").focus()
     screen.page.keyboard.press("ArrowLeft")
     phase = screen.page.locator(".oat .readout .phase")
+    phase.filter(has_text="the attack is paused").wait_for()
     for step in ("step 0", "step 0", "step 1", "step 2"):  # first all images as they are, then the start of the walk
         screen.page.click(".oat button:text-is('+1')")
         phase.filter(has_text=f"PGD {step} of 20, paused").wait_for(timeout=20_000)

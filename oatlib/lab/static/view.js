@@ -267,7 +267,7 @@ class View extends Screen {
     this.phase.textContent = shown.settled ? `measured: ${attack}, n = ${world.n}` + (net.noisy ? ", one draw of the noise" : "")
       : shown.walking || (live && pause) ? `PGD step ${Math.max(0, live.step)} of ${live.steps}${pause}, n = ${world.n}`
       : !world.live ? `precomputed: PGD-${world.surfaceSteps}, n = ${world.n}; between points a straight line`
-      : (shown.robust.kind === "none" ? "" : `from the curve (PGD-${world.surfaceSteps}); `) + "measuring …";
+      : (shown.robust.kind === "none" ? "" : `from the curve (PGD-${world.surfaceSteps}); `) + (pause ? "the attack is paused" : "measuring …");
     const price = net.prices[net.widths.indexOf(state.width)], full = net.prices.at(-1);
     const rows = [["parameters", count(price.parameters)], ["multiply-adds", count(price.macs)], ["… of full width", percent(price.macs / full.macs, 0)]];
     if (world.live) rows.push(["an image takes", shown.same && this.model.get("live").ms ? `${this.model.get("live").ms.toPrecision(2)} ms` : "…"]);
