@@ -57,6 +57,7 @@ FLOORS = [
     {"checks"},
     {"lab.__init__", "lab.worker", "lab.state", "lab.live", "lab.ready", "lab.parameters", "lab.execute", "lab.frauds"},
     {"lab.surface", "lab.trainer", "lab.walks", "lab.sliders", "lab.figures", "lab.exercises.__init__", "reruns"},
+    {"lab.world"},
     {"lab.explorer", "lab.family", *(name for name in MODULES if re.match(r"lab\.exercises\.[a-z]", name))},
     {"lab.page", "lab.server", "lab.lesson"},
     {"api"},

@@ -14,24 +14,21 @@ import anywidget
 import traitlets
 
 from ..attacks import PGD
-from ..cost import cost
 from ..data import Data
 from ..nets import Network
-from ..recipes import RECIPES
 from ..spec import did_you_mean
-from .live import measure, pixels
-from .state import MAX_EPS, STEPS, State, read
-from .surface import ATTACK_STEPS, Surface
-from .trainer import LIMIT, Trainer
+from .live import measure
+from .state import State, read
+from .surface import Surface
+from .trainer import Trainer
 from .walks import Walks
 from .worker import PACES, Worker
+from .world import describe, one_of_each_class
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("curves.js", "plot.js", "parts.js", "screen.js", "view.js")  # one after the other they are the module
+SCRIPTS = ("curves.js", "plot.js", "parts.js", "screen.js", "shown.js", "view.js")  # in a row they are the module
 PARTS = ("network", "lam", "width", "eps", "attack", "choose", "price", "gallery", "training", "state")
-WATCHED = 6  # images in the gallery
 GLANCE = 0.25  # seconds between two frames that are shown; the first is that of the attack's start if it comes sooner
-HINTS = {"shapes": "15 % of these images show a shape of another class; their faint texture tells the truth"}
 UNDER_WAY = ("running", "paused")  # a training that can go on
 
 
@@ -61,7 +58,7 @@ class Explorer(anywidget.AnyWidget):
     def __init__(self, nets, data: Data, start: State, panel, surfaces=None, **fixed):
         super().__init__()
         self.nets, self.data, self.panel = dict(nets), data, panel
-        self.watched = _one_of_each_class(panel)
+        self.watched = one_of_each_class(panel)
         self._worker = Worker(self._complain, ("train", "curve", "ahead"))
         self._walks = Walks(self._walk)
         self._trainer: Trainer | None = None
@@ -235,31 +232,6 @@ def _named(nets) -> dict[str, Network]:
     if not named or not all(isinstance(net, Network) for net in named.values()):
         raise TypeError("explore takes networks of oatlib: one, a list, or {name: network}")
     return named
-
-
-def describe(nets: Mapping[str, Network], data: Data, panel, watched) -> dict:
-    """What does not change with the dials, ready for JSON."""
-    return {
-        "data": data.name, "split": panel.name, "n": len(panel), "classes": list(data.classes),
-        "shape": list(data.shape), "images": [pixels(panel.x[i]) for i in watched],
-        "labels": [int(panel.y[i]) for i in watched], "steps": list(STEPS), "maxEps": MAX_EPS,
-        "surfaceSteps": ATTACK_STEPS, "recipes": list(RECIPES), "maxEpochs": LIMIT,
-        "hint": HINTS.get(data.name, ""), "networks": {name: _about(net) for name, net in nets.items()},
-    }  # fmt: skip
-
-
-def _about(net: Network) -> dict:
-    spec = net.spec
-    prices = [cost(net, spec.stops[-1], width) for width in spec.widths]
-    return {"recipe": spec.recipe, "stops": list(spec.stops), "slider": list(net.slider), "widths": list(spec.widths),
-            "noisy": spec.noise, "stored": prices[-1].stored,
-            "prices": [{"parameters": p.plain, "macs": p.macs} for p in prices]}  # fmt: skip
-
-
-def _one_of_each_class(panel):
-    """Indices of the first image of each class, up to WATCHED of them."""
-    first = {int(y): i for i, y in reversed(list(enumerate(panel.y.tolist())))}
-    return panel.y.new_tensor(sorted(first.values())[:WATCHED])
 
 
 def _for_browser(state: State) -> dict:

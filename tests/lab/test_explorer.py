@@ -9,7 +9,7 @@ import torch
 
 import oatlib
 from oatlib.lab import explorer as module
-from oatlib.lab import walks
+from oatlib.lab import walks, world
 from oatlib.lab.live import HELPER, measure
 from oatlib.lab.state import STEPS, read
 from oatlib.lab.worker import NAME
@@ -44,7 +44,7 @@ def direct(nets, given):
     """What must be on the screen when the dials have come to rest there."""
     state = read(given, nets)
     attack = oatlib.PGD(state.eps / 255, state.steps if state.eps else 0)
-    watched = module._one_of_each_class(PANEL)
+    watched = world.one_of_each_class(PANEL)
     *_, last = measure(nets[state.network], PANEL, state.lam, state.width, attack, watched)
     return {"key": list(state.setting), **last}
 
@@ -309,8 +309,8 @@ def test_what_the_browser_gets_is_plain_json_without_nan(explorer):
 
 
 def test_the_gallery_has_one_image_of_each_class_first():
-    chosen = module._one_of_each_class(DATA.val)
-    assert len(chosen) == module.WATCHED and len(set(DATA.val.y[chosen].tolist())) == module.WATCHED
+    chosen = world.one_of_each_class(DATA.val)
+    assert len(chosen) == world.WATCHED and len(set(DATA.val.y[chosen].tolist())) == world.WATCHED
 
 
 @pytest.mark.parametrize(
