@@ -77,6 +77,27 @@ def test_its_sliders_move_by_keys_and_mouse(screen):
     assert_from_the_surface(screen)
 
 
+HIDDEN = """() => {
+  const place = (shape) => shape.getBoundingClientRect(), legend = place(document.querySelector('.oat .legend rect'));
+  const points = [...document.querySelectorAll('.oat .plot circle:not(.here circle)')].map(place);
+  const under = (r) => r.right > legend.left && r.left < legend.right && r.bottom > legend.top && r.top < legend.bottom;
+  return [points.length, points.filter(under).length, legend.top];
+}"""
+
+
+def test_the_legend_hides_no_point_of_the_curve(screen):
+    places = set()
+    for width in ("0.5", "1"):
+        for eps in (2, 4, 8, 12, 16):
+            screen.page.fill(".oat input.state", f"lam=0.5&width={width}&eps={eps}")
+            screen.page.keyboard.press("Enter")
+            points, hidden, top = screen.page.evaluate(HIDDEN)
+            assert points > 5 and hidden == 0, (width, eps)
+            places.add(top)
+    assert len(places) == 2, "below where there is room, else above"
+    screen.shot("file, large attack")
+
+
 def test_the_gallery_follows_the_dials_and_says_where_it_was_taken(screen):
     def shown():
         return screen.page.evaluate("[...document.querySelectorAll('.oat canvas')].map((c) => c.toDataURL())")

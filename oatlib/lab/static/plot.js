@@ -39,8 +39,10 @@ function drawPlot(svg, world, state, surfaces, shown, training) {
   const low = Math.max(0, Math.floor((least - 0.02) / gap) * gap), high = Math.min(1, Math.ceil((most + 0.03) * 10) / 10);
   const x = (share) => box.left + ((share - low) / (1.005 - low)) * (box.right - box.left);
   const y = (share) => box.bottom - (share / high) * (box.bottom - box.top);
+  const crowd = [...curves.flatMap((c) => dense(c.points)), ...marks, ...born.flatMap((f) => dense(f.points))]
+    .map((p) => ({ x: x(p.clean), y: y(p.robust) }));
   const still = axes(box, x, y, low, high, gap) + curves.map((c) => curve(c, world, x, y)).join("") + widthNames(curves, x, y) +
-    `<svg x="${box.left}" y="${box.top}" width="${box.right - box.left}" height="${box.bottom - box.top}" viewBox="${box.left} ${box.top} ${box.right - box.left} ${box.bottom - box.top}">${bornLines(born, x, y)}</svg>` + marks.map((m) => mark(m, x, y)).join("") + legend(curves, marks, born, world, state, box);
+    `<svg x="${box.left}" y="${box.top}" width="${box.right - box.left}" height="${box.bottom - box.top}" viewBox="${box.left} ${box.top} ${box.right - box.left} ${box.bottom - box.top}">${bornLines(born, x, y)}</svg>` + marks.map((m) => mark(m, x, y)).join("") + legend(curves, marks, born, world, state, box, crowd);
   if (svg.still !== still) { // most moves only move the point
     svg.still = still;
     svg.setAttribute("viewBox", `0 0 ${W} ${H}`);
@@ -113,7 +115,16 @@ function here(shown, x, y, colour) {
   return `<g class="here ${sure}" data-x="${px.toFixed(2)}" data-y="${py.toFixed(2)}">${cross}<circle cx="${px}" cy="${py}" r="8" style="stroke:${colour};fill:${sure === "sure" ? colour : "var(--page)"}"/></g>`;
 }
 
-function legend(curves, marks, born, world, state, box) {
+// A line as many points.
+function dense(points) {
+  return points.flatMap((p, i) => (i ? Array.from({ length: 20 }, (_, k) => {
+    const from = points[i - 1], t = (k + 1) / 20;
+    return { clean: from.clean + t * (p.clean - from.clean), robust: from.robust + t * (p.robust - from.robust) };
+  }) : [p]));
+}
+
+// Below left, or above right where that hides less of the `crowd` of points.
+function legend(curves, marks, born, world, state, box, crowd) {
   const rows = [];
   const names = [state.network, ...state.compare.filter((name) => name !== state.network)];
   for (const name of names) {
@@ -123,8 +134,10 @@ function legend(curves, marks, born, world, state, box) {
   }
   if (marks.length) rows.push([`<path class="mark" d="M11 -6L17 0L11 6L5 0Z"/>`, "one network for one λ each"]);
   if (born.length) rows.push([`<line class="born" x1="0" x2="22"/>`, "in training"]);
-  const wide = 30 + 6.1 * Math.max(...rows.map((r) => r[1].length));
-  const at = box.left + 10, top = box.bottom - 10 - 17 * (rows.length - 1);
-  return `<g class="legend"><rect x="${at - 6}" y="${top - 12}" width="${wide + 8}" height="${17 * rows.length + 6}" rx="4"/>` +
-    rows.map(([sample, text], i) => `<g transform="translate(${at} ${top + 17 * i})">${sample}<text x="28" y="4">${escaped(text)}</text></g>`).join("") + "</g>";
+  const wide = 38 + 6.1 * Math.max(...rows.map((r) => r[1].length)), tall = 17 * rows.length + 6;
+  const corners = [[box.left + 4, box.bottom - tall + 1], [box.right - wide, box.top]];
+  const hidden = corners.map(([left, top]) => crowd.filter((p) => p.x > left && p.x < left + wide && p.y > top && p.y < top + tall).length);
+  const [left, top] = corners[hidden[1] < hidden[0] ? 1 : 0];
+  return `<g class="legend"><rect x="${left}" y="${top}" width="${wide}" height="${tall}" rx="4"/>` +
+    rows.map(([sample, text], i) => `<g transform="translate(${left + 6} ${top + 12 + 17 * i})">${sample}<text x="28" y="4">${escaped(text)}</text></g>`).join("") + "</g>";
 }
