@@ -79,7 +79,7 @@ def test_its_sliders_move_by_keys_and_mouse(screen):
 
 HIDDEN = """() => {
   const place = (shape) => shape.getBoundingClientRect(), legend = place(document.querySelector('.oat .legend rect'));
-  const points = [...document.querySelectorAll('.oat .plot circle:not(.here circle)')].map(place);
+  const points = [...document.querySelectorAll('.oat .plot circle:not(.here circle, .legend circle)')].map(place);
   const under = (r) => r.right > legend.left && r.left < legend.right && r.bottom > legend.top && r.top < legend.bottom;
   return [points.length, points.filter(under).length, legend.top];
 }"""

@@ -123,7 +123,7 @@ function dense(points) {
   }) : [p]));
 }
 
-// Below left, or above right where that hides less of the `crowd` of points.
+// Below left, or in the upper corner that hides less of the `crowd` of points.
 function legend(curves, marks, born, world, state, box, crowd) {
   const rows = [];
   const names = [state.network, ...state.compare.filter((name) => name !== state.network)];
@@ -134,10 +134,10 @@ function legend(curves, marks, born, world, state, box, crowd) {
   }
   if (marks.length) rows.push([`<path class="mark" d="M11 -6L17 0L11 6L5 0Z"/>`, "one network for one λ each"]);
   if (born.length) rows.push([`<line class="born" x1="0" x2="22"/>`, "in training"]);
-  const wide = 38 + 6.1 * Math.max(...rows.map((r) => r[1].length)), tall = 17 * rows.length + 6;
-  const corners = [[box.left + 4, box.bottom - tall + 1], [box.right - wide, box.top]];
+  const wide = 38 + 6.5 * Math.max(...rows.map((r) => r[1].length)), tall = 17 * rows.length + 6;
+  const corners = [[box.left + 4, box.bottom - tall + 1], [box.right - wide, box.top], [box.left + 4, box.top]];
   const hidden = corners.map(([left, top]) => crowd.filter((p) => p.x > left && p.x < left + wide && p.y > top && p.y < top + tall).length);
-  const [left, top] = corners[hidden[1] < hidden[0] ? 1 : 0];
+  const [left, top] = corners[hidden.indexOf(Math.min(...hidden))];
   return `<g class="legend"><rect x="${left}" y="${top}" width="${wide}" height="${tall}" rx="4"/>` +
     rows.map(([sample, text], i) => `<g transform="translate(${left + 6} ${top + 12 + 17 * i})">${sample}<text x="28" y="4">${escaped(text)}</text></g>`).join("") + "</g>";
 }
