@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from oatlib import export_explorer, load_data
+from oatlib import export_explorer
 from oatlib.lab import app, explorer, family
 from oatlib.lab.state import read
 
@@ -135,8 +135,8 @@ def test_an_address_that_names_no_state_is_said(chromium, file):
 
 @pytest.mark.parametrize("hide", [explorer.PARTS, ("network", "choose", "price", "state"), ("gallery",)])
 def test_hidden_parts_are_not_there_and_the_rest_works(chromium, tmp_path, hide):
-    data = load_data("shapes", n_train=8, n_val=16, n_test=8)
-    export_explorer(tmp_path / "a.html", NETS["oats"], data, hide=hide, progress=False)
+    known = family.measured([conftest.WEIGHTS], NETS, DATA)
+    export_explorer(tmp_path / "a.html", NETS, DATA, surfaces=known, hide=hide, progress=False)
     shown = conftest.Screen(chromium)
     shown.page.goto((tmp_path / "a.html").as_uri())
     shown.page.wait_for_selector(".oat .here")
