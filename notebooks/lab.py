@@ -14,7 +14,7 @@ from pathlib import Path
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 HOMES = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "file:")
 APPUTILS, NOTEBOOKS = "@jupyterlab/apputils-extension", "@jupyterlab/notebook-extension"
-LONG = 120_000  # milliseconds, for a machine that does other things, too
+LONG = 120_000  # milliseconds: for a machine that does other things, too, and draws without a graphics card
 HERE = "jupyterapp.shell.currentWidget"  # in the page
 
 
@@ -55,7 +55,7 @@ class Watched:
         self.context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}} | options)
         self.context.route("**/*", self._route)
         self.page, self.faults = self.context.new_page(), []
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(LONG)  # a page may have to wait for its kernel
         self.page.on("console", lambda m: self.faults.append(f"{m.text} {m.location}") if m.type == "error" else None)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
 
@@ -92,10 +92,10 @@ def serve(folder: Path, root: Path, settings: Mapping[str, Mapping] | None = Non
 
 def open_notebook(page, address: str) -> None:
     """Open a notebook and wait for its kernel."""
-    page.goto(f"{address}?token=tok&reset", timeout=LONG)
-    page.wait_for_function("window.jupyterapp?.commands.hasCommand('notebook:run-all-cells')", timeout=LONG)
+    page.goto(f"{address}?token=tok&reset")
+    page.wait_for_function("window.jupyterapp?.commands.hasCommand('notebook:run-all-cells')")
     idle = f"{HERE}?.sessionContext?.session?.kernel?.status === 'idle'"
-    page.wait_for_function(idle, timeout=LONG)  # sooner it would ask which kernel to use
+    page.wait_for_function(idle)  # sooner it would ask which kernel to use
     page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
 
 

@@ -48,7 +48,6 @@ def run(chromium, address: str, built: NotebookNode, name: str, shots: Path) -> 
     """Run a lesson that JupyterLab serves; its notebook with light outputs, and the seconds that its cells took."""
     watched = lab.Watched(chromium, viewport=VIEW)
     page = watched.page
-    page.set_default_timeout(120_000)  # large pages take long to draw without a graphics card
     try:
         lab.open_notebook(page, f"{address}{name}.ipynb")
         _dress(page, "light")  # the lesson before was left in the dark

@@ -44,7 +44,7 @@ class Screen(lab.Watched):
 
     def settled(self):
         """Wait for the exact numbers: (clean, robust) in per cent, as they are written."""
-        self.page.wait_for_selector(".oat[data-phase=settled]", timeout=90_000)
+        self.page.wait_for_selector(".oat[data-phase=settled]")
         return self.numbers()
 
     def numbers(self):
