@@ -53,7 +53,7 @@ def keys(screen, width: str, pressed: tuple[str, ...], pause: float) -> dict:
         for i in range(9):
             time.sleep(pause)
             page.keyboard.press(pressed[i % len(pressed)])
-            screen.page.wait_for_function("moves.at(-1).settled", timeout=60_000)
+            page.wait_for_function("moves.at(-1).settled")
         moves += page.evaluate("moves")
     return {what: spread([move[what] for move in moves]) for what in ("first", "live", "settled")}
 
@@ -88,7 +88,7 @@ def home(opened, pressed: tuple[str, ...], pause: float) -> dict:
     """What one kind of key presses gives in a home that is opened for it: the explorer knows what it has settled."""
     started = time.perf_counter()
     with opened as screen:
-        screen.page.wait_for_selector(".oat .big", timeout=90_000)
+        screen.page.wait_for_selector(".oat .big")
         seconds = round(time.perf_counter() - started, 1)
         screen.settled()
         screen.page.evaluate(WATCH)

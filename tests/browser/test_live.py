@@ -118,6 +118,26 @@ def test_the_next_key_press_is_measured_ahead(screen):
     screen.page.evaluate("undo => undo()", undo)
 
 
+def test_nothing_beyond_the_end_of_a_dial_is_measured_ahead(chromium, tmp_path):
+    """The page writes four digits of λ; 0.3333 is less than the end of this dial."""
+    net = oatlib.build("oat", DATA, stops=(1 / 3, 0.5, 1.0))
+    oatlib.save(net, tmp_path / "odd.safetensors")
+    with conftest.on_its_page(chromium, [str(tmp_path / "odd.safetensors")], "") as shown:
+        shown.page.fill(".oat input.state", f"lam={net.lam(0.2)}")
+        shown.page.keyboard.press("Enter")
+        shown.settled()
+        shown.page.evaluate_handle(SENT)
+        shown.dial("lam").focus()
+        shown.page.keyboard.press("PageDown")
+        shown.settled()
+        shown.page.wait_for_function("ahead.length")
+        assert shown.page.evaluate("ahead") == [1 / 3]
+        shown.page.keyboard.press("PageDown")
+        shown.settled()
+        assert "lam=0.3333333333333333&" in shown.state and not shown.page.inner_text(".oat [role=alert]")
+        assert shown.faults == []
+
+
 def test_a_mouse_drags_the_slider(screen):
     box = screen.dial("lam").bounding_box()
     y = box["y"] + box["height"] / 2

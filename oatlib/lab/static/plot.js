@@ -12,6 +12,11 @@ function escaped(text) {
   return String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
 }
 
+// A training that can go on.
+function underWay(training) {
+  return ["running", "paused"].includes(training?.status);
+}
+
 // All curves that the picture shows: [{name, width, points, main}]
 function curvesOf(world, state, surfaces) {
   const own = world.networks[state.network].widths.map((width) => ({ name: state.network, width, main: width === state.width }));
@@ -30,7 +35,7 @@ function drawPlot(svg, world, state, surfaces, shown, training) {
   const W = svg.clientWidth || 560, H = svg.clientHeight || 360;
   const box = { left: 46, right: W - 12, top: 12, bottom: H - 38 };
   const curves = curvesOf(world, state, surfaces), marks = marksOf(world, state);
-  const current = ["running", "paused"].includes(training?.status) || training?.name === state.network;
+  const current = underWay(training) || training?.name === state.network;
   const born = current ? training.frontiers || [] : [];
   const all = [...curves.flatMap((c) => c.points), ...marks, ...born.slice(-1).flatMap((f) => f.points)];
   if (shown.clean.value !== null) all.push({ clean: shown.clean.value, robust: shown.robust.value || 0 });

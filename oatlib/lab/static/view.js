@@ -81,9 +81,9 @@ class View extends Shown {
     this.draw();
   }
 
-  // λ at a position of its slider, 0 to 100.
+  // λ at a position of its slider, 0 to 100: what a move there asks for.
   lamAt(position) {
-    return +lamOf(this.net.slider, position / 100).toFixed(4);
+    return fitting({ ...this.state, lam: +lamOf(this.net.slider, position / 100).toFixed(4) }, this.world).lam;
   }
 
   slide() {
@@ -114,7 +114,7 @@ class View extends Shown {
   follow() {
     const t = this.model.get("training");
     if (this.watching && t.name) this.move({ network: t.name });
-    this.watching = ["running", "paused"].includes(t.status);
+    this.watching = underWay(t);
   }
 
   // The pointer in the picture takes the setting along its curve.
