@@ -59,7 +59,7 @@ def data_of(source: dict, name: str | None = None, device: torch.device | str | 
 def _shapes(
     seed: int,
     *,
-    n_train: int = 4096,
+    n_train: int = 8192,
     n_val: int = 512,
     n_test: int = 2048,
     size: int = World.size,
@@ -71,6 +71,7 @@ def _shapes(
     channel: float = World.channel,
     smallest: float = World.smallest,
     largest: float = World.largest,
+    paired: bool = World.paired,
     amplitude: float = World.amplitude,
     noise: float = World.noise,
 ) -> Data:
@@ -78,7 +79,7 @@ def _shapes(
     world = {
         "size": size, "classes": classes, "trust": trust, "full_trust": full_trust, "palest": palest,
         "strongest": strongest, "channel": channel, "smallest": smallest, "largest": largest,
-        "amplitude": amplitude, "noise": noise,
+        "paired": paired, "amplitude": amplitude, "noise": noise,
     }  # fmt: skip
     pairs, facts = {}, {}
     for index, (part, n) in enumerate({"train": n_train, "val": n_val, "test": n_test}.items()):
@@ -220,8 +221,8 @@ def _settle(call: str, loader: Callable[..., Data], options: dict) -> dict:
     for key, value in options.items():
         if key not in defaults:
             raise TypeError(f"{call} has no option {key!r}{_guess(key, defaults)}. Its options: {', '.join(defaults)}")
-        if value is not None and type(value) not in (int, float):
-            raise TypeError(f"{call}: {key}={value!r} must be a plain number")
+        if value is not None and type(value) not in (int, float, bool):
+            raise TypeError(f"{call}: {key}={value!r} must be a plain number, or True or False")
     return defaults | options
 
 

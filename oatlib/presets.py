@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from .aimed import AimedPGD
 from .attacks import PGD
 
 
@@ -12,7 +13,7 @@ from .attacks import PGD
 class Preset:
     """How to train. eps and step_size in pixel units [0, 1]; ramp and warmup as shares of the whole training."""
 
-    epochs: int = 8
+    epochs: int = 4
     batch: int = 64
     lr: float = 0.4
     momentum: float = 0.9
@@ -22,9 +23,10 @@ class Preset:
     schedule: str = "one-cycle"  # or "cosine": one value per epoch, no warm-up
     warmup: float = 0.5  # of one-cycle; late, because robust features are learned after eps has ramped up
     eps: float = 8 / 255
-    margin: float = 1.25  # training attacks a ball this much larger than eps, as few steps do not fill it
-    steps: int = 2  # of PGD
-    step_size: float = 7.5 / 255
+    margin: float = 1.0  # training attacks a ball this many times as large as eps
+    steps: int = 3  # of PGD
+    step_size: float = 20 / 3 / 255
+    aimed: float = 0.5  # share of the attacked images that climb towards one wrong class; 0: plain PGD on the loss
     ramp: float = 0.2  # eps grows from 0 over this share of training; 0 switches it off
     panel: int = 256  # held-out images that are watched ...
     watch: int = 1  # ... after every so many epochs
@@ -53,7 +55,10 @@ class Preset:
     def attack(self, done: float = 1.0) -> PGD:
         """The attack of training: eps ramps up, the step with it. `done` is the share of training behind us."""
         share = min(1.0, done / self.ramp) if self.ramp else 1.0
-        return PGD(self.eps * self.margin * share, self.steps, self.step_size * share, best=False)
+        radius, step_size = self.eps * self.margin * share, self.step_size * share
+        if self.aimed:
+            return AimedPGD(radius, self.steps, step_size, share=self.aimed)
+        return PGD(radius, self.steps, step_size, best=False)
 
 
 PRESETS = {
@@ -68,6 +73,7 @@ PRESETS = {
         schedule="cosine",
         margin=1.0,
         steps=7,
+        aimed=0.0,
         step_size=10 / 255 / 7,
         ramp=0.0,
         panel=512,

@@ -9,7 +9,7 @@ Tareen et al. 2025 (arXiv 2509.16833); FLOAT and FLOATS, Kundu et al. 2023 (arXi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -186,7 +186,10 @@ def aim_at_kl(attack: PGD, f, x: Tensor) -> PGD:
     """The attack climbs TRADES' regulariser, from a start near x where its gradient is not zero."""
     with torch.no_grad():
         target = f(x).log_softmax(1)
-    return replace(attack, loss=lambda logits, y: kl(logits, target), start="gaussian")
+    def regulariser(logits: Tensor, y: Tensor) -> Tensor:
+        return kl(logits, target)
+
+    return PGD(attack.eps, attack.steps, attack.step_size, loss=regulariser, start="gaussian", best=False)
 
 
 @dataclass(frozen=True)

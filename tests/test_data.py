@@ -166,13 +166,19 @@ def correlation(a, b):
 
 
 def test_tiles_are_balanced_and_distinct_under_every_shift():
-    t = tiles()
+    t = tiles(paired=False)
     assert t.shape == (8, 3, 4, 4) and set(t.unique().tolist()) == {-1.0, 1.0}
     assert (t.mean((2, 3)) == 0).all()
     for dy in range(4):
         for dx in range(4):
             c = correlation(t[:, None], t.roll((dy, dx), (2, 3))[None]).fill_diagonal_(0).abs()
             assert c.max() <= (1 / 12 if dy == dx == 0 else 1 / 4) + 1e-6
+
+
+def test_paired_tiles_are_one_tile_and_its_negative():
+    t, single = tiles(), tiles(paired=False)
+    assert torch.equal(t[0::2], single[0::2]) and torch.equal(t[1::2], -single[0::2])
+    assert torch.equal(tiles(paired=False), single)  # nothing was written over
 
 
 def test_x_is_what_the_parts_say(scene):
@@ -184,14 +190,14 @@ def test_x_is_what_the_parts_say(scene):
 
 
 def test_the_shape_belongs_to_the_label_as_often_as_its_vividness_promises(scene):
-    by_hand = (0.4 + 0.6 * scene.vividness / 0.6).clamp(max=1)
+    by_hand = (0.3 + 0.7 * scene.vividness / 0.5).clamp(max=1)
     assert torch.allclose(scene.trust, by_hand)
     agree = scene.shape == scene.y
-    for low, high in ((0.0, 0.2), (0.2, 0.4), (0.4, 0.6)):
+    for low, high in ((0.0, 0.2), (0.2, 0.35), (0.35, 0.5)):
         group = (scene.vividness >= low) & (scene.vividness < high)
         expected, n = scene.trust[group].mean().item(), group.sum().item()
         assert abs(agree[group].float().mean().item() - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
-    assert agree[scene.vividness >= 0.6].all()
+    assert agree[scene.vividness >= 0.5].all()
     assert scene.y.bincount().tolist() == [500] * 8
     wrong = ~agree
     offset = ((scene.shape - scene.y) % 8)[wrong].bincount(minlength=8)[1:]  # uniform over the seven others
@@ -199,7 +205,7 @@ def test_the_shape_belongs_to_the_label_as_often_as_its_vividness_promises(scene
 
 
 def test_vividness_is_the_contrast_that_one_sees(scene):
-    peak = 0.12 + (0.5 - 0.12) * scene.vividness
+    peak = 0.16 + (0.5 - 0.16) * scene.vividness
     ratio = scene.contrast.abs() / peak[:, None]
     assert ratio.min() >= 0.7 - 1e-6 and ratio.max() <= 1 + 1e-6
     assert 0.84 < ratio.mean() < 0.86 and 0.45 < (scene.contrast > 0).float().mean() < 0.55
@@ -253,7 +259,7 @@ def test_the_best_frontier_follows_shapes_that_are_right_more_often_than_one_min
         assert abs(point.clean - clean) < 0.008 and abs(point.robust - robust) < 0.008
     points = best_frontier([i / 20 for i in range(21)])
     assert all(a.clean >= b.clean and a.robust <= b.robust for a, b in zip(points, points[1:], strict=False))
-    assert points[0] == (0.0, 1.0, 0.0) and points[-1].clean == points[-1].robust == pytest.approx(0.82)
+    assert points[0] == (0.0, 1.0, 0.0) and points[-1].clean == points[-1].robust == pytest.approx(0.825)
     # with the same trust everywhere there is nothing between the two ends
     constant = {p[1:] for p in best_frontier([i / 20 for i in range(21)], trust=0.85, full_trust=None)}
     assert constant == {(1.0, 0.0), (0.85, 0.85)}
@@ -284,7 +290,7 @@ def test_texture_always_agrees_and_is_within_its_bounds(scene):
     assert weakest <= scene.amplitude.min() < 1.05 * weakest
     assert 0.98 * strongest < scene.amplitude.max() <= strongest
     assert strongest < 8 / 255  # the usual attack can repaint it, though not the palest shape:
-    assert scene.contrast.abs().min() >= 0.7 * 0.12 - 1e-6 > 2.5 * 8 / 255
+    assert scene.contrast.abs().min() >= 0.7 * 0.16 - 1e-6 > 3 * 8 / 255
     tile = tiles().repeat(1, 1, 4, 4)
     assert torch.equal(correlation(scene.texture[:, None], tile[None]).argmax(1), scene.y)
 
@@ -336,20 +342,20 @@ def test_shapes_reload_from_their_options_and_the_seed_decides():
 
 def test_shapes_defaults_and_devices():
     data = load_data("shapes", device="meta")
-    assert data.options == {"seed": 0, "n_train": 4096, "n_val": 512, "n_test": 2048} | {
-        "size": 16, "classes": 8, "trust": 0.4, "full_trust": 0.6, "palest": 0.12, "strongest": 0.5, "channel": 0.7,
-        "smallest": 0.28, "largest": 0.42, "amplitude": 4 / 255, "noise": 0.05,
+    assert data.options == {"seed": 0, "n_train": 8192, "n_val": 512, "n_test": 2048} | {
+        "size": 16, "classes": 8, "trust": 0.3, "full_trust": 0.5, "palest": 0.16, "strongest": 0.5, "channel": 0.7,
+        "smallest": 0.28, "largest": 0.42, "paired": True, "amplitude": 4 / 255, "noise": 0.05,
     }  # fmt: skip
-    assert [len(data.train), len(data.val), len(data.test)] == [4096, 512, 2048]
+    assert [len(data.train), len(data.val), len(data.test)] == [8192, 512, 2048]
     assert data.test.x.device.type == "meta" and data.to("meta").train.y.device.type == "meta"
-    assert repr(data) == "Data(shapes: 4096 train, 512 val, 2048 test; 3x16x16; 8 classes)"
+    assert repr(data) == "Data(shapes: 8192 train, 512 val, 2048 test; 3x16x16; 8 classes)"
     assert repr(data.val) == "Split(val: 512 images 3x16x16 on meta)"
 
 
 bad_worlds = {
     "size": [4, 18, 16.0], "classes": [1, 9], "trust": [1.5, -0.1, None], "full_trust": [0, 1.2], "palest": [-0.1, 0.6],
     "strongest": [0.1, 0.7], "channel": [2], "smallest": [0, 0.6], "largest": [0.1, 0.7], "amplitude": [4, -0.1],
-    "noise": [-1, math.inf], "n_val": [0],
+    "noise": [-1, math.inf], "n_val": [0], "paired": [1, None],
 }  # fmt: skip
 
 
