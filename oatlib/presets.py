@@ -13,9 +13,9 @@ from .attacks import PGD
 class Preset:
     """How to train. eps and step_size in pixel units [0, 1]; ramp and warmup as shares of the whole training."""
 
-    epochs: int = 4
-    batch: int = 64
-    lr: float = 0.4
+    epochs: int = 5
+    batch: int = 128
+    lr: float = 0.5
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
