@@ -125,6 +125,8 @@ class Attack:
     def _drop_fooled(self, f, x: Tensor, y: Tensor, keep: Tensor, generator) -> Iterator:
         """What `survivors` yields after the first time, if the images in `keep` (N,) are still correct."""
         index = keep.nonzero()[:, 0]
+        if not len(index) and generator is not None:  # draw the starts, so that those of the next batch stay the same
+            self._begin(x, self.radii[0], generator)
         walk, keep = self._walk(f, x, y, generator, True, only=keep), None
         while len(index):
             try:

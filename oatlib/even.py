@@ -20,12 +20,16 @@ FLOOR = 0.05  # share of the slider that follows λ itself, so that it moves on 
 
 
 def even_dial(
-    net: Network, data: Data, points: int = 21, n: int = 512, attack: Attack | Suite | None = None, progress: bool = True
+    net: Network,
+    data: Data,
+    points: int = 21,
+    n: int = 512,
+    attack: Attack | Suite | None = None,
+    progress: bool = True,
 ) -> Network:
     """Fit the slider of a network (in place) on n validation images, measured at so many λ at full width.
 
-    Then `net.lam(u)` is the λ at slider position u in [0, 1]. The attack is `default_attack()`, the quick suite at 8/255,
-    unless given.
+    Then `net.lam(u)` is the λ at slider position u in [0, 1]. The default attack is the quick suite at 8/255.
     """
     low, high = net.spec.stops[0], net.spec.stops[-1]
     if low == high:
