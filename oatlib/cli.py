@@ -12,6 +12,8 @@ import warnings
 
 from . import __version__
 
+ATTACKS = ("quick", "fast", "full", "suite", "pgd", "apgd", "fgsm", "fgsm-rs", "square")  # that eval can be told
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
@@ -111,9 +113,11 @@ def _add_eval(commands) -> None:
     one.add_argument("--data", help="another data set than the one it was trained on")
     one.add_argument("--seed", type=int, default=0, help="of the attack (default 0)")
     one.add_argument("--device", type=_device, default="cpu", help="cpu or cuda (default cpu)")
-    one.add_argument("--attack", default="pgd", choices=("pgd", "fgsm", "suite"))
-    one.add_argument("--steps", type=int, help="of PGD (default 20)")
-    one.add_argument("--restarts", type=int, help="of PGD (default 1)")
+    one.add_argument("--attack", default="quick", type=_attack,
+                     help=f"{', '.join(ATTACKS)}: the first three are cascades of attacks, suite is another "
+                          "name for fast (default %(default)s)")  # fmt: skip
+    one.add_argument("--steps", type=int, help="of pgd (default 20) or apgd (default 100)")
+    one.add_argument("--restarts", type=int, help="of pgd or apgd (default 1)")
     one.add_argument("--eps", type=float, default=8, help="in 1/255 (default 8)")
     one.add_argument("--norm", default="linf", choices=("linf", "l2"))
     one.add_argument("--draws", type=int, default=10, help="of noisy weights (default 10)")
@@ -124,7 +128,11 @@ def _add_eval(commands) -> None:
     one.add_argument("--n", type=int, help="only this many test images, class-balanced")
     one.add_argument("--json", help="write the results here, too")
 
-    one = _command(commands, "even", "fit the slider: equal moves shall make equal moves along the frontier")
+    one = _command(
+        commands,
+        "even",
+        "fit the slider, so that equal moves make equal moves along the frontier; measured with the quick suite",
+    )
     one.add_argument("weights", help="the file; the fitted slider is written into it")
     one.add_argument("--n", type=int, default=512, help="validation images (default 512)")
 
@@ -216,6 +224,15 @@ def _option(text: str) -> tuple[str, object]:
         except ValueError:
             pass
     return name, value
+
+
+def _attack(text: str) -> str:
+    from .spec import lookup
+
+    try:
+        return lookup("attack", text, {name: name for name in ATTACKS})
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(error) from None
 
 
 def _device(text: str) -> str:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 
+from .apgd import APGD
 from .api import PRESETS, Suite, Table, build, check, choose, evaluate, even_dial, export, load, load_data, save, train
-from .attacks import FGSM, PGD, Attack
+from .attacks import FGSM, FGSMRS, PGD, Attack
 from .choose import LIMITS
 from .data import data_of
 from .doctor import doctor
 from .record import check_writable
 from .spec import lookup
+from .square import Square
+
+ATTACKS = {"pgd": partial(PGD, steps=20), "apgd": APGD, "fgsm": FGSM, "fgsm-rs": FGSMRS}  # the names of single attacks
 
 
 def _train(options) -> int:
@@ -54,11 +59,19 @@ def _eval(options) -> int:
 
 
 def _attack(options) -> Attack | Suite:
+    """The attack that --attack, --steps, --restarts, --eps, --norm and --draws describe."""
     own = {name: value for name in ("steps", "restarts") if (value := getattr(options, name)) is not None}
-    if own and options.attack != "pgd":
-        raise ValueError(f"--{' and --'.join(own)}: only of --attack pgd, got --attack {options.attack}")
-    kind, own = {"pgd": (PGD, {"steps": 20, **own}), "fgsm": (FGSM, {}), "suite": (Suite, {})}[options.attack]
-    return kind(eps=options.eps / 255, norm=options.norm, draws=options.draws, **own)
+    if own and options.attack not in ("pgd", "apgd"):
+        raise ValueError(f"--{' and --'.join(own)}: only of --attack pgd and apgd, got --attack {options.attack}")
+    if options.attack == "square" and options.norm != "linf":
+        raise ValueError(f"--attack square paints L-infinity squares, got --norm {options.norm}")
+    same = {"eps": options.eps / 255, "draws": options.draws}
+    if options.attack == "square":
+        return Square(**same)
+    same["norm"] = options.norm
+    if options.attack in ATTACKS:
+        return ATTACKS[options.attack](**same, **own)
+    return Suite(**same, budget="fast" if options.attack == "suite" else options.attack)
 
 
 def _check(options) -> int:

@@ -15,6 +15,7 @@ import oatlib
 from oatlib import cli, commands
 from oatlib.evaluate import DRAWS
 from oatlib.lab import app, server
+from oatlib.suite import default_attack
 
 FAST = oatlib.Preset(epochs=1, batch=16, steps=1, panel=16)
 
@@ -100,6 +101,27 @@ def test_eval_fgsm_keeps_its_norm(capsys, weights, tmp_path):
     assert result["attack"]["eps"] == pytest.approx(64 / 255)
 
 
+def test_eval_takes_every_attack_by_its_name(capsys, weights, monkeypatch):
+    """The default is that of `evaluate`."""
+    used = {}
+
+    def watched(net, split, attack, *rest, **options):
+        used[name] = attack
+        return oatlib.Table()
+
+    monkeypatch.setattr(commands, "evaluate", watched)
+    for name in ("", *cli.ATTACKS):
+        assert run(capsys, "eval", weights, "--eps", 4, *(["--attack", name] if name else []))[0] == 0
+    suites = {name: oatlib.Suite(4 / 255, budget=name) for name in ("quick", "fast", "full")}
+    assert used == suites | {
+        "": default_attack(4 / 255), "suite": suites["fast"], "pgd": oatlib.PGD(4 / 255, 20),
+        "apgd": oatlib.APGD(4 / 255), "fgsm": oatlib.FGSM(4 / 255), "fgsm-rs": oatlib.FGSMRS(4 / 255),
+        "square": oatlib.Square(4 / 255),
+    }  # fmt: skip
+    words = " ".join(run(capsys, "eval", "--help")[1].split())
+    assert ", ".join(cli.ATTACKS) in words.replace("- ", "-")
+
+
 def test_train_goes_on_from_a_checkpoint(capsys):
     words = ("train", "oat", "--n-train", 32, "--epochs", 2, "--checkpoint", "c.safetensors", "--out")
     assert run(capsys, *words, "a.safetensors")[0] == 0
@@ -118,7 +140,7 @@ def test_export(capsys, weights, tmp_path):
 
 
 def test_the_width_dial_from_training_to_a_chosen_model(capsys, tmp_path):
-    file, few = "slim.safetensors", ["--n", "16", "--steps", "1"]
+    file, few = "slim.safetensors", ["--n", "16", "--attack", "pgd", "--steps", "1"]
     code, out, _ = run(capsys, "train", "solar", "--n-train", "64", "--set", "widths=2", "--out", file)
     assert code == 0 and "solar finished" in out
     code, out, _ = run(capsys, "eval", file, *few, "--lam", "0", "1", "--json", "r.json")
@@ -140,7 +162,7 @@ def test_a_noisy_network_from_training_to_a_frozen_draw(capsys, tmp_path):
     assert oatlib.load("f").spec.density == 0.2
     code, out, _ = run(capsys, "even", "f", "--n", 16)
     assert code == 0 and out.startswith("slider: 0 -> λ 0.000") and len(oatlib.load("f").slider) == 21
-    words = ("--steps", 1, "--n", 16, "--draws", 3, "--json", "r.json")
+    words = ("--attack", "pgd", "--steps", 1, "--n", 16, "--draws", 3, "--json", "r.json")
     code, out, err = run(capsys, "eval", "f", *words, "--slider", 0, 0.5, 1)
     assert code == 0 and "EOT over 3 draws" in out and "means over 3 draws" in out and "flattered" not in err
     assert [r.lam for r in oatlib.Table.load("r.json")] == [oatlib.load("f").lam(u) for u in (0, 0.5, 1)]
@@ -186,7 +208,7 @@ def test_as_a_program_also_where_the_terminal_has_no_lambda(tmp_path, weights):
         environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(sys.path)}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
-    good = program("eval", weights, "--lam", 0.5, "--steps", 1)
+    good = program("eval", weights, "--lam", 0.5, "--attack", "pgd", "--steps", 1)
     assert good.returncode == 0 and "clean" in good.stdout and "Traceback" not in good.stderr
     bad = program("eval", weights, "--lam", "2")
     assert bad.returncode == 2 and bad.stdout == "" and len(bad.stderr.splitlines()) == 1
@@ -283,14 +305,17 @@ def fails(capsys, words, *expected):
         ("eval good --lam 1.5", ["λ must be a number in [0, 1]", "1.5"]),
         ("eval good --lam 0 half", ["'half'"]),
         ("eval good --data nothing", ["no data set 'nothing'"]),
-        ("eval good --attack strong", ["strong"]),
-        ("eval good --attack suite --steps 40", ["--steps: only of --attack pgd", "--attack suite"]),
+        ("eval good --attack strong", ["unknown attack 'strong'", "use one of quick, fast, full, suite, pgd"]),
+        ("eval good --attack fsat", ["unknown attack 'fsat' (did you mean 'fast'?)"]),
+        ("eval good --attack suite --steps 40", ["--steps: only of --attack pgd and apgd", "--attack suite"]),
+        ("eval good --steps 40", ["--steps: only of --attack pgd and apgd", "--attack quick"]),
+        ("eval good --attack square --norm l2", ["--attack square", "--norm l2"]),
         ("eval good --attack fgsm --steps 2 --restarts 2", ["--steps and --restarts", "--attack fgsm"]),
         ("eval good --norm l1", ["l1"]),
         ("eval good --eps -1", ["eps"]),
         ("eval good --eps 999", ["eps"]),
-        ("eval good --steps -1", ["steps"]),
-        ("eval good --restarts 0", ["restarts"]),
+        ("eval good --attack pgd --steps -1", ["steps must be >= 0"]),
+        ("eval good --attack apgd --restarts 0", ["restarts must be >= 1"]),
         ("eval good --n 0", ["panel(0)"]),
         ("eval good --n 99", ["48 images"]),
         ("eval good --json nowhere/r.json", ["nowhere does not exist"]),

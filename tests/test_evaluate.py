@@ -10,12 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from oatlib.apgd import APGD
 from oatlib.attacks import FGSM, PGD
 from oatlib.data import Split
 from oatlib.evaluate import Result, Table, evaluate, hypervolume, wilson
 from oatlib.nets import Network
 from oatlib.record import RecordError
 from oatlib.spec import Spec
+from oatlib.square import Square
+from oatlib.suite import Suite, default_attack
 
 STOPS = (0.0, 0.5, 1.0)
 EPS = 8 / 255
@@ -122,10 +125,12 @@ def test_a_result_carries_all_that_is_needed_to_repeat_it():
     assert table[0].about["trained"] == [{"seed": 1}]
 
 
-def test_the_default_attack_is_pgd_20_at_8():
+def test_the_default_attack_is_the_quick_suite_at_8():
     (row,) = evaluate(brightness, bright(MARGINS), progress=False)
-    assert (row.attack["name"], row.attack["steps"], row.attack["eps"]) == ("PGD", 20, 8 / 255)
-    assert row.lam is None and row.about == {}
+    assert row.attack == default_attack().describe() | {"text": str(default_attack())}
+    assert (row.attack["name"], row.attack["budget"], row.attack["eps"]) == ("suite", "quick", 8 / 255)
+    assert row.robust == sum(abs(margin) > 8 / 255 for margin in MARGINS) / len(MARGINS)
+    assert row.lam is None and row.about == {} and row.seconds >= 0
 
 
 def test_any_lam_can_be_asked_for_as_tensor_or_list(tmp_path):
@@ -226,6 +231,74 @@ def test_the_global_random_state_is_neither_read_nor_written():
     assert facts(measure(network(), split())) == facts(first)
 
 
+# ---- images are dropped once they are misclassified, where that changes no number -----------------------------------
+
+
+def both_ways(f, data, attack, batch=256):
+    """(clean, robust) of `evaluate`, and by hand from the attacked images of every batch."""
+    (row,) = measure(f, data, attack, batch=batch)
+    source, right, holds = torch.Generator().manual_seed(0), 0, 0
+    for x, y in zip(data.x.split(batch), data.y.split(batch), strict=True):
+        x_adv = attack(f, x, y, source)
+        with torch.no_grad():
+            correct = f(x).argmax(1) == y
+            right, holds = right + correct.sum(), holds + (correct & (f(x_adv).argmax(1) == y)).sum()
+    return (row.clean, row.robust), (right.item() / len(data), holds.item() / len(data))
+
+
+@pytest.mark.parametrize("batch", [64, 200])
+@pytest.mark.parametrize("attack", [
+    PGD(0.01, 3, step_size=0.002), PGD(0.01, 3, step_size=0.002, best=False), PGD(0.01, 2, restarts=3), FGSM(0.01),
+    PGD(0.02, 4, norm="l2"), APGD(0.01, 4, targets=1), Square(0.02, 20), Suite(0.01, budget="quick"),
+    Suite(0.02, "l2", budget="quick"),
+], ids=str)  # fmt: skip
+def test_dropping_images_gives_the_same_numbers_as_attacking_all(attack, batch):
+    if isinstance(attack, Square):  # it draws at every query: where it ends early, the next batch draws other squares
+        batch = 200
+    f, data = Soft().eval(), split(200, classes=2, size=4)
+    truth = f(data.x).argmax(1)
+    data = replace(data, y=torch.where(torch.arange(200) % 5 > 0, truth, 1 - truth))
+    found, wanted = both_ways(f, data, attack, batch)
+    assert found == pytest.approx(wanted) and found[0] == 0.8 and 0.05 < found[1] < 0.75
+
+
+class Costly(Soft):
+    """Counts the images that it is asked about."""
+
+    def __init__(self):
+        super().__init__()
+        self.images = 0
+
+    def forward(self, x):
+        self.images += len(x)
+        return super().forward(x)
+
+
+def test_dropping_images_saves_compute():
+    data, f = split(200, classes=2, size=4), Costly().eval()
+    (row,) = measure(f, data, PGD(0.3, 20))
+    assert row.robust < 0.2 and f.images < 200 * 10, "all images for all of the 21 points would be 4,200"
+
+
+def test_a_function_that_answers_at_random_is_not_fooled_by_being_asked_often():
+    source, data = torch.Generator().manual_seed(0), split(400, classes=2, size=4)
+
+    def fickle(x):  # right nine times out of ten, whatever the image
+        y = (torch.arange(len(x)) % 2) if len(x) <= 400 else (torch.arange(len(x)) % 400) % 2
+        wrong = torch.rand(len(x), generator=source) < 0.1
+        return nn.functional.one_hot(torch.where(wrong, 1 - y, y), 2).float() + 0 * x.sum()
+
+    (row,) = measure(fickle, data, PGD(EPS, 20, best=True))
+    assert row.clean > 0.85 and row.robust > 0.75, "of the images, not of the 22 answers to each"
+
+
+def test_an_attack_that_keeps_its_last_iterate_is_measured_at_it():
+    """Its best iterate is another number, and would be another attack than the record says."""
+    data, attack = split(200, classes=2, size=4), PGD(0.1, 6, step_size=0.15)
+    last, best = (measure(Soft().eval(), data, replace(attack, best=best))[0].robust for best in (False, True))
+    assert best < last
+
+
 # ---- hands off ----------------------------------------------------------------------------------------------------
 
 
@@ -310,10 +383,10 @@ def test_each_lam_is_attacked_by_itself():
     seen, net, data = [], network(), split()
 
     class Spy(PGD):
-        def __call__(self, f, x, y, generator=None):
+        def survivors(self, f, x, y, generator=None):
             with torch.no_grad():
                 seen.append(f(data.x))
-            return super().__call__(f, x, y, generator)
+            return super().survivors(f, x, y, generator)
 
     lams = [0.0, 0.3, 1.0]
     measure(net, data, Spy(EPS, 2), lams=lams)
@@ -328,6 +401,8 @@ class Never(PGD):
 
     def __call__(self, *_, **__):
         raise AssertionError("work was done before the check")
+
+    survivors = __call__
 
 
 @pytest.mark.parametrize("data, options, words", [

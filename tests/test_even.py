@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import oatlib
 from oatlib.even import FLOOR, even
+from oatlib.suite import default_attack
 
 DATA = oatlib.load_data("shapes", seed=0, n_train=128, n_val=64, n_test=64)
 LAMS = np.linspace(0, 1, 21)
@@ -85,3 +86,21 @@ def test_a_network_without_a_dial_has_no_slider_to_fit():
         oatlib.even_dial(oatlib.build("standard", DATA), DATA)
     with pytest.raises(ValueError, match="at least 3"):
         oatlib.even_dial(oatlib.build("blend", DATA), DATA, points=2)
+
+
+@pytest.mark.parametrize("recipe, draws", [("oat", 1), ("float", 4)])
+def test_it_is_measured_with_the_default_attack(recipe, draws, monkeypatch):
+    used = []
+
+    def watched(net, panel, attack, lams, *rest, **options):
+        used.append(attack)
+        return [Row(lam) for lam in lams]
+
+    @dataclasses.dataclass
+    class Row:
+        robust: float
+        clean: float = 1.0
+
+    monkeypatch.setattr("oatlib.even.evaluate", watched)
+    oatlib.even_dial(oatlib.build(recipe, DATA), DATA, points=3, progress=False)
+    assert used == [default_attack(draws=draws)]

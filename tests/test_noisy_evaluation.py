@@ -104,10 +104,25 @@ def test_a_noisy_network_without_eot_warns_and_says_what_to_do(net):
 
 
 def test_by_default_noise_is_attacked_with_eot(net, monkeypatch):
-    used = []
-    monkeypatch.setattr(oatlib.PGD, "__call__", lambda self, f, x, y, g: used.append(self.draws) or x)
-    oatlib.evaluate(net, DATA.test, lams=[0.0, 1.0], progress=False)
-    assert used == [1, 10]
+    used, whole = [], oatlib.Suite.survivors
+
+    def watched(self, f, x, y, g):
+        used.append((self.budget, self.draws))
+        return whole(self, f, x, y, g)
+
+    monkeypatch.setattr(oatlib.Suite, "survivors", watched)
+    monkeypatch.setattr(oatlib.Suite, "__call__", lambda self, f, x, y, g: used.append((self.budget, self.draws)) or x)
+    oatlib.evaluate(net, DATA.test.panel(16), lams=[0.0, 1.0], progress=False)
+    assert used == [("quick", 1), ("quick", 10)]
+
+
+def test_the_quick_suite_is_not_weaker_than_pgd_20_on_random_weights(net):
+    """With EOT no image is dropped: its strongest point counts, not the first that one look found to be wrong."""
+    panel = DATA.test.panel(48)
+    pgd = oatlib.PGD(8 / 255, 20, draws=10)
+    quick, slow = (oatlib.evaluate(net, panel, attack, [1.0], progress=False)[0] for attack in (None, pgd))
+    assert quick.draws == 10 and "EOT over 10 draws" in quick.attack["text"]
+    assert quick.robust <= slow.robust + 0.03
 
 
 # ---- items 2 and 4: the attack sees the setting that is measured ----------------------------------------------------
@@ -129,7 +144,9 @@ def test_attack_and_measurement_meet_the_same_network(net, dial, lam, monkeypatc
             return built[-1][2]
 
         monkeypatch.setattr(Network, name, spy)
+    whole = oatlib.PGD.survivors
     monkeypatch.setattr(oatlib.PGD, "__call__", lambda self, f, x, y, g: attacked.append(f) or x)
+    monkeypatch.setattr(oatlib.PGD, "survivors", lambda self, f, *rest: attacked.append(f) or whole(self, f, *rest))
     oatlib.evaluate(twin, DATA.test, EOT, [lam], progress=False)
     noisy = twin.noise_at(lam)
     assert noisy == (lam > 0)

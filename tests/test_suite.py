@@ -7,18 +7,21 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 import oatlib
 from bench.suite import autoattack
-from oatlib import FGSM, PGD
+from oatlib import FGSM, FGSMRS, PGD
 from oatlib.apgd import APGD, checkpoints
 from oatlib.cli import main
+from oatlib.guard import NoGradientError
 from oatlib.lab.ready import FOLDER
 from oatlib.moves import LOSSES, dlr, margin, towards
 from oatlib.record import RecordError
 from oatlib.square import Square
-from oatlib.suite import Suite
+from oatlib.suite import BUDGETS, Suite, default_attack
 from oatlib.transfer import Transfer
 
 EPS = 8 / 255
@@ -143,7 +146,8 @@ def test_targets_are_the_likeliest_wrong_classes_each_once(monkeypatch):
 @pytest.mark.parametrize("make, message", [
     (lambda: APGD(targets=-1), "targets"), (lambda: Square(queries=0), "queries"), (lambda: Square(share=0), "share"),
     (lambda: Transfer("net", PGD()), "source"), (lambda: Suite(members=(PGD(1 / 255),)), "eps"),
-    (lambda: APGD(eps=2), "eps"), (lambda: Suite(norm="l3"), "norm"),
+    (lambda: APGD(eps=2), "eps"), (lambda: Suite(norm="l3"), "norm"), (lambda: APGD(targets="al"), "'all', got 'al'"),
+    (lambda: Suite(budget="fats"), r"unknown budget 'fats' \(did you mean 'fast'\?\): use one of quick, fast, full"),
 ])  # fmt: skip
 def test_bad_attacks_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
@@ -246,16 +250,16 @@ def test_time_that_is_over_ends_the_cascade_and_is_told(ready, shapes):
 def test_an_interrupted_cascade_goes_on_where_it_was(ready, shapes, tmp_path, monkeypatch):
     f, (x, y), path = ready["oat", 0.4], (shapes.val.x[:96], shapes.val.y[:96]), tmp_path / "state.safetensors"
     whole = few().run(f, x, y, generator(), batch=40, progress=False)
-    first = Square.survivors
+    first = Square._drop_fooled
 
     def broken(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Square, "survivors", broken)
+    monkeypatch.setattr(Square, "_drop_fooled", broken)
     with pytest.raises(KeyboardInterrupt):
         few().run(f, x, y, generator(), batch=40, progress=False, keep=path)
-    monkeypatch.setattr(Square, "survivors", first)
-    monkeypatch.setattr(APGD, "survivors", broken)  # is done, and must not be done again
+    monkeypatch.setattr(Square, "_drop_fooled", first)
+    monkeypatch.setattr(APGD, "_drop_fooled", broken)  # is done, and must not be done again
     again = few().run(f, x, y, generator(9), batch=40, progress=False, keep=path)
     assert torch.equal(again.fell, whole.fell) and torch.equal(again.x_adv, whole.x_adv) and again.complete
 
@@ -291,6 +295,179 @@ def test_a_random_network_is_judged_by_the_mean_of_its_draws(ready, shapes):
     once = replace(tiny, draws=1, members=(APGD(1e-6, 3), Square(1e-6, 5)))
     steady, fickle = (suite.run(loud, x, y, progress=False).robust for suite in (tiny, once))
     assert steady > fickle + 0.1
+
+
+# --- budgets, and watching a suite ---
+
+
+class Wavy(nn.Module):
+    """A few random waves of the mean colours: cheap, not linear, and robust on some images only."""
+
+    def __init__(self, classes=5):
+        super().__init__()
+        self.mix = nn.Parameter(torch.randn(12, classes, generator=generator(2)), requires_grad=False)
+
+    def forward(self, x):
+        return torch.sin(6 * x.flatten(1) @ self.mix) @ torch.eye(self.mix.shape[1])
+
+
+def wavy(n=40, eps=0.03):
+    """A network, images (n, 3, 2, 2), labels that are mostly right, and an eps at which some images are robust."""
+    f, x = Wavy().eval(), 0.2 + 0.6 * torch.rand(n, 3, 2, 2, generator=generator(1))
+    y = f(x).argmax(1)
+    y[::10] = (y[::10] + 1) % 5
+    return f, x, y, eps
+
+
+def one_after_the_other(suite, f, x, y, source):
+    """(N,) `fell` by a plain loop over the members, each with everything that is still correct, on public methods."""
+    seed = int(torch.randint(2**31, (), generator=source))
+    fell = torch.where(f(x).argmax(1) == y, -1, -2)
+    for k, member in enumerate(suite.attacks()):
+        todo = (fell == -1).nonzero()[:, 0]
+        if len(todo):
+            own = generator(seed + 1009 * k + int(todo[0]))
+            for at, _, logits in member.survivors(f, x[todo], y[todo], own):
+                fell[todo[at[logits.argmax(1) != y[todo[at]]]]] = k
+    return fell
+
+
+@pytest.mark.parametrize("suite", [
+    Suite(0.03), Suite(0.03, budget="quick"), Suite(0.1, "l2", budget="quick"), Suite(0.1, "l2"),
+    Suite(0.03, members=(FGSM(0.03), APGD(0.03, 5), APGD(0.03, 5, targets="all"), Square(0.03, 20))),
+])  # fmt: skip
+def test_run_and_survivors_do_what_a_loop_over_the_members_does(suite):
+    f, x, y, _ = wavy()
+    wanted = one_after_the_other(suite, f, x, y, generator(4))
+    ran = suite.run(f, x, y, generator(4), progress=False)
+    assert torch.equal(ran.fell, wanted) and {-2, -1, 0} <= set(wanted.tolist())
+    watched, seen = torch.full_like(y, -1), torch.ones(len(y), dtype=torch.bool)
+    for k, (index, x_adv, logits) in enumerate(suite.survivors(f, x, y, generator(4))):
+        right = logits.argmax(1) == y[index]
+        assert torch.equal(index, seen.nonzero()[:, 0]), "exactly those that were correct every time before"
+        assert torch.allclose(f(x_adv), logits, atol=1e-5)
+        assert k > 0 or torch.equal(x_adv, x)
+        watched[index[~right]] = -2
+        seen[index] = right
+    assert torch.equal(watched == -1, wanted == -1)
+    assert torch.equal(right_everywhere(suite, f, x, y), wanted == -1)
+
+
+def right_everywhere(suite, f, x, y):
+    return right(f, x, y) & right(f, suite(f, x, y, generator(4)), y)
+
+
+def test_a_step_that_is_dropped_from_the_cascade_is_noticed(monkeypatch):
+    """The comparison above can fail: here the suite forgets what its last member found."""
+    suite = Suite(0.03, members=(FGSM(0.03), APGD(0.03, 5), APGD(0.03, 5, targets="all")))
+    f, x, y, _ = wavy(200)
+    wanted = one_after_the_other(suite, f, x, y, generator(4))
+    assert (wanted == 2).any()
+    forgetful = replace(suite, members=suite.members[:-1])
+    assert not torch.equal(forgetful.run(f, x, y, generator(4), progress=False).fell, wanted)
+
+
+walks = st.one_of(
+    st.builds(PGD, st.just(0.03), st.integers(0, 4), restarts=st.integers(1, 3)),
+    st.builds(APGD, st.just(0.03), st.integers(0, 4), restarts=st.integers(1, 3)),
+    st.builds(APGD, st.just(0.03), st.integers(0, 4), targets=st.sampled_from([0, 1, 3, 7, "all"])),
+    st.builds(Square, st.just(0.03), st.integers(1, 6)),
+    st.just(FGSM(0.03)), st.just(FGSMRS(0.03)),
+)  # fmt: skip
+
+
+@given(attack=st.one_of(walks, st.lists(walks, min_size=1, max_size=3).map(lambda m: Suite(0.03, members=tuple(m)))))
+def test_no_walk_is_longer_than_it_says(attack):
+    f, x, y, _ = wavy(6)
+    steps = len(list(attack.survivors(f, x, y, generator()))) - 1
+    assert steps <= attack.walk_length_for(5) <= attack.walk_length
+    harmless = [attack] if not isinstance(attack, Suite) else attack.members
+    still = [replace(member, eps=0.0) for member in harmless]  # nobody is fooled, so that nothing ends early
+    still = Suite(0.0, members=tuple(still)) if isinstance(attack, Suite) else still[0]
+    length = len(list(still.survivors(f, x, y, generator()))) - 1
+    few = any(getattr(member, "targets", 0) == 7 for member in harmless)  # of only 5 classes
+    assert length <= still.walk_length_for(5) and (few or length == still.walk_length_for(5))
+
+
+def test_the_length_of_a_walk_is_known_and_a_suite_calls_it_steps():
+    assert PGD(steps=20).walk_length == 21 and PGD(steps=20).steps == 20
+    assert APGD(steps=10, targets=3).walk_length == 33 and Square(queries=50).walk_length == 50
+    assert Suite(budget="quick").steps == Suite(budget="quick").walk_length == 11 + 2 * 11
+    assert Suite(budget="full").walk_length_for(100) == 101 + 99 * 101 + 5000
+    assert Suite(budget="full").steps == Suite(budget="full").walk_length_for(10)
+
+
+def test_the_budgets():
+    def plan(**options):
+        return [(type(m).__name__, m.steps if isinstance(m, APGD) else m.queries, getattr(m, "targets", None), m.draws)
+                for m in Suite(**options).attacks()]  # fmt: skip
+
+    assert plan(budget="quick") == [("APGD", 10, 0, 1), ("APGD", 10, 2, 1)]
+    assert plan(budget="fast") == plan() == [("APGD", 100, 0, 1), ("APGD", 50, 5, 1), ("Square", 500, None, 1)]
+    assert plan(budget="full") == [("APGD", 100, 0, 1), ("APGD", 100, "all", 1), ("Square", 5000, None, 1)]
+    for budget in BUDGETS:
+        assert len(plan(budget=budget, norm="l2", eps=0.5)) == 2
+        noisy = plan(budget=budget, draws=10)
+        assert {member[3] for member in noisy} == {10}
+        assert all(few[1] <= many[1] for few, many in zip(noisy, plan(budget=budget), strict=True))
+        assert Suite(budget=budget).describe()["budget"] == budget and str(Suite(budget=budget)).startswith(budget)
+    assert Suite(members=(FGSM(),)).describe()["budget"] is None
+    assert default_attack() == Suite(EPS, budget="quick")
+    assert default_attack(0.1, 4) == Suite(0.1, draws=4, budget="quick")
+
+
+def test_all_targets_are_all_wrong_classes():
+    net, x, y = linear()
+    alls, four = (APGD(0.02, 3, targets=t)(net, x, y, generator()) for t in ("all", 4))
+    assert torch.equal(alls, four) and "all targets" in str(APGD(targets="all"))
+    assert APGD(targets="all").describe()["targets"] == "all"
+
+
+def test_images_that_nobody_fools_become_the_strongest_point():
+    f, x, y, _ = wavy()
+    suite = Suite(0.03, budget="quick")
+    found = suite.run(f, x, y, generator(4), progress=False)
+    best = margin(f(x), y)
+    for index, _, logits in suite.survivors(f, x, y, generator(4)):
+        best[index] = torch.maximum(best[index], margin(logits, y[index]))
+    robust = found.fell == -1
+    assert torch.allclose(margin(f(found.x_adv), y)[robust], best[robust], atol=1e-5)
+    assert (best[robust] > margin(f(x), y)[robust]).all()
+
+
+def test_a_suite_that_no_gradient_reaches_says_so():
+    f, x, y, _ = wavy()
+
+    def detached(images):
+        return f(images.detach())
+
+    for use in (lambda suite: suite(detached, x, y), lambda suite: list(suite.survivors(detached, x, y))):
+        with pytest.raises(NoGradientError, match="no gradient reaches the images"):
+            use(Suite(0.03, budget="quick"))
+        with pytest.warns(UserWarning, match="APGD-100, APGD-50 of the suite could not run.*upper bound"):
+            use(Suite(0.03))
+
+
+def test_survivors_of_a_suite_leave_the_modes_of_a_network_alone_between_two_steps():
+    f, x, y, _ = wavy()
+    for _ in Suite(0.03, budget="quick").survivors(f.train(), x, y):
+        assert f.training
+
+
+def test_random_weights_are_attacked_by_every_member_and_the_strongest_point_counts():
+    f, x, y, _ = wavy(24)
+    draws = generator(3)
+
+    def loud(images):
+        z = f(images)
+        return z + 0.3 * torch.randn(z.shape, generator=draws)
+
+    suite = Suite(0.03, draws=20, budget="quick")
+    together = suite(loud, x, y, generator(4))
+    alone = [member(loud, x, y, generator(4)) for member in suite.attacks()]
+    value = margin(f(together), y).mean()
+    assert all(value >= margin(f(x_adv), y).mean() - 0.05 for x_adv in alone)
+    assert value > margin(f(x), y).mean() + 0.1
 
 
 # --- another library's AutoAttack ---
