@@ -1,64 +1,218 @@
-"""`oatlib.check` on honest networks and on frauds, over seeds: `python -m bench.honest [--seeds 5]`.
+"""`oatlib.check` on honest networks, on frauds and on the exhibit: `python -m bench.honest`.
 
-Trains pgd-at, oat, oats and standard with the `fast` preset, checks the honest ones at the λ below and the planted
-frauds of `oatlib.lab.frauds`. A false alarm is a question that an honest network raises; a miss is a fraud that is not
-caught by its name. What is in the record already is not measured again.
+Trains the networks of ARMS with the `fast` preset and checks every trained setting of each. A false alarm is a
+question that an honest network raises; a miss is a fraud of `oatlib.lab.frauds` that is not caught by its name, or
+the exhibit (`data/course/oats_two_steps.safetensors`) without one of its questions.
+
+The record is written after every row, and rows that it holds are not measured again, so a run can be interrupted and
+can be divided: `--seeds 3 4 --networks oat frauds`. With `--keep DIR` trained networks are saved there and reused.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import oatlib
+from oatlib.checks import Report
+from oatlib.data import data_of
 from oatlib.lab.frauds import frauds
-from oatlib.record import read_json, versions, write_json
+from oatlib.record import RecordError, read_json, versions, write_json
 
-HONEST = {"pgd-at": ({"lam": 1.0}, (1.0,)), "oat": ({}, (0.2, 0.4, 1.0)), "oats": ({}, (0.2, 1.0))}
-
-
-def measure(seed: int, n: int) -> list[dict]:
-    """All checks of one seed."""
-    data = oatlib.load_data("shapes", seed=seed)
-    nets = {name: oatlib.build(name, data, seed=seed, **options) for name, (options, _) in HONEST.items()}
-    nets["standard"] = oatlib.build("standard", data, seed=seed)
-    for net in nets.values():
-        oatlib.train(net, data, seed=seed, progress=False)
-    rows = []
-    for name, (_, lams) in HONEST.items():
-        for lam in lams:
-            report = oatlib.check(nets[name], data, lam, n=n, seed=seed, progress=False)
-            rows.append(_row(name, report, seed) | {"lam": lam, "kind": "honest", "fault": bool(report.raised)})
-            print(rows[-1], flush=True)
-    for name, fraud in frauds(nets["standard"], nets["oat"], data, seed).items():
-        report = oatlib.check(fraud.f, fraud.split, eps=fraud.eps, claim=fraud.claim, n=n, seed=seed, progress=False,
-                              **fraud.also)  # fmt: skip
-        missed = not {*fraud.caught} <= {check.name for check in report.raised}
-        rows.append(_row(name, report, seed) | {"claim": fraud.claim, "kind": "fraud", "fault": missed})
-        print(rows[-1], flush=True)
-    return rows
+EXHIBIT = Path(__file__).parents[1] / "data" / "course" / "oats_two_steps.safetensors"
+EXHIBIT_LAM = 0.2
+EXHIBIT_QUESTIONS = {"claim", "targeted", "training_attack"}
+EPS = 8 / 255
+# A shorter suite with the same kinds of attack: for a first look, and where time is short.
+LIGHT = (
+    oatlib.APGD(EPS, 20),
+    oatlib.APGD(EPS, 10, targets=4),
+    oatlib.Square(EPS, 100),
+)
+SUITES = {"fast": oatlib.Suite(EPS), "light": oatlib.Suite(EPS, members=LIGHT)}
 
 
-def _row(name: str, report, seed: int) -> dict:
-    return {"name": name, "seed": seed, "n": report.n, "clean": report.clean, "robust": report.robust,
-            "claim": report.claim, "raised": {check.name: check.found for check in report.raised}}  # fmt: skip
+@dataclass(frozen=True)
+class Arm:
+    """A kind of honest network: how it is built, and whether its narrower widths are checked too."""
+
+    recipe: str
+    options: dict = field(default_factory=dict)
+    min_width: float = 1.0
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--n", type=int, default=128, help="validation images")
-    parser.add_argument("--out", default="bench/results/honest.json")
+ARMS = {
+    "oat": Arm("oat"),
+    "oats": Arm("oats", min_width=0.5),
+    "pgd-at, λ = 0.2": Arm("pgd-at", {"lam": 0.2}),
+    "pgd-at": Arm("pgd-at", {"lam": 1.0}),
+    "blend": Arm("blend"),
+}
+NAMES = (*ARMS, "frauds", "exhibit")
+
+
+class Networks:
+    """The trained networks of one seed; each is trained when it is first asked for."""
+
+    def __init__(self, seed: int, folder: Path | None):
+        self.seed, self.folder = seed, folder
+        self.data = oatlib.load_data("shapes", seed=seed)
+        self._nets: dict[str, oatlib.Network] = {}
+
+    def new(self, recipe: str, options: dict) -> oatlib.Network:
+        """The network before training: to learn its settings."""
+        return oatlib.build(recipe, self.data, seed=self.seed, **options)
+
+    def trained(self, recipe: str, options: dict) -> oatlib.Network:
+        """The network after training, from `folder` if it is there."""
+        words = [recipe, *(f"{key}-{value}" for key, value in options.items()), f"seed-{self.seed}"]
+        name = "_".join(words)
+        if name in self._nets:
+            return self._nets[name]
+        path = None if self.folder is None else self.folder / f"{name}.safetensors"
+        if path is not None and path.is_file():
+            net = oatlib.load(path)
+            if _as_json(net.spec.data) != _as_json(self.new(recipe, options).spec.data):
+                raise RecordError(f"{path} was trained in another world: delete it")
+        else:
+            net = self.new(recipe, options)
+            oatlib.train(net, self.data, seed=self.seed, progress=False)
+            if path is not None:
+                oatlib.save(net, path)
+        self._nets[name] = net
+        return net
+
+
+class Record:
+    """The rows measured so far, on disk after every new one."""
+
+    KEY = ("kind", "name", "seed", "n", "suite", "lam", "width")
+
+    def __init__(self, path: Path):
+        self.path = path
+        world = dict(oatlib.load_data("shapes", n_train=8, n_val=8, n_test=8).options)
+        for size in ("n_train", "n_val", "n_test", "seed"):
+            world.pop(size)
+        self.about = _as_json({"world": world, "preset": asdict(oatlib.PRESETS["fast"])})
+        self.rows: list[dict] = []
+        if path.exists():
+            content = read_json(path)
+            if any(content.get(key) != value for key, value in self.about.items()):
+                raise RecordError(f"{path} is of another world or preset: delete it, or name another with --out")
+            self.rows = content["rows"]
+
+    def has(self, key: dict) -> bool:
+        """Whether the row of this key was measured."""
+        return any(all(row[name] == key[name] for name in self.KEY) for row in self.rows)
+
+    def add(self, row: dict) -> None:
+        """Append a row, and write all of them."""
+        self.rows.append(row)
+        faults = sum(row["fault"] for row in self.rows)
+        content = {"command": "python -m bench.honest", "faults": faults, "versions": versions()}
+        write_json(self.path, content | self.about | {"rows": self.rows})
+        print(row, f"faults so far: {faults}", flush=True)
+
+
+def settings(net: oatlib.Network, min_width: float) -> Iterator[tuple[float, float]]:
+    """Every trained λ at every width from `min_width` on."""
+    for width in net.spec.widths:
+        if width >= min_width:
+            yield from ((lam, width) for lam in net.spec.stops)
+
+
+def honest(record: Record, nets: Networks, name: str, n: int, suite: str) -> None:
+    """Check all settings of one arm that are not in the record."""
+    arm = ARMS[name]
+    for lam, width in settings(nets.new(arm.recipe, arm.options), arm.min_width):
+        key = _key("honest", name, nets.seed, n, suite, lam, width)
+        if not record.has(key):
+            net = nets.trained(arm.recipe, arm.options)
+            report, seconds = _checked(net, nets.data, suite, lam=lam, width=width, n=n, seed=nets.seed)
+            record.add(_row(key, report, seconds) | {"fault": bool(report.raised)})
+
+
+def planted(record: Record, nets: Networks, n: int, suite: str) -> None:
+    """Check all frauds of one seed that are not in the record."""
+    standard, oat = nets.trained("standard", {}), nets.trained("oat", {})
+    for name, fraud in frauds(standard, oat, nets.data, nets.seed).items():
+        key = _key("fraud", name, nets.seed, n, suite)
+        if not record.has(key):
+            # the frauds have an eps of their own, and some are random: the default suite fits itself to them
+            report, seconds = _checked(
+                fraud.f, fraud.split, None, eps=fraud.eps, claim=fraud.claim, n=n, seed=nets.seed, **fraud.also
+            )
+            missed = not {*fraud.caught} <= {check.name for check in report.raised}
+            record.add(_row(key, report, seconds) | {"fault": missed})
+
+
+def exhibit(record: Record, n: int, suite: str) -> None:
+    """Check the network of version 0.1.0 that had overfitted to its training attack."""
+    key = _key("exhibit", EXHIBIT.stem, 0, n, suite, EXHIBIT_LAM, 1.0)
+    if not record.has(key):
+        net = oatlib.load(EXHIBIT)
+        report, seconds = _checked(net, data_of(net.spec.data), suite, lam=EXHIBIT_LAM, n=n)
+        missed = not EXHIBIT_QUESTIONS & {check.name for check in report.raised}
+        record.add(_row(key, report, seconds) | {"fault": missed})
+
+
+def _as_json(value):
+    """The value as a JSON file gives it back: tuples are lists."""
+    return json.loads(json.dumps(value))
+
+
+def _checked(f, data, suite: str | None, **options) -> tuple[Report, float]:
+    started = time.process_time()
+    chosen = None if suite is None else SUITES[suite]
+    report = oatlib.check(f, data, suite=chosen, progress=False, **options)
+    return report, time.process_time() - started
+
+
+def _key(kind, name, seed, n, suite, lam=None, width=None) -> dict:
+    return {"kind": kind, "name": name, "seed": seed, "n": n, "suite": suite, "lam": lam, "width": width}
+
+
+def _row(key: dict, report: Report, seconds: float) -> dict:
+    measured = {"clean": report.clean, "robust": report.robust, "claim": report.claim}
+    raised = {check.name: check.found for check in report.raised}
+    return key | measured | {"raised": raised, "cpu_seconds": round(seconds, 1)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--networks", nargs="+", choices=NAMES, default=list(NAMES), metavar="NAME",
+                        help=f"of {', '.join(NAMES)} (default: all)")  # fmt: skip
+    parser.add_argument("--n", type=int, default=128, help="validation images (default 128)")
+    parser.add_argument("--n-widths", type=int, default=64, help="of networks with several widths (default 64)")
+    parser.add_argument("--suite", choices=SUITES, default="fast", help="attacks (default: those of check)")
+    parser.add_argument("--keep", type=Path, help="folder for the trained networks")
+    parser.add_argument("--out", type=Path, default=Path("bench/results/honest.json"))
     options = parser.parse_args()
-    rows = read_json(options.out)["rows"] if Path(options.out).exists() else []
-    for seed in range(options.seeds):
-        if not any(row["seed"] == seed for row in rows):
-            rows += measure(seed, options.n)
-            faults = sum(row["fault"] for row in rows)
-            write_json(options.out, {"command": "python -m bench.honest", "faults": faults, "versions": versions(),
-                                     "rows": rows})  # fmt: skip
-            print(f"seed {seed}: {faults} faults so far", flush=True)
+    try:
+        if options.keep is not None:
+            options.keep.mkdir(parents=True, exist_ok=True)
+        record = Record(options.out)
+        if "exhibit" in options.networks:
+            exhibit(record, options.n, options.suite)
+        for seed in options.seeds:
+            nets = Networks(seed, options.keep)
+            for name in options.networks:
+                if name in ARMS:
+                    n = options.n_widths if ARMS[name].min_width < 1 else options.n
+                    honest(record, nets, name, n, options.suite)
+            if "frauds" in options.networks:
+                planted(record, nets, options.n, options.suite)
+    except RecordError as error:
+        print(f"bench.honest: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

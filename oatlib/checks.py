@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from . import record
 from .data import Data, Split
 from .evaluate import DRAWS, wilson
 from .nets import Network
+from .presets import Preset
 from .questions import QUESTIONS, Check, Question
 from .subject import Subject
 from .suite import Suite
@@ -69,35 +70,87 @@ def check(
     width: float | None = None, *, eps: float = 8 / 255, claim: float | None = None, n: int = 256, seed: int = 0,
     draws: int | None = None, attacked: Callable[[Tensor], Tensor] | None = None,
     sources: Mapping[str, Callable[[Tensor], Tensor]] | None = None, seconds: float | None = None,
-    progress: bool = True,
+    progress: bool = True, claim_n: int | None = None, suite: Suite | None = None,
 ) -> Report:  # fmt: skip
-    """Try to break the robustness of a network at one setting (default: the largest λ), or of any images -> logits.
+    """Audit the robustness of a network at one setting, or of any function images -> logits.
 
-    Uses n validation images of `data`. claim: the robust accuracy that somebody states (default: what PGD-20 says);
-    attacked: the function that the attack of the claim saw, if another; sources: other networks, to transfer from
-    (default: a network's own other λ); draws: EOT for random functions; seconds: for the suite.
+    Args:
+        net: A network, or a function.
+        data: The n images come from its validation split; a split is used as it is.
+        lam: Setting of the dial (default: the largest λ stop).
+        width: Width of a slimmable network (default: 1).
+        eps: Radius of the L-infinity ball, in pixel units.
+        claim: The robust accuracy that somebody states (default: what PGD-20 leaves).
+        n: Number of images.
+        seed: Seed of all attacks.
+        draws: Draws that are averaged for random functions (EOT).
+        attacked: The function that the attack of the claim saw, if it is another one.
+        sources: Other networks to transfer attacks from (default: the two nearest other λ stops).
+        seconds: Time limit of the suite.
+        progress: Show a progress bar.
+        claim_n: Number of images that the claim was measured on, if they are others. Without it, a
+            true claim measured on n other images is raised in 1 of 12 audits; with it, in 1 of 40.
+        suite: The suite of attacks (default: `Suite(eps, draws=draws)`).
+
+    Returns:
+        A report with a verdict, and one finding per question.
+
+    Raises:
+        ValueError: An argument is out of range, or does not fit the network.
+
+    Example:
+        >>> print(oatlib.check(net, data, lam=1.0, claim=0.75, claim_n=1024).verdict)
     """
     split = data.val if isinstance(data, Data) else data
     panel = split.panel(min(n, len(split)))
-    if claim is not None and not 0 <= claim <= 1:
-        raise ValueError(f"claim is a share of images in [0, 1], got {claim}")
-    if not 0 < eps <= 1:
-        raise ValueError(f"eps must be in (0, 1], in pixel units such as 8/255, got {eps}")
+    _validate(eps, claim, claim_n, suite)
     f, whole, about, others = _deployed(net, lam, width, seed)
     noisy = isinstance(net, Network) and net.noise_at(about["lam"])
     draws = draws or (DRAWS if noisy else 1)
-    suite = Suite(eps, draws=draws)
+    suite = Suite(eps, draws=draws) if suite is None else suite
+    if suite.draws != draws:
+        raise ValueError(f"this function needs a suite with draws={draws}, got {suite.draws}")
     with tqdm(total=1 + len(QUESTIONS), disable=not progress, leave=False, unit="question") as bar:
         bar.set_description("suite")
         generator = torch.Generator(panel.x.device).manual_seed(seed)
         outcome = suite.run(f, panel.x, panel.y, generator, seconds=seconds, progress=progress)
         bar.update()
-        subject = Subject(f, panel.x, panel.y, eps, seed, draws, attacked, dict(others if sources is None else sources),
-                          whole, claim, outcome)  # fmt: skip
+        subject = Subject(
+            f,
+            panel.x,
+            panel.y,
+            eps,
+            seed,
+            draws,
+            attacked,
+            dict(others if sources is None else sources),
+            whole,
+            claim,
+            outcome,
+            members=suite.attacks(),
+            claim_n=claim_n,
+            trained=_training_preset(net, about["lam"]),
+        )
         found = [_asked(each, subject, bar) for each in QUESTIONS]
     about |= {"attack": str(suite), "eps": eps, "draws": draws, "seed": seed, "split": split.name,
               "versions": record.versions(), "suite": outcome.rows()}  # fmt: skip
-    return _report(found, outcome, panel, about)
+    return _report(found, subject, panel, about)
+
+
+def _validate(eps: float, claim: float | None, claim_n: int | None, suite: Suite | None) -> None:
+    """Complain about arguments before any work starts."""
+    if claim is not None and not 0 <= claim <= 1:
+        raise ValueError(f"claim is a share of images in [0, 1], got {claim}")
+    if claim_n is not None and (not isinstance(claim_n, int) or claim_n < 1):
+        raise ValueError(f"claim_n must be a whole number of images, at least 1, got {claim_n!r}")
+    if claim_n is not None and claim is None:
+        raise ValueError("claim_n says how many images a claim was measured on: it needs claim=")
+    if not 0 < eps <= 1:
+        raise ValueError(f"eps must be in (0, 1], in pixel units such as 8/255, got {eps}")
+    if suite is not None and (abs(suite.eps - eps) > 1e-9 or suite.norm != "linf"):
+        raise ValueError(
+            f"the suite must be L-inf with the eps of the audit, {eps:g}, got {suite.norm}, {suite.eps:g}"
+        )
 
 
 def _asked(question: Question, subject: Subject, bar) -> Check:
@@ -119,37 +172,49 @@ def _deployed(net, lam: float | None, width: float | None, seed: int):
     lam = stops[-1] if lam is None else float(lam)
     share = net.check(lam, width)[1].share
     about = {"lam": lam, "width": share, "recipe": net.spec.recipe, "backbone": net.spec.backbone}
-    others = {f"its own λ = {stop:g}": net.at(stop, share) for stop in stops if abs(stop - lam) > 1e-6}
+    other_stops = [stop for stop in stops if abs(stop - lam) > 1e-6]
+    nearest = sorted(other_stops, key=lambda stop: abs(stop - lam))[:2]  # their features are most alike
+    others = {f"its own λ = {stop:g}": net.at(stop, share) for stop in nearest}
     if net.noise_at(lam):
         return net.noisy(lam, share, generator=torch.Generator().manual_seed(seed)), None, about, others
     whole = (lambda x: net(x, lam, share)) if any(abs(stop - lam) < 1e-6 for stop in stops) else None
     return net.at(lam, share), whole, about, others
 
 
-def _report(found: list[Check], outcome, panel: Split, about: dict) -> Report:
-    # of a random network that was attacked one draw at a time, what is left with EOT
-    robust = min([outcome.robust, *(check.evidence["eot"] for check in found if "eot" in check.evidence)])
+def _training_preset(net, lam: float | None) -> Preset | None:
+    """The preset of the newest training run; None if this setting was trained on clean images only."""
+    if not isinstance(net, Network) or not net.trained or lam == 0:
+        return None
+    stored = net.trained[-1].get("preset", {})
+    if not {"eps", "margin", "steps", "step_size"} <= stored.keys():
+        return None  # the defaults of today need not be those of that run
+    return Preset(**{f.name: stored[f.name] for f in fields(Preset) if f.name in stored})
+
+
+def _report(found: list[Check], subject: Subject, panel: Split, about: dict) -> Report:
+    robust, clean = subject.robust, subject.suite.clean
     low, high = wilson(round(robust * len(panel)), len(panel))
-    raised = [check for check in found if check.raised]
-    stands = not raised and outcome.complete
-    claim = next(check for check in found if check.name == "claim")
-    claimed = claim.evidence["claimed"]
-    verdict = _verdict(raised, outcome, (robust, low, high), claim, about)
-    return Report(verdict, stands, found, outcome.clean, robust, low, high, claimed, len(panel), about)
+    stands = subject.suite.complete and not any(check.raised for check in found)
+    verdict = _verdict(found, subject, (robust, low, high))
+    claimed = subject.claimed.value
+    return Report(verdict, stands, found, clean, robust, low, high, claimed, len(panel), about)
 
 
-def _verdict(raised: list[Check], outcome, left: tuple, claim: Check, about: dict) -> str:
+def _verdict(found: list[Check], subject: Subject, left: tuple[float, float, float]) -> str:
     robust, low, high = left
-    measured = (f"{robust:.1%} of {len(outcome.y)} images stay right under every attack that was tried "
-                f"(95 % interval {low:.1%} to {high:.1%}; eps = {255 * about['eps']:g}/255)")  # fmt: skip
-    names = ", ".join(check.name.replace("_", " ") for check in raised)
-    if not outcome.complete:
+    measured = (
+        f"{robust:.1%} of {len(subject.y)} images stay right under every attack that was tried "
+        f"(95 % interval {low:.1%} to {high:.1%}; eps = {255 * subject.eps:g}/255)"
+    )
+    raised = [check.name for check in found if check.raised]
+    names = ", ".join(name.replace("_", " ") for name in raised)
+    if not subject.suite.complete:
         return f"Not decided: the time was over before all attacks were tried; at most {measured}."
-    if claim.raised:
-        return f"It does not stand: {claim.found.partition(',')[0]}, and only {measured}. Raised: {names}."
+    if "claim" in raised:
+        return f"It does not stand: {subject.claimed}, and only {measured}. Raised: {names}."
     if raised:
         return f"Do not believe it: {measured}, but how that was measured is faulty. Raised: {names}."
-    return f"It stands: {measured}, and no question found a fault; {claim.found.partition(',')[0]}."
+    return f"It stands: {measured}, and no question found a fault; {subject.claimed}."
 
 
 def _body(report: Report) -> str:

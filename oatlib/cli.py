@@ -143,6 +143,7 @@ def _add_check(commands) -> None:
     one.add_argument("--lam", type=_lam, help="default: the largest λ of the recipe")
     one.add_argument("--width", type=_share, help="of a slimmable network (default 1)")
     one.add_argument("--claim", type=_lam, help="the robust accuracy that is claimed, in [0, 1]")
+    one.add_argument("--claim-n", type=int, help="number of images that the claim was measured on")
     one.add_argument("--eps", type=float, default=8, help="in 1/255 (default 8)")
     one.add_argument("--n", type=int, default=256, help="validation images (default 256)")
     one.add_argument("--data", help="another data set than the one it was trained on")

@@ -82,7 +82,8 @@ def _check(options) -> int:
     net = load(options.weights)
     net.check(net.spec.stops[-1] if options.lam is None else options.lam, options.width)  # complains before any work
     report = check(net, data_of(net.spec.data, options.data), options.lam, options.width, eps=options.eps / 255,
-                   claim=options.claim, n=options.n, seed=options.seed, seconds=options.seconds)  # fmt: skip
+                   claim=options.claim, claim_n=options.claim_n, n=options.n, seed=options.seed,
+                   seconds=options.seconds)  # fmt: skip
     print(report)
     for path in filter(None, (options.json, options.html)):
         report.save(path)

@@ -1,21 +1,24 @@
-"""What one asks before one believes in robustness: each question fails in its own way where a measurement flatters.
+"""The questions of `oatlib.check`: each detects one way in which an evaluation can overestimate robustness.
 
-A question is a function of a `Subject`; it says whether it found something, with the numbers that show it.
+A question is a function of a `Subject`. It says whether it found something, with the numbers that show it.
+Decisions rest on numbers and types; the sentences are for readers, and rewording one changes no verdict.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from .attacks import FGSM, PGD
+from .attacks import FGSM, PGD, Attack
 from .evaluate import wilson
 from .guard import NoGradientError, attacking
 from .moves import LOSSES
+from .square import Square
 from .subject import Subject
 from .suite import NOBODY
 from .transfer import Transfer
@@ -24,6 +27,8 @@ TINY = 1e-16  # a gradient below it is lost in the rounding of the network
 HUGE = 0.5  # an attack of that size may paint every pixel grey
 LEFT = 0.05  # accuracy that may be left there
 RELIEF = 1 / 255  # over which the slope is compared with the loss itself
+ALLOWED = 0.05  # of the images: how much PGD-20 may miss on an honest network
+FORGOTTEN = 0.2  # of the images: how much the attack of training may miss on an honest network
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def randomness(s: Subject):
     evidence = {"labels that change": changed, "draws": s.draws}
     if s.random and s.draws == 1:
         found = "the same image gets another answer every time, and the attacks saw one draw at a time"
-        evidence |= {"plain": s.left(s.pgd()), "eot": s.left(PGD(s.eps, 20, draws=10))}
+        evidence |= {"plain": s.left(s.pgd()), "eot": s.left(s.eot())}
         return True, found + f": {evidence['plain']:.1%} are left, {evidence['eot']:.1%} with EOT", evidence
     return False, f"random, attacked with EOT over {s.draws} draws" if s.random else "the same answer twice", evidence
 
@@ -130,8 +135,8 @@ def slope(s: Subject):
 @question("Many steps can do all that one step can. If one does more, the many are lost, mostly without a gradient.",
           "Look at the loss along the steps; try other step sizes, random starts, and Square.")  # fmt: skip
 def one_step(s: Subject):
-    once, many = s.fooled(FGSM(s.eps, draws=s.draws)), s.fooled(s.pgd())
-    return _paired(s, many, once, "FGSM", "PGD-20")
+    s.fooled(s.pgd())  # all images, because other questions need them
+    return _paired(s, FGSM(s.eps, draws=s.draws), s.pgd(), "FGSM", "PGD-20")
 
 
 @question("Half the step of FGSM hurts more than the whole one: the mark of a network trained against one step only, "
@@ -149,24 +154,24 @@ def half_step(s: Subject):
 @question("More steps of the same attack can only find more. If they find less, the attack is lost on the way.",
           "Take smaller steps, keep the best iterate, and look at the loss along the steps.")  # fmt: skip
 def more_steps(s: Subject):
-    return _paired(s, s.fooled(s.pgd(50)), s.fooled(s.pgd(10)), "PGD-10", "PGD-50")
+    return _paired(s, s.pgd(10), s.pgd(50), "PGD-10", "PGD-50")
 
 
 @question("More starts of the same attack can only find more. If they find less, chance decides.",
           "Average over draws (EOT), and keep the best of all restarts.")  # fmt: skip
 def restarts(s: Subject):
-    one, five = s.left(s.pgd(10)), s.left(s.pgd(10, restarts=5))
-    return five > one + s.slack, f"PGD-10 leaves {one:.1%}, with five starts {five:.1%}", {"1": one, "5": five}
+    five = s.pgd(10, restarts=5)
+    return _paired(s, s.pgd(10), five, "PGD-10", "PGD-10 with five other starts", s.seed + 1)
 
 
 @question("A larger ball contains the smaller one, so accuracy can only fall. If it rises, the attack is what fails.",
           "Use more steps for larger eps, and look for a gradient that vanishes.")  # fmt: skip
 def larger_eps(s: Subject):
-    left = {f"{k:g} eps": s.left(s.pgd(eps=min(1.0, k * s.eps))) for k in (0.5, 1, 2, 4)}
+    left = {f"{k:g} eps": s.left(s.pgd(10, min(1.0, k * s.eps))) for k in (0.5, 1, 2, 4)}
     values = list(left.values())
     rise = max(b - a for a, b in pairwise(values))
     told = ", ".join(f"{value:.1%} at {name}" for name, value in left.items())
-    return rise > s.slack, f"PGD-20 leaves {told}", left
+    return rise > s.slack, f"PGD-10 leaves {told}", left
 
 
 @question("An attacker who may repaint the image leaves nothing to recognise. What is still right was never attacked.",
@@ -176,15 +181,18 @@ def huge_eps(s: Subject):
     return left > LEFT, f"PGD-50 with eps = {HUGE:g} leaves {left:.1%}", {"left": left}
 
 
-@question("Who only sees answers knows less than who sees weights. If he finds more, the gradients mislead.",
-          "Find the part that hides the gradient; until then quote the lower number.")  # fmt: skip
+@question(
+    "An attacker who only sees the outputs knows less than one who sees the weights. "
+    "If it finds more, the gradients mislead.",
+    "Find the part that hides the gradient; until then quote the lower number.",
+)
 def black_box(s: Subject):
-    squares = [row for row in s.suite.rows() if row["attack"].startswith("Square")]
+    squares = [i for i, member in enumerate(s.members) if isinstance(member, Square)]
     if not squares or not s.suite.complete:
         return None, "not asked: the suite had no time for Square, or has none", {}
-    more = squares[-1]["fooled"] / len(s.y)
+    more = (s.suite.fell == squares[-1]).double().mean().item()
     found = f"Square fools another {more:.1%} after the attacks with gradients"
-    return more > s.slack, found, {"more": more, **squares[-1]}
+    return more > s.slack, found, {"more": more, **s.suite.rows()[squares[-1]]}
 
 
 @question("Images made on another network know nothing of this one. If they fool it where its own do not, its own "
@@ -193,8 +201,10 @@ def transfer(s: Subject):
     if not s.sources:
         return None, "not asked: no other network was given (sources=)", {}
     safe = s.suite.fell == NOBODY
-    more = {name: (s.fooled(Transfer(f, PGD(s.eps, 20), name)) & safe).double().mean().item()
-            for name, f in s.sources.items()}  # fmt: skip
+    more = {
+        name: s.fooled(Transfer(f, PGD(s.eps, 10), name), among=safe).double().mean().item()
+        for name, f in s.sources.items()
+    }
     name = max(more, key=more.get)
     return more[name] > s.slack, f"images made on {name} fool another {more[name]:.1%} that the suite could not", more
 
@@ -204,9 +214,8 @@ def transfer(s: Subject):
 def same_function(s: Subject):
     if s.attacked is None:
         return None, "not asked: nothing was said about what the claim attacked (attacked=)", {}
-    own = s.fooled(s.pgd())
-    other = s.fooled(Transfer(s.attacked, PGD(s.eps, 20), "what the claim attacked"))
-    return _paired(s, other, own, "the attack on what is deployed", "the attack of the claim")
+    other = Transfer(s.attacked, PGD(s.eps, 20), "what the claim attacked")
+    return _paired(s, s.pgd(), other, "the attack on what is deployed", "the attack of the claim")
 
 
 @question("Attacks run on the folded network, users run the unfolded one, or the other way round: they must be one.",
@@ -220,20 +229,120 @@ def folded(s: Subject):
     return gap > 1e-3 * scale, f"folded and unfolded logits differ by at most {gap:.1g}", {"gap": gap}
 
 
-@question("A claim is about every attack there is. The strongest that was tried decides.",
-          "Quote the accuracy under the suite, with the number of images.")  # fmt: skip
+@question(
+    "An untargeted attack with small steps follows a mixture of all wrong classes and may reach "
+    "none of them. An attack that goes to one class at a time arrives.",
+    "Quote the accuracy under a suite with targeted attacks, such as oatlib.Suite().",
+)
+def targeted(s: Subject):
+    """PGD-20 against three targeted walks of ten steps each, on the same images.
+
+    Raised if, with 95 % confidence, the targeted attack fools more than ALLOWED (5 %) of the images
+    in addition. On honest networks it fooled 1 to 6 % more; on networks that had overfitted to a
+    two-step attack, 10 to 18 % more.
+    """
+    untargeted = s.fooled(s.pgd())
+    more = s.fooled(s.targeted(), among=~untargeted & s.within_reach)
+    gain, loss = more.double().mean().item(), 0.0
+    if clearly_above(gain, loss, len(s.y), ALLOWED):
+        missed = untargeted & ~s.fooled(s.targeted(), among=untargeted)
+        loss = missed.double().mean().item()
+    raised = clearly_above(gain, loss, len(s.y), ALLOWED)
+    pgd = untargeted.double().mean().item()
+    found = f"PGD-20 fools {pgd:.1%}, a short targeted attack fools another {gain:.1%}"
+    return raised, found, {"PGD-20": pgd, "only targeted": gain, "only PGD-20": loss}
+
+
+@question(
+    "Training against a weak attack can teach a network to resist that attack and no other.",
+    "Train with more steps on a ball of eps, and compare with a strong attack while training.",
+)
+def training_attack(s: Subject):
+    """The attack of training, brought to the eps of the audit, against the suite and PGD-20.
+
+    The attack of training keeps its number of steps and the ratio of step to ball (which was
+    eps x margin in training). Accuracy is that of its last iterate, as in training.
+
+    Raised if that accuracy is above that of PGD-20 (by more than chance), and if, with 95 %
+    confidence, it is more than FORGOTTEN (20 points) above what the suite leaves. Networks trained
+    with PGD-3 on the plain ball keep 2 to 15 points more than under the suite; networks that had
+    overfitted to PGD-2 on a ball of 1.25 eps keep 48 to 60 points more between the ends of the
+    dial, and 2 to 9 points more at λ = 1, where they had not.
+    """
+    training = None if s.trained is None else s.trained.attack()
+    if training is None or not training.eps:
+        return None, "not asked: not trained against an attack, or not known how", {}
+    size = training.size * s.eps / training.eps
+    attack = replace(training, eps=s.eps, step_size=size, draws=s.draws)
+    kept, pgd = s.left_at_the_end(attack), s.left(s.pgd())
+    # an image that the attack of training fools and the suite does not is rare, and counts as none
+    forgotten = clearly_above(kept - s.robust, 0.0, len(s.y), FORGOTTEN)
+    found = f"the attack of training leaves {kept:.1%}, PGD-20 {pgd:.1%}, the suite {s.robust:.1%}"
+    evidence = {"training attack": kept, "PGD-20": pgd, "suite": s.robust, "attack": str(attack)}
+    return forgotten and kept - pgd > s.slack, found, evidence
+
+
+@question(
+    "A claim is about every attack there is. The strongest that was tried decides.",
+    "Quote the accuracy under the suite, with the number of images.",
+)
 def claim(s: Subject):
-    claimed, left = s.claim, s.suite.robust
-    told = "" if claimed is None else f"{claimed:.1%} is claimed"
-    if claimed is None:
-        try:
-            claimed = s.left(s.pgd())
-            flatters = claimed > wilson(round(left * len(s.y)), len(s.y))[1]
-            told = f"PGD-20 alone {'flatters: it leaves' if flatters else 'leaves'} {claimed:.1%}"
-        except NoGradientError:
-            claimed, told = s.suite.clean, "PGD-20 cannot run"
-    raised = s.claim is not None and claimed - left > 0.03
-    return raised, f"{told}, the suite leaves {left:.1%}", {"claimed": claimed, "suite": left}
+    """The claim against the suite; where nothing is claimed, PGD-20 is taken as the claim.
+
+    A claim that was given is raised by the rule of `above_interval`. PGD-20 was run on the images
+    of the suite, so that the difference is the weakness of PGD-20 and not chance. It is raised if
+    it lies above the interval of the suite, and if, with 95 % confidence, it misses more than
+    ALLOWED (5 %) of the images: honest networks show up to 5 points. A network with exactly 5 points
+    is raised in less than 2 of 100 audits.
+    """
+    claimed, n = s.claimed, len(s.y)
+    evidence = {"claimed": claimed.value, "source": claimed.source, "suite": s.robust}
+    found = f"{claimed}, the suite leaves {s.robust:.1%}"
+    if claimed.source == "clean":
+        return None, found, evidence
+    raised = above_interval(claimed.value, s.robust, n, claimed.n)
+    if claimed.source == "pgd-20":
+        by_pgd = s.fooled(s.pgd())
+        missed = (s.broken & ~by_pgd).double().mean().item()
+        only_pgd = (by_pgd & ~s.broken).double().mean().item()
+        same_images = above_interval(claimed.value, s.robust, n)
+        raised = same_images and clearly_above(missed, only_pgd, n, ALLOWED)
+    return raised, found, evidence
+
+
+def above_interval(claimed: float, left: float, n: int, claim_n: int | None = None) -> bool:
+    """Return whether a claimed robust accuracy lies above what was measured, beyond chance.
+
+    Args:
+        claimed: The claim, in [0, 1].
+        left: Robust accuracy measured on `n` images.
+        n: Number of images of the measurement.
+        claim_n: Number of other images that the claim was measured on; None: not known.
+
+    Without `claim_n`, the claim is compared with the upper end of the 95 % Wilson interval of `left`.
+    A true claim is raised in about 1 of 40 audits if it is exact, and in about 1 of 12 if it was itself
+    measured on n other images. With `claim_n` the two measurements are compared by Newcombe's
+    interval for a difference, and both cases are about 1 of 40.
+    """
+    high = wilson(round(left * n), n)[1]
+    if claim_n is None:
+        return claimed > high
+    low = wilson(round(claimed * claim_n), claim_n)[0]
+    return claimed - left > math.hypot(high - left, claimed - low)
+
+
+def clearly_above(more: float, fewer: float, n: int, allowed: float) -> bool:
+    """Return whether `more - fewer` exceeds `allowed` with 95 % confidence.
+
+    Args:
+        more: Fraction of the images that only the first of two attacks fools.
+        fewer: Fraction of the images that only the second one fools.
+        n: Number of images, the same for both attacks.
+        allowed: Difference that is still accepted.
+    """
+    difference = more - fewer
+    deviation = math.sqrt(max(0.0, more + fewer - difference**2) / n)
+    return difference - 1.96 * deviation > allowed
 
 
 def _slope(s: Subject) -> Tensor:
@@ -246,8 +355,20 @@ def _losses(s: Subject, x: Tensor) -> Tensor:
     return LOSSES["margin"](sum(s.f(x).float() for _ in range(s.draws)) / s.draws, s.y)
 
 
-def _paired(s: Subject, strong: Tensor, weak: Tensor, weaker: str, stronger: str) -> tuple[bool, str, dict]:
-    """Raised if the weaker attack fools clearly more of the same images than the stronger."""
-    numbers = {weaker: weak.double().mean().item(), stronger: strong.double().mean().item()}
-    told = ", ".join(f"{name} fools {value:.1%}" for name, value in numbers.items())
-    return numbers[weaker] - numbers[stronger] > s.slack, told, numbers
+def _paired(
+    s: Subject, weak: Attack, strong: Attack, weaker: str, stronger: str, seed: int | None = None
+) -> tuple[bool, str, dict]:
+    """Raised if the weaker attack fools clearly more of the same images than the stronger.
+
+    The stronger one first tries only what the weaker one fools. If it misses few of those images, it
+    cannot be far behind, and the other images need no attack. `seed`: of the stronger attack.
+    """
+    by_weak = s.fooled(weak)
+    missed = by_weak & ~s.fooled(strong, among=by_weak, seed=seed)
+    numbers = {weaker: by_weak.double().mean().item(), "missed": missed.double().mean().item()}
+    if numbers["missed"] <= s.slack:
+        found = f"{weaker} fools {numbers[weaker]:.1%}; of these {stronger} misses "
+        return False, found + f"{missed.sum().item()} images", numbers
+    numbers[stronger] = s.fooled(strong, seed=seed).double().mean().item()
+    found = f"{weaker} fools {numbers[weaker]:.1%}, {stronger} fools {numbers[stronger]:.1%}"
+    return numbers[weaker] - numbers[stronger] > s.slack, found, numbers

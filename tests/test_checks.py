@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 import oatlib
+from oatlib.checks import _training_preset
 from oatlib.cli import main
+from oatlib.data import data_of
 from oatlib.lab.frauds import frauds
 from oatlib.lab.ready import FOLDER
-from oatlib.questions import QUESTIONS
-from oatlib.subject import Subject
+from oatlib.questions import QUESTIONS, above_interval, clearly_above
+from oatlib.subject import Claim, Subject
+from oatlib.transfer import Transfer
 
 NAMES = ("saturated logits", "noise without EOT", "quantised input", "shattered gradient", "no gradient",
          "the other branch", "trained against one step")  # fmt: skip
+EXHIBIT = Path(__file__).parents[1] / "data" / "course" / "oats_two_steps.safetensors"
+EPS = 8 / 255
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +89,13 @@ def question(name):
 
 def subject(f, shapes, n=48, **more):
     x, y = shapes.val.x[:n], shapes.val.y[:n]
-    outcome = oatlib.Suite(members=(oatlib.FGSM(),)).run(f, x, y, progress=False)
-    given = {"attacked": None, "sources": {}, "whole": None, "claim": None}
-    return Subject(f, x, y, 8 / 255, 0, 1, **(given | more), suite=outcome)
+    return subject_of(f, x, y, oatlib.Suite(members=(oatlib.FGSM(),)), **more)
+
+
+def subject_of(f, x, y, suite, **more):
+    outcome = suite.run(f, x, y, progress=False)
+    options = {"attacked": None, "sources": {}, "whole": None, "claim": None} | more
+    return Subject(f, x, y, EPS, 0, 1, **options, suite=outcome, members=suite.attacks())
 
 
 @pytest.fixture
@@ -131,9 +143,245 @@ def test_images_of_another_network_that_hit_better_are_seen(net, shapes):
 
 
 def test_what_cannot_be_asked_says_why(net, shapes):
-    for name in ("transfer", "same_function", "folded", "black_box"):
+    for name in ("transfer", "same_function", "folded", "black_box", "training_attack"):
         asked = question(name)(subject(net, shapes))
         assert asked.raised is None and asked.found.startswith("not asked")
+
+
+# --- the exhibit: a network of version 0.1.0 that had overfitted to a two-step attack ---
+
+
+def test_the_exhibit_does_not_stand():
+    net = oatlib.load(EXHIBIT)
+    # a shorter suite than the default, for time: it leaves more, which makes the questions milder
+    suite = oatlib.Suite(EPS, members=(oatlib.APGD(EPS, 20), oatlib.APGD(EPS, 10, targets=4)))
+    report = oatlib.check(net, data_of(net.spec.data), 0.2, n=128, suite=suite, progress=False)
+    raised = {check.name for check in report.raised}
+    assert raised == {"claim", "targeted", "training_attack"}
+    assert not report.stands and report.verdict.startswith("It does not stand")
+    for name in raised:
+        assert name.replace("_", " ") in report.verdict
+    assert report.claim > report.high, "PGD-20 lies above the interval of the suite"
+
+
+# --- a targeted attack ---
+
+
+def mixing(shapes, temperature, n=48):
+    """Images and a function whose wrong classes each have a texture, and a small logit.
+
+    The logits of the true class are constant, and those of class k rise by the mean of the change
+    times texture k. With a high temperature, the softmax is flat, and the cross-entropy climbs a
+    mixture of all textures, which raises no logit far enough. One texture alone does.
+    """
+    generator = torch.Generator().manual_seed(0)
+    textures = torch.randint(0, 2, (8, 3 * 16 * 16), generator=generator) * 2.0 - 1
+    x, y = 0.5 + 0 * shapes.val.x[:n], shapes.val.y[:n]
+    x = x + 0.1 * torch.rand(x.shape, generator=generator)
+
+    def f(images):
+        with torch.no_grad():
+            nearest = (images[:, None] - x[None]).abs().flatten(2).mean(2).argmin(1)
+        change = (images - x[nearest]).flatten(1)
+        scores = change @ textures.T / textures.shape[1]
+        true = nn.functional.one_hot(y[nearest], 8).bool()
+        return torch.where(true, torch.full_like(scores, 0.7 * EPS), scores) / temperature
+
+    return f, x, y
+
+
+def test_a_mixture_of_wrong_classes_is_seen(shapes):
+    f, x, y = mixing(shapes, temperature=1.0)
+    s = subject_of(f, x, y, oatlib.Suite(members=(oatlib.FGSM(),)))
+    asked = question("targeted")(s)
+    assert asked.raised and asked.evidence["PGD-20"] < 0.05 and asked.evidence["only targeted"] > 0.9
+    # the same images and the same decisions, but logits that are sharp enough to choose one class
+    f, x, y = mixing(shapes, temperature=1e-3)
+    asked = question("targeted")(subject_of(f, x, y, oatlib.Suite(members=(oatlib.FGSM(),))))
+    assert asked.raised is False and asked.evidence["PGD-20"] > 0.9
+
+
+def test_images_that_a_longer_targeted_attack_left_are_not_tried_again(net, shapes):
+    x, y = shapes.val.x[:32], shapes.val.y[:32]
+    long = (oatlib.APGD(EPS, 20), oatlib.APGD(EPS, 10, targets=4))
+    s = subject_of(net, x, y, oatlib.Suite(members=long))
+    assert torch.equal(s.within_reach, s.suite.fell != -1) and not s.within_reach.all()
+    assert not (s.fooled(s.targeted()) & ~s.within_reach).any(), "they would not have been fooled"
+    for weak in (long[:1], (oatlib.APGD(EPS, 10, targets=2),), (oatlib.APGD(EPS, 5, targets=4),)):
+        assert subject_of(net, x, y, oatlib.Suite(members=weak)).within_reach.all()
+
+
+# --- the attack of training ---
+
+TRAINED = oatlib.Preset(steps=3, margin=1.0, step_size=2.5 * EPS / 3)
+
+
+def test_a_network_that_resists_its_training_attack_only_is_seen(net, shapes):
+    """Right wherever most pixels have moved by eps, as after PGD-3; that is on the way of no other attack."""
+    known, y = shapes.val.x[:48], shapes.val.y[:48]
+    truth = 20.0 * nn.functional.one_hot(y, 8)
+    hidden = TRAINED.attack()
+
+    def f(x):
+        nearest = (x[:, None] - known[None]).abs().flatten(2).mean(2).argmin(1)
+        corner = ((x - known[nearest]).abs() > 0.98 * hidden.eps).flatten(1).double().mean(1)
+        return torch.where((corner > 0.45)[:, None], truth[nearest], standard(x))
+
+    standard = oatlib.load(FOLDER / "standard.safetensors").at(0.0)
+    suite = oatlib.Suite(members=(oatlib.APGD(EPS, 10),))
+    asked = question("training_attack")(subject_of(f, known, y, suite, trained=TRAINED))
+    assert asked.raised and asked.evidence["training attack"] > 0.6
+    assert asked.evidence["PGD-20"] < 0.4 and asked.evidence["suite"] < 0.2
+    asked = question("training_attack")(subject_of(net, known, y, suite, trained=TRAINED))
+    assert asked.raised is False
+
+
+def test_the_attack_of_training_is_brought_to_the_eps_of_the_audit(net, shapes):
+    preset = oatlib.Preset(eps=16 / 255, margin=1.25, steps=2, step_size=15 / 255)
+    s = subject(net, shapes, n=8, trained=preset)
+    asked = question("training_attack")(s)
+    scaled = oatlib.PGD(EPS, 2, 6 / 255, best=False)
+    assert asked.evidence["attack"] == str(scaled)
+    x_adv = scaled(net, s.x, s.y, torch.Generator().manual_seed(0))
+    kept = (net(x_adv).argmax(1) == s.y).double().mean().item()
+    assert asked.evidence["training attack"] == pytest.approx(kept)
+
+
+def test_which_preset_a_setting_was_trained_with(shapes):
+    net = oatlib.build("oat", shapes)
+    assert _training_preset(net, 1.0) is None, "not trained"
+    stored = {**vars(TRAINED), "an option of a later version": 3}
+    net.trained = [{"preset": vars(oatlib.Preset())}, {"preset": stored}]
+    assert _training_preset(net, 1.0) == TRAINED, "the newest run counts"
+    assert _training_preset(net, 0.0) is None, "trained on clean images"
+    assert _training_preset(lambda x: x, None) is None
+    net.trained = [{"preset": {"epochs": 3}}]
+    assert _training_preset(net, 1.0) is None, "no attack is known"
+
+
+# --- the claim ---
+
+
+def claim_of(shapes, left, n=128, **more):
+    """The finding on a claim, where the suite leaves so much of n images; PGD-20 is planted with `more`."""
+    x, y = shapes.val.x[:n], shapes.val.y[:n]
+    fell = torch.where(torch.arange(n) < round(left * n), -1, 0)
+    outcome = oatlib.Suite(members=(oatlib.FGSM(0.0),), eps=0.0).run(
+        lambda x: x.flatten(1)[:, :8], x, y, progress=False
+    )
+    outcome = replace(outcome, fell=fell, tried=torch.ones_like(fell))
+    planted = more.pop("pgd", None)
+    options = {"attacked": None, "sources": {}, "whole": None, "claim": None} | more
+    s = Subject(lambda x: x.flatten(1)[:, :8], x, y, EPS, 0, 1, **options, suite=outcome)
+    if planted is not None:
+        s._done[f"{s.pgd()!r}, seed None"] = torch.arange(n) >= round(planted * n)
+    return question("claim")(s)
+
+
+@pytest.mark.parametrize("left", [0.02, 0.1, 0.3, 0.5, 0.8])
+def test_a_claim_above_the_interval_is_raised(shapes, left):
+    left = round(left * 128) / 128
+    low, high = oatlib.wilson(round(left * 128), 128)
+    assert claim_of(shapes, left, claim=high + 0.001).raised
+    assert not claim_of(shapes, left, claim=high - 0.001).raised
+    assert not claim_of(shapes, left, claim=low).raised, "a modest claim is no fault"
+
+
+@pytest.mark.parametrize("left", [0.0, 0.1, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("n", [128, 256])
+def test_pgd_is_a_claim_too(shapes, left, n):
+    assert not claim_of(shapes, left, n, pgd=left).raised
+    assert not claim_of(shapes, left, n, pgd=left + 0.05).raised, "honest networks show 5 points"
+    if left < 0.9:
+        assert claim_of(shapes, left, n, pgd=left + 0.15).raised
+    asked = claim_of(shapes, 0.119, 256, pgd=0.42)
+    assert asked.raised and asked.evidence["source"] == "pgd-20"
+
+
+def test_the_words_of_a_claim_decide_nothing(shapes, monkeypatch):
+    monkeypatch.setattr(Claim, "__str__", lambda claim: "x")
+    report = tried(oatlib.load(FOLDER / "oat.safetensors"), shapes, lam=1.0, n=32, claim=0.99, suite=QUICK)
+    assert report.verdict.startswith("It does not stand: x, and only") and not report.stands
+
+
+QUICK = oatlib.Suite(EPS, members=(oatlib.APGD(EPS, 10),))
+
+
+def false_alarms(true, n, claims, claim_n=None, n_audits=4000):
+    """How often a claim is raised that is no more than the truth, or a measurement of it."""
+    generator = torch.Generator().manual_seed(0)
+    left = torch.binomial(torch.full((n_audits,), float(n)), torch.full((n_audits,), true), generator) / n
+    if claims is not None:
+        measured = torch.binomial(torch.full((n_audits,), float(claims)), torch.full((n_audits,), true), generator)
+        claimed = measured / claims
+    else:
+        claimed = torch.full((n_audits,), true)
+    pairs = zip(claimed.tolist(), left.tolist(), strict=True)
+    return sum(above_interval(c, r, n, claim_n) for c, r in pairs) / n_audits
+
+
+@pytest.mark.parametrize("true", [0.1, 0.3, 0.5, 0.8])
+def test_true_claims_are_raised_as_rarely_as_is_written(true):
+    assert false_alarms(true, 256, claims=None) < 0.05, "exact: about 1 of 40"
+    assert 0.04 < false_alarms(true, 256, claims=256) < 0.13, "of as many other images: about 1 of 12"
+    assert false_alarms(true, 256, claims=256, claim_n=256) < 0.05, "and known to be: about 1 of 40"
+    assert above_interval(true + 0.2, true, 256, 256), "and a false claim is raised"
+
+
+def test_attacks_of_honest_networks_are_raised_as_rarely_as_is_written():
+    """PGD-20 misses 5 % of the images in truth: the rule raises at most 2 of 100 samples."""
+    for n in (128, 256, 1024):
+        missed = torch.binomial(
+            torch.full((4000,), float(n)), torch.full((4000,), 0.05), torch.Generator().manual_seed(0)
+        )
+        assert sum(clearly_above(m / n, 0.0, n, 0.05) for m in missed.tolist()) / 4000 < 0.025
+
+
+@given(st.floats(0, 0.5), st.floats(0, 0.5), st.integers(1, 2000), st.floats(0, 0.5))
+def test_clearly_above_is_more_than_above(more, fewer, n, allowed):
+    if clearly_above(more, fewer, n, allowed):
+        assert more - fewer > allowed
+        assert clearly_above(more, fewer, 4 * n, allowed), "more images make it no less clear"
+        assert clearly_above(more, fewer, n, allowed / 2)
+
+
+# --- attacks are shared and drop what cannot matter ---
+
+
+def test_only_the_images_asked_about_are_attacked(net, shapes):
+    s = subject(net, shapes, n=16)
+    among = torch.arange(16) % 2 == 0
+    seen = []
+
+    def watched(x):
+        seen.append(len(x))
+        return net(x)
+
+    s.f = watched
+    some = s.fooled(s.pgd(3), among=among)
+    assert max(seen) == 8 and not (some & ~among).any()
+    assert not s.fooled(s.pgd(3), among=torch.zeros(16, dtype=torch.bool)).any()
+    whole = s.fooled(s.pgd(3))
+    seen.clear()
+    assert torch.equal(s.fooled(s.pgd(3), among=among), whole & among) and not seen, "cached"
+
+
+def test_the_stronger_attack_tries_the_rest_only_if_it_misses_many(net, shapes):
+    s = subject(net, shapes, n=48)
+    fooled, asked = s.fooled, []
+
+    def watched(attack, among=None, seed=None):
+        asked.append((getattr(attack, "steps", None), among is None))
+        return fooled(attack, among, seed)
+
+    s.fooled = watched
+    assert question("more_steps")(s).raised is False
+    assert (50, True) not in asked and (50, False) in asked
+    other = Transfer(lambda x: net(2 * x.detach() - x), oatlib.PGD(EPS, 50), "wrong gradients")
+    s.pgd = lambda steps=20, eps=None, **more: other if steps == 50 else oatlib.PGD(EPS, steps, **more)
+    asked.clear()
+    assert question("more_steps")(s).raised is True
+    assert any(whole for _, whole in asked[1:])
 
 
 # --- forms, and bad input ---
@@ -175,6 +423,8 @@ def test_the_verdict_says_when_time_was_over(shapes):
 
 @pytest.mark.parametrize("given, message", [
     ({"claim": 83}, "claim"), ({"eps": 8}, "eps"), ({"lam": 2.0}, "λ"), ({"width": 0.3}, "width"),
+    ({"claim": 0.5, "claim_n": 0}, "claim_n"), ({"claim_n": 100}, "needs claim"),
+    ({"suite": oatlib.Suite(4 / 255)}, "eps of the audit"), ({"suite": oatlib.Suite(draws=2)}, "draws=1"),
 ])  # fmt: skip
 def test_bad_input_is_refused_before_any_work(shapes, given, message):
     with pytest.raises(ValueError, match=message):
@@ -189,6 +439,8 @@ def test_the_command_says_whether_it_stands(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("It stands") and json.loads(out.read_text())["stands"]
     assert main(["check", weights, "--n", "32", "--claim", "0.99"]) == 1
     assert "claim" in capsys.readouterr().out
+    assert main(["check", weights, "--n", "32", "--claim", "0.99", "--claim-n", "2048"]) == 1
+    assert main(["check", weights, "--n", "32", "--claim-n", "2048"]) == 2
     assert main(["check", weights, "--n", "0"]) == 2
     assert main(["check", weights, "--json", str(tmp_path / "no" / "r.json")]) == 2
     assert "does not exist" in capsys.readouterr().err
