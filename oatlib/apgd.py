@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .attacks import Attack
 from .guard import NonFiniteError
-from .moves import projection, step, towards
+from .moves import project, projection, step, towards
 
 MOMENTUM, RISING = 0.75, 0.75  # of the last move; the share of steps that must have raised the loss
 
@@ -67,7 +67,10 @@ class APGD(Attack):
         for walk in range(kept["wrong"].shape[1] if self.targets else self.restarts):
             if only is not None:
                 kept, only = _only(kept, only), None
-            begun = self._begin(x, self.eps, generator)[kept["here"]]
+            begun = self._begin(x, self.eps, generator)
+            if self.start == "gaussian":  # here the start is a point of the walk like any other
+                begun = project(begun, x, self.eps, self.norm)
+            begun = begun[kept["here"]]
             if walk == 0:  # later walks do not move the caller's stream: as in Attack._walk
                 generator = torch.Generator(generator.device).set_state(generator.get_state())
             if self.targets:

@@ -85,6 +85,7 @@ class Attack:
     def iterates(self, f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, generator=None) -> Iterator:
         """Yield (x_adv, logits (N, C)) at the start and after each step, restart after restart: to watch an attack.
 
+        The start "gaussian" may lie outside of [0, 1] and is not yielded.
         `__call__` keeps the best of these, or the last. Between two of them f is in the caller's modes.
         """
         with attacking(f):
@@ -156,6 +157,7 @@ class Attack:
     def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
         """Yield (x_adv, its logits) at the start and after each step. The last logits cost a forward, or are None.
 
+        All points that are yielded lie in the ball and in [0, 1]. The unclipped start "gaussian" is left out.
         Everybody draws a start, then `only` those go (N,), and of them those whom the caller sends back as a mask.
         """
         generator = generator or torch.Generator(x.device).manual_seed(0)
@@ -171,9 +173,10 @@ class Attack:
                 # later restarts draw from a copy: the caller's stream, and with it the first restart of his next
                 # batch, does not depend on their number, so that more restarts can only find more (unless f is random)
                 generator = torch.Generator(generator.device).set_state(generator.get_state())
-            for _ in range(self.steps):
+            for done in range(self.steps):
                 logits, slope = self._look(f, x_adv, lambda z, y=y: self._values(z, y))
-                only = yield x_adv, logits  # who watches sees it before the gradient is there
+                if done > 0 or self.start != "gaussian":  # that start may lie outside of [0, 1]
+                    only = yield x_adv, logits  # who watches sees it before the gradient is there
                 grad = slope()
                 total = grad.sum(dtype=torch.float32) + logits.sum()  # the sum is a quick look at every entry
                 finite &= total.isfinite()  # and the sign of NaN is 0, so that nothing else would tell
@@ -191,8 +194,11 @@ class Attack:
     def _begin(self, x: Tensor, radius: float, generator: torch.Generator) -> Tensor:
         if self.start == "uniform":
             return init(x, radius, self.norm, generator)
-        if self.start == "gaussian":  # as TRADES: the KL to the clean output has no slope at x itself
-            return project(x + 0.001 * draw(torch.randn, x.shape, x, generator), x, radius, self.norm)
+        if self.start == "gaussian":
+            # as in the public code of TRADES: near x, because the KL to the clean output has no slope at
+            # x itself, and not clipped; the first step is projected, so only without steps it is a result
+            begun = x + 0.001 * draw(torch.randn, x.shape, x, generator)
+            return begun if self.steps else project(begun, x, radius, self.norm)
         return x
 
     def _look(self, f, x_adv: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Callable[[], Tensor]]:
@@ -238,7 +244,8 @@ class PGD(Attack):
 
     step_size None: min(2.5 eps / steps, eps). The published OAT code uses min(1.25 eps, eps + 4/255) / steps.
     best=True keeps per image the strongest iterate, start included, for one forward more; best=False keeps the last.
-    start: "uniform" in the ball, "gaussian" x + 0.001 N(0, 1) as TRADES, or "none". loss: "ce", "margin" or a function.
+    start: "uniform" in the ball, "none" (x itself), or "gaussian", x + 0.001 N(0, 1), as in TRADES. The last is not clipped,
+    so it is not a result: only the first gradient is taken there. loss: "ce", "margin" or a function.
     draws: against networks with random weights, so many gradients are averaged (EOT, Athalye et al. 2018).
     """
 

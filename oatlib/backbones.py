@@ -1,4 +1,8 @@
-"""Backbones, written once, out of units. They place convs, norms and FiLM as published and know nothing of recipes."""
+"""Backbones, written once, out of units. They know nothing of recipes.
+
+ResNets and Wide ResNets place convs, norms and FiLM where OAT's public code places them. MobileNetV2
+has other strides than the public slimmable one; README lists what differs.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +21,13 @@ def _relu(x: Tensor) -> Tensor:
     return F.relu(x, inplace=True)
 
 
-def _centred(x: Tensor) -> Tensor:
-    """Pixels in [0, 1] to [-2, 2]. The normalisation lives in the network, so that everybody else works on pixels;
-    grey becomes 0, which is also what convs pad with."""
-    return (x - 0.5).mul_(4)
+def _network_input(x: Tensor, centre: bool) -> Tensor:
+    """Map pixels from [0, 1] to [-2, 2], or with centre=False leave them as they are.
+
+    The normalisation is part of the network, so that all other code works on pixels. Convs pad with 0,
+    which is grey in a centred image and black in one that is not.
+    """
+    return (x - 0.5).mul_(4) if centre else x
 
 
 def _pooled(x: Tensor) -> Tensor:
@@ -46,8 +53,12 @@ class BasicBlock(nn.Module):
 class ResNet(nn.Module):
     """He et al. 2016 for small images: 3x3 stem, stages of basic blocks, each stage but the first halves the image."""
 
-    def __init__(self, options: UnitOptions, cin: int, classes: int, stem: int, stages: tuple[tuple[int, int], ...]):
+    def __init__(
+        self, options: UnitOptions, cin: int, classes: int, stem: int, stages: tuple[tuple[int, int], ...],
+        centre: bool = True,
+    ):  # fmt: skip
         super().__init__()
+        self.centre = centre
         self.stem = Unit(options.early(), cin, stem, 3, slim=IMAGE_IN)
         blocks, width = [], stem
         for i, (channels, depth) in enumerate(stages):
@@ -59,7 +70,7 @@ class ResNet(nn.Module):
         self.head = Head(width, classes, options.widths, options.own_heads)
 
     def forward(self, x: Tensor, dials: Dials | None = None) -> Tensor:
-        x = _relu(self.stem(_centred(x), dials))
+        x = _relu(self.stem(_network_input(x, self.centre), dials))
         for block in self.blocks:
             x = block(x, dials)
         return self.head(_pooled(x), dials)
@@ -88,8 +99,11 @@ class WideResNet(nn.Module):
     No dropout: published codes of this family disagree (0.3 and 0), and 0 keeps the network free of hidden randomness.
     """
 
-    def __init__(self, options: UnitOptions, cin: int, classes: int, depth: int, widen: int):
+    def __init__(
+        self, options: UnitOptions, cin: int, classes: int, depth: int, widen: int, centre: bool = True
+    ):  # fmt: skip
         super().__init__()
+        self.centre = centre
         self.stem = Unit(options.early(), cin, 16, 3, norm=False, slim=IMAGE_IN)
         blocks, width = [], 16
         for i, channels in enumerate((16 * widen, 32 * widen, 64 * widen)):
@@ -102,7 +116,7 @@ class WideResNet(nn.Module):
         self.head = Head(width, classes, options.widths, options.own_heads)
 
     def forward(self, x: Tensor, dials: Dials | None = None) -> Tensor:
-        x = self.stem(_centred(x), dials)
+        x = self.stem(_network_input(x, self.centre), dials)
         for block in self.blocks:
             x = block(x, dials)
         return self.head(_pooled(_relu(self.last(x, dials))), dials)
@@ -128,11 +142,16 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """Sandler et al. 2018, with strides for small images: 32x32 pixels become 4x4.
 
-    As in published slimmable versions the last conv keeps its 1280 outputs at every width.
+    The last conv keeps its 1280 outputs at every width, as in SOLAR's public code. That code differs
+    in three other points: 32x32 pixels become 8x8, most narrow layers have other numbers of channels,
+    and all widths share the BatchNorm of the last conv.
     """
 
-    def __init__(self, options: UnitOptions, cin: int, classes: int, last: int = 1280):
+    def __init__(
+        self, options: UnitOptions, cin: int, classes: int, last: int = 1280, centre: bool = True
+    ):  # fmt: skip
         super().__init__()
+        self.centre = centre
         self.stem = Unit(options.early(), cin, 32, 3, slim=IMAGE_IN)
         rows = ((16, 1, 1), (24, 2, 1), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
         blocks, width = [], 32
@@ -146,7 +165,7 @@ class MobileNetV2(nn.Module):
         self.head = Head(last, classes, options.widths, options.own_heads, slim=False)
 
     def forward(self, x: Tensor, dials: Dials | None = None) -> Tensor:
-        x = F.relu6(self.stem(_centred(x), dials))
+        x = F.relu6(self.stem(_network_input(x, self.centre), dials))
         for block in self.blocks:
             x = block(x, dials)
         return self.head(_pooled(F.relu6(self.last(x, dials))), dials)

@@ -40,7 +40,8 @@ class Network(nn.Module):
             dim = 1 if codes is None else codes.shape[1]
             given = {f.name: getattr(spec, f.name) for f in fields(UnitOptions) if f.name != "code_dim"}
             options = UnitOptions(code_dim=dim, **given)
-            self.body = lookup("backbone", spec.backbone, BACKBONES)(options, spec.shape[0], len(spec.classes))
+            backbone = lookup("backbone", spec.backbone, BACKBONES)
+            self.body = backbone(options, spec.shape[0], len(spec.classes), centre=spec.centre)
         self.register_buffer("codes", codes)
         # BN_c iff λ is exactly 0; a single BN sees the whole batch at once, so there all samples share a branch
         self.branches = torch.tensor([CLEAN if lam == 0 or not spec.dual else ADV for lam in spec.stops])

@@ -4,6 +4,24 @@ Sources: OAT and OATS, Wang et al. 2020 (arXiv 2010.11828); PGD-AT as the hybrid
 (Madry et al. 2018 is its λ = 1); TRADES, Zhang et al. 2019; SNN, Yu et al. 2019; US-SNN, Yu and Huang 2019; SOLAR,
 Tareen et al. 2025 (arXiv 2509.16833); FLOAT and FLOATS, Kundu et al. 2023 (arXiv 2204.00426); SMART, Kundu et al. 2023
 (arXiv 2302.03523). `blend` is our own: the two ends of the dial, and between them the interpolated weights.
+
+What follows the papers' public code, and what does not, by row. Every row centres its input unless
+centre=False, and attacks before the clean pass. README lists all differences.
+
+* oat: its loss, λ per image, PGD and dual BatchNorm. Not its FiLM start (film_start="paper" is).
+* oats: the losses of the widths are averaged, as in the paper; its public code adds them
+  (width_loss="sum"). A narrow width keeps γ and β apart (film_rows="published" does not).
+* solar: the losses of the widths are added, as in its script. FiLM as in oats.
+* pgd-at: loss and gradient. The clean pass comes first; in the public code the attacked one does.
+* trades: loss, gradient and attack, with its unclipped start. The public loss sends the clean images
+  through the network twice, so its BatchNorm statistics are two thirds clean; here they are half.
+* snn, us-snn, solar-snn: loss and BatchNorms. Weight decay acts on all parameters; the code of the
+  S-Nets leaves out BatchNorms and biases. Widths round channels down, not to multiples of eight.
+* float, floats, float-slim: the noise and its gradient. Not the loss (loss="as-coded" is), and not one
+  draw of noise for a whole step (redraw="forward" draws at every forward). Noise of pruned weights is
+  pruned, too (noise_on="all" keeps it).
+* floats: rewiring by momentum, with exact totals; rewire.py says how it shares out growth.
+* smart: two experts as in the paper. The public prototype also adds noise in the early layers.
 """
 
 from __future__ import annotations
@@ -36,7 +54,8 @@ RECIPES: dict[str, dict] = {
     "oats": _OAT | dict(widths=(0.5, 0.75, 1.0)),  # losses averaged as in the paper; its public code sums them
     "snn": _SNN,
     "us-snn": _SNN | dict(norm_sharing="affine", draw="sandwich", loss="distill"),
-    "solar": _OAT | dict(widths=QUARTERS, own_heads=True),  # OATS with an output layer for every width
+    # OATS with an output layer for every width; losses added as in its script
+    "solar": _OAT | dict(widths=QUARTERS, own_heads=True, width_loss="sum"),
     "solar-snn": _SNN | dict(own_heads=True),
     "blend": _ENDS,
     "float": _FLOAT,
@@ -48,11 +67,28 @@ OPTIONS = tuple(f.name for f in fields(Spec) if f.name not in ("recipe", "backbo
 
 
 def build(recipe: str, data, backbone: str = "tiny", seed: int = 0, lam: float | None = None, **options) -> Network:
-    """An untrained network for a data set, on the data's device. `lam` sets the one λ of a recipe without a dial.
+    """Return an untrained network for a data set, on the data's device.
 
-    `options` replace entries of the recipe's row: stops, dual, film, codes, code_dim, film_start, loss, beta, widths
-    (shares of the channels, or K for 1/K ... 1), norm_sharing, own_heads, width_loss, draw, noise, redraw, noise_on,
-    masks, density, mask_of, mask_in, dial.
+    Args:
+        recipe: a name in `RECIPES`.
+        data: the data set; the network takes its image shape and classes.
+        backbone: a name in `BACKBONES`.
+        seed: the source of weights, λ codes and masks.
+        lam: the one λ of a recipe without a dial, such as "pgd-at".
+        **options: entries of the recipe's row to replace.
+            λ: stops, dual, film, codes, code_dim, film_start, film_rows, dial.
+            Widths: widths (shares of the channels, or K for 1/K ... 1), norm_sharing, own_heads, draw.
+            Weights: noise, redraw, noise_on, masks, density, mask_of, mask_in.
+            Loss: loss, beta, width_loss ("mean" or "sum" over the widths).
+            Input: centre.
+
+    Two options give the layout of the papers' public code. centre=False feeds pixels in [0, 1] to the
+    first conv; by default it gets [-2, 2]. film_rows="published" takes the first 2c rows of FiLM's output
+    layer at a width of c channels; by default ("paired") it takes c rows of γ and c of β. With several
+    widths "published" needs film_start="paper", because a narrow width would begin at β = 1 otherwise.
+
+    Example:
+        net = build("oats", data, centre=False, film_rows="published", film_start="paper")
     """
     row = lookup("recipe", recipe, RECIPES) | options
     for name in options.keys() - set(OPTIONS):
@@ -119,7 +155,7 @@ def draw_widths(spec: Spec, generator: torch.Generator) -> list[Width]:
 
 
 def sample_stops(stops: tuple[float, ...], n: int, generator: torch.Generator) -> tuple[Tensor, int]:
-    """The λ stop of each of n samples, as published: ceil(n/|S|) zeros first, the others uniform over the rest.
+    """The λ stop of each of n samples, as in OAT's code: ceil(n/|S|) zeros first, the others uniform over the rest.
 
     Returns the stop indices (n,) and how many of them, at the front, have λ = 0 and need no attack.
     """
@@ -163,7 +199,11 @@ def as_coded(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
 
 
 def trades(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
-    """CE(clean) + β·KL(clean || attacked), with gradients through both terms, as in the published code."""
+    """CE(clean) + β·KL(clean || attacked), with gradients through both terms, as in the public code.
+
+    That code computes the clean logits a second time for the KL. The loss and its gradient are the same
+    here, but the running statistics of BatchNorm see the clean images once instead of twice.
+    """
     return F.cross_entropy(clean, labels.y) + labels.beta * kl(attacked, clean.log_softmax(1)).mean()
 
 
@@ -183,7 +223,7 @@ def aim_at_loss(attack: PGD, f, x: Tensor) -> PGD:
 
 
 def aim_at_kl(attack: PGD, f, x: Tensor) -> PGD:
-    """The attack climbs TRADES' regulariser, from a start near x where its gradient is not zero."""
+    """The attack climbs TRADES' regulariser, from an unclipped start near x where its gradient is not zero."""
     with torch.no_grad():
         target = f(x).log_softmax(1)
     def regulariser(logits: Tensor, y: Tensor) -> Tensor:

@@ -4,6 +4,10 @@ After every epoch each layer drops a share of its smallest weights; as many are 
 whose kept weights have much momentum, and inside a layer where the momentum of absent weights is largest. The total
 stays exact. With two experts each one's mask moves by itself.
 Source: sparse momentum (Dettmers and Zettlemoyer 2019), as used by the dynamic network rewiring of FLOATS' authors.
+
+Their public code differs in four points. It takes the momentum of layers before the drop, not after it.
+Growth that a layer has no room for is shared equally among the others, not in proportion. It limits the
+growth of nearly dense layers. Its initial masks are random in number, and its total is smoothed.
 """
 
 from __future__ import annotations

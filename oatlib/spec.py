@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, fields
 from itertools import pairwise
 
 from .dial import RULES, listed
+from .layers.film import ROWS
 from .layers.masks import KINDS, UNITS
 
 # options of a network that are one of a few words
 _CHOICES = {"redraw": ("forward", "step"), "noise_on": ("kept", "all"), "masks": KINDS, "mask_of": UNITS,
-            "mask_in": ("all", "late"), "dial": RULES}  # fmt: skip
+            "mask_in": ("all", "late"), "dial": RULES, "film_rows": ROWS}  # fmt: skip
 _KINDS = {"bool": (bool, "true or false"), "float": ((int, float), "a number"), "int": (int, "a whole number"),
           "str": (str, "a word")}  # fmt: skip
 
@@ -31,6 +32,8 @@ class Spec:
     codes: str = "none"
     code_dim: int = 1
     film_start: str = "identity"
+    film_rows: str = "paired"  # rows of FiLM's output layer that a narrow width uses; or "published"
+    centre: bool = True  # pixels enter the first conv as [-2, 2]; False: as [0, 1], as published
     loss: str = "hybrid"
     beta: float = 6.0  # weight of the KL term where the loss is `trades`
     widths: tuple[float, ...] = (1.0,)  # shares of the channels, ascending, the last one 1
@@ -63,7 +66,16 @@ class Spec:
             raise ValueError(f"widths must be ascending shares in (0, 1], the last 1, got {listed(widths) or 'none'}")
         for name, valid in _CHOICES.items():
             lookup(name, getattr(self, name), dict.fromkeys(valid))
+        self._check_film()
         self._check_conditioning()
+
+    def _check_film(self) -> None:
+        published = self.film and self.film_rows == "published" and len(self.widths) > 1
+        if published and self.film_start == "identity":
+            raise ValueError(
+                "film_rows='published' with several widths needs film_start='paper': some γ rows of the "
+                "full width are β rows of a narrow one, which would begin at β = 1, not at the identity"
+            )
 
     def _check_conditioning(self) -> None:
         if not 0 < self.density <= 1:

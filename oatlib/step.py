@@ -19,7 +19,8 @@ def step(
     x (N, C, H, W), y (N,); `stop` (N,) are λ stops, the first `zeros` of them λ = 0. Returns the loss, detached.
     """
     spec, total, teacher = net.spec, 0.0, None
-    lam, widths = torch.tensor(spec.stops)[stop], widths or [net.width()]
+    lam = torch.tensor(spec.stops, dtype=torch.float64)[stop]  # Labels round it to the type of x
+    widths = widths or [net.width()]
     share = 1 / len(widths) if spec.width_loss == "mean" else 1.0
     for width in widths:
         labels = Labels(y, lam.to(x), zeros, spec.beta, teacher)

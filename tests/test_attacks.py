@@ -372,6 +372,48 @@ def test_gaussian_start_and_a_loss_of_ones_own():
     assert 0.0009 < start.std() < 0.0011
 
 
+@pytest.mark.parametrize("attack", [
+    PGD(EPS, steps=3, start="gaussian", best=False), PGD(0.0005, steps=3, start="gaussian", best=False),
+    PGD(0.02, steps=3, norm="l2", start="gaussian", best=False),
+], ids=str)  # fmt: skip
+def test_gaussian_start_is_not_clipped(attack):
+    """The first gradient is taken outside of [0, 1] and of small balls, as in the code of TRADES."""
+    x, y = batch()
+    x[:, 0], x[:, 1] = 0.0, 1.0
+    net, seen = bumpy().eval(), []
+
+    def f(images):
+        seen.append(images.detach().clone())
+        return net(images)
+
+    attack(f, x, y, seed(3))
+    torch.testing.assert_close(seen[0], x + 0.001 * torch.randn(x.shape, generator=seed(3)), rtol=0, atol=0)
+    assert seen[0].min() < 0 and seen[0].max() > 1
+    assert distance(seen[0], x, attack.norm).max() > (attack.eps if attack.eps < 0.001 else 0)
+    for later in seen[1:]:
+        assert later.min() >= 0 and later.max() <= 1
+        assert distance(later, x, attack.norm).max() <= attack.eps + 1e-6
+
+
+@pytest.mark.parametrize("attack", [
+    PGD(0.0005, 3, start="gaussian"), PGD(0.0005, 3, start="gaussian", restarts=2), PGD(0.0005, 0, start="gaussian"),
+    PGD(0.0005, 3, norm="l2", start="gaussian"), APGD(0.0005, 3, start="gaussian"),
+], ids=str)  # fmt: skip
+def test_an_unclipped_start_is_no_result(attack):
+    """No point that an attack returns, yields or counts as a success lies outside of the ball or of [0, 1]."""
+    x, y = batch()
+    x[:, 0], x[:, 1] = 0.0, 1.0
+    net = bumpy().eval()
+    y = net(x).argmax(1)
+    points = [(torch.arange(len(x)), attack(net, x, y, seed()))]
+    points += [(torch.arange(len(x)), x_adv) for x_adv, _ in attack.iterates(net, x, y, seed())]
+    points += [(index, x_adv) for index, x_adv, _ in attack.survivors(net, x, y, seed())]
+    assert len(points) > 2
+    for index, x_adv in points:
+        assert x_adv.min() >= 0 and x_adv.max() <= 1
+        assert distance(x_adv, x[index], attack.norm).max() <= attack.eps + 1e-6
+
+
 # --- edges ---
 
 
@@ -381,8 +423,12 @@ def test_zero_eps_and_zero_steps():
         assert torch.equal(replace(attack, eps=0.0)(bumpy(), x, y), x)
     for start in ("uniform", "none", "gaussian"):
         only = PGD(0.3, steps=0, start=start)(bumpy(), x, y, seed(2))
-        walk = next(iter(PGD(0.3, steps=3, start=start).iterates(bumpy(), x, y, seed(2))))[0]
-        assert torch.equal(only, walk)
+        walk = [x_adv for x_adv, _ in PGD(0.3, steps=3, start=start).iterates(bumpy(), x, y, seed(2))]
+        if start == "gaussian":  # not clipped there, and not yielded
+            assert torch.equal(only, (x + 0.001 * torch.randn(x.shape, generator=seed(2))).clamp(0, 1))
+            assert len(walk) == 3
+        else:
+            assert torch.equal(only, walk[0]) and len(walk) == 4
     assert torch.equal(PGD(0.3, steps=0, start="uniform")(bumpy(), x, y, seed(2)), init(x, 0.3, "linf", seed(2)))
 
 

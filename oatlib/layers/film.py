@@ -16,10 +16,22 @@ from torch import Tensor, nn
 
 CODES = ("rand", "onehot", "dct", "none")
 STARTS = ("identity", "paper")
+ROWS = ("paired", "published")  # which rows of the output layer a narrow width uses
 
 
 def lambda_codes(kind: str, stops: tuple[float, ...], dim: int, generator: torch.Generator) -> Tensor:
-    """One code per λ stop, (S, d). `rand`: rows of a random orthogonal d x d matrix (the published default)."""
+    """Return one code per λ stop, (S, d).
+
+    Args:
+        kind: "rand", the published default: the first S rows of a random orthogonal d x d matrix.
+            "dct": the first S rows of the unnormalised DCT-II matrix, as in OAT's public code. The
+            first row has length 2·sqrt(d), the others sqrt(2d): 22.6 and 16 for d = 128.
+            "onehot": the rows of the S x S identity (the public code: of the d x d identity).
+            "none": the number λ itself, d = 1.
+        stops: the λ stops.
+        dim: the length d of a code, for "rand" and "dct" only.
+        generator: the source of "rand".
+    """
     if kind not in CODES:
         raise ValueError(f"unknown λ code {kind!r}: use one of {', '.join(CODES)}")
     if kind == "none":
@@ -31,21 +43,29 @@ def lambda_codes(kind: str, stops: tuple[float, ...], dim: int, generator: torch
     if kind == "rand":
         return torch.linalg.qr(torch.randn(dim, dim, generator=generator))[0][: len(stops)].contiguous()
     row, column = torch.arange(len(stops))[:, None], torch.arange(dim)[None, :]
-    basis = math.sqrt(2 / dim) * torch.cos(math.pi * (column + 0.5) * row / dim)
-    return torch.where(row == 0, basis / math.sqrt(2), basis)
+    return 2 * torch.cos(math.pi * (column + 0.5) * row / dim)
 
 
 class FiLM(nn.Module):
     """Linear(d -> 2C), LeakyReLU, Linear(2C -> 2C), LeakyReLU; the halves of the output are γ and β.
 
-    `start="identity"` begins at γ = 1, β = 0; `start="paper"` keeps the published near-zero start.
+    Args:
+        code_dim: length d of a code.
+        channels: C of the full width.
+        start: "identity" begins at γ = 1, β = 0; "paper" keeps the published near-zero start.
+        rows: which rows of the output layer a width of c channels uses. "paired": the first c rows of
+            γ and the first c of β, so that each channel keeps its γ and its β. "published": the first
+            2c rows, so that some γ rows of the full width are β rows of a narrow one.
     """
 
-    def __init__(self, code_dim: int, channels: int, start: str = "identity"):
+    def __init__(self, code_dim: int, channels: int, start: str = "identity", rows: str = "paired"):
         super().__init__()
         if start not in STARTS:
             raise ValueError(f"unknown FiLM start {start!r}: use one of {', '.join(STARTS)}")
+        if rows not in ROWS:
+            raise ValueError(f"unknown FiLM rows {rows!r}: use one of {', '.join(ROWS)}")
         self.channels = channels
+        self.rows = rows
         self.hidden = nn.Linear(code_dim, 2 * channels)
         self.out = nn.Linear(2 * channels, 2 * channels)
         if start == "identity":
@@ -59,11 +79,13 @@ class FiLM(nn.Module):
         return F.leaky_relu(out(F.leaky_relu(hidden(codes)))).chunk(2, dim=-1)
 
     def sliced(self, channels: int) -> tuple[Callable, Callable]:
-        """The two layers at a width of c channels: the first 2c hidden units, the first c rows of γ and of β.
-
-        The published layout takes the first 2c rows, so a row that is a γ in the wide network is a β in a narrow one.
-        """
-        hidden = partial(F.linear, weight=self.hidden.weight[: 2 * channels], bias=self.hidden.bias[: 2 * channels])
-        weight = self.out.weight.unflatten(0, (2, -1))[:, :channels, : 2 * channels].flatten(0, 1)
-        bias = self.out.bias.unflatten(0, (2, -1))[:, :channels].flatten()
-        return hidden, partial(F.linear, weight=weight, bias=bias)
+        """Return the two layers at a width of c channels: the first 2c hidden units, and the output
+        rows that `rows` says."""
+        units = 2 * channels
+        hidden = partial(F.linear, weight=self.hidden.weight[:units], bias=self.hidden.bias[:units])
+        if self.rows == "published":
+            weight, bias = self.out.weight[:units], self.out.bias[:units]
+        else:
+            weight = self.out.weight.unflatten(0, (2, -1))[:, :channels].flatten(0, 1)
+            bias = self.out.bias.unflatten(0, (2, -1))[:, :channels].flatten()
+        return hidden, partial(F.linear, weight=weight[:, :units], bias=bias)

@@ -20,8 +20,9 @@ class WeightNoise(nn.Module):
         self.alpha = nn.Parameter(torch.tensor(START))
 
     def size(self, weight: Tensor) -> Tensor:
-        """α·σ, a scalar; σ over all entries of the weight (cout, cin, k, k), pruned ones included, as published."""
-        return self.alpha * weight.detach().std(correction=0)
+        """Return α·σ, a scalar. σ is the sample standard deviation (divisor n - 1) over all n entries of
+        the weight (cout, cin, k, k), pruned ones included, as in FLOAT's public code."""
+        return self.alpha * weight.detach().std()
 
     def forward(self, weight: Tensor, generator: torch.Generator) -> Tensor:
         """α·η, a new draw of the weight's shape."""

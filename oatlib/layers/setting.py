@@ -18,7 +18,8 @@ class Width:
     index: int | None = 0
 
     def cut(self, channels: int) -> int:
-        """How many channels are left, rounded down as published; never none."""
+        """How many channels are left, rounded down; never none. (US-Nets and the public MobileNetV2
+        round to multiples of eight.)"""
         return cut(channels, self.share)
 
 

@@ -27,6 +27,7 @@ class UnitOptions:
     film: bool = False  # FiLM after the norm, where the backbone places it
     code_dim: int = 1
     film_start: str = "identity"
+    film_rows: str = "paired"  # which rows of FiLM's output layer a narrow width uses, see film.py
     widths: tuple[float, ...] = (1.0,)  # ascending shares of the channels
     norm_sharing: str = "none"  # what the BatchNorms of the widths share
     own_heads: bool = False  # an output layer for every width
@@ -71,7 +72,9 @@ class Unit(nn.Module):
         self.masks = _masks(options, self.conv, slim) if kernel and options.masks != "none" else None
         channels = tuple(cut(cout, w) if slim[1] else cout for w in options.widths)
         self.norm = SlimNorm(channels, options.dual, options.norm_sharing) if norm else None
-        self.film = FiLM(options.code_dim, cout, options.film_start) if norm and film and options.film else None
+        self.film = None
+        if norm and film and options.film:
+            self.film = FiLM(options.code_dim, cout, options.film_start, options.film_rows)
 
     def channels(self, width: Width) -> int:
         """How many channels come out at a width."""

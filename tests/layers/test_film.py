@@ -130,13 +130,24 @@ def test_random_codes_are_orthonormal_and_follow_the_seed(dim, seed):
 
 
 @pytest.mark.parametrize("dim", [6, 7, 128])
-def test_dct_codes_are_the_first_rows_of_the_dct(dim):
+def test_dct_codes_are_the_first_rows_of_the_unnormalised_dct(dim):
+    """Row k of the DCT-II matrix, 2·cos(π·k·(2j + 1) / 2d): at right angles, but not of length 1."""
     codes = lambda_codes("dct", STOPS, dim, rng())
-    assert_orthonormal(codes)
     for k in range(6):
-        norm = math.sqrt((1 if k == 0 else 2) / dim)
         for j in range(dim):
-            assert codes[k, j].item() == pytest.approx(norm * math.cos(math.pi * k * (2 * j + 1) / (2 * dim)), abs=1e-5)
+            assert codes[k, j].item() == pytest.approx(2 * math.cos(math.pi * k * (2 * j + 1) / (2 * dim)), abs=1e-5)
+    lengths = torch.tensor([2 * math.sqrt(dim)] + [math.sqrt(2 * dim)] * 5)
+    torch.testing.assert_close(codes.norm(dim=1), lengths)
+    assert_orthonormal(codes / lengths[:, None])
+
+
+def test_dct_codes_are_those_of_the_public_code():
+    """Which takes them from SciPy: dct(np.eye(d), axis=0), of row lengths 22.6 and 16."""
+    scipy_fft = pytest.importorskip("scipy.fftpack")
+    expected = torch.from_numpy(scipy_fft.dct(torch.eye(128).double().numpy(), axis=0))[:6]
+    codes = lambda_codes("dct", STOPS, 128, rng())
+    torch.testing.assert_close(codes.double(), expected, rtol=0, atol=1e-5)
+    assert codes.norm(dim=1).tolist() == pytest.approx([22.627, 16, 16, 16, 16, 16], abs=1e-3)
 
 
 def test_codes_that_are_not_orthonormal_are_caught():
@@ -161,3 +172,5 @@ def test_an_unknown_code_or_start_lists_the_known_ones(dim):
         lambda_codes("random", STOPS, dim, rng())
     with pytest.raises(ValueError, match="'zero'.*identity, paper"):
         FiLM(dim, 3, "zero")
+    with pytest.raises(ValueError, match="'halves'.*paired, published"):
+        FiLM(dim, 3, rows="halves")

@@ -23,12 +23,24 @@ def test_noise_has_the_deviation_of_the_weights_times_alpha():
     assert abs(eta.mean().item()) < 0.001  # the mean of the weights, 3, is no part of it
 
 
+@pytest.mark.parametrize("n", [2, 3, 27])
+def test_sigma_divides_by_one_less_than_the_number_of_weights(n):
+    """As in FLOAT's public code. In small layers it matters: two weights of -1 and 1 have σ = sqrt(2), not 1."""
+    weight = torch.randn(n, 1, 1, 1, dtype=torch.float64, generator=generator(4))
+    values = weight.flatten().tolist()
+    mean = sum(values) / n
+    variance = sum((v - mean) ** 2 for v in values) / (n - 1)
+    assert WeightNoise().double().size(weight).item() == pytest.approx(0.25 * variance**0.5, rel=1e-12)
+    assert WeightNoise().size(torch.tensor([-1.0, 1.0])).item() == pytest.approx(0.25 * 2**0.5)
+
+
 def test_no_gradient_reaches_deviation_and_draw():
     weight = torch.randn(4, 3, 3, 3, generator=generator()).requires_grad_()
     noise, direction = WeightNoise(), torch.randn(4, 3, 3, 3, generator=generator(2))
     (noise(weight, generator(1)) * direction).sum().backward()
     assert weight.grad is None
-    eta = draw(weight, generator(1)) * weight.detach().std(correction=0)
+    sigma = (weight.detach() - weight.mean()).square().sum().div(weight.numel() - 1).sqrt()
+    eta = draw(weight, generator(1)) * sigma.detach()
     torch.testing.assert_close(noise.alpha.grad, (eta * direction).sum())
 
 
@@ -55,7 +67,7 @@ def dials(path, width=Width(), source=None):  # noqa: B008 (a value)
 
 def test_clean_images_meet_the_weights_and_attacked_ones_the_noisy_weights():
     made, x = unit(), torch.randn(5, 3, 6, 6, generator=generator())
-    noisy = made.conv.weight + 0.25 * made.conv.weight.std(correction=0) * draw(made.conv.weight, generator(7))
+    noisy = made.conv.weight + 0.25 * made.conv.weight.std() * draw(made.conv.weight, generator(7))
     found = made(x, dials([CLEAN, CLEAN, ADV, ADV, ADV], source=generator(7)))
     scale = 1 / (1 + 1e-5) ** 0.5  # of a fresh BatchNorm in eval mode
     for part, weight in ((slice(0, 2), made.conv.weight), (slice(2, 5), noisy)):

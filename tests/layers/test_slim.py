@@ -150,21 +150,19 @@ def test_unknown_sharing_is_refused():
 # ---- FiLM ---------------------------------------------------------------------------------------------------------
 
 
-class Published(FiLM):
-    """The first 2c rows: half of what a narrow network takes for β is a γ of the wide one."""
-
-    def sliced(self, channels):
-        rows = slice(0, 2 * channels)
-        return (lambda x: F.linear(x, self.hidden.weight[rows], self.hidden.bias[rows]),
-                lambda x: F.linear(x, self.out.weight[rows, rows], self.out.bias[rows]))  # fmt: skip
-
-
-def assert_a_gamma_stays_a_gamma(kind, channels):
-    """If the units beyond a width have no say, a narrow FiLM is the first channels of the wide one."""
-    film, codes = kind(5, 8), noise(3, 5)
+def random_film(rows):
+    """A FiLM of 8 channels on codes of length 5, and three codes."""
+    film = FiLM(5, 8, rows=rows)
     with torch.no_grad():
         film.out.weight.copy_(noise(16, 16, seed=1))
         film.out.bias.copy_(noise(16, seed=2))
+    return film, noise(3, 5)
+
+
+def assert_a_gamma_stays_a_gamma(rows, channels):
+    """If the units beyond a width have no say, a narrow FiLM is the first channels of the wide one."""
+    film, codes = random_film(rows)
+    with torch.no_grad():
         film.out.weight[:, 2 * channels :] = 0
     for narrow, wide in zip(film(codes, channels), film(codes), strict=True):
         assert narrow.shape == (3, channels)
@@ -173,12 +171,25 @@ def assert_a_gamma_stays_a_gamma(kind, channels):
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 6, 8])
 def test_a_narrow_film_keeps_gamma_and_beta_apart(channels):
-    assert_a_gamma_stays_a_gamma(FiLM, channels)
+    assert_a_gamma_stays_a_gamma("paired", channels)
 
 
-def test_the_published_slicing_of_film_is_caught():
+def test_the_published_rows_of_film_are_told_apart():
     with pytest.raises(AssertionError):
-        assert_a_gamma_stays_a_gamma(Published, 4)
+        assert_a_gamma_stays_a_gamma("published", 4)
+    assert_a_gamma_stays_a_gamma("published", 8)  # the full width is the same in both layouts
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 6, 8])
+def test_published_rows_are_the_first_of_each_layer(channels):
+    """γ from the first c rows of the output layer, β from the next c: at c = 4 of 8, β are γ rows of the wide one."""
+    film, codes = random_film("published")
+    n = 2 * channels
+    hidden = F.leaky_relu(codes @ film.hidden.weight[:n].T + film.hidden.bias[:n])
+    out = F.leaky_relu(hidden @ film.out.weight[:n, :n].T + film.out.bias[:n])
+    gamma, beta = film(codes, channels)
+    torch.testing.assert_close(gamma, out[:, :channels])
+    torch.testing.assert_close(beta, out[:, channels:])
 
 
 # ---- heads --------------------------------------------------------------------------------------------------------
