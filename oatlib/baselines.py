@@ -70,31 +70,27 @@ def frontier(points: Iterable[Point]) -> list[Point]:
     return kept
 
 
-def robust_at(points: Iterable[Point], clean: float) -> float | None:
-    """Robust accuracy at clean accuracy >= `clean`, interpolated linearly along the frontier of `points`.
+def robust_at(points: Sequence[Point], clean: float) -> float | None:
+    """Robust accuracy at clean accuracy >= `clean`, interpolated linearly along a dial.
 
-    Points that another point beats are left out. Between two neighbours on the frontier the value is
-    linear in clean accuracy: a coin between the two settings achieves it.
+    Only neighbours on the dial are interpolated, in both accuracies; of all places that keep `clean`, the
+    most robust one counts. Two distant settings are not joined past a bad one that was measured between
+    them: a dial that breaks down in its middle gets no credit for the coin between its ends.
 
     Args:
-        points: Measured (clean, robust) points of one dial, in any order.
+        points: Measured (clean, robust) points in the order of λ.
         clean: The clean accuracy to keep, in [0, 1].
 
     Returns:
-        Robust accuracy in [0, 1]. Below the clean accuracy of the most robust point it is that of the
-        most robust point. None if no point reaches `clean`.
+        Robust accuracy in [0, 1]. None if no point reaches `clean`.
 
     Raises:
         ValueError: If an accuracy lies outside [0, 1].
     """
     _check_share("clean", clean)
-    kept = frontier(_point(point) for point in points)
-    if not kept or clean > kept[0][0]:
-        return None
-    for left, right in pairwise(kept):
-        if clean > right[0]:
-            return coin(left, right, clean)
-    return kept[-1][1]
+    pairs = list(pairwise(points)) if len(points) > 1 else [(point, point) for point in points]
+    values = [coin(left, right, clean) for left, right in pairs]
+    return max((value for value in values if value is not None), default=None)
 
 
 def gain(value: float | None, reference: float | None) -> float | None:

@@ -81,23 +81,27 @@ class Table(list):
         return low, high
 
     def robust_at(self, clean: float, width: float | None = None) -> float | None:
-        """Robust accuracy at clean accuracy >= `clean`, interpolated between the measured settings of one width.
+        """Robust accuracy at clean accuracy >= `clean`, interpolated along the dial of one width.
 
-        Results that another result of the same width beats in both accuracies are left out. Between neighbours on
-        what is left, the frontier, the value is linear in clean accuracy (a coin between the two achieves it).
+        Results are sorted by λ. Between neighbouring λ both accuracies are interpolated linearly, and of all places
+        that keep `clean` the most robust one counts. Results without λ are not interpolated.
 
         Args:
             clean: The clean accuracy to keep, in [0, 1].
             width: Settings of this width only. None: the largest width that was measured.
 
         Returns:
-            Robust accuracy in [0, 1]. Below the clean accuracy of the most robust setting it is that of the most
-            robust setting. None if no setting reaches `clean`.
+            Robust accuracy in [0, 1]. None if no setting reaches `clean`.
 
         Raises:
             ValueError: If `clean` is no accuracy, or if the width was not measured.
         """
-        return baselines.robust_at([(r.clean, r.robust) for r in self.at_width(width)], clean)
+        rows = self.at_width(width)
+        dial = sorted((r.lam, -r.clean, -r.robust) for r in rows if r.lam is not None)
+        lines = [[(-clean, -robust) for _, clean, robust in dial]]
+        lines += [[(r.clean, r.robust)] for r in rows if r.lam is None]
+        values = [baselines.robust_at(points, clean) for points in lines]
+        return max((value for value in values if value is not None), default=None)
 
     def gain_over_coin(
         self,
@@ -160,8 +164,8 @@ class Table(list):
         """The table as text; with robust accuracy at given clean accuracies where it has a dial.
 
         Args:
-            best: Points (clean, robust) of a reference frontier, for instance the best possible one. Then the share
-                of its robust accuracy that is reached is printed, too.
+            best: Points (clean, robust) of a reference in the order of λ, such as the best possible frontier. Then
+                the share of its robust accuracy that is reached is printed, too.
         """
         if not self:
             return "(no results)"

@@ -120,9 +120,7 @@ def _check_pair(standard: Network, robust: Network) -> None:
     }
     for name, (ours, theirs) in facts.items():
         if ours != theirs:
-            raise ValueError(
-                f"the two networks cannot be mixed: they differ in {name}, {ours} and {theirs}"
-            )
+            raise ValueError(f"the two networks cannot be mixed: they differ in {name}, {ours} and {theirs}")
 
 
 def _joint_spec(standard: Network, robust: Network) -> Spec:

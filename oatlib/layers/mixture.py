@@ -52,7 +52,6 @@ class OutputMixture(nn.Module):
         # the length of x is asked for only if it matters: an ONNX export would fix the batch size
         if len(self.weights) > 1 and len(self.weights) != len(x):
             raise ValueError(
-                f"bound to {len(self.weights)} values of λ, called with {len(x)} images: "
-                "bind one λ per image"
+                f"bound to {len(self.weights)} values of λ, called with {len(x)} images: bind one λ per image"
             )
         return log_mixture([end(x) for end in self.ends], self.weights)
