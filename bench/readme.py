@@ -8,25 +8,27 @@ from pathlib import Path
 
 from bench import front
 from bench.family import FIFTHS
-from oatlib.evaluate import hypervolume
+from oatlib import baselines
+from oatlib.baselines import LEVELS, coin, percents, robust_at
 from oatlib.record import read_json
 
 HERE = Path(__file__).parent
+AT_CLEAN = "robust at clean >= 98 / 95 / 90 %"
 
 
 def once_for_all(record: dict) -> list[str]:
     """One OAT network against six dedicated ones, mean over the seeds."""
     runs, mean = record["runs"], record["mean"]
     lams = [row["lam"] for row in runs[0]["oat"]]
-    lines = ["clean / robust, % | " + " | ".join(f"λ = {lam:g}" for lam in lams) + " | area | training",
+    lines = ["clean / robust, % | " + " | ".join(f"λ = {lam:g}" for lam in lams) + f" | {AT_CLEAN} | training",
              "|".join(["---"] * (len(lams) + 3))]  # fmt: skip
     for name, label in (("oat", "OAT, one network"), ("dedicated", "`pgd-at`, six networks")):
         cells = []
         for i in range(len(lams)):
             clean, robust = (statistics.fmean(run[name][i][k] for run in runs) * 100 for k in ("clean", "robust"))
             cells.append(f"{clean:.1f} / {robust:.1f}")
-        area, seconds = mean[f"{name}_hypervolume"], mean[f"{name}_seconds"]
-        lines.append(f"{label} | " + " | ".join(cells) + f" | {area:.3f} | {seconds:.0f} s")
+        kept = percents(mean_robust_at([run[name] for run in runs]))
+        lines.append(f"{label} | " + " | ".join(cells) + f" | {kept} | {mean[f'{name}_seconds']:.0f} s")
     widest = max(
         (row[f"{k}_high"] - row[f"{k}_low"]) / 2 for run in runs for row in run["oat"] for k in ("clean", "robust")
     )
@@ -34,8 +36,9 @@ def once_for_all(record: dict) -> list[str]:
         "",
         f"`shapes`, preset `fast`, mean of {len(runs)} seeds, each on {runs[0]['n']} test images; PGD-20, L-inf, "
         f"eps 8/255, one restart; 95 % interval of one accuracy of one seed: at most ±{widest * 100:.1f} points. "
-        f"*Area*: what the (clean, robust) points dominate. OAT has {mean['hypervolume_ratio']:.2f} of the area of six "
-        f"networks at {mean['cost_ratio']:.2f} of their training time. "
+        f"*{AT_CLEAN}*: interpolated along the measured points; over a coin between its own ends, OAT gains "
+        f"{percents(mean_gains([run['oat'] for run in runs]), signed=True)} points. OAT takes {mean['cost_ratio']:.2f} "
+        "of the training time of the six networks. "
         f"From one of 21 values of λ to the next (n = {runs[0]['dial_n']}), clean accuracy rises by at most "
         f"{max(r['worst_step_up_in_clean'] for r in runs) * 100:.1f} points and robust accuracy falls by at most "
         f"{max(r['worst_step_down_in_robust'] for r in runs) * 100:.1f}. "
@@ -101,10 +104,9 @@ def between(points: list[dict]) -> tuple[float, float]:
 
 def dial(record: dict) -> list[str]:
     """The networks whose weights depend on λ next to OAT: both ends, what they cost, and whether λ is a dial."""
-    lines = ["network | seeds | λ = 0 | λ = 1 | area | training | stored | active | stored / active, ResNet-34 | dial?",
-             "|".join(["---"] * 10)]  # fmt: skip
+    lines = [f"network | seeds | λ = 0 | λ = 1 | {AT_CLEAN} | training | stored | active | "
+             "stored / active, ResNet-34 | dial?", "|".join(["---"] * 10)]  # fmt: skip
     runs = {name: [r for r in record["runs"] if r["name"] == name] for name in ROWS}
-    areas = {name: statistics.fmean(_area(fifths(r)) for r in found) for name, found in runs.items()}
     for name, label in ROWS.items():
         mine, large = runs[name], record["resnet34"][name]
         ends = [" / ".join(f"{statistics.fmean(r['points'][i][k] for r in mine):.1%}"[:-1] for k in ("clean", "robust"))
@@ -113,25 +115,24 @@ def dial(record: dict) -> list[str]:
         kind = f"switch, dips by {dip * 100:.0f}" if dip > DIP else f"{'switch' if leap > LEAP else 'dial'}, {leap:.0%}"
         cost, seconds = mine[0]["cost"]["1"], statistics.fmean(r["train_seconds"] for r in mine)
         millions = " / ".join(f"{large['1'][k] / 1e6:.2f} M" for k in ("stored", "active"))
-        lines.append(f"{label} | {len(mine)} | {' | '.join(ends)} | {areas[name]:.3f} | {seconds:.0f} s | "
+        kept = percents(mean_robust_at([fifths(r) for r in mine]))
+        lines.append(f"{label} | {len(mine)} | {' | '.join(ends)} | {kept} | {seconds:.0f} s | "
                      f"{cost['stored']:,} | {cost['active']:,} | {millions} | {kind}")  # fmt: skip
     return ["", *(f"| {line} |" for line in lines), "", *_dial_words(runs)]
 
 
 def _dial_words(runs: dict) -> list[str]:
-    paired = [(_area(a["points"]), _area(b["points"])) for a, b in zip(runs["blend"], runs["oat_dial"], strict=True)]
-    ratio = statistics.fmean(a / b for a, b in paired)
     noisy, plain = runs["float"][0]["points"][-1], runs["blend"][0]["points"][0]
     other = runs["float_rule_a"][0]["points"][-1]
     return [
         "Clean / robust in %, mean over seeds, test images: "
         f"n = {plain['n']}, where weights are noisy n = {noisy['n']} with all accuracies and attack gradients averaged "
         f"over {noisy['draws']} draws (EOT-PGD-20; dial=rule-a and rule-b: {other['draws']}). *Stored* and *active* "
-        "(at λ = 1) count the parameters that no mask leaves out. *Area*: over λ = 0, 0.2 ... 1. *Dial?* The largest "
+        f"(at λ = 1) count the parameters that no mask leaves out. *{AT_CLEAN}*: interpolated over λ = 0, 0.2 ... 1. "
+        "*Dial?* The largest "
         f"share of the way from end to end that is made within a fifth of λ; a switch makes more than {LEAP:.0%} of "
-        f"it there, or dips in clean accuracy by more than {DIP * 100:.0f} points below both ends. `blend` has "
-        f"{ratio:.2f} of the area of `oat` (11 values of λ, seed by seed). Seconds are of one thread "
-        "beside other work. Recorded in `bench/results/family.json`.",
+        f"it there, or dips in clean accuracy by more than {DIP * 100:.0f} points below both ends. "
+        "Seconds are of one thread beside other work. Recorded in `bench/results/family.json`.",
     ]
 
 
@@ -167,8 +168,25 @@ def _mean_gain(record: dict, name: str) -> float:
     return statistics.fmean(ends[name, seed] - ends["oat_dial", seed] for seed in seeds) * 100
 
 
-def _area(points: list[dict]) -> float:
-    return hypervolume([(p["clean"], p["robust"]) for p in points])
+def mean_robust_at(runs: list[list[dict]]) -> list[float | None]:
+    """Robust accuracy at clean >= 98, 95, 90 %, mean over runs; None where a run does not reach it."""
+    return _means([[robust_at(_pairs(points), level) for level in LEVELS] for points in runs])
+
+
+def mean_gains(runs: list[list[dict]]) -> list[float | None]:
+    """The gain there over a coin between the first and the last point of each run."""
+    found = []
+    for points in map(_pairs, runs):
+        found.append([baselines.gain(robust_at(points, level), coin(points[0], points[-1], level)) for level in LEVELS])
+    return _means(found)
+
+
+def _means(rows: list[list[float | None]]) -> list[float | None]:
+    return [None if None in values else statistics.fmean(values) for values in zip(*rows, strict=True)]
+
+
+def _pairs(points: list[dict]) -> list[tuple[float, float]]:
+    return [(p["clean"], p["robust"]) for p in points]
 
 
 PHRASES = {

@@ -127,6 +127,7 @@ def _add_eval(commands) -> None:
     one.add_argument("--width", type=_share, nargs="+", help="only these widths of a slimmable network (default: all)")
     one.add_argument("--n", type=int, help="only this many test images, class-balanced")
     one.add_argument("--json", help="write the results here, too")
+    _add_dial(one)
 
     one = _command(
         commands,
@@ -167,6 +168,7 @@ def _add_use(commands) -> None:
     one.add_argument("--width", type=_share, help="of a slimmable network (default 1)")
     one.add_argument("--noise-seed", type=int, default=0, help="which draw of noisy weights is frozen (default 0)")
     one.add_argument("--out", required=True, help="the .onnx file")
+    _add_dial(one)
 
     one = _command(commands, "explore", "sliders that move real networks, in the browser")
     one.add_argument("weights", nargs="*", help="files of your own (default: the networks that come with oatlib)")
@@ -182,6 +184,18 @@ def _add_use(commands) -> None:
     one.add_argument("--out", default=".", help="folder for the executed notebook and its record (default: here)")
     one.add_argument("--name", help="of these two files (default: that of the notebook)")
     one.add_argument("--timeout", type=int, help="seconds that a cell may take (default: any)")
+
+
+def _add_dial(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--dial", type=_rule, metavar="RULE", help="read λ by this rule instead of the file's; see below")
+    one.epilog = _rules
+
+
+def _rules() -> str:
+    """The rules that --dial takes."""
+    from .dial import RULES
+
+    return "--dial: " + ", ".join(f"{rule} ({about})" for rule, about in RULES.items())
 
 
 def _command(commands, name: str, about: str) -> argparse.ArgumentParser:
@@ -206,6 +220,17 @@ def _number(complaint: str, zero: bool):
 _lam = _number("λ must be a number in [0, 1]", zero=True)
 _position = _number("a slider position must be a number in [0, 1]", zero=True)
 _share = _number("must be a share in (0, 1]", zero=False)
+
+
+def _rule(text: str) -> str:
+    from .dial import RULES
+    from .spec import did_you_mean
+
+    if text not in RULES:
+        raise argparse.ArgumentTypeError(
+            f"unknown rule {text!r}{did_you_mean(text, RULES)}: use one of {', '.join(RULES)}"
+        )
+    return text
 
 
 def _option(text: str) -> tuple[str, object]:

@@ -12,6 +12,7 @@ from .attacks import FGSM, FGSMRS, PGD, Attack
 from .choose import LIMITS
 from .data import data_of
 from .doctor import doctor
+from .nets import Network
 from .record import check_writable
 from .spec import lookup
 from .square import Square
@@ -42,7 +43,7 @@ def _eval(options) -> int:
     if options.json:
         check_writable(options.json)
     attack = _attack(options)
-    net = load(options.weights, options.device)
+    net = _with_dial(load(options.weights, options.device), options)
     attack = attack if net.spec.noise else replace(attack, draws=1)
     lams = [net.lam(u) for u in options.slider] if options.slider else options.lam
     for lam in lams or ():
@@ -56,6 +57,11 @@ def _eval(options) -> int:
     if options.json:
         table.save(options.json)
     return 0
+
+
+def _with_dial(net: Network, options) -> Network:
+    """The network with the rule that --dial names, if it names one."""
+    return net if options.dial is None else net.with_dial(options.dial)
 
 
 def _attack(options) -> Attack | Suite:
@@ -110,7 +116,8 @@ def _choose(options) -> int:
 
 def _export(options) -> int:
     check_writable(options.out)
-    gap = export(load(options.weights), options.out, options.lam, options.width, noise_seed=options.noise_seed)
+    net = _with_dial(load(options.weights), options)
+    gap = export(net, options.out, options.lam, options.width, noise_seed=options.noise_seed)
     print(f"{options.out}: written; onnxruntime agrees with PyTorch to {gap:.1g}")
     return 0
 

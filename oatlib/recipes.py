@@ -226,6 +226,7 @@ def aim_at_kl(attack: PGD, f, x: Tensor) -> PGD:
     """The attack climbs TRADES' regulariser, from an unclipped start near x where its gradient is not zero."""
     with torch.no_grad():
         target = f(x).log_softmax(1)
+
     def regulariser(logits: Tensor, y: Tensor) -> Tensor:
         return kl(logits, target)
 

@@ -1,4 +1,4 @@
-"""The built-in world: images with a loud cue that can be trusted to a visible degree, and a faint cue that is always true.
+"""The built-in world: images with a loud cue that can be trusted to a visible degree, and a faint one that is true.
 
 Every image shows its label twice. A *shape* is easy to see, but it belongs to the label only with some probability,
 called its trust. A *texture* is too faint to see, but it always belongs to the label, and an attack of 8/255 can
@@ -85,7 +85,7 @@ class World:
         size: height and width of an image in pixels, a multiple of 4 (the texture tile).
         classes: number of classes, 2 to 8.
         trust: probability that the palest shape belongs to the label. Else it is one of the other classes.
-        full_trust: vividness in (0, 1] from which on the shape always belongs to the label; below, trust grows linearly.
+        full_trust: vividness in (0, 1] from which on the shape always belongs to the label; below, it grows linearly.
             None: every shape has the same `trust`, whatever its vividness (then the dial is a switch).
         palest: contrast of the palest shape against the grey background (largest channel), pixels in [0, 1].
         strongest: contrast of the most vivid shape.

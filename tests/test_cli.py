@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 import oatlib
 from oatlib import cli, commands
+from oatlib.dial import RULES
 from oatlib.evaluate import DRAWS
 from oatlib.lab import app, server
 from oatlib.suite import default_attack
@@ -139,6 +140,19 @@ def test_export(capsys, weights, tmp_path):
     assert os.listdir(tmp_path) == ["model.onnx"]
 
 
+def test_eval_with_another_rule_of_the_dial(capsys, weights):
+    words = ("--lam", 0, 0.5, 1, "--steps", 1, "--n", 16, "--json", "r.json")
+    code, out, _ = run(capsys, "eval", weights, *words, "--dial", "outputs")
+    results = oatlib.Table.load("r.json")
+    assert code == 0 and "between them: mixed outputs" in out and "over a coin between its own ends" in out
+    assert {r.about["dial"] for r in results} == {"outputs"}
+    assert results[1].macs == results[0].macs + results[2].macs
+    net = oatlib.load(weights)
+    assert net.spec.dial == "interpolate", "the file stays as it is"
+    code, out, _ = run(capsys, "eval", "--help")
+    assert all(rule in out for rule in RULES)
+
+
 def test_the_width_dial_from_training_to_a_chosen_model(capsys, tmp_path):
     file, few = "slim.safetensors", ["--n", "16", "--attack", "pgd", "--steps", "1"]
     code, out, _ = run(capsys, "train", "solar", "--n-train", "64", "--set", "widths=2", "--out", file)
@@ -259,6 +273,9 @@ def fails(capsys, words, *expected):
         ("train oat --data shaeps --out a", ["shaeps", "did you mean 'shapes'"]),
         ("train oat --preset fats --out a", ["unknown preset 'fats'", "fast, paper"]),
         ("train oat --backbone big --out a", ["unknown backbone 'big'", "resnet18"]),
+        ("eval good --dial output", ["--dial", "unknown rule 'output'", "did you mean 'outputs'", "interpolate"]),
+        ("eval good --dial rule-a", ["needs noise=True"]),
+        ("export good --dial blend --out a", ["unknown rule 'blend'"]),
         ("train oat --epochs 0 --out a", ["epochs", "at least 1"]),
         ("train oat --epochs many --out a", ["--epochs", "many"]),
         ("train oat --n-train 0 --out a", ["n_train=0"]),

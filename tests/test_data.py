@@ -3,6 +3,7 @@ import json
 import math
 import urllib.error
 import urllib.request
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -226,7 +227,10 @@ def test_constant_trust_is_an_option_and_gives_the_first_world():
 
 @quick
 @given(
-    trust=st.floats(0.05, 0.95), full_trust=st.none() | st.floats(0.1, 1), lam=st.floats(0.02, 1), seed=st.integers(0, 9)
+    trust=st.floats(0.05, 0.95),
+    full_trust=st.none() | st.floats(0.1, 1),
+    lam=st.floats(0.02, 1),
+    seed=st.integers(0, 9),
 )
 def test_no_rule_on_rendered_truth_beats_the_best_frontier(trust, full_trust, lam, seed):
     """Brute force: in every bin of vividness, whichever of both cues is better under (1 - λ) clean + λ robust."""
@@ -258,7 +262,7 @@ def test_the_best_frontier_follows_shapes_that_are_right_more_often_than_one_min
         (point,) = best_frontier([lam])
         assert abs(point.clean - clean) < 0.008 and abs(point.robust - robust) < 0.008
     points = best_frontier([i / 20 for i in range(21)])
-    assert all(a.clean >= b.clean and a.robust <= b.robust for a, b in zip(points, points[1:], strict=False))
+    assert all(a.clean >= b.clean and a.robust <= b.robust for a, b in pairwise(points))
     assert points[0] == (0.0, 1.0, 0.0) and points[-1].clean == points[-1].robust == pytest.approx(0.825)
     # with the same trust everywhere there is nothing between the two ends
     constant = {p[1:] for p in best_frontier([i / 20 for i in range(21)], trust=0.85, full_trust=None)}
