@@ -225,8 +225,9 @@ class PGD(Attack):
 
     step_size None: min(2.5 eps / steps, eps). The published OAT code uses min(1.25 eps, eps + 4/255) / steps.
     best=True keeps per image the strongest iterate, start included, for one forward more; best=False keeps the last.
-    start: "uniform" in the ball, "none" (x itself), or "gaussian", x + 0.001 N(0, 1), as in TRADES. The last is not clipped,
-    so it is not a result: only the first gradient is taken there. loss: "ce", "margin" or a function.
+    start: "uniform" in the ball, "none" (x itself), or "gaussian", x + 0.001 N(0, 1), as in TRADES. The last
+    is not clipped, so it is never a result: only the first gradient is taken there.
+    loss: "ce", "margin" or a function.
     draws: against networks with random weights, so many gradients are averaged (EOT, Athalye et al. 2018).
     """
 
