@@ -311,12 +311,12 @@ class Wavy(nn.Module):
         return torch.sin(6 * x.flatten(1) @ self.mix) @ torch.eye(self.mix.shape[1])
 
 
-def wavy(n=40, eps=0.03):
-    """A network, images (n, 3, 2, 2), labels that are mostly right, and an eps at which some images are robust."""
+def wavy(n=40):
+    """A network, images (n, 3, 2, 2) and labels of which one in ten is wrong. Half are robust at eps 0.005 (L2: 0.015)."""
     f, x = Wavy().eval(), 0.2 + 0.6 * torch.rand(n, 3, 2, 2, generator=generator(1))
     y = f(x).argmax(1)
     y[::10] = (y[::10] + 1) % 5
-    return f, x, y, eps
+    return f, x, y
 
 
 def one_after_the_other(suite, f, x, y, source):
@@ -332,15 +332,18 @@ def one_after_the_other(suite, f, x, y, source):
     return fell
 
 
-@pytest.mark.parametrize("suite", [
-    Suite(0.03), Suite(0.03, budget="quick"), Suite(0.1, "l2", budget="quick"), Suite(0.1, "l2"),
-    Suite(0.03, members=(FGSM(0.03), APGD(0.03, 5), APGD(0.03, 5, targets="all"), Square(0.03, 20))),
+@pytest.mark.parametrize("suite, falls", [
+    (Suite(0.005), {-2, -1, 0}), (Suite(0.005, budget="quick"), {-2, -1, 0}), (Suite(0.015, "l2"), {-2, -1, 0}),
+    (Suite(0.015, "l2", budget="quick"), {-2, -1, 0}),
+    (Suite(0.005, members=(Square(0.005, 5), FGSM(0.005))), {-2, -1, 0, 1}),
+    (Suite(0.03, members=(FGSM(0.03), APGD(0.03, 5), APGD(0.03, 5, targets="all"))), {-2, 0, 1}),
 ])  # fmt: skip
-def test_run_and_survivors_do_what_a_loop_over_the_members_does(suite):
-    f, x, y, _ = wavy()
+def test_run_and_survivors_do_what_a_loop_over_the_members_does(suite, falls):
+    f, x, y = wavy(200)
     wanted = one_after_the_other(suite, f, x, y, generator(4))
     ran = suite.run(f, x, y, generator(4), progress=False)
-    assert torch.equal(ran.fell, wanted) and {-2, -1, 0} <= set(wanted.tolist())
+    assert torch.equal(ran.fell, wanted)
+    assert falls <= set(wanted.tolist()), "or the case shows nothing"
     watched, seen = torch.full_like(y, -1), torch.ones(len(y), dtype=torch.bool)
     for k, (index, x_adv, logits) in enumerate(suite.survivors(f, x, y, generator(4))):
         right = logits.argmax(1) == y[index]
@@ -360,7 +363,7 @@ def right_everywhere(suite, f, x, y):
 def test_a_step_that_is_dropped_from_the_cascade_is_noticed(monkeypatch):
     """The comparison above can fail: here the suite forgets what its last member found."""
     suite = Suite(0.03, members=(FGSM(0.03), APGD(0.03, 5), APGD(0.03, 5, targets="all")))
-    f, x, y, _ = wavy(200)
+    f, x, y = wavy(200)
     wanted = one_after_the_other(suite, f, x, y, generator(4))
     assert (wanted == 2).any()
     forgetful = replace(suite, members=suite.members[:-1])
@@ -378,7 +381,7 @@ walks = st.one_of(
 
 @given(attack=st.one_of(walks, st.lists(walks, min_size=1, max_size=3).map(lambda m: Suite(0.03, members=tuple(m)))))
 def test_no_walk_is_longer_than_it_says(attack):
-    f, x, y, _ = wavy(6)
+    f, x, y = wavy(6)
     steps = len(list(attack.survivors(f, x, y, generator()))) - 1
     assert steps <= attack.walk_length_for(5) <= attack.walk_length
     harmless = [attack] if not isinstance(attack, Suite) else attack.members
@@ -424,19 +427,20 @@ def test_all_targets_are_all_wrong_classes():
 
 
 def test_images_that_nobody_fools_become_the_strongest_point():
-    f, x, y, _ = wavy()
-    suite = Suite(0.03, budget="quick")
+    f, x, y = wavy()
+    suite = Suite(0.005, budget="quick")
     found = suite.run(f, x, y, generator(4), progress=False)
     best = margin(f(x), y)
     for index, _, logits in suite.survivors(f, x, y, generator(4)):
         best[index] = torch.maximum(best[index], margin(logits, y[index]))
     robust = found.fell == -1
+    assert robust.any()
     assert torch.allclose(margin(f(found.x_adv), y)[robust], best[robust], atol=1e-5)
     assert (best[robust] > margin(f(x), y)[robust]).all()
 
 
 def test_a_suite_that_no_gradient_reaches_says_so():
-    f, x, y, _ = wavy()
+    f, x, y = wavy()
 
     def detached(images):
         return f(images.detach())
@@ -449,13 +453,13 @@ def test_a_suite_that_no_gradient_reaches_says_so():
 
 
 def test_survivors_of_a_suite_leave_the_modes_of_a_network_alone_between_two_steps():
-    f, x, y, _ = wavy()
+    f, x, y = wavy()
     for _ in Suite(0.03, budget="quick").survivors(f.train(), x, y):
         assert f.training
 
 
 def test_random_weights_are_attacked_by_every_member_and_the_strongest_point_counts():
-    f, x, y, _ = wavy(24)
+    f, x, y = wavy(24)
     draws = generator(3)
 
     def loud(images):
