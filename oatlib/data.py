@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from oatlib import folders
-from oatlib.shapes import SHAPES, Scene, render
+from oatlib.shapes import SHAPES, Scene, World, render
 from oatlib.splits import Data, Split, batches, crop, divide, flip, from_tensors, stream, whole
 
 __all__ = ["Data", "Scene", "Split", "batches", "crop", "data_of", "flip", "from_tensors", "load_data", "render"]
@@ -62,20 +62,31 @@ def _shapes(
     n_train: int = 4096,
     n_val: int = 512,
     n_test: int = 2048,
-    size: int = 16,
-    classes: int = 8,
-    p: float = 0.85,
-    amplitude: float = 4 / 255,
-    noise: float = 0.05,
+    size: int = World.size,
+    classes: int = World.classes,
+    trust: float = World.trust,
+    full_trust: float | None = World.full_trust,
+    palest: float = World.palest,
+    strongest: float = World.strongest,
+    channel: float = World.channel,
+    smallest: float = World.smallest,
+    largest: float = World.largest,
+    amplitude: float = World.amplitude,
+    noise: float = World.noise,
 ) -> Data:
-    """The built-in world (see oatlib.shapes): RGB, each split from a random stream of its own."""
-    world = {"size": size, "classes": classes, "p": p, "amplitude": amplitude, "noise": noise}
-    pairs = {}
+    """The built-in world (see oatlib.shapes.World for its numbers): RGB, each split from a random stream of its own."""
+    world = {
+        "size": size, "classes": classes, "trust": trust, "full_trust": full_trust, "palest": palest,
+        "strongest": strongest, "channel": channel, "smallest": smallest, "largest": largest,
+        "amplitude": amplitude, "noise": noise,
+    }  # fmt: skip
+    pairs, facts = {}, {}
     for index, (part, n) in enumerate({"train": n_train, "val": n_val, "test": n_test}.items()):
         scene = render(whole(f"n_{part}", n), stream(seed, index), **world)
         pairs[part] = scene.x, scene.y
+        facts[part] = {"shape": scene.shape, "vividness": scene.vividness, "trust": scene.trust}
     # No augmentation: a mirrored or shifted tile would be another texture, and the renderer moves the shapes already.
-    return from_tensors("shapes", **pairs, classes=SHAPES[:classes])
+    return from_tensors("shapes", **pairs, classes=SHAPES[:classes], facts=facts)
 
 
 def _digits(seed: int, *, n_train: int | None = None, n_val: int = 200, n_test: int = 500) -> Data:

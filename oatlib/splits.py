@@ -4,8 +4,8 @@ No workers and no data loaders: a data set is six tensors, an epoch is `for i in
 Pixels are never normalised here; networks do that in their first layer, so attacks and users share one unit.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Generator, Tensor
@@ -14,11 +14,16 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """One part of a data set: x float32 (N,C,H,W) in [0,1], y int64 (N,), name "train", "val" or "test"."""
+    """One part of a data set: x float32 (N,C,H,W) in [0,1], y int64 (N,), name "train", "val" or "test".
+
+    `facts` holds what else is known to be true of the images, one tensor (N,) per name; for `shapes` the painted
+    "shape", its "vividness" and its "trust". Networks never see them.
+    """
 
     x: Tensor
     y: Tensor
     name: str
+    facts: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -29,14 +34,20 @@ class Split:
 
     def to(self, device: torch.device | str | None) -> "Split":
         """The same images on another device."""
-        return replace(self, x=self.x.to(device), y=self.y.to(device))
+        facts = {name: fact.to(device) for name, fact in self.facts.items()}
+        return replace(self, x=self.x.to(device), y=self.y.to(device), facts=facts)
+
+    def take(self, index: Tensor) -> "Split":
+        """The images at `index` (M,), with their facts."""
+        facts = {name: fact[index] for name, fact in self.facts.items()}
+        return replace(self, x=self.x[index], y=self.y[index], facts=facts)
 
     def panel(self, n: int, seed: int = 0) -> "Split":
         """A fixed subset of n images with as equal class counts as the split allows."""
         if not 1 <= n <= len(self):
             raise ValueError(f"panel({n}): the {self.name} split has {len(self)} images, ask for 1 to {len(self)}")
         chosen = shuffle(self.y.cpu(), stream(seed), balanced=True)[:n].to(self.y.device)
-        return replace(self, x=self.x[chosen], y=self.y[chosen])
+        return self.take(chosen)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -113,13 +124,22 @@ def from_tensors(
     classes: Sequence[str],
     flip: bool = False,
     crop: int = 0,
+    facts: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> Data:
-    """A Data out of (x, y) pairs of your own, checked: x floating point (N,C,H,W) in [0,1], y integer (N,)."""
+    """A Data out of (x, y) pairs of your own, checked: x floating point (N,C,H,W) in [0,1], y integer (N,).
+
+    `facts`: for "train", "val" and "test" what else is known of the images, see `Split`.
+    """
     classes = tuple(map(str, classes))
     if len(classes) < 2 or len(set(classes)) < len(classes):
         raise ValueError(f"{name}: classes must be at least two different names, found {list(classes)}")
     pairs = {"train": train, "val": val, "test": test}
     splits = {part: _checked(f"{name}, {part}", part, *pair, len(classes)) for part, pair in pairs.items()}
+    for part, known in (facts or {}).items():
+        for fact, values in known.items():
+            if len(values) != len(splits[part]):
+                raise ValueError(f"{name}, {part}: {fact!r} is known of {len(values)} images, not {len(splits[part])}")
+        splits[part] = replace(splits[part], facts=dict(known))
     shapes = {part: tuple(split.x.shape[1:]) for part, split in splits.items()}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"{name}: all splits need images of one shape (C,H,W), found {shapes}")

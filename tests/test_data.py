@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from oatlib.data import PUBLISHED, batches, crop, flip, from_tensors, load_data, render
-from oatlib.shapes import SHAPES, compose, draw, tiles
+from oatlib.shapes import CONSTANT_TRUST, SHAPES, best_frontier, compose, paint, tiles
 from oatlib.splits import shuffle
 
 PARTS = ("train", "val", "test")
@@ -42,6 +42,7 @@ def assert_no_image_twice(data):
     assert len(x.unique(dim=0)) == len(x)
 
 
+FIRST_WORLD = (392.0423, 370.8897, 379.931)
 sizes = st.tuples(st.integers(1, 6), st.integers(1, 3), st.integers(1, 7), st.integers(1, 7))
 
 
@@ -178,20 +179,102 @@ def test_x_is_what_the_parts_say(scene):
     by_hand = 0.5 + scene.mask[:, None] * scene.contrast[..., None, None] + scene.texture + scene.noise
     assert torch.allclose(scene.x, by_hand.clamp(0, 1), atol=1e-6)
     assert torch.equal(scene.x, compose(scene.mask, scene.contrast, scene.texture, scene.noise))
-    assert torch.equal(scene.mask, draw(scene.shape, scene.cx, scene.cy, scene.radius, 16))
+    assert torch.equal(scene.mask, paint(scene.shape, scene.cx, scene.cy, scene.radius, 16))
     assert 0.049 < scene.noise.std() < 0.051
 
 
-def test_shape_agrees_with_the_label_with_probability_p(scene):
-    agree = (scene.shape == scene.y).float().mean().item()
-    assert abs(agree - 0.85) < 4 * math.sqrt(0.85 * 0.15 / 4000)
+def test_the_shape_belongs_to_the_label_as_often_as_its_vividness_promises(scene):
+    by_hand = (0.4 + 0.6 * scene.vividness / 0.6).clamp(max=1)
+    assert torch.allclose(scene.trust, by_hand)
+    agree = scene.shape == scene.y
+    for low, high in ((0.0, 0.2), (0.2, 0.4), (0.4, 0.6)):
+        group = (scene.vividness >= low) & (scene.vividness < high)
+        expected, n = scene.trust[group].mean().item(), group.sum().item()
+        assert abs(agree[group].float().mean().item() - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
+    assert agree[scene.vividness >= 0.6].all()
     assert scene.y.bincount().tolist() == [500] * 8
-    wrong = scene.shape != scene.y
+    wrong = ~agree
     offset = ((scene.shape - scene.y) % 8)[wrong].bincount(minlength=8)[1:]  # uniform over the seven others
-    assert ((offset - wrong.sum() / 7).abs() < 4 * math.sqrt(600 / 7)).all()
-    for p, expected in ((0.0, 0), (1.0, 50)):
-        s = render(50, rng(), p=p, classes=3)
+    assert ((offset - wrong.sum() / 7).abs() < 4 * math.sqrt(wrong.sum() / 7)).all()
+
+
+def test_vividness_is_the_contrast_that_one_sees(scene):
+    peak = 0.12 + (0.5 - 0.12) * scene.vividness
+    ratio = scene.contrast.abs() / peak[:, None]
+    assert ratio.min() >= 0.7 - 1e-6 and ratio.max() <= 1 + 1e-6
+    assert 0.84 < ratio.mean() < 0.86 and 0.45 < (scene.contrast > 0).float().mean() < 0.55
+    assert abs(scene.vividness.mean() - 0.5) < 0.02
+
+
+def test_constant_trust_is_an_option_and_gives_the_first_world():
+    for trust, expected in ((0.0, 0), (1.0, 50)):
+        s = render(50, rng(), trust=trust, full_trust=None, classes=3)
         assert (s.shape == s.y).sum() == expected and s.shape.max() <= 2
+        assert (s.trust == trust).all()
+    s = render(4000, rng(), **CONSTANT_TRUST)
+    assert abs((s.shape == s.y).float().mean().item() - 0.85) < 4 * math.sqrt(0.85 * 0.15 / 4000)
+    assert 0.1 - 1e-6 <= s.contrast.abs().min() < 0.11 and 0.49 < s.contrast.abs().max() <= 0.5 + 1e-6
+    # pixel sums of the first three images of this seed, as version 0.1.0 rendered them
+    assert torch.allclose(s.x[:3].double().sum((1, 2, 3)), torch.tensor(FIRST_WORLD).double(), atol=1e-3)
+
+
+@quick
+@given(
+    trust=st.floats(0.05, 0.95), full_trust=st.none() | st.floats(0.1, 1), lam=st.floats(0.02, 1), seed=st.integers(0, 9)
+)
+def test_no_rule_on_rendered_truth_beats_the_best_frontier(trust, full_trust, lam, seed):
+    """Brute force: in every bin of vividness, whichever of both cues is better under (1 - λ) clean + λ robust."""
+    n = 6000
+    s = render(n, rng(seed), size=8, trust=trust, full_trust=full_trust)
+    honest = (s.shape == s.y).double()
+    (point,) = best_frontier([lam], trust=trust, full_trust=full_trust)
+    assert point.lam == lam
+    # The score of the closed form, against the best score that any choice of cue per bin reaches
+    score = (1 - lam) * point.clean + lam * point.robust
+    bins = (s.vividness * 40).long().clamp(max=39)
+    found = 0.0
+    for k in range(40):
+        inside = honest[bins == k]
+        follow_shape = inside.sum().item()  # right as it is and attacked
+        follow_texture = (1 - lam) * len(inside)  # always right as it is, never when attacked
+        found += max(follow_shape, follow_texture) / n
+    # choosing per bin after seeing it overfits a little; sampling error of a mean of n images
+    assert abs(found - score) < 4 * 0.5 / math.sqrt(n) + 0.012
+
+
+def test_the_best_frontier_follows_shapes_that_are_right_more_often_than_one_minus_lambda():
+    s = render(40_000, rng(3), size=8)
+    honest = (s.shape == s.y).double()
+    for lam in (0.1, 0.2, 0.3, 0.4, 0.5, 1.0):
+        follow = s.trust > 1 - lam
+        clean = torch.where(follow, honest, torch.ones_like(honest)).mean().item()
+        robust = (honest * follow).mean().item()
+        (point,) = best_frontier([lam])
+        assert abs(point.clean - clean) < 0.008 and abs(point.robust - robust) < 0.008
+    points = best_frontier([i / 20 for i in range(21)])
+    assert all(a.clean >= b.clean and a.robust <= b.robust for a, b in zip(points, points[1:], strict=False))
+    assert points[0] == (0.0, 1.0, 0.0) and points[-1].clean == points[-1].robust == pytest.approx(0.82)
+    # with the same trust everywhere there is nothing between the two ends
+    constant = {p[1:] for p in best_frontier([i / 20 for i in range(21)], trust=0.85, full_trust=None)}
+    assert constant == {(1.0, 0.0), (0.85, 0.85)}
+    with pytest.raises(ValueError, match="λ must lie in"):
+        best_frontier([1.2])
+
+
+def test_facts_stay_with_their_images():
+    data = load_data("shapes", n_train=16, n_val=64, n_test=16)
+    assert set(data.val.facts) == {"shape", "vividness", "trust"}
+    scene = render(64, torch.Generator().manual_seed(1))  # stream 1 of seed 0
+    assert torch.equal(data.val.x, scene.x) and torch.equal(data.val.facts["shape"], scene.shape)
+    panel = data.val.panel(8, seed=2)
+    for i in range(8):
+        (at,) = (data.val.x == panel.x[i]).flatten(1).all(1).nonzero()[0].tolist()
+        assert panel.facts["shape"][i] == data.val.facts["shape"][at]
+        assert panel.facts["vividness"][i] == data.val.facts["vividness"][at]
+    assert data.val.to("meta").facts["trust"].device.type == "meta"
+    x, y = images(4, 1, 2, 2), torch.arange(4) % 2
+    with pytest.raises(ValueError, match="'shape' is known of 3 images, not 4"):
+        from_tensors("t", *[(x, y)] * 3, classes="ab", facts={"val": {"shape": torch.zeros(3)}})
 
 
 def test_texture_always_agrees_and_is_within_its_bounds(scene):
@@ -200,9 +283,8 @@ def test_texture_always_agrees_and_is_within_its_bounds(scene):
     assert (scene.texture.abs().flatten(1) - scene.amplitude[:, None]).abs().max() < 1e-7
     assert weakest <= scene.amplitude.min() < 1.05 * weakest
     assert 0.98 * strongest < scene.amplitude.max() <= strongest
-    assert strongest < 8 / 255  # the usual attack can repaint it, though not the weakest shape:
-    assert scene.contrast.abs().min() >= 0.1 - 1e-6 > 3 * 8 / 255
-    assert scene.contrast.abs().max() <= 0.5 and 0.45 < (scene.contrast > 0).float().mean() < 0.55
+    assert strongest < 8 / 255  # the usual attack can repaint it, though not the palest shape:
+    assert scene.contrast.abs().min() >= 0.7 * 0.12 - 1e-6 > 2.5 * 8 / 255
     tile = tiles().repeat(1, 1, 4, 4)
     assert torch.equal(correlation(scene.texture[:, None], tile[None]).argmax(1), scene.y)
 
@@ -223,7 +305,7 @@ def test_a_linear_classifier_reads_the_label_off_the_texture_but_not_off_the_sha
 @pytest.mark.parametrize("size", [16, 32])
 def test_every_shape_is_told_apart_by_its_template(size):
     s = render(800, rng(3), size=size)
-    templates = torch.stack([draw(torch.full_like(s.y, k), s.cx, s.cy, s.radius, size) for k in range(8)], 1)
+    templates = torch.stack([paint(torch.full_like(s.y, k), s.cx, s.cy, s.radius, size) for k in range(8)], 1)
     flat = templates.flatten(2)
     seen = (s.x - 0.5).flatten(2)  # least squares: how much of the image each template explains, over the channels
     explained = (torch.einsum("nkp,ncp->nkc", flat, seen) ** 2 / (flat**2).sum(2, keepdim=True)).sum(2)
@@ -234,12 +316,12 @@ def test_every_shape_is_told_apart_by_its_template(size):
 
 def test_shapes_lie_wholly_inside(scene):
     assert (scene.cx - scene.radius).min() >= -1e-5 and (scene.cy + scene.radius).max() <= 16 + 1e-5
-    big = draw(scene.shape, scene.cx + 8, scene.cy + 8, scene.radius, 32)  # the same shapes with room around them
+    big = paint(scene.shape, scene.cx + 8, scene.cy + 8, scene.radius, 32)  # the same shapes with room around them
     assert torch.allclose(big.sum((1, 2)), scene.mask.sum((1, 2)), atol=2.5)  # only soft edges are cut off
 
 
 def test_shapes_reload_from_their_options_and_the_seed_decides():
-    a = load_data("shapes", seed=3, n_train=64, n_val=16, n_test=32, size=8, classes=5, p=0.5)
+    a = load_data("shapes", seed=3, n_train=64, n_val=16, n_test=32, size=8, classes=5, trust=0.5)
     options = json.loads(json.dumps(a.options))
     assert_same(a, load_data(a.name, **options))
     assert a.shape == (3, 8, 8) and a.classes == SHAPES[:5] and a.train.x.dtype == torch.float32
@@ -255,7 +337,8 @@ def test_shapes_reload_from_their_options_and_the_seed_decides():
 def test_shapes_defaults_and_devices():
     data = load_data("shapes", device="meta")
     assert data.options == {"seed": 0, "n_train": 4096, "n_val": 512, "n_test": 2048} | {
-        "size": 16, "classes": 8, "p": 0.85, "amplitude": 4 / 255, "noise": 0.05
+        "size": 16, "classes": 8, "trust": 0.4, "full_trust": 0.6, "palest": 0.12, "strongest": 0.5, "channel": 0.7,
+        "smallest": 0.28, "largest": 0.42, "amplitude": 4 / 255, "noise": 0.05,
     }  # fmt: skip
     assert [len(data.train), len(data.val), len(data.test)] == [4096, 512, 2048]
     assert data.test.x.device.type == "meta" and data.to("meta").train.y.device.type == "meta"
@@ -263,7 +346,11 @@ def test_shapes_defaults_and_devices():
     assert repr(data.val) == "Split(val: 512 images 3x16x16 on meta)"
 
 
-bad_worlds = {"size": [4, 18, 16.0], "classes": [1, 9], "p": [1.5], "amplitude": [4, -0.1], "noise": [-1], "n_val": [0]}
+bad_worlds = {
+    "size": [4, 18, 16.0], "classes": [1, 9], "trust": [1.5, -0.1, None], "full_trust": [0, 1.2], "palest": [-0.1, 0.6],
+    "strongest": [0.1, 0.7], "channel": [2], "smallest": [0, 0.6], "largest": [0.1, 0.7], "amplitude": [4, -0.1],
+    "noise": [-1, math.inf], "n_val": [0],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("key, value", [(key, value) for key, values in bad_worlds.items() for value in values])
@@ -285,7 +372,7 @@ def test_misspelt_names_and_options_are_explained():
     with pytest.raises(TypeError, match="no option 'amplitude'.*n_train, n_val, n_test"):
         load_data("digits", amplitude=0.1)
     with pytest.raises(TypeError, match="plain number"):
-        load_data("shapes", p="0.5")
+        load_data("shapes", trust="0.5")
     for seed in (-1, 0.5, 2**30):
         with pytest.raises(ValueError, match="seed="):
             load_data("shapes", seed=seed)
@@ -384,7 +471,7 @@ def test_a_corrupt_file_says_what_to_do(tmp_path):
 # ---- folders ----------------------------------------------------------------------------------------------------
 
 
-def paint(folder, n, colour, size=(12, 8), start=0):
+def paint_folder(folder, n, colour, size=(12, 8), start=0):
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(start, start + n):
         Image.new("RGB", size, (colour, i, 0)).save(folder / f"{i:03}.png")
@@ -393,7 +480,7 @@ def paint(folder, n, colour, size=(12, 8), start=0):
 @pytest.fixture
 def flat(tmp_path):
     for k, name in enumerate(("ant", "bee")):
-        paint(tmp_path / name, 20, 50 * k)
+        paint_folder(tmp_path / name, 20, 50 * k)
     return tmp_path
 
 
@@ -414,13 +501,13 @@ def test_a_folder_of_classes(flat):
 
 def test_a_folder_with_published_splits(tmp_path):
     for k, name in enumerate(("ant", "bee")):
-        paint(tmp_path / "train" / name, 20, 50 * k)
-        paint(tmp_path / "test" / name, 5, 50 * k, start=100)
+        paint_folder(tmp_path / "train" / name, 20, 50 * k)
+        paint_folder(tmp_path / "test" / name, 5, 50 * k, start=100)
     data = load_data(f"folder:{tmp_path}", size=4)
     assert [len(data.train), len(data.val), len(data.test)] == [36, 4, 10]
     assert (data.test.x[:, 1] * 255 >= 99).all() and (data.train.x[:, 1] * 255 < 99).all()
     for k, name in enumerate(("ant", "bee")):
-        paint(tmp_path / "val" / name, 3, 50 * k, start=200)
+        paint_folder(tmp_path / "val" / name, 3, 50 * k, start=200)
     data = load_data(f"folder:{tmp_path}", size=4, n_test=6)
     assert [len(data.train), len(data.val), len(data.test)] == [40, 6, 6]
     assert (data.val.x[:, 1] * 255 >= 199).all() and data.test.y.bincount().tolist() == [3, 3]
@@ -461,17 +548,17 @@ def breakage(folder, kind):
     if kind == "16 bit":
         Image.fromarray(np.full((8, 8), 40000, np.uint16)).save(folder / "bee" / "007.png")
     if kind == "other classes":
-        paint(folder / "set" / "train" / "ant", 3, 0)
-        paint(folder / "set" / "train" / "bee", 3, 0)
-        paint(folder / "set" / "test" / "ant", 3, 0)
-        paint(folder / "set" / "test" / "wasp", 3, 0)
+        paint_folder(folder / "set" / "train" / "ant", 3, 0)
+        paint_folder(folder / "set" / "train" / "bee", 3, 0)
+        paint_folder(folder / "set" / "test" / "ant", 3, 0)
+        paint_folder(folder / "set" / "test" / "wasp", 3, 0)
         return folder / "set"
     if kind == "no test":
-        paint(folder / "set" / "train" / "ant", 3, 0)
+        paint_folder(folder / "set" / "train" / "ant", 3, 0)
         return folder / "set"
     if kind == "few":
-        paint(folder / "set" / "ant", 2, 0)
-        paint(folder / "set" / "bee", 2, 0)
+        paint_folder(folder / "set" / "ant", 2, 0)
+        paint_folder(folder / "set" / "bee", 2, 0)
         return folder / "set"
     return folder
 
