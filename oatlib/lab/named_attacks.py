@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from ..attacks import PGD, Attack
 from ..spec import did_you_mean
-from .standin import Suite
+from ..suite import Suite
 
 NamedAttack: TypeAlias = Attack | Suite
 
