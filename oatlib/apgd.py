@@ -22,7 +22,7 @@ class APGD(Attack):
     """No step size: it begins at 2 eps, and halves per image at checkpoints, where the walk returns to its best point.
 
     loss: "ce", "dlr", "margin" or a function. targets=k climbs the targeted DLR instead, once towards each of the k
-    likeliest wrong classes, and comes after `restarts` untargeted walks. draws: EOT, as for PGD.
+    most likely wrong classes; targets="all" once towards every wrong class. draws: EOT, as for PGD.
     """
 
     name: ClassVar[str] = "APGD"
@@ -33,7 +33,7 @@ class APGD(Attack):
     restarts: int = 1
     start: str = "uniform"
     loss: str | Callable[[Tensor, Tensor], Tensor] = "ce"
-    targets: int = 0
+    targets: int | str = 0
     draws: int = 1
 
     @property
@@ -42,8 +42,13 @@ class APGD(Attack):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.targets < 0:
-            raise ValueError(f"targets must be >= 0, got {self.targets}")
+        if self.targets != "all" and (isinstance(self.targets, str) or self.targets < 0):
+            raise ValueError(f"targets must be >= 0 or 'all', got {self.targets!r}")
+
+    def walk_length_for(self, classes: int) -> int:
+        """As for every attack, with one walk per target."""
+        walks = (classes - 1 if self.targets == "all" else self.targets) or self.restarts
+        return walks * (self.steps + 1)
 
     def describe(self) -> dict:
         return super().describe() | {"targets": self.targets}
@@ -58,7 +63,7 @@ class APGD(Attack):
         kept = {"x": x, "y": y, "here": torch.arange(len(x), device=x.device)}
         if self.targets:
             wrong = self._judge(f, x).scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
-            kept["wrong"] = wrong[:, : self.targets]
+            kept["wrong"] = wrong if self.targets == "all" else wrong[:, : self.targets]
         for walk in range(kept["wrong"].shape[1] if self.targets else self.restarts):
             if only is not None:
                 kept, only = _only(kept, only), None

@@ -14,10 +14,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from . import record
-from .attacks import PGD, Attack
+from .attacks import Attack
 from .cost import cost
 from .data import Split
+from .guard import attacking
 from .nets import Network
+from .suite import Suite, default_attack
 
 DRAWS = 10  # of noisy weights
 
@@ -104,7 +106,7 @@ class Table(list):
 def evaluate(
     net: Network | Callable[[Tensor], Tensor],
     split: Split,
-    attack: Attack | None = None,
+    attack: Attack | Suite | None = None,
     lams: Sequence[float] | None = None,
     widths: Sequence[float] | None = None,
     batch: int = 256,
@@ -114,8 +116,10 @@ def evaluate(
 ) -> Table:
     """Measure a network at every λ of its recipe (or at `lams`), or any function images -> logits as it is.
 
-    The attack (PGD-20 at 8/255 by default) runs on exactly what is deployed: `net.at(lam, width)`. Where weights are
-    noisy, `net.noisy(lam, width)` is attacked (by default with EOT) and measured, over so many `draws` of the noise.
+    The attack (by default `default_attack()`, the quick suite at 8/255) runs on exactly what is deployed:
+    `net.at(lam, width)`. Images are dropped once they are misclassified, where the function gives the same answer every
+    time and the attack keeps its best iterate: that gives the same number for less compute. Where weights are noisy,
+    `net.noisy(lam, width)` is attacked (by default with EOT) and measured, over so many `draws` of the noise.
     """
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
@@ -137,12 +141,13 @@ def evaluate(
             price, noisy = cost(net, lam, width), net.noise_at(lam)
             facts = {"macs": price.macs, "parameters": price.plain, "nonzero": price.nonzero, "about": _about(net)}
             f = net.noisy(lam, width, generator=hidden.manual_seed(seed)) if noisy else net.at(lam, width)
-        how = attack or PGD(8 / 255, steps=20, draws=DRAWS if noisy else 1)
+        how = attack or default_attack(draws=DRAWS if noisy else 1)
         if noisy and how.draws == 1:
             warnings.warn(
                 f"at λ = {lam:g} the weights are random, and an attack that sees one draw at a time is weak: the "
                 "robust accuracy is flattered. Give the attack draws=10 (EOT).", stacklevel=2)  # fmt: skip
-        table.append(_measure(f, split, how, batch, seed, draws if noisy else 1, lam, width, facts))
+        steady = not noisy if dials else None  # of a plain function it must be found out
+        table.append(_measure(f, split, how, batch, seed, draws if noisy else 1, lam, width, facts, steady))
     return table
 
 
@@ -155,19 +160,21 @@ def _check_fit(net: Network, split: Split) -> None:
         )
 
 
-def _measure(f, split: Split, attack: Attack, batch: int, seed: int, draws: int, lam, width, facts: dict) -> Result:
+def _measure(
+    f, split: Split, attack: Attack | Suite, batch: int, seed: int, draws: int, lam, width, facts: dict,
+    steady: bool | None = None,
+) -> Result:  # fmt: skip
     started, clean, robust = time.perf_counter(), torch.zeros(draws), torch.zeros(draws)
     generator = torch.Generator(split.x.device).manual_seed(seed)
     if isinstance(f, torch.nn.Module) and any(part.training for part in f.modules()):
         raise ValueError("the network is in train mode, where BatchNorm sees the batch: call .eval() before evaluating")
+    if steady is None:
+        steady = _is_steady(f, split.x[:batch])
+    count = _count_survivors if steady and getattr(attack, "best", False) else _count_attacked
     for x, y in zip(split.x.split(batch), split.y.split(batch), strict=True):
-        attacked = attack(f, x, y, generator)
-        for i in range(draws):
-            with torch.no_grad():  # in one forward, so that both meet the same draw of random weights
-                right, holds = (f(torch.cat([x, attacked])).argmax(1) == torch.cat([y, y])).chunk(2)
-            clean[i] += right.sum().item()
-            # the unchanged image lies in the ball, too: who fails it is not robust
-            robust[i] += (right & holds).sum().item()
+        right, holds = count(f, attack, x, y, generator, draws)
+        clean += right
+        robust += holds
     n = len(split)
     shares = [(hits.mean().item() / n, *wilson(hits.mean().item(), n)) for hits in (clean, robust)]
     spreads = [hits.std(correction=0).item() / n for hits in (clean, robust)]
@@ -176,6 +183,35 @@ def _measure(f, split: Split, attack: Attack, batch: int, seed: int, draws: int,
         round(time.perf_counter() - started, 2), draws=draws, clean_spread=spreads[0], robust_spread=spreads[1],
         **facts,
     )  # fmt: skip
+
+
+def _is_steady(f, x: Tensor) -> bool:
+    """Whether a function gives the same answers to the same images (N, ...) twice."""
+    with attacking(f), torch.no_grad():
+        first, second = f(x), f(x)
+    return bool((first - second).abs().max() <= 1e-5 * (1 + first.abs().max()))
+
+
+def _count_survivors(f, attack: Attack | Suite, x: Tensor, y: Tensor, generator, draws: int) -> tuple[Tensor, Tensor]:
+    """How many images (N, ...) are correct as they are, and at every point that the attack visits; as (1,) each."""
+    clean, stands = None, torch.zeros_like(y, dtype=torch.bool)
+    for index, _, logits in attack.survivors(f, x, y, generator):
+        right = logits.argmax(1) == y[index]
+        clean = right.sum() if clean is None else clean
+        stands[:] = False  # `index` holds every image that was correct so far
+        stands[index] = right
+    return clean.float().cpu().view(1), stands.sum().float().cpu().view(1)
+
+
+def _count_attacked(f, attack: Attack | Suite, x: Tensor, y: Tensor, generator, draws: int) -> tuple[Tensor, Tensor]:
+    """How many images (N, ...) are correct as they are, and also after the attack; as (draws,) each."""
+    attacked, counts = attack(f, x, y, generator), torch.zeros(2, draws)
+    for i in range(draws):
+        with torch.no_grad():  # in one forward, so that both meet the same draw of random weights
+            right, holds = (f(torch.cat([x, attacked])).argmax(1) == torch.cat([y, y])).chunk(2)
+        # the unchanged image lies in the ball, too: where it is misclassified, the network is not robust
+        counts[0, i], counts[1, i] = right.sum().item(), (right & holds).sum().item()
+    return counts[0], counts[1]
 
 
 def _about(net: Network) -> dict:

@@ -10,20 +10,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .attacks import PGD, Attack
+from .attacks import Attack
 from .data import Data
 from .evaluate import evaluate
 from .nets import Network
+from .suite import Suite, default_attack
 
 FLOOR = 0.05  # share of the slider that follows λ itself, so that it moves on also where nothing changes
 
 
 def even_dial(
-    net: Network, data: Data, points: int = 21, n: int = 512, attack: Attack | None = None, progress: bool = True
+    net: Network, data: Data, points: int = 21, n: int = 512, attack: Attack | Suite | None = None, progress: bool = True
 ) -> Network:
     """Fit the slider of a network (in place) on n validation images, measured at so many λ at full width.
 
-    Then `net.lam(u)` is the λ at slider position u in [0, 1]. The attack is PGD-10 at 8/255 unless given.
+    Then `net.lam(u)` is the λ at slider position u in [0, 1]. The attack is `default_attack()`, the quick suite at 8/255,
+    unless given.
     """
     low, high = net.spec.stops[0], net.spec.stops[-1]
     if low == high:
@@ -31,7 +33,7 @@ def even_dial(
     if points < 3:
         raise ValueError(f"points must be at least 3 to see the shape of a dial, got {points}")
     lams = np.linspace(low, high, points)
-    attack = attack or PGD(8 / 255, 10, draws=4 if net.spec.noise else 1)
+    attack = attack or default_attack(draws=4 if net.spec.noise else 1)
     panel = data.val.panel(min(n, len(data.val)))
     table = evaluate(net, panel, attack, lams.tolist(), [1.0], progress=progress)
     net.slider = even(lams, [r.clean for r in table], [r.robust for r in table])

@@ -38,6 +38,10 @@ class Square(Attack):
         if self.queries < 1 or not 0 < self.share <= 1:
             raise ValueError(f"need queries >= 1 and 0 < share <= 1, got {self.queries} and {self.share}")
 
+    def walk_length_for(self, classes: int) -> int:
+        """One point for every query."""
+        return self.queries
+
     def describe(self) -> dict:
         return super().describe() | {"steps": self.queries, "start": "stripes", "step_size": 2 * self.eps}
 

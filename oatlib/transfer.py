@@ -32,6 +32,10 @@ class Transfer(Attack):
     def norm(self) -> str:
         return self.attack.norm
 
+    def walk_length_for(self, classes: int) -> int:
+        """Only the result of the attack on the source meets the network."""
+        return 1
+
     def __call__(self, f, x: Tensor, y: Tensor, generator=None) -> Tensor:
         """Attacked images like x; f, which they are for, is not asked."""
         return self.attack(self.source, x, y, generator)

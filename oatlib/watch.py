@@ -3,6 +3,9 @@
 Three things go wrong in adversarial training: numbers blow up (NaN), the network gives one answer to everything
 (collapse to chance), or it learns to fool a weak attack and loses its robustness to a real one (catastrophic
 overfitting). After every epoch a fixed panel of validation images is attacked; the last good weights are kept.
+
+The attack is short (PGD-5), because it only has to show a collapse. Its robust accuracy is an upper bound, and can lie
+far above what `evaluate` measures.
 """
 
 from __future__ import annotations
