@@ -15,10 +15,10 @@ if TYPE_CHECKING:  # at run time `__getattr__` does it, later: PyTorch takes sec
 
 __version__ = "0.1.0"
 __all__ = [
-    "APGD", "FGSM", "FGSMRS", "NFGSM", "PGD", "PRESETS", "RECIPES", "Cost", "Data", "History", "Moving", "Network",
-    "Preset", "RecordError", "Report", "Result", "Split", "Square", "Suite", "Table", "Training", "Transfer", "build",
-    "calibrate", "check", "choose", "cost", "evaluate", "even_dial", "export", "from_tensors", "frozen", "hypervolume",
-    "load", "load_data", "moving", "save", "train", "wilson",
+    "APGD", "Comparison", "Cost", "Data", "FGSM", "FGSMRS", "History", "Moving", "NFGSM", "Network", "PGD", "PRESETS",
+    "Preset", "RECIPES", "RecordError", "Report", "Result", "Split", "Square", "Suite", "Table", "Training", "Transfer",
+    "build", "calibrate", "check", "choose", "coin", "compare", "cost", "evaluate", "even_dial", "export",
+    "from_tensors", "frozen", "load", "load_data", "mix", "moving", "save", "train", "wilson",
 ]  # fmt: skip
 
 

@@ -33,18 +33,18 @@ class Cost:
 
 @torch.no_grad()
 def cost(net: Network, lam: float | None = None, width: float | None = None) -> Cost:
-    """Count for one setting. Without λ it is the first stop. λ makes a difference to networks of two experts, and to
-    what is 0 where noise also falls on masked weights."""
-    (mix, _), where = net.check(net.spec.stops[0] if lam is None else lam, width)
-    paths = {net.paths[stop] for stop in mix[0].nonzero()[:, 0].tolist()}
-    plain, parts = net.at(lam if lam is not None else net.spec.stops[0], width), net.modules()
+    """Count for one setting. Without λ it is the first stop. λ makes a difference to networks of two experts, to
+    mixed outputs (two passes between the ends), and to what is 0 where noise also falls on masked weights."""
+    lam = net.spec.stops[0] if lam is None else lam
+    where = net.check(lam, width)[1]
+    plain = net.at(lam, width)
     numbers = [b for b in plain.buffers() if b.is_floating_point()]
     dense, nonzero = _multiply_adds(plain, next(net.parameters()).new_zeros(1, *net.spec.shape))
     absent = sum((~unit.masks.union()).expand_as(unit.conv.weight).sum().item() for unit in masked_units(net))
     return Cost(
         where.share,
         stored=sum(p.numel() for p in net.parameters()) - absent,
-        active=sum(_active(part, where, paths) for part in parts if isinstance(part, (Unit, Head))),
+        active=sum(_active_at(member, own_lam, where.share) for member, own_lam in net.members(lam)),
         plain=sum(b.numel() for b in numbers),
         nonzero=sum(b.count_nonzero().item() for b in numbers),
         macs=dense,
@@ -66,6 +66,13 @@ def _multiply_adds(plain: nn.Module, image: torch.Tensor) -> tuple[int, int]:
     for hook in hooks:
         hook.remove()
     return sum(c[0] for c in counts), sum(c[1] for c in counts)
+
+
+def _active_at(net: Network, lam: float, width: float) -> int:
+    """Parameters of one network that a setting uses."""
+    (mix, _), where = net.check(lam, width)
+    paths = {net.paths[stop] for stop in mix[0].nonzero()[:, 0].tolist()}
+    return sum(_active(part, where, paths) for part in net.modules() if isinstance(part, (Unit, Head)))
 
 
 def _active(part: Unit | Head, width: Width, paths: set[int]) -> int:

@@ -1,9 +1,14 @@
-"""From a place on the λ dial to what a network is folded at: weights over the λ stops, and levels of weight noise.
+"""Rules of the λ dial: from λ to weights over the λ stops and levels of weight noise.
 
-Between two stops the folded weights are interpolated (`blend`). Networks with weight noise also know the two
-published rules: `rule-a` uses the adversarial BatchNorm for any λ > 0 and noise of level λ; `rule-b` switches the
-BatchNorm at λ = 1/2, and the level of noise runs from 0 to 1 on either side of it. (The public code of FLOAT puts the
-two switches at 0.1 and 0.6.) Measured, both are switches, and `blend` is a dial: it is the default.
+A rule says what a network is between the λ that it was trained at (its stops):
+
+* `interpolate` (default): interpolate the folded weights of the two neighbouring stops. One forward pass.
+* `outputs`: mix the outputs of the first and the last stop, (1 - a) softmax(z_first) + a softmax(z_last), where a
+  is the position of λ between the two. Two forward passes; the stops in between are not used. See layers/mixture.py.
+* `rule-a` and `rule-b`, the published rules for networks with weight noise. `rule-a` uses the adversarial BatchNorm
+  for any λ > 0 and noise of level λ. `rule-b` switches the BatchNorm at λ = 1/2, and the level of noise runs from 0
+  to 1 on either side of it. (The public code of FLOAT puts the two switches at 0.1 and 0.6.) Measured, both are
+  switches, while `interpolate` is a dial.
 """
 
 from __future__ import annotations
@@ -11,7 +16,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-RULES = ("blend", "rule-a", "rule-b")
+RULES = {  # name -> what a network is between its stops
+    "interpolate": "interpolated weights",
+    "outputs": "mixed outputs",
+    "rule-a": "weight noise by rule-a",
+    "rule-b": "weight noise by rule-b",
+}
+NOISE_RULES = ("rule-a", "rule-b")
+OLD_NAMES = {"blend": "interpolate"}  # as files of earlier versions call a rule
 CLOSE = 1e-6  # λ values this near are the same
 
 
@@ -40,10 +52,10 @@ def nearest(stops: tuple[float, ...], lams: Tensor) -> Tensor:
 
 def position(spec, lams: Tensor) -> tuple[Tensor, tuple[float, ...]]:
     """Weights over the stops, (len(lams), S), and the level of noise at each stop."""
-    mix = mixture(spec.stops, lams)
+    mix = _over_ends(spec.stops, lams) if spec.dial == "outputs" else mixture(spec.stops, lams)
     if not spec.noise:
         return mix, (0.0,) * len(spec.stops)
-    if spec.dial == "blend" or bool((mix == 1).any(1).all()):  # at the two ends all rules agree
+    if spec.dial not in NOISE_RULES or bool((mix == 1).any(1).all()):  # at the two ends all rules agree
         return mix, (0.0, 1.0)
     if len(lams.unique()) > 1:
         raise ValueError(f"with dial={spec.dial!r} the noise is one for all images: between the stops give one λ")
@@ -71,6 +83,13 @@ def mixture(stops: tuple[float, ...], lams: Tensor) -> Tensor:
     t = ((lams - known[right - 1]) / (known[right] - known[right - 1])).clamp(0, 1)
     t = torch.where((t - t.round()).abs() < CLOSE, t.round(), t)  # 0.1 + 0.2 is the stop 0.3
     return mix.scatter_(1, right[:, None] - 1, (1 - t)[:, None]).scatter_(1, right[:, None], t[:, None])
+
+
+def _over_ends(stops: tuple[float, ...], lams: Tensor) -> Tensor:
+    """λ (N,) -> weights (N, S) over the first and the last stop only."""
+    mix = torch.zeros(len(lams), len(stops), dtype=torch.float64)
+    mix[:, [0, -1]] = mixture((stops[0], stops[-1]), lams)
+    return mix
 
 
 def listed(values) -> str:

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from . import record
+from . import baselines, record
 from .attacks import Attack
+from .baselines import LEVELS, Measured, Point, percents
 from .cost import cost
 from .data import Split
+from .dial import RULES
 from .guard import attacking
 from .nets import Network
 from .suite import Suite, default_attack
@@ -54,34 +56,115 @@ class Table(list):
     """Results of one network (or several), with the picture they make together."""
 
     @property
-    def hypervolume(self) -> float:
-        """Area dominated by the (clean, robust) points, against (0, 0); 1 is perfect."""
-        return hypervolume([(r.clean, r.robust) for r in self])
+    def widths(self) -> list[float]:
+        """The widths that were measured, ascending."""
+        return sorted({r.width for r in self})
+
+    def at_width(self, width: float | None = None) -> Table:
+        """The results of one width; None is the largest one. Raises a ValueError if it was not measured."""
+        if width is None and self:
+            width = self.widths[-1]
+        kept = Table(r for r in self if abs(r.width - width) <= 1e-6)
+        if self and not kept:
+            raise ValueError(f"width {width:g} was not measured: there are {', '.join(f'{w:g}' for w in self.widths)}")
+        return kept
+
+    def ends(self, width: float | None = None) -> tuple[Result, Result] | None:
+        """The results of one width at its lowest and its highest λ, or None if there are not two values of λ.
+
+        If several results have that λ, the more accurate or the more robust one is taken.
+        """
+        rows = [r for r in self.at_width(width) if r.lam is not None]
+        lams = {r.lam for r in rows}
+        if len(lams) < 2:
+            return None
+        low = max((r for r in rows if r.lam == min(lams)), key=lambda r: (r.clean, r.robust))
+        high = max((r for r in rows if r.lam == max(lams)), key=lambda r: (r.robust, r.clean))
+        return low, high
+
+    def robust_at(self, clean: float, width: float | None = None) -> float | None:
+        """Robust accuracy at clean accuracy >= `clean`, interpolated between the measured settings of one width.
+
+        Results that another result of the same width beats in both accuracies are left out. Between neighbours on
+        what is left, the frontier, the value is linear in clean accuracy (a coin between the two achieves it).
+
+        Args:
+            clean: The clean accuracy to keep, in [0, 1].
+            width: Settings of this width only. None: the largest width that was measured.
+
+        Returns:
+            Robust accuracy in [0, 1]. Below the clean accuracy of the most robust setting it is that of the most
+            robust setting. None if no setting reaches `clean`.
+
+        Raises:
+            ValueError: If `clean` is no accuracy, or if the width was not measured.
+        """
+        return baselines.robust_at([(r.clean, r.robust) for r in self.at_width(width)], clean)
+
+    def gain_over_coin(
+        self,
+        clean: float,
+        standard: Measured | Point | None = None,
+        robust: Measured | Point | None = None,
+        width: float | None = None,
+    ) -> float | None:
+        """`robust_at(clean, width)` minus the robust accuracy of a coin there, see `oatlib.coin`.
+
+        Args:
+            clean: The clean accuracy to keep, in [0, 1].
+            standard: One of the two networks of the coin, a result or a point (clean, robust). None, together with
+                robust=None: the coin is between the results at the lowest and the highest λ of that width.
+            robust: The other one.
+            width: As in `robust_at`.
+
+        Returns:
+            The difference, in [-1, 1]; negative where the coin is better. None if the dial or the coin does not reach
+            `clean`, or if there are no two ends.
+
+        Raises:
+            ValueError: If only one of the two networks is given, or for the reasons of `robust_at`.
+        """
+        if (standard is None) != (robust is None):
+            raise ValueError("a coin needs two networks: give standard= and robust=, or neither of them")
+        ends = self.ends(width) if standard is None else (standard, robust)
+        reference = None if ends is None else baselines.coin(*ends, clean)
+        return baselines.gain(self.robust_at(clean, width), reference)
 
     @property
     def frontier(self) -> Table:
         """The results that no other result beats in both accuracies, by falling clean accuracy."""
-        best, kept = -1.0, []
-        for r in sorted(self, key=lambda r: (-r.clean, -r.robust)):
-            if r.robust > best:
-                best = r.robust
-                kept.append(r)
-        return Table(kept)
+        kept = dict.fromkeys(baselines.frontier((r.clean, r.robust) for r in self))
+        return Table(next(r for r in self if (r.clean, r.robust) == point) for point in kept)
 
     def save(self, path) -> None:
         """Write the results as JSON."""
-        record.write_json(path, {"hypervolume": self.hypervolume, "results": [asdict(r) for r in self]})
+        record.write_json(path, {"results": self.as_json()})
+
+    def as_json(self) -> list[dict]:
+        """The results as plain dictionaries, ready for JSON."""
+        return [asdict(r) for r in self]
+
+    @classmethod
+    def from_json(cls, rows: Sequence[dict]) -> Table:
+        """The table of which `as_json` gave the rows."""
+        return cls(Result(**row) for row in rows)
 
     @classmethod
     def load(cls, path) -> Table:
-        """Read what `save` wrote."""
+        """Read what `save` wrote, also in an earlier version (which wrote an area, too)."""
         content = record.read_json(path)
         try:
-            return cls(Result(**r) for r in content["results"])
+            return cls.from_json(content["results"])
         except (TypeError, KeyError) as error:
             raise record.RecordError(f"{path} holds no oatlib results: {error}") from error
 
-    def __str__(self) -> str:
+    def text(self, best: Sequence[Point] | None = None) -> str:
+        """The table as text; with robust accuracy at given clean accuracies where it has a dial.
+
+        Args:
+            best: Points (clean, robust) of a reference frontier, for instance the best possible one. Then the share
+                of its robust accuracy that is reached is printed, too.
+        """
         if not self:
             return "(no results)"
         lines = [f"{'λ':>5} {'width':>5}  {'clean':>22}  {'robust':>22}  {'multiply-adds':>13}"]
@@ -97,8 +180,30 @@ class Table(list):
             lines.append(
                 f"where weights are noisy: means over {noisy[0].draws} draws, standard deviation <= {spread:.1%}"
             )
-        lines[-1] += f"; 95 % intervals; area under the frontier {self.hypervolume:.3f}"
+        lines[-1] += "; 95 % intervals"
+        for width in self.widths:
+            lines += self._dial_lines(width, best)
+        lines += dict.fromkeys(note for r in self if (note := two_ends(r)))
         return "\n".join(lines)
+
+    def _dial_lines(self, width: float, best: Sequence[Point] | None) -> list[str]:
+        """Robust accuracy at given clean accuracies, for a width that was measured at two λ or more."""
+        if self.ends(width) is None:
+            return []
+        label = f"width {width:g}: " if len(self.widths) > 1 else ""
+        levels = " / ".join(f"{100 * level:g}" for level in LEVELS)
+        values = [self.robust_at(level, width) for level in LEVELS]
+        gains = [self.gain_over_coin(level, width=width) for level in LEVELS]
+        lines = [f"{label}robust at clean >= {levels} %: {percents(values)} %, "
+                 f"gain over a coin between its own ends: {percents(gains, signed=True)} points"]  # fmt: skip
+        if best is not None:
+            shares = [baselines.share(value, baselines.robust_at(best, level))
+                      for value, level in zip(values, LEVELS, strict=True)]  # fmt: skip
+            lines.append(f"{label}share of the best possible robust accuracy there: {percents(shares)} %")
+        return lines
+
+    def __str__(self) -> str:
+        return self.text()
 
     __repr__ = __str__
 
@@ -132,7 +237,7 @@ def evaluate(
     if dials:
         points = [(float(lam), float(width)) for width in (net.spec.widths if widths is None else widths)
                   for lam in (net.spec.stops if lams is None else lams)]  # fmt: skip
-        _check_fit(net, split)
+        check_fit(net, split)
         points = [(lam, net.check(lam, width)[1].share) for lam, width in points]  # complains before any work
     table, hidden = Table(), torch.Generator(split.x.device)
     for lam, width in tqdm(points, unit="setting", disable=not progress, leave=False):
@@ -151,7 +256,8 @@ def evaluate(
     return table
 
 
-def _check_fit(net: Network, split: Split) -> None:
+def check_fit(net: Network, split: Split) -> None:
+    """Raise a ValueError unless a network can take the images and labels of a split."""
     shape, classes = net.spec.shape, len(net.spec.classes)
     if tuple(split.x.shape[1:]) != tuple(shape) or split.y.max() >= classes or split.y.min() < 0:
         raise ValueError(
@@ -217,7 +323,7 @@ def _count_attacked(f, attack: Attack | Suite, x: Tensor, y: Tensor, generator, 
 def _about(net: Network) -> dict:
     spec = net.spec
     about = {"recipe": spec.recipe, "backbone": spec.backbone, "data": spec.data, "stops": list(spec.stops),
-             "trained": net.trained, "versions": record.versions()}  # fmt: skip
+             "dial": spec.dial, "trained": net.trained, "versions": record.versions()}  # fmt: skip
     return copy.deepcopy(about)  # a result keeps its facts when the network is trained on
 
 
@@ -231,14 +337,13 @@ def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))  # rounding, at 0 and at n
 
 
-def hypervolume(points: Sequence[tuple[float, float]]) -> float:
-    """Area of the union of the rectangles from (0, 0) to each point."""
-    area, top = 0.0, 0.0
-    for x, y in sorted(points, reverse=True):
-        if y > top:
-            area += x * (y - top)
-            top = y
-    return area
+def two_ends(result: Result) -> str:
+    """Say what lies between the ends of a dial if training defines its two ends only; '' for other results."""
+    stops, dial = result.about.get("stops", []), result.about.get("dial")
+    if len(stops) < 2 or (len(stops) > 2 and dial != "outputs"):
+        return ""
+    rule = f"; between them: {RULES[dial]}" if dial in RULES else ""  # earlier versions did not write it down
+    return f"{result.about.get('recipe', 'network')}: trained for λ = {stops[0]:g} and {stops[-1]:g} only{rule}"
 
 
 def _percent(r: Result, which: str) -> str:

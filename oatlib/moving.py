@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from .apgd import APGD
 from .attacks import Attack
 from .evaluate import Split, wilson
+from .layers.mixture import log_mixture
 from .moves import margin
 from .nets import Network
 
@@ -85,8 +86,8 @@ def moving(
 
 
 def mean_answer(fs: Sequence, x: Tensor) -> Tensor:
-    """Logits whose softmax is the mean over the functions: what is attacked by who does not know which one answers."""
-    return torch.stack([f(x).log_softmax(1) for f in fs]).logsumexp(0)
+    """Logits whose softmax is the mean over the functions: what an attacker targets if it does not know λ."""
+    return log_mixture([f(x) for f in fs], x.new_full((1, len(fs)), 1 / len(fs)))
 
 
 def best_defended(fs: Sequence, x: Tensor, y: Tensor) -> Tensor:

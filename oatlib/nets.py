@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +21,10 @@ from .dial import lambdas, listed, nearest, position
 from .layers.film import lambda_codes
 from .layers.folded import Place
 from .layers.head import Head
+from .layers.mixture import OutputMixture, log_mixture
 from .layers.setting import ADV, CLEAN, Setting, Width
 from .layers.unit import Dials, Unit, UnitOptions
-from .spec import Spec, lookup
+from .spec import Spec, lookup, spec_from
 
 
 class Network(nn.Module):
@@ -53,6 +54,8 @@ class Network(nn.Module):
         noise: torch.Generator | None = None,
     ) -> Tensor:  # fmt: skip
         """The unfolded network at λ stops, one for all or one per sample, in any order. See also `at` and `bind`."""
+        if self.spec.dial == "outputs" and not isinstance(lam, Setting):  # training passes settings
+            return self._unfolded_mixture(x, lam, width, noise)
         setting = lam if isinstance(lam, Setting) else self.setting(lam, len(x), width)
         if len(setting.stop) != len(x):
             raise ValueError(f"a setting for {len(setting.stop)} images was given {len(x)}")
@@ -87,11 +90,11 @@ class Network(nn.Module):
 
         Where weights are noisy it holds one frozen draw, of `noise_seed`.
         """
-        return _own(self._folded(*self.check(lam, width), torch.Generator().manual_seed(noise_seed)))
+        return _own(self.answering(*self.check(lam, width), torch.Generator().manual_seed(noise_seed)))
 
     def noisy(self, lam: float, width: float | None = None, *, generator: torch.Generator) -> nn.Module:
         """`at` with the noise of its weights drawn anew at every forward; it shares nothing but the generator."""
-        return _own(self._folded(*self.check(lam, width), generator, fresh=True))
+        return _own(self.answering(*self.check(lam, width), generator, fresh=True))
 
     def noise_at(self, lam: float | None = None) -> bool:
         """Whether the weights are noisy at this λ."""
@@ -122,7 +125,60 @@ class Network(nn.Module):
         """
         generator = torch.Generator().manual_seed(0) if noise is None else noise
         where = position(self.spec, lambdas(self.spec.stops, lams))
-        return self._folded(where, self.width(width), generator, noise is not None)
+        return self.answering(where, self.width(width), generator, noise is not None)
+
+    def with_dial(self, rule: str) -> Network:
+        """Return a network that shares all weights with this one and reads λ by another rule. Nothing is trained.
+
+        Args:
+            rule: One of `oatlib.dial.RULES`, for instance "outputs", which mixes the outputs of both ends.
+
+        Returns:
+            A new Network. Its slider is not fitted. This network stays as it is.
+
+        Raises:
+            ValueError: If there is no such rule, or if it needs something that this network does not have.
+
+        Example:
+            >>> mixed = net.with_dial("outputs")
+            >>> mixed.at(0.6)(images)  # log(0.4 softmax(net.at(0)(images)) + 0.6 softmax(net.at(1)(images)))
+        """
+        spec = replace(self.spec, dial=rule)
+        twin = copy.copy(self)  # a shallow copy: the same tensors in the same submodules
+        twin.spec = spec
+        twin.slider = (spec.stops[0], spec.stops[-1])
+        return twin
+
+    def members(self, lam: float) -> list[tuple[Network, float]]:
+        """The networks that answer at λ, each with its own λ; more than one only for `oatlib.mix`."""
+        return [(self, lam)]
+
+    def answering(self, where: tuple, width: Width, generator: torch.Generator | None, fresh=False) -> nn.Module:
+        """The folded network at a position on the dial, by the rule of this network. It may share its tensors."""
+        if self.spec.dial != "outputs":
+            return self._folded(where, width, generator, fresh)
+        weights = where[0][:, [0, -1]]  # of the first and the last stop, (N or 1, 2)
+        used = [end for end in (0, -1) if bool(weights[:, end].any())]
+        ends = [self._end(end, width, generator, fresh) for end in used]
+        if len(ends) == 1 and len(weights) == 1:
+            return ends[0]
+        return OutputMixture(ends, weights[:, used].to(self._like))
+
+    def _end(self, end: int, width: Width, generator: torch.Generator | None, fresh: bool) -> nn.Module:
+        """One end of the dial, folded: the first stop (0) or the last one (-1)."""
+        stops = self.spec.stops
+        return self._folded(position(self.spec, lambdas(stops, stops[end])), width, generator, fresh)
+
+    def _unfolded_mixture(self, x: Tensor, lam, width: float | None, noise: torch.Generator | None) -> Tensor:
+        """The unfolded form under the rule `outputs`: both ends, mixed."""
+        lams = lambdas(self.spec.stops, lam)
+        if len(lams) not in (1, len(x)):
+            raise ValueError(f"{len(lams)} values of λ for {len(x)} images: give one for all, or one each")
+        weights = position(self.spec, lams)[0][:, [0, -1]]
+        return log_mixture([self._unfolded_end(end, x, width, noise) for end in (0, -1)], weights)
+
+    def _unfolded_end(self, end: int, x: Tensor, width: float | None, noise: torch.Generator | None) -> Tensor:
+        return self.forward(x, self.setting(self.spec.stops[end], len(x), width), noise=noise)
 
     def bind_stops(self, setting: Setting, noise: torch.Generator | None = None) -> nn.Module:
         """`bind` for a setting that is already resolved, with noise as the recipe wants it redrawn (training)."""
@@ -142,6 +198,10 @@ class Network(nn.Module):
     def _like(self) -> Tensor:
         """A tensor of the network's device and type."""
         return self.body.head.each[0].weight
+
+    def header(self) -> dict:
+        """What a file says about this network, ready for JSON."""
+        return {"spec": asdict(self.spec), "trained": self.trained, "slider": self.slider}
 
     def extra_repr(self) -> str:
         """One line: recipe, backbone, stops."""
@@ -178,9 +238,7 @@ def _own(folded: nn.Module) -> nn.Module:
 
 def save(net: Network, path) -> None:
     """Write a network to one safetensors file: weights, λ codes, and a JSON header that says what it is."""
-    record.write_weights(
-        path, net.state_dict(), {"spec": asdict(net.spec), "trained": net.trained, "slider": net.slider}
-    )
+    record.write_weights(path, net.state_dict(), net.header())
 
 
 def load(path, device=None) -> Network:
@@ -189,8 +247,7 @@ def load(path, device=None) -> Network:
     if "checkpoint" in header:
         raise record.RecordError(f"{path} is a checkpoint of a training run: go on with train(..., resume=True)")
     try:
-        spec = {k: tuple(v) if isinstance(v, list) else v for k, v in header["spec"].items()}
-        net = Network(Spec(**spec))
+        net = Network(spec_from(header["spec"]))
         net.trained = list(header["trained"])
         net.slider = tuple(float(lam) for lam in header.get("slider", net.slider))  # none in the first files
         if len(net.slider) < 2 or list(net.slider) != sorted(net.slider):

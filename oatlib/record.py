@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-FORMAT = 1  # raise it when a file written now could not be read by the code before
+FORMAT = 2  # raise it when a file written now could not be read by the code before
 
 
 class RecordError(ValueError):

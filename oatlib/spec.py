@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 
-from .dial import RULES, listed
+from .dial import NOISE_RULES, OLD_NAMES, RULES, listed
 from .layers.masks import KINDS, UNITS
 
 # options of a network that are one of a few words
@@ -45,7 +45,7 @@ class Spec:
     density: float = 1.0  # share of the weights that a mask keeps
     mask_of: str = "weights"  # or "channels"
     mask_in: str = "all"  # or "late", the last two stages
-    dial: str = "blend"  # how λ between the stops is understood, see dial.py
+    dial: str = "interpolate"  # the rule for λ between the stops, see dial.py
     data: dict = field(default_factory=dict)  # name and options for load_data
 
     def __post_init__(self):
@@ -75,15 +75,32 @@ class Spec:
         if self.two_paths and self.stops != (0.0, 1.0):
             raise ValueError(f"weights that depend on λ are trained at its two ends: stops must be (0, 1), not "
                              f"{self.stops}")  # fmt: skip
-        if self.dial != "blend" and not self.noise:
+        if self.dial == "outputs" and len(self.stops) == 1:
+            raise ValueError(
+                f"dial='outputs' mixes the two ends of a dial: it needs at least two λ stops, not {self.stops}"
+            )
+        if self.dial in NOISE_RULES and not self.noise:
             raise ValueError(f"dial={self.dial!r} turns weight noise up and down: it needs noise=True")
         if self.mask_of == "channels" and len(self.widths) > 1:
             raise ValueError("masks of whole channels and widths exclude each other: a narrow slice might keep none")
 
     @property
+    def ends_only(self) -> bool:
+        """Whether training defines nothing but the two ends of the dial, and the dial's rule all that lies between."""
+        return len(self.stops) == 2 or (len(self.stops) > 2 and self.dial == "outputs")
+
+    @property
     def two_paths(self) -> bool:
         """Whether clean and attacked images meet different weights."""
         return self.noise or self.masks in ("complementary", "overlapping")
+
+
+def spec_from(saved: dict) -> Spec:
+    """The spec that a file holds as JSON, also if an earlier version wrote it."""
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}
+    if isinstance(dial := values.get("dial"), str):
+        values["dial"] = OLD_NAMES.get(dial, dial)
+    return Spec(**values)
 
 
 def lookup(kind: str, name: str, table: dict):

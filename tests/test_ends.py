@@ -287,7 +287,7 @@ def test_the_update_draws_new_noise_or_what_the_attack_has_met(redraw, same, mon
 def with_alpha(net, factor, clean_norm=False, **spec):
     """The network with α scaled, read at λ = 1; with `clean_norm` its adversarial BatchNorms are the clean ones."""
     twin = copy.deepcopy(net)
-    twin.spec = dataclasses.replace(net.spec, dial="blend", **spec)
+    twin.spec = dataclasses.replace(net.spec, dial="interpolate", **spec)
     with torch.no_grad():
         for name, tensor in twin.state_dict().items():
             if name.endswith("alpha"):
@@ -310,7 +310,7 @@ def test_rules_a_and_b(rule, lam, level, clean_norm):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("rule", ["rule-a", "rule-b", "blend"])
+@pytest.mark.parametrize("rule", ["rule-a", "rule-b", "interpolate", "outputs"])
 def test_all_rules_agree_at_the_ends(rule):
     for lam in (0.0, 1.0):
         assert torch.equal(build("float", dial=rule).at(lam)(images()), build("float").at(lam)(images()))

@@ -113,7 +113,7 @@ def test_by_default_noise_is_attacked_with_eot(net, monkeypatch):
 # ---- items 2 and 4: the attack sees the setting that is measured ----------------------------------------------------
 
 
-@pytest.mark.parametrize("dial", ["blend", "rule-a", "rule-b"])
+@pytest.mark.parametrize("dial", ["interpolate", "outputs", "rule-a", "rule-b"])
 @pytest.mark.parametrize("lam", [0.0, 0.3, 0.7, 1.0])
 def test_attack_and_measurement_meet_the_same_network(net, dial, lam, monkeypatch):
     """Also for λ between the ends, where the published code attacked at λ = 1 whatever was evaluated, and for λ = 0,

@@ -41,20 +41,22 @@ FLOORS = [
         "layers.film",
         "layers.noise",
         "dial",
+        "baselines",
     },
-    {"data", "attacks", "layers.dual_bn", "layers.masks"},
+    {"data", "attacks", "layers.dual_bn", "layers.masks", "layers.mixture"},
     {"layers.slim", "layers.head", "presets", "apgd", "square", "transfer", "spec"},
     {"layers.folded", "suite"},
     {"layers.unit"},
     {"backbones"},
     {"nets"},
-    {"recipes", "watch", "calibrate", "rewire", "export"},
+    {"recipes", "watch", "calibrate", "rewire", "export", "mixing"},
     {"step", "cost"},
     {"train"},
     {"evaluate"},
-    {"choose", "even", "subject", "moving"},
+    {"choose", "even", "subject", "moving", "compare"},
     {"questions"},
     {"checks"},
+    {"lab.named_attacks"},
     {"lab.__init__", "lab.worker", "lab.state", "lab.live", "lab.ready", "lab.parameters", "lab.execute", "lab.frauds"},
     {"lab.surface", "lab.trainer", "lab.walks", "lab.sliders", "lab.figures", "lab.exercises.__init__", "reruns"},
     {"lab.world"},
@@ -196,7 +198,7 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     names = {}
     exec(compile(explorer, "README.md", "exec"), names)
     names["explorer"].flush()
-    assert names["explorer"].live["key"] == ["blend", 0.6, 1.0, 4.0, 20] and not names["explorer"].error
+    assert names["explorer"].live["key"] == ["blend", 0.6, 1.0, 4.0, "quick"] and not names["explorer"].error
     assert (tmp_path / "explorer.html").stat().st_size > 1e5
     names["explorer"].close()
     names = {}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..data import Split
 from ..nets import Network
-from .named_attacks import NamedAttack, Suite
+from .named_attacks import NamedAttack
 
 BATCH = 256  # at most so many images at once: more leave the caches of a CPU
 HELPER = "oatlib batch"  # how the names of the threads begin that the batches run on
@@ -31,12 +31,12 @@ def measure(
     while the network is right on it at every step so far. `watched` are indices of the images that a gallery shows.
     """
     f = net.at(lam, width)
-    last_step = most_steps(attack)
+    last_step = attack.walk_length_for(len(net.spec.classes)) - 1  # at most; step 0 is the start
     facts = {"n": len(panel), "steps": last_step, "nonzero": sum(b.count_nonzero().item() for b in _numbers(f))}
     watch = _Watched(panel, watched)
     standing: dict[int, int] = {}  # by the first image of a batch; one that has ended keeps its number
     with _together(_walks(f, panel, attack), _threads(panel)) as advance:
-        for step in range(-1, last_step + 1):  # -1: as they are; 0: the random start
+        for step in range(-1, last_step + 1):  # -1: images as they are
             started = time.perf_counter()
             seen = advance()
             for offset, (index, x_adv, logits) in seen:
@@ -51,13 +51,6 @@ def measure(
             yield facts | {"phase": "settled" if settled else "clean" if step < 0 else "walk"}
             if settled:
                 return
-
-
-def most_steps(attack: NamedAttack) -> int:
-    """Number of the last step that an attack can take; it may end earlier. Step 0 is the start."""
-    if isinstance(attack, Suite):
-        return attack.most_yields - 2
-    return attack.restarts * (attack.steps + 1) - 1
 
 
 def _walks(f: torch.nn.Module, panel: Split, attack: NamedAttack) -> dict[int, Iterator]:

@@ -1,0 +1,58 @@
+"""Output mixing: average the class probabilities of several folded networks.
+
+This is the baseline of Bai et al. ("Adaptive Smoothing", 2023, and "MixedNUTS", 2024). It needs no
+training between the two networks that it mixes, and one forward pass for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def log_mixture(logits: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """Return log(sum of w_m softmax(z_m)), which are valid logits of the averaged probabilities.
+
+    The sum is computed in log space. Where a gradient is asked for it is computed in double
+    precision: in single precision the gradient of a saturated softmax is rounded to zero at the
+    predicted class, and an attack would see less than there is.
+
+    Args:
+        logits: M tensors of shape (N, classes).
+        weights: Mixing weights of shape (N or 1, M). Each row sums to 1.
+
+    Returns:
+        Tensor of shape (N, classes), in the type of the logits.
+    """
+    stacked = torch.stack(list(logits))  # (M, N, classes)
+    precise = stacked.double() if stacked.requires_grad else stacked
+    log_weights = weights.to(precise).log().T[:, :, None]  # (M, N or 1, 1)
+    mixed = (precise.log_softmax(2) + log_weights).logsumexp(0)  # (N, classes)
+    return mixed.to(stacked.dtype)
+
+
+class OutputMixture(nn.Module):
+    """Mix the outputs of folded networks: images (N, C, H, W) -> logits (N, classes).
+
+    Args:
+        ends: M folded networks. Each image passes through all of them.
+        weights: Mixing weights of shape (1, M) for all images, or (N, M) with a row per image.
+    """
+
+    def __init__(self, ends: Sequence[nn.Module], weights: Tensor):
+        super().__init__()
+        self.ends = nn.ModuleList(ends)
+        self.register_buffer("weights", weights.detach())
+        self.eval()  # like the folded networks in it, it has no train mode
+
+    def forward(self, x: Tensor, dials: None = None) -> Tensor:
+        """Return log-probabilities of shape (N, classes)."""
+        # the length of x is asked for only if it matters: an ONNX export would fix the batch size
+        if len(self.weights) > 1 and len(self.weights) != len(x):
+            raise ValueError(
+                f"bound to {len(self.weights)} values of λ, called with {len(x)} images: "
+                "bind one λ per image"
+            )
+        return log_mixture([end(x) for end in self.ends], self.weights)
