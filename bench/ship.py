@@ -85,7 +85,9 @@ def mix(surface: Surface, name: str, record: Path) -> None:
         surface.save(record)
         _, clean, robust = next(point for point in surface.mixed if point[0] == weight)
         seconds = time.perf_counter() - started
-        print(f"  {name}, outputs mixed {weight:g}: clean {clean:.1%}, robust {robust:.1%}, {seconds:.1f} s", flush=True)
+        print(
+            f"  {name}, outputs mixed {weight:g}: clean {clean:.1%}, robust {robust:.1%}, {seconds:.1f} s", flush=True
+        )
 
 
 def dedicated(folder: Path) -> str:

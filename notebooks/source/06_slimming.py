@@ -486,7 +486,9 @@ say(
 wide, narrow = oats.at(1.0, 1.0), oats.at(1.0, 0.5)
 x_wide, x_own = (PGD(radius, 10)(f, x, y, torch.Generator().manual_seed(seed)) for f in (wide, narrow))
 rows = {"image": x[:6], "change × 16": figures.change(x, x_own, 16)[:6], "attacked": x_own[:6]}
-heard = {key: [f"says {data.classes[c]}" for c in narrow(v[:6]).argmax(1)] for key, v in rows.items() if key != "change × 16"}
+heard = {
+    key: [f"says {data.classes[c]}" for c in narrow(v[:6]).argmax(1)] for key, v in rows.items() if key != "change × 16"
+}
 heard["image"] = figures.stacked(captions(data, panel, range(6)), heard["image"])
 figures.images(rows, heard)
 

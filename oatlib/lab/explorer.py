@@ -26,7 +26,16 @@ from .worker import PACES, Worker
 from .world import describe, one_of_each_class
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("curves.js", "state.js", "labels.js", "plot.js", "parts.js", "screen.js", "shown.js", "view.js")  # in a row they are the module
+SCRIPTS = (  # in a row they are the module
+    "curves.js",
+    "state.js",
+    "labels.js",
+    "plot.js",
+    "parts.js",
+    "screen.js",
+    "shown.js",
+    "view.js",
+)
 PARTS = ("network", "lam", "width", "eps", "attack", "choose", "price", "gallery", "training", "state")
 GLANCE = 0.25  # seconds between two frames that are shown; the first is that of the attack's start if it comes sooner
 UNDER_WAY = ("running", "paused")  # a training that can go on

@@ -36,7 +36,9 @@ def attack_named(name: str, eps: float) -> NamedAttack:
         ValueError: If there is no such attack.
     """
     if name not in LABELS:
-        raise ValueError(f"there is no attack {name!r}{did_you_mean(str(name), tuple(LABELS))}; use {', '.join(LABELS)}")
+        raise ValueError(
+            f"there is no attack {name!r}{did_you_mean(str(name), tuple(LABELS))}; use {', '.join(LABELS)}"
+        )
     if eps == 0:
         return PGD(0.0, 0)
     if name in BUDGETS:

@@ -15,7 +15,7 @@ MAX_EPS = 16.0  # in 1/255
 
 @dataclass(frozen=True)
 class State:
-    """One position of all dials. eps in 1/255; attack: one of CHOICES; min_clean and max_size are limits of *choose*."""
+    """One position of all dials. eps in 1/255; attack one of CHOICES; min_clean and max_size are limits."""
 
     network: str
     lam: float = 0.0

@@ -12,6 +12,7 @@ import hashlib
 from bisect import bisect_left
 from collections.abc import Iterator
 from copy import deepcopy
+from itertools import pairwise
 from pathlib import Path
 
 from .. import record
@@ -173,7 +174,7 @@ def _grid(net: Network) -> list[float]:
     lams = sorted(net.spec.stops)
     places = [_place(net, lam) for lam in lams]
     while len(places) > 1:
-        gaps = [right - left for left, right in zip(places, places[1:], strict=False)]
+        gaps = [right - left for left, right in pairwise(places)]
         widest = gaps.index(max(gaps))
         if gaps[widest] <= GAP + 1e-9:
             break

@@ -10,6 +10,9 @@ function dense(points, step = 4) {
   });
 }
 
+// Right of a point, left, above, below, and a little higher or lower on either side.
+const AROUND = [[1, 0], [-1, 0], [0, -1], [0, 1], [1, -1], [-1, -1], [1, 1], [-1, 1], [1, -2], [-1, -2]];
+
 // Places for words beside points: inside the `box`, away from other words, and hiding as few of the `crowd` as possible.
 class Labels {
   constructor(box, crowd) {
@@ -19,11 +22,11 @@ class Labels {
   // {x, y, anchor} of a text element that belongs to the point at (px, py).
   place(text, px, py, gap = 9) {
     const wide = 7.2 * text.length + 4, tall = 15;
-    const spots = [[1, 0], [-1, 0], [0, -1], [0, 1], [1, -1], [-1, -1], [1, 1], [-1, 1], [1, -2], [-1, -2], [1, 2], [-1, 2]].map(([h, v]) => {
-      const left = h > 0 ? px + gap : h < 0 ? px - gap - wide : px - wide / 2;
-      const top = py - tall / 2 + v * (gap + tall / 2);
+    const spots = [gap, 3 * gap, 5 * gap].flatMap((away) => AROUND.map(([h, v]) => {
+      const left = h > 0 ? px + away : h < 0 ? px - away - wide : px - wide / 2;
+      const top = py - tall / 2 + v * (tall / 2 + (h ? 1 : away));
       return { left, top, right: left + wide, bottom: top + tall };
-    });
+    }));
     const cost = (spot) => this.hidden(spot) + 100 * this.taken.filter((other) => overlap(spot, other)).length + 1000 * this.outside(spot);
     const best = spots.reduce((least, spot) => (cost(spot) < cost(least) ? spot : least));
     this.taken.push(best);

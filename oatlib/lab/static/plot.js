@@ -57,8 +57,10 @@ function drawPlot(svg, legend, world, state, surfaces, shown, training) {
   const low = Math.max(0, Math.floor((least - 0.02) / gap) * gap), high = Math.min(1, Math.ceil((most + 0.03) * 10) / 10);
   const x = (share) => box.left + ((share - low) / (1.005 - low)) * (box.right - box.left);
   const y = (share) => box.bottom - (share / high) * (box.bottom - box.top);
+  const squares = others.flatMap((c) => (c.open ? c.points : []));
+  const rim = (p) => [[0, 0], [6, 0], [-6, 0], [0, 6], [0, -6]].map(([dx, dy]) => ({ x: p.x + dx, y: p.y + dy })); // of a mark
   const pixels = (points) => points.map((p) => ({ x: x(p.clean), y: y(p.robust) }));
-  const crowd = [...[...curves, ...others, ...born].flatMap((c) => dense(pixels(c.points))), ...pixels(marks)];
+  const crowd = [...[...curves, ...others, ...born].flatMap((c) => dense(pixels(c.points))), ...pixels([...marks, ...squares]).flatMap(rim)];
   const labels = new Labels(box, crowd);
   const still = axes(box, x, y, low, high, gap) + others.map((c) => comparison(c, x, y)).join("") +
     curves.map((c) => curve(c, world, x, y)).join("") + names(curves, labels, x, y) +
@@ -70,7 +72,7 @@ function drawPlot(svg, legend, world, state, surfaces, shown, training) {
   }
   const rows = legendOf(world, state, surfaces[state.network], others, marks, born);
   if (legend.innerHTML !== rows) legend.innerHTML = rows;
-  svg.lastChild.innerHTML = here(shown, x, y, lookOf(world, state.network).colour);
+  svg.lastChild.innerHTML = here(shown, x, y, box, lookOf(world, state.network).colour);
   return { x, y, curve: curves.at(-1) };
 }
 
@@ -133,11 +135,11 @@ function bornLines(born, x, y) {
 }
 
 // The current setting: a ring while it is estimated, a disc when it is measured; the cross is its interval.
-function here(shown, x, y, colour) {
+function here(shown, x, y, box, colour) {
   const { clean, robust } = shown;
   if (clean.value === null || robust.value === null) return "";
   const px = x(clean.value), py = y(robust.value), sure = robust.kind === "measured" ? "sure" : "unsure";
-  const cross = `<path class="cross" d="M${x(clean.low)} ${py}H${x(clean.high)}M${px} ${y(robust.low)}V${y(robust.high)}"/>`;
+  const cross = `<path class="cross" d="M${Math.max(x(clean.low), box.left)} ${py}H${x(clean.high)}M${px} ${y(robust.low)}V${y(robust.high)}"/>`;
   return `<g class="here ${sure}" data-x="${px.toFixed(2)}" data-y="${py.toFixed(2)}">${cross}<circle cx="${px}" cy="${py}" r="8" style="stroke:${colour};fill:${sure === "sure" ? colour : "var(--page)"}"/></g>`;
 }
 

@@ -99,7 +99,7 @@ class Shown extends Screen {
     this.numbers.robust.by.textContent = `${this.labelOf(by)}, n = ${shown.robust.n}`;
     const gain = this.gainOf(shown), dial = net.stops.length > 1;
     this.gain.hidden = !dial;
-    this.gain.textContent = gain === null ? "above the coin: –" : `${gain < 0 ? "below" : "above"} the coin: ${Math.abs(100 * gain).toFixed(1)} points`;
+    this.gain.textContent = gain === null ? "coin: –" : `${Math.abs(100 * gain).toFixed(1)} points ${gain < 0 ? "below" : "above"} the coin`;
     const pause = this.model.get("pace") === "pause" ? ", paused" : "", chosen = world.attackNames[state.attack];
     this.phase.textContent = shown.settled ? "measured here" + (net.noisy ? ", for one draw of the noise" : "")
       : shown.walking || (live && pause) ? `${chosen}, step ${Math.max(0, live.step)} of ${state.attack === "quick" ? "at most " : ""}${live.steps}${pause}`
