@@ -38,9 +38,10 @@ def networks() -> str:
     widest = 100 * (wilson(n // 2, n)[1] - 0.5)
     return "\n".join(f"| {line} |" for line in lines) + (
         f"\n\nThe suite (budget `fast`) at ε = {EPS:g}/255 on n = {n} validation images of `shapes`, one network "
-        f"each (seed 0, preset `fast`); 95 % interval of one accuracy: at most ±{widest:.1f} points. Of noisy weights: one "
-        f"frozen draw. {_overestimate(records)} Recorded beside the weights in `data/explorer/`; `python -m bench.ship` "
-        "makes both again. More seeds, test images, and what the papers claim: [bench/README.md](bench/README.md)."
+        f"each (seed 0, preset `fast`); 95 % interval of one accuracy: at most ±{widest:.1f} points. Of noisy weights: "
+        f"one frozen draw. {_overestimate(records)} Recorded beside the weights in `data/explorer/`; "
+        "`python -m bench.ship` makes both again. More seeds, test images, and what the papers claim: "
+        "[bench/README.md](bench/README.md)."
     )
 
 
