@@ -21,8 +21,8 @@ class Labels {
 
   // {x, y, anchor} of a text element that belongs to the point at (px, py).
   place(text, px, py, gap = 9) {
-    const wide = 7.2 * text.length + 4, tall = 15;
-    const spots = [gap, 3 * gap, 5 * gap].flatMap((away) => AROUND.map(([h, v]) => {
+    const wide = 7.4 * text.length + 8, tall = 17;
+    const spots = [1, 2, 3, 5, 7].map((times) => times * gap).flatMap((away) => AROUND.map(([h, v]) => {
       const left = h > 0 ? px + away : h < 0 ? px - away - wide : px - wide / 2;
       const top = py - tall / 2 + v * (tall / 2 + (h ? 1 : away));
       return { left, top, right: left + wide, bottom: top + tall };
@@ -30,7 +30,7 @@ class Labels {
     const cost = (spot) => this.hidden(spot) + 100 * this.taken.filter((other) => overlap(spot, other)).length + 1000 * this.outside(spot);
     const best = spots.reduce((least, spot) => (cost(spot) < cost(least) ? spot : least));
     this.taken.push(best);
-    return { x: best.left + wide / 2, y: best.bottom - 3.5, anchor: "middle" };
+    return { x: best.left + wide / 2, y: best.bottom - 4.5, anchor: "middle" };
   }
 
   hidden(spot) {

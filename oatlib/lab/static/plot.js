@@ -57,10 +57,10 @@ function drawPlot(svg, legend, world, state, surfaces, shown, training) {
   const low = Math.max(0, Math.floor((least - 0.02) / gap) * gap), high = Math.min(1, Math.ceil((most + 0.03) * 10) / 10);
   const x = (share) => box.left + ((share - low) / (1.005 - low)) * (box.right - box.left);
   const y = (share) => box.bottom - (share / high) * (box.bottom - box.top);
-  const squares = others.flatMap((c) => (c.open ? c.points : []));
+  const dots = [...curves.at(-1).points, ...others.flatMap((c) => (c.open ? c.points : []))];
   const rim = (p) => [[0, 0], [6, 0], [-6, 0], [0, 6], [0, -6]].map(([dx, dy]) => ({ x: p.x + dx, y: p.y + dy })); // of a mark
   const pixels = (points) => points.map((p) => ({ x: x(p.clean), y: y(p.robust) }));
-  const crowd = [...[...curves, ...others, ...born].flatMap((c) => dense(pixels(c.points))), ...pixels([...marks, ...squares]).flatMap(rim)];
+  const crowd = [...[...curves, ...others, ...born].flatMap((c) => dense(pixels(c.points))), ...pixels([...marks, ...dots]).flatMap(rim)];
   const labels = new Labels(box, crowd);
   const still = axes(box, x, y, low, high, gap) + others.map((c) => comparison(c, x, y)).join("") +
     curves.map((c) => curve(c, world, x, y)).join("") + names(curves, labels, x, y) +
