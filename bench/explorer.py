@@ -1,9 +1,10 @@
 """How fast the explorer answers, in a real browser: `python -m bench.explorer [--out FILE]`.
 
 Counted from the key press: the first number on screen (from the measured curve), the first robust number of the exact
-setting, and the settled one (PGD-20 on 512 images). Of three kinds of key presses: each another move than the one
-before, so that what the explorer measures ahead, the same move once more, is never asked for; equal moves in haste;
-equal moves with a look at the numbers in between. Then a slider is dragged for three seconds. Needs Chromium.
+setting, and the settled one (the quick cascade on 256 images). Three kinds of key presses are measured: every move
+different from the one before, so that what the explorer measures ahead, the same move once more, is never asked for;
+equal moves in haste; equal moves with a look at the numbers in between. Then a slider is dragged for three seconds.
+Needs Chromium.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from oatlib.lab.named_attacks import LABELS, QUICK
+from oatlib.lab.surface import N
 from oatlib.record import versions, write_json
 from tests.browser import conftest
 
@@ -113,7 +116,7 @@ def main() -> None:
                 found["lab"][kind] = home(conftest.in_lab(browser, Path(folder), True), *how)
             print(kind, {name: of[kind] for name, of in found.items()}, flush=True)
         browser.close()
-    write_json(options.out, {"command": "python -m bench.explorer", "n": 512, "attack": "PGD-20",
+    write_json(options.out, {"command": "python -m bench.explorer", "n": N, "attack": LABELS[QUICK],
                              "versions": versions(), **found})  # fmt: skip
 
 

@@ -97,19 +97,38 @@ class Attack:
                 return
             yield pair
 
-    def survivors(self, f, x: Tensor, y: Tensor, generator=None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """The walk of `__call__`, on which only those go on who are still right: as strong for accuracy, and cheaper.
+    @property
+    def walk_length(self) -> int:
+        """Upper bound of how many points `survivors` yields after the images as they are, for at most 10 classes.
 
-        Yield (index (M,), x_adv (M, ...), logits (M, C)): first all images as they are, then at the start and after
-        each step those that were right every time before. Ends early where nobody is.
+        The number of classes matters only where an attack tries all of them as targets: see `walk_length_for`.
+        """
+        return self.walk_length_for(10)
+
+    def walk_length_for(self, classes: int) -> int:
+        """`walk_length` for a network of `classes` classes. Every restart yields its start and each of its steps."""
+        return self.restarts * (self.steps + 1)
+
+    def survivors(self, f, x: Tensor, y: Tensor, generator=None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Same attack as `__call__`, but images are dropped once they are misclassified.
+
+        Gives the same robust accuracy as the best iterate, for less compute. Yield (index (M,), x_adv (M, ...),
+        logits (M, C)): first all images as they are, then at the start and after each step those that were classified
+        correctly every time before. Ends early if no image is left.
         """
         y, index = y.to(torch.int64, copy=True), torch.arange(len(y), device=y.device)
         with attacking(f):
             x = check_images(x, y)
             logits = self._judge(f, x)
         yield index, x, logits
-        keep = logits.argmax(1) == y
-        walk, keep, index = self._walk(f, x, y, generator, True, only=keep), None, index[keep]
+        yield from self._drop_fooled(f, x, y, logits.argmax(1) == y, generator)
+
+    def _drop_fooled(self, f, x: Tensor, y: Tensor, keep: Tensor, generator) -> Iterator:
+        """What `survivors` yields after the first time, if the images in `keep` (N,) are still correct."""
+        index = keep.nonzero()[:, 0]
+        if not len(index) and generator is not None:  # draw the starts, so that those of the next batch stay the same
+            self._begin(x, self.radii[0], generator)
+        walk, keep = self._walk(f, x, y, generator, True, only=keep), None
         while len(index):
             try:
                 with attacking(f):
@@ -225,9 +244,8 @@ class PGD(Attack):
 
     step_size None: min(2.5 eps / steps, eps). The published OAT code uses min(1.25 eps, eps + 4/255) / steps.
     best=True keeps per image the strongest iterate, start included, for one forward more; best=False keeps the last.
-    start: "uniform" in the ball, "none" (x itself), or "gaussian", x + 0.001 N(0, 1), as in TRADES. The last
-    is not clipped, so it is never a result: only the first gradient is taken there.
-    loss: "ce", "margin" or a function.
+    start: "uniform" in the ball, "none" (x itself), or "gaussian", x + 0.001 N(0, 1), as in TRADES. The last is not
+    clipped, so it is not a result: only the first gradient is taken there. loss: "ce", "margin" or a function.
     draws: against networks with random weights, so many gradients are averaged (EOT, Athalye et al. 2018).
     """
 

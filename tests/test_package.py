@@ -56,6 +56,7 @@ FLOORS = [
     {"choose", "even", "subject", "moving", "compare"},
     {"questions"},
     {"checks"},
+    {"lab.named_attacks"},
     {"lab.__init__", "lab.worker", "lab.state", "lab.live", "lab.ready", "lab.parameters", "lab.execute", "lab.frauds"},
     {"lab.surface", "lab.trainer", "lab.walks", "lab.sliders", "lab.figures", "lab.exercises.__init__", "reruns"},
     {"lab.world"},
@@ -197,7 +198,7 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     names = {}
     exec(compile(explorer, "README.md", "exec"), names)
     names["explorer"].flush()
-    assert names["explorer"].live["key"] == ["blend", 0.6, 1.0, 4.0, 20] and not names["explorer"].error
+    assert names["explorer"].live["key"] == ["blend", 0.6, 1.0, 4.0, "quick"] and not names["explorer"].error
     assert (tmp_path / "explorer.html").stat().st_size > 1e5
     names["explorer"].close()
     names = {}

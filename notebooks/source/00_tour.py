@@ -42,6 +42,7 @@ from oatlib.lab import family, figures
 from oatlib.lab.exercises import check
 from oatlib.lab.lesson import begin, say
 from oatlib.lab.sliders import sliders
+from oatlib.lab.world import captions
 
 lesson = begin("00_tour", globals())
 data = oatlib.load_data(data_set, seed=seed)
@@ -66,14 +67,16 @@ ordinary = nets["standard"].at()
 few, labels = x[:6], y[:6]
 moved = attack(ordinary, few, labels, radius)
 said = {
-    what: [data.classes[c] for c in ordinary(images).argmax(1)]
+    what: [f"says {data.classes[c]}" for c in ordinary(images).argmax(1)]
     for what, images in (("image", few), ("attacked", moved))
 }
-figures.images({"image": few, "change × 16": figures.change(few, moved, 16), "attacked": moved}, said)
+truth = captions(data, panel, range(6))
+rows = {"image": few, "change × 16": figures.change(few, moved, 16), "attacked": moved}
+figures.images(rows, {"image": figures.stacked(truth, said["image"]), "attacked": said["attacked"]})
 
 # %% [markdown]
-# The captions are its answers; the middle row shows the change, 16 times as large as it is and around grey. You hardly see
-# a difference between the first and the last row. A **robust** network is one that keeps its answers.
+# Below each image stand its class, the shape that is drawn, and what the network says. The middle row shows the change,
+# 16 times as large as it is and around grey. You hardly see a difference between the first and the last row. A **robust** network is one that keeps its answers.
 #
 # ## How a lesson works
 #

@@ -40,6 +40,7 @@ from oatlib.lab import figures
 from oatlib.lab.exercises import check
 from oatlib.lab.lesson import begin, say
 from oatlib.lab.sliders import sliders
+from oatlib.lab.world import captions
 
 lesson = begin("01_attack", globals())
 data = oatlib.load_data(data_set, seed=seed)
@@ -62,16 +63,18 @@ x_adv = PGD(radius, steps=20)(net, x, y, torch.Generator().manual_seed(seed))
 def says(images):
     """What the network answers, and how sure it is."""
     sure, said = net(images).softmax(1).max(1)
-    return [f"{data.classes[c]}, {p:.0%} sure" for c, p in zip(said, sure, strict=True)]
+    return [f"says {data.classes[c]}, {p:.0%}" for c, p in zip(said, sure, strict=True)]
 
 
 rows = {"image": x[:6], "change × 16": figures.change(x, x_adv, 16)[:6], "attacked": x_adv[:6]}
-figures.images(rows, {"image": says(x[:6]), "attacked": says(x_adv[:6])})
+told = figures.stacked(captions(data, panel, range(6)), says(x[:6]))
+figures.images(rows, {"image": told, "attacked": says(x_adv[:6])})
 
 # %% [markdown]
-# The middle row is the change, 16 times as large as it is and around grey. The captions are what the network says. The
-# disc is still a disc for you; ask the network. (Some of the pictures lie from the start: in the built-in world the shape
-# agrees with the class in most images, not in all, while a faint texture that you do not see tells the class always.)
+# The middle row is the change, 16 times as large as it is and around grey. Below each image stand its class, the shape that
+# is drawn, and what the network says, with its probability. What you see has not changed; ask the network. (In the built-in
+# world a faint shape often belongs to another class, a vivid one never does. A texture that you do not see always tells the
+# class.)
 
 # %%
 lesson.predict("left", f"of its answers on {n} images, how many are still right under this attack?", 0, 100)

@@ -46,6 +46,7 @@ from oatlib.lab import figures
 from oatlib.lab.exercises import check
 from oatlib.lab.lesson import begin, say
 from oatlib.lab.sliders import sliders
+from oatlib.lab.world import captions
 from oatlib.moves import project
 from oatlib.recipes import LOSSES, Labels
 from oatlib.splits import stream
@@ -72,7 +73,7 @@ attacked = PGD(radius, 20)(standard.at(), x, y, torch.Generator().manual_seed(se
 
 def says(net, images):
     """What a network answers to a few images."""
-    return [data.classes[c] for c in net.at()(images).argmax(1)]
+    return [f"says {data.classes[c]}" for c in net.at()(images).argmax(1)]
 
 
 rows = {
@@ -81,16 +82,16 @@ rows = {
     "attack × 16": figures.change(x, attacked, 16)[:5],
     "attacked": attacked[:5],
 }
-captions = {
-    "image": says(standard, x[:5]),
+told = {
+    "image": figures.stacked(captions(data, panel, range(5)), says(standard, x[:5])),
     "noise × 16": says(standard, noisy[:5]),
     "attack × 16": says(standard, attacked[:5]),
 }
-figures.images(rows, captions)
+figures.images(rows, told)
 
 # %% [markdown]
-# The captions are what the standard network says to the image, to image + noise, to image + attack. Rows two and three
-# show the changes 16 times as large, around grey. Now let a copy of the network practise on noisy images.
+# Below each image stand its class, the shape that is drawn, and what the standard network says: to the image, to image +
+# noise, to image + attack. Rows two and three show the changes 16 times as large, around grey. Now let a copy of the network practise on noisy images.
 
 # %%
 lesson.predict("noise", "after that training, how many of its answers are right under PGD-20 of the same size?", 0, 100)

@@ -44,6 +44,7 @@ from oatlib.lab import figures
 from oatlib.lab.exercises import check
 from oatlib.lab.lesson import begin, say
 from oatlib.lab.sliders import sliders
+from oatlib.lab.world import captions
 from oatlib.layers.dual_bn import DualBN
 from oatlib.layers.slim import SlimNorm
 
@@ -529,7 +530,8 @@ def say_both(images):
 
 
 rows = {"image": x[:6], "change × 16": figures.change(x, hard["BN_a"], 16)[:6], "attacked, BN_a": hard["BN_a"][:6]}
-figures.images(rows, {"image": say_both(x), "attacked, BN_a": say_both(hard["BN_a"])})
+told = figures.stacked(captions(data, panel, range(6)), say_both(x))
+figures.images(rows, {"image": told, "attacked, BN_a": say_both(hard["BN_a"])})
 
 # %%
 lesson.predict("rosy", "attacked through BN_a, answered by BN_c: how many images are right?", 0, 100)

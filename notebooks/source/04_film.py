@@ -44,6 +44,7 @@ from oatlib.lab import family, figures
 from oatlib.lab.exercises import check
 from oatlib.lab.lesson import begin, say
 from oatlib.lab.sliders import sliders
+from oatlib.lab.world import captions
 from oatlib.layers.film import FiLM, lambda_codes
 from oatlib.layers.unit import Unit
 
@@ -607,7 +608,7 @@ for lam, f in ends.items():
     rows[f"change × 16, λ = {lam:g}"] = figures.change(x[:6], drawn_on[lam], 16)
     rows[f"attacked, λ = {lam:g}"] = drawn_on[lam]
     told[f"attacked, λ = {lam:g}"] = [f"says {data.classes[i]}" for i in f(drawn_on[lam]).argmax(1).tolist()]
-figures.images(rows, {"image": [data.classes[i] for i in y[:6].tolist()]} | told, tile=92)
+figures.images(rows, {"image": captions(data, panel, range(6))} | told, tile=92)
 
 # %% [markdown]
 # ## Is this sane?

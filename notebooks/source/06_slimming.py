@@ -45,6 +45,7 @@ from oatlib.lab import figures
 from oatlib.lab.exercises import check
 from oatlib.lab.lesson import begin, say
 from oatlib.lab.sliders import sliders
+from oatlib.lab.world import captions
 from oatlib.layers.setting import Width
 from oatlib.layers.slim import SlimConv, SlimNorm
 from oatlib.recipes import draw_widths
@@ -485,7 +486,10 @@ say(
 wide, narrow = oats.at(1.0, 1.0), oats.at(1.0, 0.5)
 x_wide, x_own = (PGD(radius, 10)(f, x, y, torch.Generator().manual_seed(seed)) for f in (wide, narrow))
 rows = {"image": x[:6], "change × 16": figures.change(x, x_own, 16)[:6], "attacked": x_own[:6]}
-heard = {key: [data.classes[c] for c in narrow(v[:6]).argmax(1)] for key, v in rows.items() if key != "change × 16"}
+heard = {
+    key: [f"says {data.classes[c]}" for c in narrow(v[:6]).argmax(1)] for key, v in rows.items() if key != "change × 16"
+}
+heard["image"] = figures.stacked(captions(data, panel, range(6)), heard["image"])
 figures.images(rows, heard)
 
 # %%

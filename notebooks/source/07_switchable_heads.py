@@ -45,6 +45,7 @@ from oatlib.lab import figures
 from oatlib.lab.exercises import check
 from oatlib.lab.lesson import begin, say
 from oatlib.lab.sliders import sliders
+from oatlib.lab.world import captions
 from oatlib.layers.head import Head
 from oatlib.layers.setting import Width
 from oatlib.layers.unit import Dials
@@ -89,12 +90,13 @@ rows = {
     "change × 16, width 0.5": figures.change(x[:6], attacked[0.5], 16),
     "change × 16, width 1": figures.change(x[:6], attacked[1.0], 16),
 }
-answers = {w: [data.classes[c] for c in oats.at(1.0, w)(attacked[w]).argmax(1)] for w in attacked}
-captions = dict(zip(rows, ([data.classes[c] for c in y[:6]], answers[0.5], answers[1.0]), strict=True))
-figures.images(rows, captions)
+answers = {w: [f"says {data.classes[c]}" for c in oats.at(1.0, w)(attacked[w]).argmax(1)] for w in attacked}
+told = dict(zip(rows, (captions(data, panel, range(6)), answers[0.5], answers[1.0]), strict=True))
+figures.images(rows, told)
 
 # %% [markdown]
-# Each width meets an attack of its own; below stands the true class, and what the width answers under attack.
+# Each width meets an attack of its own. Below the images stand class and drawn shape, below the changes what the width
+# says under attack.
 #
 # The idea of **SOLAR** (switchable output layer, Tareen et al. 2025): features of different widths are different crowds,
 # so they pull the shared output layer in different directions. Give every width an output layer of its own.

@@ -46,6 +46,7 @@ from oatlib.lab import figures
 from oatlib.lab.exercises import check
 from oatlib.lab.lesson import begin, say
 from oatlib.lab.sliders import sliders
+from oatlib.lab.world import captions
 from oatlib.layers.noise import WeightNoise
 from oatlib.recipes import sample_stops
 from oatlib.step import step
@@ -412,7 +413,7 @@ rows = {"image": x[:6]}
 for draws in (1, 10):
     attacked = PGD(radius, 5, draws=draws)(f, x[:6], y[:6], source())
     rows[f"change × 12, draws: {draws}"] = figures.change(x[:6], attacked, 12)
-figures.images(rows)
+figures.images(rows, {"image": captions(data, panel, range(6))})
 
 # %% [markdown]
 # ## The same arrows, with a dimension for every pixel

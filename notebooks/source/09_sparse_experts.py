@@ -46,6 +46,7 @@ from oatlib.lab import family, figures
 from oatlib.lab.exercises import check
 from oatlib.lab.lesson import begin, say
 from oatlib.lab.sliders import sliders
+from oatlib.lab.world import captions
 from oatlib.layers.masks import Masks
 from oatlib.rewire import masked_units, rewire
 
@@ -652,7 +653,7 @@ rows = {"image": x[:6]}
 for name in ("blend", "smart"):
     f = nets[name].at(1.0)
     rows[f"{name}: change × 12"] = figures.change(x[:6], PGD(radius, 10)(f, x[:6], y[:6], source()), 12)
-figures.images(rows)
+figures.images(rows, {"image": captions(data, panel, range(6))})
 
 # %% [markdown]
 # ## Your turn, on the real thing

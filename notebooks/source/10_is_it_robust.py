@@ -43,6 +43,7 @@ from oatlib.lab.exercises import check
 from oatlib.lab.frauds import frauds
 from oatlib.lab.lesson import begin, say
 from oatlib.lab.sliders import sliders
+from oatlib.lab.world import captions
 from oatlib.moves import cross_entropy, dlr, project
 
 lesson = begin("10_is_it_robust", globals())
@@ -115,14 +116,15 @@ some = missed[:6] if len(missed) else torch.arange(6)
 
 def says(images):
     """What the network answers."""
-    return [data.classes[c] for c in f(images).argmax(1)]
+    return [f"says {data.classes[c]}" for c in f(images).argmax(1)]
 
 
 ways = {"PGD-20": plain[middle][some], "suite": struck[middle].x_adv[some]}
 rows = {"image": x[some]}
 for name, made in ways.items():
     rows |= {f"{name}: change × 16": figures.change(x[some], made, 16), name: made}
-figures.images(rows, {"image": says(x[some])} | {name: says(made) for name, made in ways.items()}, tile=80)
+told = {"image": figures.stacked(captions(data, panel, some.tolist()), says(x[some]))}
+figures.images(rows, told | {name: says(made) for name, made in ways.items()}, tile=80)
 
 
 # %% [markdown]

@@ -13,20 +13,29 @@ from pathlib import Path
 import anywidget
 import traitlets
 
-from ..attacks import PGD
 from ..data import Data
 from ..nets import Network
 from ..spec import did_you_mean
 from .live import measure
+from .named_attacks import attack_named
 from .state import State, read
-from .surface import Surface
+from .surface import N, Surface
 from .trainer import Trainer
 from .walks import Walks
 from .worker import PACES, Worker
 from .world import describe, one_of_each_class
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("curves.js", "plot.js", "parts.js", "screen.js", "shown.js", "view.js")  # in a row they are the module
+SCRIPTS = (  # in a row they are the module
+    "curves.js",
+    "state.js",
+    "labels.js",
+    "plot.js",
+    "parts.js",
+    "screen.js",
+    "shown.js",
+    "view.js",
+)
 PARTS = ("network", "lam", "width", "eps", "attack", "choose", "price", "gallery", "training", "state")
 GLANCE = 0.25  # seconds between two frames that are shown; the first is that of the attack's start if it comes sooner
 UNDER_WAY = ("running", "paused")  # a training that can go on
@@ -120,7 +129,7 @@ class Explorer(anywidget.AnyWidget):
 
     def _walk(self, state: State) -> Iterator[dict]:
         """Measure a setting; each frame says which."""
-        net, attack = self.nets[state.network], PGD(state.eps / 255, state.steps if state.eps else 0)
+        net, attack = self.nets[state.network], attack_named(state.attack, state.eps / 255)
         for frame in measure(net, self.panel, state.lam, state.width, attack, self.watched.tolist()):
             yield frame | {"key": list(state.setting)}
 
@@ -196,7 +205,7 @@ class Explorer(anywidget.AnyWidget):
 
 def explore(
     nets: Network | Sequence[Network] | Mapping[str, Network], data: Data, state: str | Mapping | State | None = None,
-    *, n: int = 512, hide: Sequence[str] = (), marks: Sequence[Mapping] = (), surfaces=None, page: bool = False,
+    *, n: int = N, hide: Sequence[str] = (), marks: Sequence[Mapping] = (), surfaces=None, page: bool = False,
     **settings,
 ) -> Explorer:  # fmt: skip
     """Sliders for one network or several, as a widget: the last line of a notebook cell shows it.

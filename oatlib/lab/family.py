@@ -9,10 +9,9 @@ from ..data import Data, data_of
 from ..nets import Network, load
 from ..record import read_json
 from .ready import FOLDER
-from .surface import Surface
+from .surface import N, Surface
 
 MARKS = "dedicated.json"  # one network for one λ each, to compare with
-N = 512  # validation images
 
 
 def opened(paths: Sequence[str | Path]) -> tuple[dict[str, Network], Data]:

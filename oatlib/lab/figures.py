@@ -20,6 +20,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 MARKS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
 INK, GRID = "#767b80", "rgba(128, 128, 128, 0.25)"  # in between: legible on white and on near-black
 GAP = 0.35  # between two pictures of a row, in pictures
+CAPTION_LINE = 0.175  # height of a line under a picture, in pictures
 WIDEST = 900  # pixels, so that a notebook in a small window shows all of a row
 
 
@@ -129,7 +130,10 @@ def histograms(series: Mapping[str, Tensor], bins: int = 40, **about) -> go.Figu
 def images(
     rows: Mapping[str, Sequence[Tensor]], captions: Mapping[str, Sequence[str]] | None = None, tile: int = 104
 ) -> go.Figure:
-    """Rows of pictures, {name of the row: images (C, H, W) in [0, 1]}, with a line of text under each if wanted."""
+    """Rows of pictures, {name of the row: images (C, H, W) in [0, 1]}, with text under each if wanted.
+
+    A caption is broken into lines at " · ", as those of `world.captions`, and at "<br>".
+    """
     fig, captions = go.Figure(), captions or {}
     longest, top = max(map(len, rows.values())), 0.0
     room = max(len(name) for name in rows) * 8 + 16  # for the names of the rows
@@ -140,16 +144,23 @@ def images(
             size, left = len(z), column * (1 + GAP)
             fig.add_image(z=z.tolist(), x0=left + 0.5 / size, y0=top + 0.5 / size, dx=1 / size, dy=1 / size,
                           hovertemplate="%{z}<extra></extra>")  # fmt: skip
-        for column, text in enumerate(captions.get(name, ())):
+        below = [text.replace(" · ", "<br>") for text in captions.get(name, ())]
+        for column, text in enumerate(below):
             middle = column * (1 + GAP) + 0.5
             fig.add_annotation(text=text, x=middle, y=top + 1.02, yanchor="top", showarrow=False, font={"size": 11})
         fig.add_annotation(text=name, x=0, xref="paper", xshift=-8, y=top + 0.5, xanchor="right", showarrow=False)
-        top += 1.1 + (0.35 if name in captions else 0)
+        most_lines = max((text.count("<br>") + 1 for text in below), default=0)
+        top += 1.1 + CAPTION_LINE * (max(2, most_lines) if below else 0)
     layout(fig, height=round(top * tile) + 24)
     fig.update_layout(margin={"l": room, "r": 8, "t": 12, "b": 12}, width=round(longest * (1 + GAP) * tile) + room)
     fig.update_xaxes(visible=False, range=[0, longest * (1 + GAP)])
     fig.update_yaxes(visible=False, range=[top, 0], scaleanchor="x")
     return fig
+
+
+def stacked(*captions: Sequence[str]) -> list[str]:
+    """Captions below one another: one line of each list under every picture."""
+    return ["<br>".join(lines) for lines in zip(*captions, strict=True)]
 
 
 def change(x: Tensor, x_adv: Tensor, factor: float) -> Tensor:

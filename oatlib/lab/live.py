@@ -14,42 +14,46 @@ import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from ..attacks import Attack
 from ..data import Split
 from ..nets import Network
+from .named_attacks import NamedAttack
 
 BATCH = 256  # at most so many images at once: more leave the caches of a CPU
 HELPER = "oatlib batch"  # how the names of the threads begin that the batches run on
 
 
 def measure(
-    net: Network, panel: Split, lam: float, width: float, attack: Attack, watched: Iterable[int] = ()
+    net: Network, panel: Split, lam: float, width: float, attack: NamedAttack, watched: Iterable[int] = ()
 ) -> Iterator[dict]:
     """Yield what is known so far after every step of the attack, as a dict ready for JSON.
 
     Measured is `net.at(lam, width)`: of noisy weights one frozen draw, which the attack sees. An image counts as robust
-    while it is right at every point of the walk so far. `watched` are indices of the images that a gallery shows.
+    while the network is right on it at every step so far. `watched` are indices of the images that a gallery shows.
     """
     f = net.at(lam, width)
-    facts = {"n": len(panel), "steps": attack.steps, "nonzero": sum(b.count_nonzero().item() for b in _numbers(f))}
+    last_step = attack.walk_length_for(len(net.spec.classes)) - 1  # at most; step 0 is the start
+    facts = {"n": len(panel), "steps": last_step, "nonzero": sum(b.count_nonzero().item() for b in _numbers(f))}
     watch = _Watched(panel, watched)
+    standing: dict[int, int] = {}  # by the first image of a batch; one that has ended keeps its number
     with _together(_walks(f, panel, attack), _threads(panel)) as advance:
-        for step in range(-1, attack.steps + 1):  # -1: as they are; 0: the random start
-            standing, started = 0, time.perf_counter()
-            for offset, (index, x_adv, logits) in advance():
+        for step in range(-1, last_step + 1):  # -1: images as they are
+            started = time.perf_counter()
+            seen = advance()
+            for offset, (index, x_adv, logits) in seen:
                 right = logits.argmax(1) == panel.y[index + offset]
-                standing += right.sum().item()
+                standing[offset] = right.sum().item()
                 watch.look(index + offset, x_adv, logits, right, step)
+            robust = sum(standing.values()) / len(panel)
             if step < 0:
-                facts |= {"clean": standing / len(panel), "ms": 1000 * (time.perf_counter() - started) / len(panel)}
-            facts |= {"step": step, "robust": standing / len(panel), "gallery": watch.shown()}
-            settled = step == attack.steps or not standing
+                facts |= {"clean": robust, "ms": 1000 * (time.perf_counter() - started) / len(panel)}
+            facts |= {"step": step, "robust": robust, "gallery": watch.shown()}
+            settled = step == last_step or not robust or not seen
             yield facts | {"phase": "settled" if settled else "clean" if step < 0 else "walk"}
             if settled:
                 return
 
 
-def _walks(f: torch.nn.Module, panel: Split, attack: Attack) -> dict[int, Iterator]:
+def _walks(f: torch.nn.Module, panel: Split, attack: NamedAttack) -> dict[int, Iterator]:
     """{index of its first image: walk} of the batches; each draws what `evaluate` draws for its images."""
     size = min(BATCH, math.ceil(len(panel) / _threads(panel)))
     generator, walks = torch.Generator(panel.x.device).manual_seed(0), {}

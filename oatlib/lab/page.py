@@ -9,11 +9,11 @@ from html import escape
 from tqdm.auto import tqdm
 
 from .. import record
-from ..attacks import PGD
 from ..data import Data
 from ..nets import Network
 from .explorer import Explorer, explore, script, style
 from .live import measure
+from .named_attacks import QUICK, attack_named
 
 SHOTS = 6  # places along the dial at which the gallery is taken
 SHOT_EPS = 8.0  # in 1/255
@@ -64,12 +64,12 @@ def export_explorer(
 def _values(explorer: Explorer, progress: bool) -> dict:
     """What the widget would hold, measured to the end."""
     surfaces, shots = explorer.grids, {}
-    cells = {name: len(s.missing(1.0, 8.0, everywhere=True)) for name, s in surfaces.items()}
+    cells = {name: len(s.missing(1.0, SHOT_EPS, everywhere=True)) for name, s in surfaces.items()}
     places = {name: _places(net) for name, net in explorer.nets.items()}
     total = sum(cells.values()) + sum(len(p) * len(explorer.nets[name].spec.widths) for name, p in places.items())
     with tqdm(total=total, unit="setting", disable=not progress, leave=False) as bar:
         for name, net in explorer.nets.items():
-            for new in surfaces[name].fill(1.0, 8.0, everywhere=True):
+            for new in surfaces[name].fill(1.0, SHOT_EPS, everywhere=True):
                 bar.update(int(new))
             rows = [[_shot(explorer, net, lam, width, bar) for lam in places[name]] for width in net.spec.widths]
             shots[name] = {"lams": places[name], "widths": list(net.spec.widths), "eps": SHOT_EPS, "rows": rows}
@@ -87,6 +87,6 @@ def _places(net: Network) -> list[float]:
 def _shot(explorer: Explorer, net: Network, lam: float, width: float, bar) -> list[dict]:
     watched = explorer.panel.x[explorer.watched], explorer.panel.y[explorer.watched]
     few = type(explorer.panel)(*watched, explorer.panel.name)
-    *_, last = measure(net, few, lam, width, PGD(SHOT_EPS / 255, 20), range(len(few)))
+    *_, last = measure(net, few, lam, width, attack_named(QUICK, SHOT_EPS / 255), range(len(few)))
     bar.update()
     return last["gallery"]

@@ -2,30 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 
+from torch import Tensor
+
+from .. import shapes
 from ..cost import cost
-from ..data import Data
+from ..data import Data, Split
 from ..nets import Network
 from ..recipes import RECIPES
+from ..shapes import SHAPES
 from .live import pixels
-from .state import MAX_EPS, STEPS
-from .surface import ATTACK_STEPS
+from .named_attacks import CHOICES, LABELS
+from .state import MAX_EPS
 from .trainer import LIMIT
 
 WATCHED = 6  # images in the gallery
-HINTS = {"shapes": "15 % of these images show a shape of another class; their faint texture tells the truth"}
+BEST_LAMS = tuple(i / 40 for i in range(41))  # at which the best possible frontier is drawn
+BEST_EPS = 8.0  # in 1/255: the size of an attack from on which a texture can be repainted as a whole
 
 
-def describe(nets: Mapping[str, Network], data: Data, panel, watched) -> dict:
-    """What does not change with the dials, ready for JSON."""
+def describe(nets: Mapping[str, Network], data: Data, panel: Split, watched: Tensor) -> dict:
+    """What does not change with the dials, ready for JSON.
+
+    Args:
+        nets: The networks, by the names on the page.
+        data: The data set that they were trained on.
+        panel: The images that are measured.
+        watched: Indices of those in the gallery (M,).
+    """
     return {
-        "data": data.name, "split": panel.name, "n": len(panel), "classes": list(data.classes),
-        "shape": list(data.shape), "images": [pixels(panel.x[i]) for i in watched],
-        "labels": [int(panel.y[i]) for i in watched], "steps": list(STEPS), "maxEps": MAX_EPS,
-        "surfaceSteps": ATTACK_STEPS, "recipes": list(RECIPES), "maxEpochs": LIMIT,
-        "hint": HINTS.get(data.name, ""), "networks": {name: _about(net) for name, net in nets.items()},
-    }  # fmt: skip
+        "data": data.name,
+        "split": panel.name,
+        "n": len(panel),
+        "classes": list(data.classes),
+        "shape": list(data.shape),
+        "images": [pixels(panel.x[i]) for i in watched],
+        "captions": captions(data, panel, watched.tolist()),
+        "attacks": list(CHOICES),
+        "attackNames": LABELS,
+        "maxEps": MAX_EPS,
+        "recipes": list(RECIPES),
+        "maxEpochs": LIMIT,
+        "hint": hint(data),
+        "reference": _reference(data),
+        "networks": {name: _about(net) for name, net in nets.items()},
+    }
+
+
+def captions(data: Data, split: Split, indices: Iterable[int]) -> list[str]:
+    """Say what images are: "class: triangle · drawn: cross", or "class: dog" where no shape is drawn.
+
+    Args:
+        data: The data set, for the names of its classes.
+        split: Part of it; its `facts` hold the drawn "shape" where that is known.
+        indices: Of images in the split.
+    """
+    drawn = drawn_shapes(split)
+    lines = []
+    for i in indices:
+        line = f"class: {data.classes[int(split.y[i])]}"
+        if drawn is not None:
+            line += f" · drawn: {SHAPES[int(drawn[i])]}"
+        lines.append(line)
+    return lines
+
+
+def drawn_shapes(split: Split) -> Tensor | None:
+    """Indices into SHAPES of the shapes that the images show (N,), where that is known."""
+    return getattr(split, "facts", {}).get("shape")
+
+
+def hint(data: Data) -> str:
+    """One sentence about the built-in world, from its numbers: how far a drawn shape can be trusted."""
+    options = data.options
+    if data.name != "shapes" or "trust" not in options:
+        return ""
+    trust, full_trust = options["trust"], options["full_trust"]
+    texture = "A texture too faint to see always tells the class."
+    if full_trust is None:
+        return f"{1 - trust:.0%} of the drawn shapes belong to another class, whatever they look like. {texture}"
+    return (
+        f"Vivid shapes tell the class, faint ones often another: the faintest is right in {trust:.0%} of the images, "
+        f"the more vivid {1 - full_trust:.0%} always. {texture}"
+    )
+
+
+def best_frontier_of(data: Data) -> list[tuple[float, float, float]] | None:
+    """(λ, clean, robust) of the best possible rule along λ, where the data set knows it."""
+    if data.name != "shapes" or "trust" not in data.options:
+        return None
+    numbers = {f.name: data.options[f.name] for f in fields(shapes.World) if f.name in data.options}
+    return [tuple(point) for point in shapes.best_frontier(BEST_LAMS, **numbers)]
+
+
+def _reference(data: Data) -> dict:
+    """What every network is compared with."""
+    best = best_frontier_of(data)
+    if best is None:
+        return {}
+    return {"best": [[clean, robust] for _, clean, robust in best], "bestEps": BEST_EPS}
 
 
 def _about(net: Network) -> dict:

@@ -12,6 +12,7 @@ import nbformat
 import pytest
 
 from notebooks import lab
+from oatlib.lab.surface import N  # noqa: F401 (for the tests)
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "data" / "explorer" / "oats.safetensors"

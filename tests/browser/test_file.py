@@ -33,9 +33,10 @@ def screen(chromium, file):
 def expected(text):
     """(clean, robust) in per cent at a state, on straight lines between the measured points."""
     state, grid = read(text, NETS), family.measured([conftest.WEIGHTS], NETS, DATA)["oats"]
-    w = grid.widths.index(state.width)
-    rows = [line(grid.lams, row, state.lam) for row in grid.robust[w]]
-    return 100 * line(grid.lams, grid.clean[w], state.lam), 100 * line(grid.table()["eps"], rows, state.eps)
+    w, table = grid.widths.index(state.width), grid.table()
+    rows = [table["robust"][grid.attack_at(w, e)][w][e] for e in range(len(table["eps"]))]
+    robust = line(table["eps"], [line(grid.lams, row, state.lam) for row in rows], state.eps)
+    return 100 * line(grid.lams, grid.clean[w], state.lam), 100 * robust
 
 
 def line(xs, ys, x):
@@ -53,7 +54,8 @@ def assert_from_the_surface(screen):
 
 def test_it_says_that_it_is_precomputed_and_offers_nothing_that_needs_a_kernel(screen):
     assert "precomputed, without a kernel" in screen.page.inner_text(".oat .top")
-    assert screen.page.inner_text(".oat .readout .phase").startswith("precomputed: PGD-20, n = 512")
+    assert screen.page.inner_text(".oat .readout .phase").startswith("precomputed")
+    assert screen.page.input_value('.oat [data-part="attack"] select') == "suite"
     for gone in ("pause", "+1", "start"):
         assert screen.page.locator(f".oat button:text-is('{gone}')").count() == 0 or not screen.page.locator(
             f".oat button:text-is('{gone}')").is_visible()  # fmt: skip
@@ -78,24 +80,51 @@ def test_its_sliders_move_by_keys_and_mouse(screen):
 
 
 HIDDEN = """() => {
-  const place = (shape) => shape.getBoundingClientRect(), legend = place(document.querySelector('.oat .legend rect'));
-  const points = [...document.querySelectorAll('.oat .plot circle:not(.here circle, .legend circle)')].map(place);
-  const under = (r) => r.right > legend.left && r.left < legend.right && r.bottom > legend.top && r.top < legend.bottom;
-  return [points.length, points.filter(under).length, legend.top];
+  const all = (kind) => [...document.querySelectorAll(`.oat ${kind}`)].map((shape) => shape.getBoundingClientRect());
+  const meet = (a, b) => a.right > b.left && a.left < b.right && a.bottom > b.top && a.top < b.bottom;
+  const points = all('.plot circle:not(.here circle), .plot .mark, .plot rect'), words = all('.plot .end');
+  const [plot] = all('.plot'), [legend] = all('.legend');
+  const inside = (r) => r.left >= plot.left && r.right <= plot.right && r.top >= plot.top && r.bottom <= plot.bottom;
+  return { points: points.length, words: words.length, legend: meet(legend, plot),
+    cut: words.filter((w) => !inside(w)).length,
+    hidden: points.filter((p) => words.some((w) => meet(w, p))).length,
+    clash: words.filter((w, i) => words.some((v, k) => k < i && meet(v, w))).length };
 }"""
 
 
-def test_the_legend_hides_no_point_of_the_curve(screen):
-    places = set()
+def test_words_hide_no_point_and_none_is_cut(screen):
     for width in ("0.5", "1"):
         for eps in (2, 4, 8, 12, 16):
             screen.page.fill(".oat input.state", f"lam=0.5&width={width}&eps={eps}")
             screen.page.keyboard.press("Enter")
-            points, hidden, top = screen.page.evaluate(HIDDEN)
-            assert points > 5 and hidden == 0, (width, eps)
-            places.add(top)
-    assert len(places) == 2, "below where there is room, else above"
+            seen = screen.page.evaluate(HIDDEN)
+            assert seen["points"] > 4 and seen["words"] == 4, "λ at both ends, and the two other widths"
+            assert not any(seen[what] for what in ("legend", "cut", "hidden", "clash")), (width, eps, seen)
     screen.shot("file, large attack")
+
+
+def test_the_picture_names_its_attack_and_what_it_compares_with(screen):
+    legend = screen.page.locator(".oat .legend")
+    weak = screen.page.locator(".oat .plot path.weak")
+    for eps, attack, beside in ((8, "suite", 1), (4, "quick cascade", 0)):
+        screen.page.fill(".oat input.state", f"lam=0.5&width=1&eps={eps}")
+        screen.page.keyboard.press("Enter")
+        assert f"oats, by the {attack}" in legend.inner_text() and weak.count() == beside
+        assert screen.page.inner_text(".oat .number:has([data-number=robust])").endswith(f"{attack}, n = {conftest.N}")
+        assert screen.page.locator(".oat .plot path.best").count() == (eps >= 8)
+    assert "coin: for each image one of its two ends" in legend.inner_text()
+
+
+def test_the_gain_over_the_coin_is_the_distance_from_the_straight_line_between_the_ends(screen):
+    for width in (0.5, 1.0):
+        ends = [expected(f"network=oats&lam={lam}&width={width}&eps=8") for lam in (0.0, 1.0)]
+        screen.page.fill(".oat input.state", f"lam=0.4&width={width:g}&eps=8")
+        screen.page.keyboard.press("Enter")
+        clean, robust = expected(screen.state)
+        (c0, r0), (c1, r1) = ends
+        gain = robust - (r0 + (c0 - clean) / (c0 - c1) * (r1 - r0))
+        side = "below" if gain < 0 else "above"
+        assert screen.page.inner_text(".oat .gain") == f"{abs(gain):.1f} points {side} the coin"
 
 
 def test_the_gallery_follows_the_dials_and_says_where_it_was_taken(screen):
@@ -123,6 +152,19 @@ def test_its_address_holds_the_state(screen):
     assert re.search(r"#.*lam=1&", address)
     screen.page.reload()
     assert screen.numbers() == numbers and screen.page.url == address
+
+
+def test_an_address_of_an_earlier_version_is_read_and_a_contradiction_is_said(chromium, file):
+    shown = conftest.Screen(chromium)
+    shown.page.goto(f"{file.as_uri()}#lam=0.2&steps=20")
+    assert "attack=pgd-20&" in shown.state and shown.page.locator(".oat .error").is_hidden()
+    shown.page.fill(".oat input.state", "lam=0.2&steps=20&attack=quick")
+    shown.page.keyboard.press("Enter")
+    assert "steps (of PGD) or an attack, not both" in shown.page.inner_text(".oat .error")
+    shown.page.fill(".oat input.state", "lam=0.2&steps=7")
+    shown.page.keyboard.press("Enter")
+    assert "attack must be one of quick, pgd-1" in shown.page.inner_text(".oat .error")
+    shown.context.close()
 
 
 def test_an_address_that_names_no_state_is_said(chromium, file):

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import threading
 
 import pytest
@@ -11,8 +12,10 @@ import oatlib
 from oatlib.lab import explorer as module
 from oatlib.lab import walks, world
 from oatlib.lab.live import HELPER, measure
-from oatlib.lab.state import STEPS, read
+from oatlib.lab.named_attacks import CHOICES, attack_named
+from oatlib.lab.state import read
 from oatlib.lab.worker import NAME
+from oatlib.shapes import SHAPES
 
 DATA = oatlib.load_data("shapes", n_train=96, n_val=48, n_test=8)
 PANEL = DATA.val.panel(48)
@@ -43,7 +46,7 @@ def threads():
 def direct(nets, given):
     """What must be on the screen when the dials have come to rest there."""
     state = read(given, nets)
-    attack = oatlib.PGD(state.eps / 255, state.steps if state.eps else 0)
+    attack = attack_named(state.attack, state.eps / 255)
     watched = world.one_of_each_class(PANEL)
     *_, last = measure(nets[state.network], PANEL, state.lam, state.width, attack, watched)
     return {"key": list(state.setting), **last}
@@ -69,10 +72,10 @@ def turn(explorer, **change):
     explorer.controls = controls
 
 
-@pytest.mark.parametrize("dial", ["lam", "width", "eps", "steps", "network"])
+@pytest.mark.parametrize("dial", ["lam", "width", "eps", "attack", "network"])
 def test_every_dial_at_its_ends_and_in_the_middle(explorer, nets, dial):
-    ways = {"lam": (0.0, 0.37, 1.0), "width": (0.5, 0.75, 1.0), "eps": (0.0, 7.0, 16.0), "steps": (1, 10, 50),
-            "network": ("float", "standard", "oats")}  # fmt: skip
+    ways = {"lam": (0.0, 0.37, 1.0), "width": (0.5, 0.75, 1.0), "eps": (0.0, 7.0, 16.0),
+            "attack": ("pgd-1", "pgd-10", "quick"), "network": ("float", "standard", "oats")}  # fmt: skip
     for value in ways[dial]:
         turn(explorer, **{dial: value})
         assert agrees(explorer, nets) and explorer.error == ""
@@ -84,7 +87,7 @@ def events(seed, n):
         yield choose.choice([
             {"lam": round(choose.random(), 3)}, {"lam": round(choose.random(), 3)},
             {"width": choose.choice((0.5, 0.75, 1.0))}, {"eps": float(choose.randrange(17))},
-            {"steps": choose.choice(STEPS)},
+            {"attack": choose.choice(CHOICES)},
             {"network": choose.choice(("oats", "float", "standard"))}, {"min_clean": round(choose.random(), 2)},
         ])  # fmt: skip
 
@@ -161,7 +164,7 @@ def test_what_is_on_its_way_ahead_is_gone_on_with(explorer, nets, monkeypatch):
     explorer._told({"do": "ahead", "lam": 0.45})
     explorer.flush()
     assert explorer.controls["lam"] == 0.45 and agrees(explorer, nets) and explorer.error == ""
-    assert taken == list(range(-1, 21)) and shown[0] == 3 and shown[-1] == 20
+    assert taken == list(range(-1, explorer.live["step"] + 1)) and shown[0] == 3 and shown[-1] == taken[-1]
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(1e6, [0, 20]), (-1.0, list(range(-1, 21)))])
@@ -172,7 +175,7 @@ def test_what_takes_long_is_shown_as_it_goes_what_is_quick_from_the_first_attack
     monkeypatch.setattr(module, "GLANCE", seconds)
     steps = []
     explorer.observe(lambda change: steps.append(change.new["step"]), "live")
-    turn(explorer, network="oats", lam=0.0 if seconds > 0 else 0.05, eps=1)
+    turn(explorer, network="oats", lam=0.0 if seconds > 0 else 0.05, eps=1, attack="pgd-20")
     settled(explorer)
     assert steps == shown
 
@@ -184,8 +187,8 @@ def test_the_curve_is_measured_meanwhile_and_is_what_measure_says(nets):
     assert not grid.missing(0.5, 8.0) and grid.missing(0.5, 4.0)
     assert made.surfaces["oats"] == grid.table()
     at = grid.lams.index(1.0)
-    *_, last = measure(nets["oats"], PANEL, 1.0, 0.5, oatlib.PGD(8 / 255, 20))
-    assert (grid.clean[0][at], grid.robust[0][3][at]) == (last["clean"], last["robust"])
+    *_, last = measure(nets["oats"], PANEL, 1.0, 0.5, oatlib.Suite(8 / 255, budget="quick"))
+    assert (grid.clean[0][at], grid.robust["quick"][0][3][at]) == (last["clean"], last["robust"])
     made.close()
 
 
@@ -335,6 +338,28 @@ def test_only_networks_and_fitting_data_can_be_explored(nets):
         oatlib.explore([], DATA)
     with pytest.raises(ValueError, match=r"'oats' takes images \(3, 16, 16\) of 8 classes; the data has \(1, 8, 8\)"):
         oatlib.explore(nets, oatlib.load_data("digits"))
+
+
+def test_captions_give_the_class_and_the_shape_that_is_drawn(explorer):
+    truth = DATA.val.panel(48)
+    for text, i in zip(explorer.world["captions"], explorer.watched.tolist(), strict=True):
+        assert text == f"class: {DATA.classes[truth.y[i]]} · drawn: {SHAPES[truth.facts['shape'][i]]}"
+    lies = (truth.facts["shape"] != truth.y).nonzero()[:, 0]
+    (line,) = world.captions(DATA, truth, lies[:1].tolist())
+    assert len(set(re.findall(r": (\w+)", line))) == 2, "here the shape is not that of the class"
+    digits = oatlib.load_data("digits", n_train=20, n_val=10, n_test=10)
+    assert world.captions(digits, digits.val, [0]) == [f"class: {digits.val.y[0]}"]
+
+
+def test_the_hint_and_the_best_frontier_come_from_the_numbers_of_the_world():
+    data = oatlib.load_data("shapes", n_train=8, n_val=8, n_test=8, trust=0.3, full_trust=0.5)
+    assert "right in 30% of the images, the more vivid 50% always" in world.hint(data)
+    points = world.best_frontier_of(data)
+    assert points == [tuple(p) for p in oatlib.shapes.best_frontier(world.BEST_LAMS, trust=0.3, full_trust=0.5)]
+    flat = oatlib.load_data("shapes", n_train=8, n_val=8, n_test=8, trust=0.8, full_trust=None)
+    assert world.hint(flat).startswith("20% of the drawn shapes belong to another class")
+    digits = oatlib.load_data("digits", n_train=20, n_val=10, n_test=10)
+    assert world.hint(digits) == "" and world.best_frontier_of(digits) is None
 
 
 def test_the_network_stays_as_it_was(explorer, nets):

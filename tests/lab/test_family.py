@@ -26,9 +26,10 @@ def test_each_fits_its_row_and_its_measurements(name):
     grid = family.measured([path], nets, data)[name]
     assert not grid.missing(1.0, 8.0, everywhere=True), "measured with other weights: python -m bench.ship"
     last_lam, (low, *_) = len(grid.lams) - 1, grid.widths
+    assert not grid.planned(), "the suite and PGD-20, too"
     *_, last = measure(net, grid.panel, grid.lams[-1], low, oatlib.PGD(8 / 255, 20))
     assert abs(grid.clean[0][last_lam] - last["clean"]) <= 2.01 / family.N, "another machine rounds differently"
-    assert abs(grid.robust[0][3][last_lam] - last["robust"]) <= 4.01 / family.N
+    assert abs(grid.robust["pgd-20"][0][3][last_lam] - last["robust"]) <= 4.01 / family.N
 
 
 def test_the_dedicated_networks_belong_to_the_same_images():
@@ -61,17 +62,67 @@ def test_without_the_ready_networks_it_says_how_to_make_them(tmp_path, monkeypat
         ready.shipped()
 
 
-def test_ship_makes_what_is_missing_and_only_that(tmp_path, monkeypatch):
+@pytest.fixture
+def small(monkeypatch):
+    """Few images, a short training, and an attack of one step instead of each."""
     whole = oatlib.load_data
     monkeypatch.setattr(oatlib, "load_data", lambda *a, **k: whole(*a, **k, n_train=64, n_val=16, n_test=8))
     monkeypatch.setitem(oatlib.PRESETS, "fast", oatlib.Preset(epochs=1, batch=32, steps=1, panel=16))
-    monkeypatch.setattr(surface, "POSITIONS", (0.0, 1.0))
+    monkeypatch.setattr(surface, "attack_named", lambda name, eps: oatlib.PGD(eps, 1 if eps else 0))
+    monkeypatch.setattr(family, "N", 16)
+
+
+def test_ship_makes_what_is_missing_and_only_that(small, tmp_path, monkeypatch):
     assert ship.ship("pgd-at", tmp_path).startswith("pgd-at: ")
     weights = (tmp_path / "pgd-at.safetensors").read_bytes()
     assert json.loads((tmp_path / "pgd-at.json").read_text(encoding="utf-8"))["lams"] == [1.0]
     monkeypatch.setattr(oatlib, "train", None)
+    monkeypatch.setattr(surface, "measure", None)
     ship.ship("pgd-at", tmp_path)
     assert (tmp_path / "pgd-at.safetensors").read_bytes() == weights
+
+
+def test_ship_goes_on_where_it_was_interrupted_and_mixes_two_ends(small, tmp_path, monkeypatch):
+    after, taken = surface.measure, []
+
+    def counted(*arguments):
+        if len(taken) == 7:
+            raise KeyboardInterrupt
+        taken.append(arguments[2:4])
+        return after(*arguments)
+
+    monkeypatch.setattr(surface, "measure", counted)
+    with pytest.raises(KeyboardInterrupt):
+        ship.ship("blend", tmp_path)
+    record = json.loads((tmp_path / "blend.json").read_text(encoding="utf-8"))
+    assert sum(share is not None for rows in record["robust"].values() for row in rows[0] for share in row) == 7
+    monkeypatch.setattr(oatlib, "train", None)
+    monkeypatch.setattr(surface, "measure", after)
+    ship.ship("blend", tmp_path, train=False)
+    record = json.loads((tmp_path / "blend.json").read_text(encoding="utf-8"))
+    assert [point[0] for point in record["mixed"]["points"]] == list(surface.MIXING_WEIGHTS)
+    assert None not in record["robust"]["suite"][0][3] and None not in record["robust"]["quick"][0][5]
+    with pytest.raises(SystemExit, match="leave --only-surfaces out"):
+        ship.ship("oat", tmp_path, train=False)
+
+
+def test_dedicated_networks_are_trained_once_each(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(ship, "OAT_STOPS", (0.0, 1.0))
+    assert "2 networks" in ship.dedicated(tmp_path)
+    monkeypatch.setattr(oatlib, "train", None)
+    ship.dedicated(tmp_path)
+    record = json.loads((tmp_path / family.MARKS).read_text(encoding="utf-8"))
+    assert [mark["lam"] for mark in record["marks"]] == [0.0, 1.0] and record["n"] == 16
+    assert record["marks"][1]["attacks"] == ["quick", "quick", "quick", "suite", "quick", "quick"]
+
+
+def test_two_processes_never_make_the_same_network(tmp_path):
+    claims = [ship.claimed(name, tmp_path) for name in ("oat", "oat", "blend")]
+    with claims[0] as first, claims[1] as second, claims[2] as other:
+        assert (first, second, other) == (True, False, True)
+    with ship.claimed("oat", tmp_path) as again:
+        assert again
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_page_is_told_what_to_show(monkeypatch):

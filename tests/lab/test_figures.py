@@ -75,6 +75,15 @@ def test_images_are_shown_pixel_by_pixel():
     assert {"row", "one", "two"} <= {a.text for a in fig.layout.annotations}
 
 
+def test_captions_of_more_lines_have_more_room_and_hide_no_picture():
+    short = figures.images({"a": [torch.zeros(3, 4, 4)] * 2, "b": [torch.zeros(3, 4, 4)] * 2}, {"a": ["one", "two"]})
+    told = figures.stacked(["class: disc · drawn: ring", "class: ring · drawn: ring"], ["says disc", "says ring"])
+    assert told[0] == "class: disc · drawn: ring<br>says disc"
+    long = figures.images({"a": [torch.zeros(3, 4, 4)] * 2, "b": [torch.zeros(3, 4, 4)] * 2}, {"a": told})
+    assert "class: disc<br>drawn: ring<br>says disc" in {a.text for a in long.layout.annotations}
+    assert long.layout.height > short.layout.height and long.data[2].y0 - short.data[2].y0 == pytest.approx(0.175)
+
+
 def test_a_change_is_magnified_around_grey():
     x = torch.full((3, 2, 2), 0.25)
     assert torch.allclose(figures.change(x, x + 0.01, 10), torch.full_like(x, 0.6))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import oatlib
+from oatlib.lab import live
 from oatlib.lab.live import HELPER, measure
 
 DATA = oatlib.load_data("shapes", n_train=512, n_val=300, n_test=8)  # 300: more than one batch
@@ -80,6 +81,44 @@ def test_its_helpers_go_with_the_walk_and_leave_the_number_of_threads_as_it_was(
     assert not helpers()
     monkeypatch.undo()
     assert torch.get_num_threads() == threads
+
+
+def test_a_suite_leaves_what_it_leaves_when_it_runs_at_once(net):
+    """A misclassified image stays so across the members, and the number of steps is an upper bound."""
+    members = oatlib.APGD(4 / 255, steps=3), oatlib.APGD(4 / 255, steps=2, targets=2), oatlib.Square(4 / 255, 5)
+    panel, suite = DATA.val.panel(60), oatlib.Suite(4 / 255, members=members)
+    shown = list(measure(net, panel, 1.0, 1.0, suite))
+    direct = suite.run(net.at(1.0), panel.x, panel.y, torch.Generator().manual_seed(0), progress=False)
+    assert shown[-1]["phase"] == "settled" and shown[-1]["clean"] == pytest.approx(direct.clean)
+    assert shown[-1]["robust"] == pytest.approx(direct.robust, abs=1.01 / 60)
+    robust = [frame["robust"] for frame in shown]
+    assert robust == sorted(robust, reverse=True) and shown[-1]["step"] <= shown[-1]["steps"]
+    assert [frame["phase"] == "settled" for frame in shown].count(True) == 1
+
+
+class Uneven:
+    """An attack whose walk on a second batch ends at once, though images are left."""
+
+    def walk_length_for(self, classes):
+        return 4
+
+    def survivors(self, f, x, y, generator):
+        index, logits = torch.arange(len(y)), torch.nn.functional.one_hot(y, 8).float()
+        for _ in range(2 if len(y) < 150 else 5):
+            yield index, x, logits
+
+
+def test_a_batch_that_ends_early_keeps_its_survivors(net, monkeypatch):
+    monkeypatch.setattr(live, "BATCH", 200)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    shown = list(measure(net, DATA.val, 1.0, 1.0, Uneven()))
+    assert [frame["robust"] for frame in shown] == [1.0] * 5 and shown[-1]["phase"] == "settled"
+
+
+def test_an_attack_that_ends_before_its_bound_is_settled(net):
+    few = DATA.val.panel(100)
+    shown = list(measure(net, few, 1.0, 1.0, Uneven()))
+    assert [frame["phase"] for frame in shown] == ["clean", "walk", "settled"] and shown[-1]["robust"] == 1.0
 
 
 def test_without_an_attack_robust_is_clean(net):

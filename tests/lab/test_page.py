@@ -15,7 +15,7 @@ DATA = oatlib.load_data("shapes", n_train=16, n_val=24, n_test=8)
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr(surface, "EPS", (0.0, 8.0, 16.0))
-    monkeypatch.setattr(surface, "POSITIONS", (0.0, 0.5, 1.0))
+    monkeypatch.setattr(surface, "GAP", 0.5)
     monkeypatch.setattr(page, "SHOTS", 3)
 
 
@@ -33,9 +33,10 @@ def test_it_holds_everything_that_it_shows(tmp_path, small):
     known = values(path)
     assert known["world"]["live"] is False and known["controls"]["lam"] == 0.3
     table = known["surfaces"]["mine"]
-    assert not any(cell is None for plane in table["robust"] for row in plane for cell in row)
-    *_, last = measure(net, DATA.val.panel(24), 1.0, 0.5, oatlib.PGD(8 / 255, 20))
-    assert (table["clean"][0][-1], table["robust"][0][1][-1]) == (last["clean"], last["robust"])
+    assert not any(cell is None for plane in table["robust"]["quick"] for row in plane for cell in row)
+    *_, last = measure(net, DATA.val.panel(24), 1.0, 0.5, oatlib.Suite(8 / 255, budget="quick"))
+    assert (table["clean"][0][-1], table["robust"]["quick"][0][1][-1]) == (last["clean"], last["robust"])
+    assert known["world"]["captions"][0].startswith("class: ") and known["world"]["reference"]["best"][0] == [1.0, 0.0]
     shots = known["gallery"]["mine"]
     assert shots["lams"] == [0.0, 0.5, 1.0] and len(shots["rows"]) == 3 and len(shots["rows"][0][0]) == 6
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oatlib
-from oatlib.lab.state import STEPS, State, read
+from oatlib.lab.named_attacks import CHOICES
+from oatlib.lab.state import State, read
 
 DATA = oatlib.load_data("shapes", n_train=8, n_val=8, n_test=8)
 NETS = {
@@ -15,7 +16,7 @@ NETS = {
 }
 SHARES = st.floats(0, 1)
 STATES = st.builds(
-    State, st.just("oats"), SHARES, st.sampled_from([0.5, 0.75, 1.0]), st.floats(0, 16), st.sampled_from(STEPS),
+    State, st.just("oats"), SHARES, st.sampled_from([0.5, 0.75, 1.0]), st.floats(0, 16), st.sampled_from(CHOICES),
     SHARES, SHARES, st.sampled_from([(), ("pgd-at",), ("pgd-at", "oats")]),
 )  # fmt: skip
 
@@ -32,8 +33,8 @@ def test_a_name_with_odd_signs_survives_the_string():
 
 
 def test_what_is_not_named_stays_as_it_was():
-    start = State("oats", 0.3, 0.75, 4.0, 10)
-    assert read("eps=2", NETS, start) == State("oats", 0.3, 0.75, 2.0, 10)
+    start = State("oats", 0.3, 0.75, 4.0, "pgd-10")
+    assert read("eps=2", NETS, start) == State("oats", 0.3, 0.75, 2.0, "pgd-10")
     assert read(None, NETS, start) == read("", NETS, start) == read({}, NETS, start) == start
 
 
@@ -45,7 +46,12 @@ def test_another_network_takes_over_what_it_has():
 
 def test_numbers_may_come_as_words_and_whole_numbers():
     state = read({"lam": "0.25", "steps": "10", "eps": 4}, NETS)
-    assert (state.lam, state.steps, state.eps) == (0.25, 10, 4.0) and type(state.steps) is int
+    assert (state.lam, state.attack, state.eps) == (0.25, "pgd-10", 4.0)
+
+
+def test_a_state_of_an_earlier_version_means_pgd_and_none_means_the_quick_cascade():
+    assert read("network=oats&lam=0.3&width=0.75&eps=8&steps=20", NETS).attack == "pgd-20"
+    assert read("network=oats&lam=0.3", NETS).attack == "quick"
 
 
 @pytest.mark.parametrize(
@@ -59,6 +65,9 @@ def test_numbers_may_come_as_words_and_whole_numbers():
         ("eps=17", "eps is in 1/255 and lies in [0, 16], got 17"),
         ("eps=nan", "eps is in 1/255"),
         ("steps=7", "steps must be one of 1, 2, 5, 10, 20, 50, got 7"),
+        ("steps=20&attack=quick", "a state has steps (of PGD) or an attack, not both"),
+        ("attack=pgd-7", "attack must be one of quick, pgd-1, pgd-2, pgd-5, pgd-10, pgd-20, pgd-50, got 'pgd-7'"),
+        ("attack=suite", "attack must be one of quick"),
         ("min_clean=2", "min_clean is a share in [0, 1], got 2"),
         ("network=oast", "there is no network 'oast' here (did you mean 'oats'?)"),
         ("compare=oats,none", "there is no network 'none' here"),

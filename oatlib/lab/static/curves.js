@@ -24,18 +24,51 @@ function nearest(list, value) {
   return list.reduce((best, one, i) => (Math.abs(one - value) < Math.abs(list[best] - value) ? i : best), 0);
 }
 
-// {clean, robust} at any place of the dials, each null where too little is measured.
-function estimate(surface, lam, width, eps) {
+// The robust accuracies along λ at one width and ε: by the strongest attack that has measured all of them, else by the
+// one that has measured most.
+function rowOf(surface, w, e) {
+  const rows = surface.order.map((attack) => ({ attack, row: surface.robust[attack][w][e] }));
+  const known = ({ row }) => row.filter((share) => share !== null).length;
+  return rows.find((one) => known(one) === surface.lams.length) ||
+    rows.reduce((best, one) => (known(one) > known(best) ? one : best));
+}
+
+// {clean, robust} at any place of the dials, each null where too little is measured. `attack`: by this one only.
+function estimate(surface, lam, width, eps, attack = null) {
   const w = nearest(surface.widths, width);
-  const robust = surface.robust[w].map((row) => along(surface.lams, row, lam));
+  const row = (e) => (attack ? surface.robust[attack][w][e] : rowOf(surface, w, e).row);
+  const robust = surface.eps.map((_, e) => along(surface.lams, row(e), lam));
   return { clean: along(surface.lams, surface.clean[w], lam), robust: along(surface.eps, robust, eps) };
 }
 
-// The measured points of one width at one eps, along λ.
-function frontier(surface, width, eps) {
+// The attack of the curve at one width and ε. Between two measured ε it is the weaker of theirs; at ε = 0 there is none.
+function attackOf(surface, width, eps) {
+  const w = nearest(surface.widths, width), { order } = surface;
+  const below = surface.eps.findLastIndex((at) => at <= eps), above = surface.eps.findIndex((at) => at >= eps);
+  const attacked = [below, above].filter((e) => surface.eps[e] > 0);
+  if (!attacked.length) return null;
+  return order[Math.max(...attacked.map((e) => order.indexOf(rowOf(surface, w, e).attack)))];
+}
+
+// The measured points of one width at one ε, along λ.
+function frontier(surface, width, eps, attack = null) {
   return surface.lams
-    .map((lam) => ({ lam, ...estimate(surface, lam, width, eps) }))
+    .map((lam) => ({ lam, ...estimate(surface, lam, width, eps, attack) }))
     .filter((p) => p.clean !== null && p.robust !== null);
+}
+
+// The two ends of a curve of `frontier`, between which a coin can be thrown; null unless both are measured and differ.
+function coinEnds(surface, points) {
+  const first = points[0], last = points.at(-1);
+  const both = points.length > 1 && first.lam === surface.lams[0] && last.lam === surface.lams.at(-1);
+  return both && first.clean > last.clean ? [first, last] : null;
+}
+
+// Robust accuracy of the coin with this clean accuracy: for every image one of the two ends, at random.
+function coinAt(ends, clean) {
+  if (!ends || clean > ends[0].clean || clean < ends[1].clean) return null;
+  const share = (ends[0].clean - clean) / (ends[0].clean - ends[1].clean);
+  return ends[0].robust + share * (ends[1].robust - ends[0].robust);
 }
 
 // The slider is even: equal moves are equal moves along the frontier. `slider` holds λ at evenly spaced positions.
@@ -82,36 +115,4 @@ function short(x, digits = 3) {
 function count(n) {
   if (n >= 1e6) return `${(n / 1e6).toPrecision(3)} M`;
   return n >= 1e3 ? `${(n / 1e3).toPrecision(3)} k` : String(n);
-}
-
-const FIELDS = ["network", "lam", "width", "eps", "steps", "min_clean", "max_size", "compare"];
-
-function writeState(state) {
-  return FIELDS.map((k) => `${k}=${encodeURIComponent(k === "compare" ? state.compare.join(",") : state[k]).replaceAll("%2C", ",").replaceAll("%20", "+")}`).join("&");
-}
-
-// The state that a string names, the rest as in `state`; throws an Error that says what cannot be.
-function readState(text, state, world) {
-  const found = { ...state };
-  for (const [key, value] of new URLSearchParams(text.trim().replace(/^[#?]/, ""))) {
-    if (!FIELDS.includes(key)) throw new Error(`a state has no "${key}"; it has ${FIELDS.join(", ")}`);
-    if (key === "network") found.network = value;
-    else if (key === "compare") found.compare = value.split(",").filter(Boolean);
-    else if (value.trim() === "" || !isFinite(+value)) throw new Error(`${key} must be a number, got "${value}"`);
-    else found[key] = +value;
-  }
-  for (const name of [found.network, ...found.compare])
-    if (!(name in world.networks)) throw new Error(`there is no network "${name}" here; there are ${Object.keys(world.networks).join(", ")}`);
-  if (!world.steps.includes(found.steps)) throw new Error(`steps must be one of ${world.steps.join(", ")}`);
-  if (!(found.eps >= 0 && found.eps <= world.maxEps)) throw new Error(`eps is in 1/255 and lies in [0, ${world.maxEps}]`);
-  for (const key of ["min_clean", "max_size"])
-    if (!(found[key] >= 0 && found[key] <= 1)) throw new Error(`${key} is a share in [0, 1]`);
-  return fitting(found, world);
-}
-
-// The same state on the dials that its network has.
-function fitting(state, world) {
-  const net = world.networks[state.network], last = net.stops.length - 1;
-  const lam = Math.min(Math.max(state.lam, net.stops[0]), net.stops[last]);
-  return { ...state, lam, width: net.widths[nearest(net.widths, state.width)] };
 }

@@ -69,7 +69,7 @@ function gallery(world) {
   const clean = world.images.map(bytes);
   const cards = world.images.map((_, i) => {
     const canvases = ["image", `change × ${TIMES}`, "attacked"].map((what) => make("canvas", { role: "img", "aria-label": what }));
-    const truth = make("p", { class: "said" }, "is: ", make("b", {}, world.classes[world.labels[i]]));
+    const truth = make("p", { class: "truth" }, ...world.captions[i].split(" · ").flatMap((part, k) => [k ? " · " : "", make("span", {}, part)]));
     const [before, now] = [make("p", { class: "said" }), make("p", { class: "said" })];
     paint(canvases[0], clean[i], world.shape);
     const names = ["image", `change ×${TIMES}`, "attacked"].map((what) => make("span", {}, what));

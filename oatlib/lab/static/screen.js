@@ -13,7 +13,8 @@ class Screen {
     this.buildReadout();
     const controls = make("div", { class: "controls" }, part("network", this.network.box), part("lam", this.lam.box), part("width", this.width.box),
       part("eps", this.eps.box), part("attack", this.attack), part("choose", this.chooser));
-    const middle = make("div", { class: "middle" }, this.plot);
+    this.legend = make("div", { class: "legend" });
+    const middle = make("div", { class: "middle" }, make("div", { class: "picture" }, this.plot), this.legend);
     this.root.append(...[this.buildTop(hidden), this.error, this.heard,
       make("div", { class: "main" }, controls, middle, this.readout), this.buildBottom(hidden, live)].filter(Boolean));
   }
@@ -43,9 +44,9 @@ class Screen {
     this.width = control("width", this.widths.box, "share of the channels that run: small and fast", "width");
     this.ball = slider({ min: 0, max: this.world.maxEps, step: 1 }, () => this.move({ eps: +this.ball.value }));
     this.eps = control("attack size ε", this.ball, "how far a pixel may be moved, of 255 levels", "eps");
-    this.stepping = stops("steps", (steps) => this.move({ steps }), String);
-    const attack = control("PGD steps", this.stepping.box, "of the attack: the more, the stronger", "attack");
-    this.steps = attack.value;
+    this.attacks = make("select", { onchange: () => this.move({ attack: this.attacks.value }) });
+    const attack = control("attack", this.attacks, this.world.live ? "the quick cascade is within about two points of the suite; PGD finds less"
+      : "of the curve shown", "attack");
     const button = (label, about, act) => make("button", { type: "button", title: about, "aria-label": about, onclick: act }, label);
     this.play = button("pause", "pause the attack", () => this.setPace(this.model.get("pace") === "pause" ? "run" : "pause"));
     this.slow = button("slow", "let the attack walk slowly enough to watch", () => this.setPace(this.model.get("pace") === "slow" ? "run" : "slow"));
@@ -72,16 +73,18 @@ class Screen {
   buildReadout() {
     const number = (name) => {
       const value = make("output", { class: "big", "data-number": name }), range = make("span", { class: "range" });
-      return { value, range, box: make("div", { class: "number" }, make("span", { class: "name" }, `${name} accuracy`), value, range) };
+      const by = make("span", { class: "range" });
+      return { value, range, by, box: make("div", { class: "number" }, make("span", { class: "name" }, `${name} accuracy`), value, range, by) };
     };
     this.numbers = { clean: number("clean"), robust: number("robust") };
+    this.gain = make("p", { class: "gain", title: "The coin answers with one of the two ends of this dial, drawn at random for each image, so that its clean accuracy is the same." });
     this.phase = make("p", { class: "phase" });
     this.walkPlot = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     this.walkPlot.setAttribute("class", "walkplot");
     this.walkPlot.setAttribute("aria-hidden", "true");
     this.price = make("div", { class: "price" });
     const hidden = this.world.hide || [];
-    this.readout = make("div", { class: "readout" }, this.numbers.clean.box, this.numbers.robust.box, this.phase,
+    this.readout = make("div", { class: "readout" }, this.numbers.clean.box, this.numbers.robust.box, this.gain, this.phase,
       hidden.includes("attack") || !this.world.live ? null : this.walkPlot, hidden.includes("price") ? null : this.price);
   }
 

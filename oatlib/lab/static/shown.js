@@ -1,27 +1,41 @@
 // What the screen shows: numbers and how they are known, the picture, the gallery, a training. It changes no state.
 
 class Shown extends Screen {
-  // Clean and robust accuracy as far as they are known, and how: measured, falling (still under attack), or estimated.
+  // Clean and robust accuracy as far as they are known, by which attack, and how: measured, falling (still under
+  // attack), or estimated.
   look() {
-    const { state, world } = this, live = this.model.get("live"), surface = this.model.get("surfaces")[state.network];
-    const [network, lam, width, eps, steps] = live.key || [];
+    const { state } = this, live = this.model.get("live"), surface = this.model.get("surfaces")[state.network];
+    const [network, lam, width, eps, attack] = live.key || [];
     const same = network === state.network && lam === state.lam && width === state.width;
-    const exact = same && eps === state.eps && steps === state.steps, guess = estimate(surface, state.lam, state.width, state.eps);
-    const number = (value, kind) => {
-      const [low, high] = value === null ? [null, null] : wilson(value, world.n);
-      return { value, low, high, kind: value === null ? "none" : kind };
+    const exact = same && eps === state.eps && attack === state.attack, guess = estimate(surface, state.lam, state.width, state.eps);
+    const number = (value, n, kind) => {
+      const [low, high] = value === null ? [null, null] : wilson(value, n);
+      return { value, low, high, n, kind: value === null ? "none" : kind };
     };
     const settled = exact && live.phase === "settled", walking = exact && live.phase === "walk" && !this.moving;
-    const clean = same && !this.moving ? number(live.clean, "measured") : number(guess.clean, "estimated");
-    const robust = settled ? number(live.robust, "measured") : walking ? number(live.robust, "falling") : number(guess.robust, "estimated");
-    return { clean, robust, live: exact ? live : null, same, settled, walking };
+    const clean = same && !this.moving ? number(live.clean, live.n, "measured") : number(guess.clean, surface.n, "estimated");
+    const robust = settled ? number(live.robust, live.n, "measured") : walking ? number(live.robust, live.n, "falling") : number(guess.robust, surface.n, "estimated");
+    const by = state.eps ? (settled || walking ? state.attack : attackOf(surface, state.width, state.eps)) : null;
+    return { clean, robust, by, live: exact ? live : null, same, settled, walking };
+  }
+
+  // How far a setting lies above the coin between the ends of its dial, at the same clean accuracy; null if unknown.
+  gainOf({ clean, robust, by, walking }) {
+    const { state } = this, surface = this.model.get("surfaces")[state.network];
+    if (walking || clean.value === null || robust.value === null || (by && !surface.order.includes(by))) return null;
+    const coin = coinAt(coinEnds(surface, frontier(surface, state.width, state.eps)), clean.value);
+    return coin === null ? null : robust.value - coin;
+  }
+
+  labelOf(attack) {
+    return attack === null ? "no attack" : this.world.attackNames[attack] + (attack.startsWith("pgd") ? ", an upper bound" : "");
   }
 
   draw() {
     const { world, state } = this, shown = this.look(), surfaces = this.model.get("surfaces");
     this.drawControls();
     this.drawNumbers(shown);
-    this.scales = drawPlot(this.plot, world, state, surfaces, shown, this.model.get("training"));
+    this.scales = drawPlot(this.plot, this.legend, world, state, surfaces, shown, this.model.get("training"));
     this.plot.setAttribute("aria-label", this.inWords(shown));
     if (world.live) this.drawWalk(shown);
     this.drawGallery(shown);
@@ -52,7 +66,7 @@ class Shown extends Screen {
     this.ball.value = state.eps;
     this.ball.setAttribute("aria-valuetext", `${short(state.eps)} of 255`);
     this.eps.value.textContent = `${short(state.eps)}/255`;
-    this.stepping.set(world.live ? world.steps : [world.surfaceSteps], world.live ? state.steps : world.surfaceSteps);
+    this.drawAttacks();
     const pace = this.model.get("pace");
     this.play.textContent = pace === "pause" ? "go on" : "pause";
     this.play.setAttribute("aria-label", pace === "pause" ? "let the attack go on" : "pause the attack");
@@ -62,20 +76,35 @@ class Shown extends Screen {
       if (document.activeElement !== input) input.value = Math.round(100 * share);
   }
 
+  // Without a kernel there is one attack, that of the curve.
+  drawAttacks() {
+    const { world, state } = this, curve = attackOf(this.model.get("surfaces")[state.network], state.width, state.eps);
+    const choices = world.live ? world.attacks : [curve || state.attack];
+    if (this.offered !== choices.join()) {
+      this.offered = choices.join();
+      this.attacks.replaceChildren(...choices.map((attack) => make("option", { value: attack }, this.labelOf(attack))));
+    }
+    this.attacks.value = world.live ? state.attack : choices[0];
+    this.attacks.disabled = choices.length < 2;
+  }
+
   drawNumbers(shown) {
-    const { world, state, net } = this, live = shown.live;
+    const { world, state, net } = this, { live, by } = shown;
     for (const name of ["clean", "robust"]) {
       const { value, low, high, kind } = shown[name], { box } = this.numbers[name];
       this.numbers[name].value.textContent = value === null ? "–" : (kind === "estimated" ? "≈ " : "") + percent(value);
       this.numbers[name].range.textContent = value === null ? "measuring" : `${percent(low)} to ${percent(high)}`;
       box.dataset.kind = kind;
     }
-    const attack = state.eps ? `PGD-${state.steps}` : "no attack at ε = 0";
-    const pause = this.model.get("pace") === "pause" ? ", paused" : "";
-    this.phase.textContent = shown.settled ? `measured: ${attack}, n = ${world.n}` + (net.noisy ? ", one draw of the noise" : "")
-      : shown.walking || (live && pause) ? `PGD step ${Math.max(0, live.step)} of ${live.steps}${pause}, n = ${world.n}`
-      : !world.live ? `precomputed: PGD-${world.surfaceSteps}, n = ${world.n}; between points a straight line`
-      : (shown.robust.kind === "none" ? "" : `from the curve (PGD-${world.surfaceSteps}); `) + (pause ? "the attack is paused" : "measuring …");
+    this.numbers.robust.by.textContent = `${this.labelOf(by)}, n = ${shown.robust.n}`;
+    const gain = this.gainOf(shown), dial = net.stops.length > 1;
+    this.gain.hidden = !dial;
+    this.gain.textContent = gain === null ? "coin: –" : `${Math.abs(100 * gain).toFixed(1)} points ${gain < 0 ? "below" : "above"} the coin`;
+    const pause = this.model.get("pace") === "pause" ? ", paused" : "", chosen = world.attackNames[state.attack];
+    this.phase.textContent = shown.settled ? "measured here" + (net.noisy ? ", for one draw of the noise" : "")
+      : shown.walking || (live && pause) ? `${chosen}, step ${Math.max(0, live.step)} of ${state.attack === "quick" ? "at most " : ""}${live.steps}${pause}`
+      : !world.live ? "precomputed; between points a straight line"
+      : (shown.robust.kind === "none" ? "" : "from the curve; ") + (pause ? "the attack is paused" : "measuring …");
     const price = net.prices[net.widths.indexOf(state.width)], full = net.prices.at(-1);
     const rows = [["parameters", count(price.parameters)], ["multiply-adds", count(price.macs)], ["… of full width", percent(price.macs / full.macs, 0)]];
     if (world.live) rows.push(["an image takes", shown.same && this.model.get("live").ms ? `${this.model.get("live").ms.toPrecision(2)} ms` : "…"]);
@@ -96,7 +125,7 @@ class Shown extends Screen {
     const key = JSON.stringify(live?.key);
     if (live && (key !== this.walk.key || live.step < (this.walk.seen.at(-1)?.[0] ?? -1))) this.walk = { key, seen: [] };
     if (live && this.walk.seen.at(-1)?.[0] !== live.step) this.walk.seen.push([live.step, live.robust]);
-    drawWalk(this.walkPlot, live ? this.walk.seen.filter(([k]) => k >= 0) : [], live?.steps || this.state.steps);
+    drawWalk(this.walkPlot, live ? this.walk.seen.filter(([k]) => k >= 0) : [], live?.steps || 1);
   }
 
   drawGallery({ live }) {
@@ -118,7 +147,7 @@ class Shown extends Screen {
     const last = t.frontiers?.at(-1);
     this.trained.textContent = !t.status ? "nothing trained yet: about half a minute for oat on two cores"
       : `${t.recipe}: step ${t.done} of ${t.of}${t.loss === null ? "" : `, loss ${t.loss.toFixed(2)}`}, ${t.status}` +
-        (last ? `; clean ${percent(last.points[0].clean, 0)} at λ = ${short(last.points[0].lam)}, robust ${percent(last.points.at(-1).robust, 0)} at λ = ${short(last.points.at(-1).lam)} (PGD-5, n = ${t.n})` : "") +
+        (last ? `; clean ${percent(last.points[0].clean, 0)} at λ = ${short(last.points[0].lam)}, robust ${percent(last.points.at(-1).robust, 0)} at λ = ${short(last.points.at(-1).lam)} (quick cascade, n = ${t.n})` : "") +
         (t.name ? `. It is in the list as “${t.name}”.` : "") + (t.note ? ` ${t.note}` : "");
   }
 

@@ -141,7 +141,8 @@ class View extends Shown {
     const found = choose(this.net, this.model.get("surfaces")[this.state.network], this.state);
     if (found.why) { this.answer.textContent = found.why; return; }
     this.move(found);
-    this.answer.textContent = `moved to λ = ${short(found.lam)}, width ${short(found.width)}`;
+    const attack = attackOf(this.model.get("surfaces")[this.state.network], this.state.width, this.state.eps);
+    this.answer.textContent = `moved to λ = ${short(found.lam)}, width ${short(found.width)}` + (attack ? ` (by the ${this.world.attackNames[attack]})` : "");
   }
 
   async copy() {
