@@ -25,6 +25,8 @@ from oatlib.lab.surface import EPS, Surface
 from oatlib.recipes import OAT_STOPS
 from oatlib.record import read_json, write_json
 
+from .trained import named, trained
+
 DEDICATED = "dedicated"
 NAMES = (*ready.MEMBERS, DEDICATED)
 
@@ -46,8 +48,7 @@ def ship(name: str, folder: Path, *, train: bool = True, mixing: bool = True) ->
     if not weights.exists():
         if not train:
             raise SystemExit(f"there is no {weights}: leave --only-surfaces out, and it is trained")
-        net = oatlib.build(recipe, data, seed=0, **options)
-        oatlib.train(net, data, seed=0, progress=False)
+        net, _, _ = trained(named(recipe, options), 0)
         if len(net.spec.stops) > 1:
             oatlib.even_dial(net, data, progress=False)
         oatlib.save(net, weights)
@@ -99,8 +100,7 @@ def dedicated(folder: Path) -> str:
     for lam in OAT_STOPS:
         if any(mark["lam"] == lam for mark in marks):
             continue
-        net = oatlib.build("pgd-at", data, seed=0, lam=lam)
-        oatlib.train(net, data, seed=0, progress=False)
+        net, _, _ = trained("standard" if lam == 0 else named("pgd-at", {"lam": lam}), 0)
         surface = family.surface_of(net, data)
         name = f"pgd-at, λ = {lam:g}"
         measure(surface, name)

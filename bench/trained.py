@@ -53,6 +53,12 @@ def parse(name: str) -> tuple[str, dict]:
     return recipe, options
 
 
+def named(recipe: str, options: dict) -> str:
+    """The other way round: `named("pgd-at", {"lam": 0.2})` is `"pgd-at lam=0.2"`."""
+    words = (value if isinstance(value, str) else json.dumps(value) for value in options.values())
+    return " ".join([recipe, *(f"{key}={word}" for key, word in zip(options, words, strict=True))])
+
+
 def _kept(path: Path, data: oatlib.Data, seed: int) -> oatlib.Network | None:
     """The network in a file, if it was trained as it would be now."""
     try:
