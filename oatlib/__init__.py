@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 __all__ = [
     "APGD", "FGSM", "FGSMRS", "NFGSM", "PGD", "PRESETS", "RECIPES", "Comparison", "Cost", "Data", "History", "Moving",
     "Network", "Preset", "RecordError", "Report", "Result", "Split", "Square", "Suite", "Table", "Training", "Transfer",
+    "best_frontier",
     "build", "calibrate", "check", "choose", "coin", "compare", "cost", "evaluate", "even_dial", "export",
     "from_tensors", "frozen", "load", "load_data", "mix", "moving", "save", "train", "wilson",
 ]  # fmt: skip

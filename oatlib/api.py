@@ -20,6 +20,7 @@ from .nets import Network, load, save
 from .presets import PRESETS, Preset
 from .recipes import RECIPES, build
 from .record import RecordError
+from .shapes import best_frontier
 from .square import Square
 from .suite import Suite
 from .train import History, Training, train
