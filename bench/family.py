@@ -1,6 +1,6 @@
 """The family, measured: `python -m bench.family [name ...] [--seeds 3] [--out FILE]`.
 
-Every network is trained with the `fast` preset and attacked with PGD-20 at some λ of each width. Compared are OATS with
+Every network is trained with the `fast` preset and attacked with the quick suite at some λ of each width. Compared are OATS with
 OAT, output layers per width (SOLAR) with one for all, BatchNorm per width with one for all; and, along the whole dial,
 OAT with the networks whose weights depend on λ. Noisy weights are attacked and measured over 10 draws. What is already
 in the record is not trained again.
@@ -19,6 +19,7 @@ from scipy.stats import t
 
 import oatlib
 from oatlib.record import read_json, versions, write_json
+from oatlib.suite import default_attack
 
 ENDS = (0.0, 0.2, 1.0)
 TENTHS, FIFTHS = tuple(i / 10 for i in range(11)), tuple(i / 5 for i in range(6))
@@ -63,7 +64,7 @@ def measure(name: str, seed: int, n: int) -> dict:
     seconds = round(time.perf_counter() - started, 1)
     draws = DRAWS if net.spec.noise else 1
     panel = data.test.panel(min(n, NOISY_N) if net.spec.noise else n)
-    table = oatlib.evaluate(net, panel, oatlib.PGD(8 / 255, 20, draws=draws), lams, progress=False, draws=draws)
+    table = oatlib.evaluate(net, panel, default_attack(8 / 255, draws), lams, progress=False, draws=draws)
     keys = ("lam", "width", "n", "clean", "clean_low", "clean_high", "robust", "robust_low", "robust_high", "macs",
             "nonzero", "draws", "clean_spread", "robust_spread")  # fmt: skip
     points = [{k: getattr(r, k) for k in keys} for r in table]
@@ -130,7 +131,7 @@ def main() -> None:
             if any((r["name"], r["seed"]) == (name, seed) for r in runs):
                 continue
             runs.append(measure(name, seed, options.n))
-            write_json(options.out, {"command": "python -m bench.family", "attack": oatlib.PGD(8 / 255, 20).describe(),
+            write_json(options.out, {"command": "python -m bench.family", "attack": default_attack(8 / 255).describe(),
                                      "versions": versions(), "gains": _all_gains(runs), "resnet34": counts,
                                      "runs": runs})  # fmt: skip
             last = runs[-1]

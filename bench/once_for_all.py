@@ -1,86 +1,93 @@
-"""The claim itself: one OAT network against six dedicated ones. `python -m bench.once_for_all [seeds] [--out FILE]`.
+"""The claim itself: one network with a dial against what one could do without it.
 
-For each seed: OAT with the `fast` preset, six `pgd-at` networks at the same λ with the same preset, PGD-20 on the full
-test split, robust accuracy at clean >= 98, 95 and 90 % of both, training seconds of both, and the dial at 21 values
-of λ.
+`python -m bench.once_for_all [--seeds 3] [--n 1024] [--attack quick] [--out FILE]`. For each seed, all with the `fast`
+preset on `shapes` and measured on the same test images:
+
+* `oat` and `oats` at their λ stops (and `oats` at each of its widths), with PGD-20 beside the attack of the record;
+* six dedicated networks, one for each λ stop of `oat`;
+* output mixing of two dedicated networks, of the two ends of `blend`, and of those of `oat`;
+* `blend` with interpolated weights.
+
+Networks are kept by `bench.trained`; what is in the record already is not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from itertools import pairwise
+from collections.abc import Iterator
 from pathlib import Path
 
 import oatlib
-from oatlib.baselines import LEVELS
 from oatlib.recipes import OAT_STOPS
-from oatlib.record import versions, write_json
+from oatlib.record import read_json, versions, write_json
+
+from .trained import named, trained
+
+EPS = 8 / 255
+MIXED = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # weights of the robust output
+FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
-def one_seed(seed: int, attack: oatlib.PGD) -> dict:
-    """Train and measure everything for one seed."""
-    data = oatlib.load_data("shapes", seed=seed)
-    net, oat_seconds = _trained("oat", data, seed)
-    oat = oatlib.evaluate(net, data.test, attack, progress=False)
-    dial = oatlib.evaluate(net, data.test.panel(1024), attack, lams=[i / 20 for i in range(21)], progress=False)
-    dedicated, seconds = oatlib.Table(), 0.0
+def dedicated(seed: int) -> Iterator[tuple[float, oatlib.Network, float]]:
+    """(λ, network, seconds of training) for each λ stop of OAT."""
     for lam in OAT_STOPS:
-        single, took = _trained("pgd-at", data, seed, lam=lam)
-        dedicated += oatlib.evaluate(single, data.test, attack, progress=False)
-        seconds += took
-    return {
-        "seed": seed, "n": oat[0].n, "dial_n": dial[0].n,
-        "oat": _points(oat), "dedicated": _points(dedicated), "dial": _points(dial),
-        "robust_at": {f"{level:g}": [oat.robust_at(level), dedicated.robust_at(level)] for level in LEVELS},
-        "oat_seconds": oat_seconds, "dedicated_seconds": seconds, "cost_ratio": oat_seconds / seconds,
-        "worst_step_up_in_clean": max(b.clean - a.clean for a, b in pairwise(dial)),
-        "worst_step_down_in_robust": max(a.robust - b.robust for a, b in pairwise(dial)),
-    }  # fmt: skip
+        name = "standard" if lam == 0 else named("pgd-at", {"lam": lam})
+        net, _, seconds = trained(name, seed)
+        yield lam, net, seconds
 
 
-def _trained(recipe: str, data, seed: int, **options):
-    net = oatlib.build(recipe, data, seed=seed, **options)
-    started = time.perf_counter()
-    history = oatlib.train(net, data, seed=seed, progress=False)
-    if history.status != "finished":
-        raise RuntimeError(f"{recipe} {options}: {history.note}")
-    return net, round(time.perf_counter() - started, 1)
+def systems(seed: int) -> Iterator[tuple[str, object, list[float] | None, float]]:
+    """(name, network, λ or None for its stops, seconds of training) of everything that is compared."""
+    oat, _, oat_seconds = trained("oat", seed)
+    yield "oat", oat, None, oat_seconds
+    alone = list(dedicated(seed))
+    for lam, net, seconds in alone:
+        yield f"dedicated {lam:g}", net, None, seconds
+    both = alone[0][2] + alone[-1][2]
+    yield "mix of two", oatlib.mix(alone[0][1], alone[-1][1]), list(MIXED), both
+    blend, _, seconds = trained("blend", seed)
+    yield "blend", blend, list(FIFTHS), seconds
+    yield "blend, outputs", blend.with_dial("outputs"), list(MIXED), seconds
+    yield "oat, outputs", oat.with_dial("outputs"), list(MIXED), oat_seconds
+    oats, _, seconds = trained("oats", seed)
+    yield "oats", oats, None, seconds
 
 
-def _points(table: oatlib.Table) -> list[dict]:
-    keys = ("lam", "clean", "clean_low", "clean_high", "robust", "robust_low", "robust_high")
-    return [{k: getattr(r, k) for k in keys} for r in table]
+def measure(net, lams: list[float] | None, split, attack, with_pgd: bool) -> list[dict]:
+    """Accuracies of one system at all its settings, ready for JSON."""
+    keys = ("lam", "width", "n", "clean", "clean_low", "clean_high", "robust", "robust_low", "robust_high")
+    rows = [{key: getattr(r, key) for key in keys} for r in oatlib.evaluate(net, split, attack, lams, progress=False)]
+    if with_pgd:
+        weak = oatlib.evaluate(net, split, oatlib.PGD(EPS, 20), lams, progress=False)
+        rows = [row | {"pgd": r.robust} for row, r in zip(rows, weak, strict=True)]
+    return rows
 
 
 def main() -> None:
-    """Measure, print a summary, write the record."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("seeds", type=int, nargs="?", default=3)
+    """Measure what is missing, write the record after every system."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--n", type=int, default=1024, help="test images")
+    parser.add_argument("--attack", choices=("quick", "fast", "full"), default="quick", help="budget of the suite")
+    parser.add_argument("--only", nargs="+", metavar="system", help="such as oat, or 'blend, outputs'")
     parser.add_argument("--out", default="bench/results/once_for_all.json")
     options = parser.parse_args()
-    attack = oatlib.PGD(8 / 255, 20)
-    runs = []
+    attack = oatlib.Suite(EPS, budget=options.attack)
+    runs = read_json(options.out)["runs"] if Path(options.out).exists() else []
     for seed in range(options.seeds):
-        runs.append(one_seed(seed, attack))
-        run = runs[-1]
-        for row, other in zip(run["oat"], run["dedicated"], strict=True):
-            print(f"seed {seed} λ {row['lam']:<4g} oat {row['clean']:.1%} / {row['robust']:.1%}   "
-                  f"dedicated {other['clean']:.1%} / {other['robust']:.1%}", flush=True)  # fmt: skip
-        print({k: round(v, 3) for k, v in run.items() if isinstance(v, float)}, flush=True)
-        _write(options.out, runs, attack)  # after every seed: nothing measured is lost
-    print("mean", {k: round(v, 3) for k, v in _mean(runs).items()})
-
-
-def _mean(runs: list[dict]) -> dict[str, float]:
-    return {k: statistics.fmean(run[k] for run in runs) for k, v in runs[0].items() if isinstance(v, float)}
-
-
-def _write(path: str, runs: list[dict], attack: oatlib.PGD) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    about = {"command": "python -m bench.once_for_all", "attack": attack.describe(), "versions": versions()}
-    write_json(path, about | {"mean": _mean(runs), "runs": runs})
+        test = oatlib.load_data("shapes", seed=seed).test.panel(options.n)
+        for name, net, lams, seconds in systems(seed):
+            if options.only and name not in options.only and name.split()[0] not in options.only:
+                continue
+            if any((run["system"], run["seed"]) == (name, seed) for run in runs):
+                continue
+            points = measure(net, lams, test, attack, with_pgd=name in ("oat", "oats"))
+            runs.append({"system": name, "seed": seed, "train_seconds": seconds, "points": points})
+            about = {"command": "python -m bench.once_for_all", "n": options.n, "attack": attack.describe()}
+            about |= {"attack_text": str(attack), "versions": versions(), "runs": runs}
+            write_json(options.out, about)
+            told = "  ".join(f"{p['lam']:g}/{p['width']:g}: {p['clean']:.1%} {p['robust']:.1%}" for p in points)
+            print(f"seed {seed} {name}: {told}", flush=True)
 
 
 if __name__ == "__main__":

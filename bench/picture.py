@@ -1,4 +1,4 @@
-"""The README's picture: clean and robust accuracy along the dial of every network, drawn from the record as SVG.
+"""A picture of the first world: clean and robust accuracy along the dial of every network, as SVG.
 
 `python -m bench.picture`. Lines are means over seeds, the bands reach from the lowest to the highest seed.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from oatlib.record import read_json, write_bytes
 
 HERE = Path(__file__).parent
-PANELS = {  # name in bench/results/family.json -> title
+PANELS = {  # name in bench/results/first_world/family.json -> title
     "oat_dial": "oat",
     "blend": "blend",
     "float": "float",
@@ -89,7 +89,8 @@ def draw(record: dict) -> str:
 
 def main() -> None:
     """Draw it next to the record."""
-    write_bytes(HERE / "results" / "family.svg", draw(read_json(HERE / "results" / "family.json")).encode())
+    folder = HERE / "results" / "first_world"
+    write_bytes(folder / "family.svg", draw(read_json(folder / "family.json")).encode())
 
 
 if __name__ == "__main__":

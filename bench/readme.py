@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,40 +11,102 @@ from bench import front
 from bench.family import FIFTHS
 from oatlib import baselines
 from oatlib.baselines import LEVELS, coin, percents, robust_at
+from oatlib.data import best_points
 from oatlib.record import read_json
+from oatlib.shapes import World
 
 HERE = Path(__file__).parent
+FIRST = HERE / "results" / "first_world"
+BEST_OF = {"name": "shapes", "options": asdict(World())}
 AT_CLEAN = "robust at clean >= 98 / 95 / 90 %"
 
 
+CALLED = {
+    "oat": "OAT, one network",
+    "dedicated": "six dedicated networks",
+    "mix of two": "outputs of `standard` and `pgd-at` mixed (two networks)",
+    "blend, outputs": "outputs of both ends of `blend` mixed (two passes)",
+    "oat, outputs": "outputs of both ends of OAT mixed (two passes)",
+    "blend": "`blend`, weights interpolated",
+}
+
+
+def dials(record: dict) -> dict[str, dict[int, dict]]:
+    """{system: {seed: {"points": by λ, "seconds": of training}}}; every width of `oats` is a system."""
+    found: dict[str, dict[int, dict]] = {}
+    for run in record["runs"]:
+        name, seed = run["system"], run["seed"]
+        if name.startswith("dedicated"):
+            mine = found.setdefault("dedicated", {}).setdefault(seed, {"points": [], "seconds": 0.0})
+            mine["points"] += run["points"]
+            mine["seconds"] += run["train_seconds"]
+            continue
+        for width in sorted({p["width"] for p in run["points"]}, reverse=True):
+            key = f"OATS, width {width:g}" if name == "oats" else name
+            points = [p for p in run["points"] if p["width"] == width]
+            found.setdefault(key, {})[seed] = {"points": points, "seconds": run["train_seconds"]}
+    return found
+
+
 def once_for_all(record: dict) -> list[str]:
-    """One OAT network against six dedicated ones, mean over the seeds."""
-    runs, mean = record["runs"], record["mean"]
-    lams = [row["lam"] for row in runs[0]["oat"]]
-    lines = ["clean / robust, % | " + " | ".join(f"λ = {lam:g}" for lam in lams) + f" | {AT_CLEAN} | training",
-             "|".join(["---"] * (len(lams) + 3))]  # fmt: skip
-    for name, label in (("oat", "OAT, one network"), ("dedicated", "`pgd-at`, six networks")):
-        cells = []
-        for i in range(len(lams)):
-            clean, robust = (statistics.fmean(run[name][i][k] for run in runs) * 100 for k in ("clean", "robust"))
-            cells.append(f"{clean:.1f} / {robust:.1f}")
-        kept = percents(mean_robust_at([run[name] for run in runs]))
-        lines.append(f"{label} | " + " | ".join(cells) + f" | {kept} | {mean[f'{name}_seconds']:.0f} s")
-    widest = max(
-        (row[f"{k}_high"] - row[f"{k}_low"]) / 2 for run in runs for row in run["oat"] for k in ("clean", "robust")
-    )
+    """One network with a dial against what one could do without it: means over the seeds."""
+    found = dials(record)
+    titles = ["% (mean over seeds)", "seeds", "λ = 0", "λ = 1", AT_CLEAN, "over the coin between its own ends",
+              "over the coin of `standard` and `pgd-at`", "of the best possible", "training"]  # fmt: skip
+    lines = [" | ".join(titles), "|".join(["---"] * len(titles))]
+    names = [name for name in CALLED if name in found] + [name for name in found if name not in CALLED]
+    for name in names:
+        runs = found[name]
+        rows = [_pairs(sorted(run["points"], key=lambda p: p["lam"])) for run in runs.values()]
+        both = [_ends_of(found["dedicated"][seed]["points"]) for seed in runs]
+        kept = [[robust_at(row, level) for level in LEVELS] for row in rows]
+        own = [[coin(row[0], row[-1], level) for level in LEVELS] for row in rows]
+        other = [[coin(*ends, level) for level in LEVELS] for ends in both]
+        best = [robust_at(best_points(BEST_OF, 8 / 255), level) for level in LEVELS]
+        ends = [" / ".join(f"{100 * statistics.fmean(row[i][k] for row in rows):.1f}" for k in (0, 1)) for i in (0, -1)]
+        cells = [
+            CALLED.get(name, name), str(len(rows)), *ends, percents(_means(kept)),
+            percents(_means(_differences(kept, own)), signed=True),
+            percents(_means(_differences(kept, other)), signed=True),
+            percents([baselines.share(a, b) for a, b in zip(_means(kept), best, strict=True)]),
+            f"{statistics.fmean(run['seconds'] for run in runs.values()):.0f} s",
+        ]  # fmt: skip
+        lines.append(" | ".join(cells))
+    gaps = [(p["pgd"] - p["robust"], run["system"], p["lam"], p["width"], run["seed"])
+            for run in record["runs"] for p in run["points"] if "pgd" in p]  # fmt: skip
+    gap, system, lam, width, seed = max(gaps)
     return [f"| {line} |" for line in lines] + [
         "",
-        f"`shapes`, preset `fast`, mean of {len(runs)} seeds, each on {runs[0]['n']} test images; PGD-20, L-inf, "
-        f"eps 8/255, one restart; 95 % interval of one accuracy of one seed: at most ±{widest * 100:.1f} points. "
-        f"*{AT_CLEAN}*: interpolated along the measured points; over a coin between its own ends, OAT gains "
-        f"{percents(mean_gains([run['oat'] for run in runs]), signed=True)} points. OAT takes {mean['cost_ratio']:.2f} "
-        "of the training time of the six networks. "
-        f"From one of 21 values of λ to the next (n = {runs[0]['dial_n']}), clean accuracy rises by at most "
-        f"{max(r['worst_step_up_in_clean'] for r in runs) * 100:.1f} points and robust accuracy falls by at most "
-        f"{max(r['worst_step_down_in_robust'] for r in runs) * 100:.1f}. "
-        "Recorded in `bench/results/once_for_all.json`; repeat with `python -m bench.once_for_all`.",
+        f"`shapes`, preset `fast`, n = {record['n']} test images for each seed; {record['attack_text']}. "
+        "*Robust at clean >=*: interpolated along the measured points. *Best possible*: `oatlib.best_frontier`. "
+        "Training in seconds of one thread beside other work. PGD-20 leaves at most "
+        f"{100 * gap:.1f} points more than this attack on OAT and OATS ({system}, λ = {lam:g}, width {width:g}, seed "
+        f"{seed}). Recorded in `bench/results/once_for_all.json`; repeat with `python -m bench.once_for_all`.",
     ]
+
+
+def _ends_of(points: list[dict]) -> list[tuple[float, float]]:
+    """The points at the lowest and at the highest λ."""
+    ordered = _pairs(sorted(points, key=lambda p: p["lam"]))
+    return [ordered[0], ordered[-1]]
+
+
+def _differences(rows: list[list[float | None]], others: list[list[float | None]]) -> list[list[float | None]]:
+    return [[baselines.gain(a, b) for a, b in zip(row, other, strict=True)]
+            for row, other in zip(rows, others, strict=True)]  # fmt: skip
+
+
+def ruler(record: dict) -> list[str]:
+    """The default attack against PGD-20 and the long suites."""
+    lines = ["left, % | λ | PGD-20 | quick (the default) | fast | full | cost of quick over PGD-20",
+             "|".join(["---"] * 7)]  # fmt: skip
+    for row in record["rows"]:
+        keys = ("pgd20", "quick", "fast", "full")
+        left = [f"{100 * row[key]:.1f}" if key in row else "" for key in keys]
+        lines.append(f"`{row['name']}` | {row['lam']:g} | {' | '.join(left)} | {row['cost']:.2f}")
+    return ["", *(f"| {line} |" for line in lines), "",
+            f"The ready networks on n = {record['rows'][0]['n']} validation images. Recorded in "
+            "`bench/results/ruler.json`; repeat with `python -m bench.ruler`."]  # fmt: skip
 
 
 def widths(record: dict) -> list[str]:
@@ -173,14 +236,6 @@ def mean_robust_at(runs: list[list[dict]]) -> list[float | None]:
     return _means([[robust_at(_pairs(points), level) for level in LEVELS] for points in runs])
 
 
-def mean_gains(runs: list[list[dict]]) -> list[float | None]:
-    """The gain there over a coin between the first and the last point of each run."""
-    found = []
-    for points in map(_pairs, runs):
-        found.append([baselines.gain(robust_at(points, level), coin(points[0], points[-1], level)) for level in LEVELS])
-    return _means(found)
-
-
 def _means(rows: list[list[float | None]]) -> list[float | None]:
     return [None if None in values else statistics.fmean(values) for values in zip(*rows, strict=True)]
 
@@ -293,29 +348,25 @@ def robustness(suite: dict, honest: dict) -> list[str]:
 
 
 def block() -> str:
-    """The text between the two marks."""
-    records = {
-        name: read_json(HERE / "results" / f"{name}.json")
-        for name in (
-            "once_for_all",
-            "family",
-            "step",
-            "at",
-            "widths",
-            "rows",
-            "training",
-            "explorer",
-            "suite",
-            "honest",
-        )
-    }
+    """The figures of the world as it is: the claim, the ruler, speed."""
+    names = ("once_for_all", "ruler", "step", "at", "widths", "rows", "training", "explorer")
+    records = {name: read_json(HERE / "results" / f"{name}.json") for name in names}
     return "\n".join(
         once_for_all(records["once_for_all"])
-        + widths(records["family"])
-        + dial(records["family"])
-        + claims(records["family"], records["rows"])
+        + ruler(records["ruler"])
         + speed(*(records[name] for name in ("step", "at", "widths", "rows", "training")))
         + answers(records["explorer"])
+    )
+
+
+def first_world() -> str:
+    """Figures of the first world, which have not been measured again."""
+    records = {name: read_json(FIRST / f"{name}.json") for name in ("family", "suite", "honest")}
+    rows = read_json(HERE / "results" / "rows.json")
+    return "\n".join(
+        widths(records["family"])
+        + dial(records["family"])
+        + claims(records["family"], rows)
         + robustness(records["suite"], records["honest"])
     )
 
@@ -324,7 +375,7 @@ def pages() -> dict[Path, dict[str, str]]:
     """{page: {name of a block: its text}}"""
     return {
         HERE.parent / "README.md": {"networks": front.networks(), "lessons": front.lessons()},
-        HERE / "README.md": {"figures": block()},
+        HERE / "README.md": {"figures": block(), "first_world": first_world()},
         HERE.parent / "notebooks" / "README.md": {"ladder": front.ladder()},
     }
 

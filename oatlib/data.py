@@ -7,7 +7,7 @@ published test set stays the test set), so asking for fewer training images chan
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from oatlib import folders
-from oatlib.shapes import SHAPES, Scene, World, render
+from oatlib.shapes import SHAPES, SPREAD, Scene, World, best_frontier, render
 from oatlib.splits import Data, Split, batches, crop, divide, flip, from_tensors, stream, whole
 
 __all__ = ["Data", "Scene", "Split", "batches", "crop", "data_of", "flip", "from_tensors", "load_data", "render"]
@@ -51,6 +51,23 @@ def data_of(source: dict, name: str | None = None, device: torch.device | str | 
     if name in (None, source.get("name")) and known:
         return load_data(source["name"], device=device, **known)
     return load_data(name, (known or {}).get("seed", 0), device)
+
+
+def best_points(source: dict, eps: float) -> list[tuple[float, float]] | None:
+    """The best possible (clean, robust) accuracies of a data set along λ, where they are known.
+
+    Args:
+        source: name and options of a data set, as in a network's `spec.data`.
+        eps: radius of the attack, pixels in [0, 1]. It must be able to repaint every texture, or there is no bound.
+
+    Returns:
+        Points in the order of λ, or None: only `shapes` has them.
+    """
+    options = source.get("options") or {}
+    world = {f.name: options[f.name] for f in fields(World) if f.name in options}
+    if source.get("name") != "shapes" or "trust" not in world or eps < SPREAD[1] * World(**world).amplitude:
+        return None
+    return [(point.clean, point.robust) for point in best_frontier([i / 100 for i in range(101)], **world)]
 
 
 # ---- the sets -------------------------------------------------------------------------------------------------------

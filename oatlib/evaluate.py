@@ -17,7 +17,7 @@ from . import baselines, record
 from .attacks import Attack
 from .baselines import LEVELS, Measured, Point, percents
 from .cost import cost
-from .data import Split
+from .data import Split, best_points
 from .dial import RULES
 from .guard import attacking
 from .nets import Network
@@ -207,9 +207,17 @@ class Table(list):
         return lines
 
     def __str__(self) -> str:
-        return self.text()
+        return self.text(_best_possible(self))
 
     __repr__ = __str__
+
+
+def _best_possible(results: Sequence[Result]) -> list[Point] | None:
+    """The best possible frontier of the data set that all results are of, where it is known."""
+    sources = [(r.about.get("data") or {}, r.attack.get("eps", 0.0)) for r in results]
+    if not sources or any(source != sources[0] for source in sources):
+        return None
+    return best_points(*sources[0])
 
 
 def evaluate(

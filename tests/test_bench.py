@@ -1,6 +1,5 @@
 """The figures that the README prints come from these; the measuring itself is not run here."""
 
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -85,5 +84,5 @@ def test_a_picture_has_mean_and_band_of_the_seeds():
 
 def test_the_picture_shows_the_record():
     """`python -m bench.picture` draws it."""
-    results = Path(__file__).parents[1] / "bench" / "results"
+    results = readme.FIRST
     assert (results / "family.svg").read_text(encoding="utf-8") == picture.draw(read_json(results / "family.json"))

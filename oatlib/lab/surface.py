@@ -1,9 +1,9 @@
 """Accuracy over all dials of a network, measured on a grid: what a slider shows while the exact setting is measured.
 
 Every robust accuracy is kept under the name of its attack. What is recorded in advance: the suite and PGD-20 at
-ε = 8/255, at every width and λ of the grid, and the quick cascade at the other ε. A running explorer fills what is
-missing by the quick cascade. A surface is kept next to the weights, with their digest: one of other weights, images or
-attacks is never shown.
+ε = 8/255 and full width, at every λ of the grid, and the quick cascade everywhere else. A running explorer fills what
+is missing by the quick cascade. A surface is kept next to the weights, with their digest: one of other weights, images
+or attacks is never shown.
 """
 
 from __future__ import annotations
@@ -78,16 +78,12 @@ class Surface:
 
     def planned(self) -> list[Cell]:
         """Cells that are recorded in advance and not there yet; those of the suite first."""
-        suite_index = EPS.index(SUITE_EPS)
-        other_eps = [e for e in range(len(EPS)) if e != suite_index]
-        plan = {SUITE: [suite_index], PGD_20: [suite_index], QUICK: other_eps}
-        cells = [
-            (attack, w, e, i)
-            for attack, shown in plan.items()
-            for w in reversed(range(len(self.widths)))
-            for e in shown
-            for i in self._order()
+        suite_index, full = EPS.index(SUITE_EPS), len(self.widths) - 1
+        other_rows = [
+            (w, e) for w in reversed(range(len(self.widths))) for e in range(len(EPS)) if (w, e) != (full, suite_index)
         ]
+        plan = {SUITE: [(full, suite_index)], PGD_20: [(full, suite_index)], QUICK: other_rows}
+        cells = [(attack, w, e, i) for attack, rows in plan.items() for w, e in rows for i in self._order()]
         return [(attack, w, e, i) for attack, w, e, i in cells if self.robust[attack][w][e][i] is None]
 
     def fill(self, width: float, eps: float, everywhere: bool = False) -> Iterator[bool]:
