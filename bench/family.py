@@ -1,7 +1,7 @@
 """The family, measured: `python -m bench.family [name ...] [--seeds 3] [--out FILE]`.
 
-Every network is trained with the `fast` preset and attacked with the quick suite at some λ of each width. Compared are OATS with
-OAT, output layers per width (SOLAR) with one for all, BatchNorm per width with one for all; and, along the whole dial,
+Every network is trained with the `fast` preset and attacked with the quick suite at some λ of each width. Compared are
+OATS with OAT, output layers per width (SOLAR) with one for all, BatchNorm per width with one for all; along the dial,
 OAT with the networks whose weights depend on λ. Noisy weights are attacked and measured over 10 draws. What is already
 in the record is not trained again.
 """

@@ -1,8 +1,8 @@
 """Accuracy over all dials of a network, measured on a grid: what a slider shows while the exact setting is measured.
 
 Every robust accuracy is kept under the name of its attack. What is recorded in advance: the suite and PGD-20 at
-ε = 8/255 and full width, at every λ of the grid, and the quick cascade everywhere else. A running explorer fills what
-is missing by the quick cascade. A surface is kept next to the weights, with their digest: one of other weights, images
+ε = 8/255 and full width, at every λ of the grid, and the quick cascade at the other ε and at narrower widths. A running
+explorer fills what is missing by the quick cascade. A surface is kept next to the weights, with their digest: one of other weights, images
 or attacks is never shown.
 """
 
@@ -22,7 +22,7 @@ from .live import measure
 from .named_attacks import PGD_20, QUICK, STRONGEST_FIRST, SUITE, attack_named
 
 N = 256  # images that are measured, at most
-EPS = (0.0, 2.0, 4.0, 8.0, 12.0, 16.0)  # in 1/255
+EPS = (0.0, 4.0, 8.0, 16.0)  # in 1/255
 SUITE_EPS = 8.0  # in 1/255: where the suite is recorded
 GAP = 0.25  # of the slider: two neighbouring λ of the grid lie no further apart
 MIXING_WEIGHTS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the last stop, where outputs are mixed
@@ -79,9 +79,8 @@ class Surface:
     def planned(self) -> list[Cell]:
         """Cells that are recorded in advance and not there yet; those of the suite first."""
         suite_index, full = EPS.index(SUITE_EPS), len(self.widths) - 1
-        other_rows = [
-            (w, e) for w in reversed(range(len(self.widths))) for e in range(len(EPS)) if (w, e) != (full, suite_index)
-        ]
+        other_rows = [(full, e) for e in range(len(EPS)) if e != suite_index]
+        other_rows += [(w, suite_index) for w in reversed(range(full))]
         plan = {SUITE: [(full, suite_index)], PGD_20: [(full, suite_index)], QUICK: other_rows}
         cells = [(attack, w, e, i) for attack, rows in plan.items() for w, e in rows for i in self._order()]
         return [(attack, w, e, i) for attack, w, e, i in cells if self.robust[attack][w][e][i] is None]
