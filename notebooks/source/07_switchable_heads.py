@@ -32,6 +32,7 @@ recompute: bool = False  # train again what is otherwise read from a record (min
 # %%
 import copy
 from itertools import permutations
+from pathlib import Path
 
 import plotly.graph_objects as go
 import torch
@@ -42,7 +43,7 @@ import oatlib
 from oatlib import PGD
 from oatlib.lab import figures
 from oatlib.lab.exercises import check
-from oatlib.lab.lesson import RECORDS, begin, say
+from oatlib.lab.lesson import begin, say
 from oatlib.lab.sliders import sliders
 from oatlib.lab.world import captions
 from oatlib.layers.head import Head
@@ -540,13 +541,14 @@ sliders(
 # %% [markdown]
 # ## A method against itself
 #
-# Now with real networks. The project measured `oats` and `solar` for longer than a lesson may (`data/course/solar_oats.json`:
-# four widths, λ of 0, 0.2 and 1). This record, too, is of the first world. Both systems were trained against two steps and
-# averaged the losses of their widths; today `solar` adds them. Robust accuracies are those of PGD-20, so upper bounds. Beside the gain of `solar` over `oats` stands the gain of `oats`
+# Now with real networks. The project measured `oats` and `solar` for longer than a lesson may
+# (`bench/results/first_world/family.json`: preset `fast` of that time, four widths, λ of 0, 0.2 and 1). This record, too, is
+# of the first world. Both systems were trained against two steps and averaged the losses of their widths; today `solar` adds
+# them. Robust accuracies are those of PGD-20, so upper bounds. Beside the gain of `solar` over `oats` stands the gain of `oats`
 # over `oats`: every seed against every other. There is nothing to gain there, but there is a best sub-network.
 
 # %%
-longer = read_json(RECORDS / "solar_oats.json")
+longer = read_json(Path(oatlib.__file__).parents[1] / "bench" / "results" / "first_world" / "family.json")
 points = {(run["name"], run["seed"]): run["points"] for run in longer["runs"]}
 pairs = {
     "solar over oats, same seed": [(("solar_4", s), ("oats_4", s)) for s in range(3)],

@@ -2,8 +2,8 @@
 
 Every robust accuracy is kept under the name of its attack. What is recorded in advance: the suite and PGD-20 at
 ε = 8/255 and full width, at every λ of the grid, and the quick cascade at the other ε and at narrower widths. A running
-explorer fills what is missing by the quick cascade. A surface is kept next to the weights, with their digest: one of other weights, images
-or attacks is never shown.
+explorer fills what is missing by the quick cascade. A surface is kept next to the weights, with their digest: one of
+other weights, images or attacks is never shown.
 """
 
 from __future__ import annotations
