@@ -7,6 +7,7 @@ import pytest
 from bench import picture, readme
 from bench.clock import ratio
 from bench.family import NETWORKS, PAIRS, gains
+from bench.trained import named, parse
 from oatlib.record import read_json
 
 
@@ -86,3 +87,32 @@ def test_the_picture_shows_the_record():
     """`python -m bench.picture` draws it."""
     results = readme.FIRST
     assert (results / "family.svg").read_text(encoding="utf-8") == picture.draw(read_json(results / "family.json"))
+
+
+def test_names_of_trained_networks_say_recipe_and_options():
+    assert parse("oat") == ("oat", {})
+    assert parse("float redraw=forward density=0.3") == ("float", {"redraw": "forward", "density": 0.3})
+    for recipe, options in (("pgd-at", {"lam": 0.2}), ("oats", {"widths": 4}), ("float", {"redraw": "forward"})):
+        assert parse(named(recipe, options)) == (recipe, options)
+
+
+def system(name, seed, *points, width=1.0, seconds=10.0):
+    rows = [{"lam": lam, "width": width, "n": 100, "clean": c, "robust": r, "pgd": r + 0.01} for lam, c, r in points]
+    return {"system": name, "seed": seed, "train_seconds": seconds, "points": rows}
+
+
+def test_the_claim_is_compared_with_both_coins_and_the_best_possible():
+    runs = []
+    for seed in (0, 1):
+        runs.append(system("oat", seed, (0.0, 1.0, 0.0), (0.5, 0.9, 0.6), (1.0, 0.8, 0.7)))
+        runs.append(system("dedicated 0", seed, (0.0, 1.0, 0.0), seconds=4.0))
+        runs.append(system("dedicated 1", seed, (1.0, 0.8, 0.8), seconds=5.0))
+        runs.append(system("oats", seed, (0.0, 1.0, 0.0), (1.0, 0.8, 0.5), width=0.5))
+    text = "\n".join(readme.once_for_all({"runs": runs, "n": 100, "attack_text": "an attack"}))
+    row = next(line for line in text.splitlines() if line.startswith("| OAT, one"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    # at clean >= 98, 95, 90 %: 12, 30, 60; own coin 7, 17.5, 35; coin of the two dedicated networks 8, 20, 40
+    assert cells[1:7] == ["2", "100.0 / 0.0", "80.0 / 70.0", "12.0 / 30.0 / 60.0", "+5.0 / +12.5 / +25.0",
+                          "+4.0 / +10.0 / +20.0"]  # fmt: skip
+    assert "| six dedicated networks | 2 |" in text and "| 9 s |" in text
+    assert "| OATS, width 0.5 | 2 |" in text and "at most 1.0 points more" in text

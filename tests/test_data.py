@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from oatlib.data import PUBLISHED, batches, crop, flip, from_tensors, load_data, render
+from oatlib.data import PUBLISHED, batches, best_points, crop, flip, from_tensors, load_data, render
 from oatlib.shapes import CONSTANT_TRUST, SHAPES, best_frontier, compose, paint, tiles
 from oatlib.splits import shuffle
 
@@ -638,3 +638,16 @@ def test_bad_classes_and_unequal_shapes_are_explained():
             from_tensors("mine", (X, Y * 0), (X, Y * 0), (X, Y * 0), classes=classes)
     with pytest.raises(ValueError, match=r"one shape.*'test': \(1, 4, 3\)"):
         from_tensors("mine", (X, Y), (X, Y), (X[..., :3], Y), classes="abc")
+
+
+def test_best_points_are_known_of_the_built_in_world_alone():
+    data = load_data("shapes", n_train=8, n_val=8, n_test=8, trust=0.5, full_trust=1.0)
+    points = best_points({"name": data.name, "options": data.options}, 8 / 255)
+    # trust is uniform on [1/2, 1]: clean = 1 - λ², robust = 1 - (1 - λ)² up to λ = 1/2
+    for lam in (0.1, 0.25, 0.5):
+        clean, robust = points[round(100 * lam)]
+        assert clean == pytest.approx(1 - lam**2, abs=1e-9) and robust == pytest.approx(1 - (1 - lam) ** 2, abs=1e-9)
+    assert best_points({"name": data.name, "options": data.options}, 4 / 255) is None  # cannot repaint every texture
+    assert best_points({"name": "digits", "options": {}}, 8 / 255) is None
+    assert best_points({"name": "shapes", "options": {"p": 0.85}}, 8 / 255) is None  # a file of before
+    assert best_points({}, 8 / 255) is None

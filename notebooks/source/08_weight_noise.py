@@ -500,7 +500,8 @@ figures.lines(
 # %%
 fell = {key: 100 * (record[key]["robust"][0] - record[key]["robust"][-1]) for key in names}
 say(
-    f"Recorded on {record['data']}, {record.get('world', 'first world')}, seed {record['seed']}, n = {record['n']} validation images, PGD-{record['steps']}, band: "
+    f"Recorded on {record['data']}, {record.get('world', 'first world')}, seed {record['seed']}, n = {record['n']} validation "
+    f"images, PGD-{record['steps']}, band: "
     f"95 % interval. With a new draw at every forward, α of the first layer ends at "
     f"**{abs(record['forward']['alpha'][-1][0]):.2f}**, with one draw a step at "
     f"**{abs(record['step']['alpha'][-1][0]):.3f}**. From 1 to {record['draws'][-1]} draws per gradient robust accuracy falls "
@@ -584,7 +585,8 @@ oatlib.explore(shown, data, lam=1.0, surfaces=lesson.surfaces(shown, data), hide
 # ## What we showed, and what we did not show
 #
 # We showed that FLOAT needs no FiLM and fewer parameters; that single-draw gradients are wrong directions; that noise added
-# by hand looks like robustness until the gradient is averaged; and how much noise our trained FLOAT has left. **What we did not show:** that noise never helps (more draws at test time with a vote are another network),
+# by hand looks like robustness until the gradient is averaged; and how much noise our trained FLOAT has
+# left. **What we did not show:** that noise never helps (more draws at test time with a vote are another network),
 # what α does on the published networks (their values were not printed), or that 10 draws are enough.
 #
 # ## Try this
@@ -600,8 +602,7 @@ oatlib.explore(shown, data, lam=1.0, surfaces=lesson.surfaces(shown, data), hide
 # * He, Rakin and Fan 2019, *Parametric Noise Injection* (learned weight noise as a defence)
 # * Athalye, Carlini and Wagner 2018, *Obfuscated Gradients Give a False Sense of Security* (EOT against random defences)
 #
-# **Next:** [09 · Sparse experts](09_sparse_experts.ipynb): noise was not what made the dial work. What is, and how many weights does it
-# need?
+# **Next:** [09 · Sparse experts](09_sparse_experts.ipynb): a dial without noise. How many weights does it need?
 
 # %%
 lesson.finish(

@@ -696,8 +696,8 @@ print("the disguise changes no answer:", torch.equal(sure(x).argmax(1), network(
 #
 # We showed that PGD-20 overestimates a network that was trained against two steps, and how close it is for one that was
 # trained otherwise; which part of the attack was missing; that seven networks that only look robust each fail a question; and
-# that turning the dial is no defence. So read every robust accuracy that names PGD as an upper bound. **What we did not show:** that anything *is*
-# robust. The suite gives an upper bound, too; only *certified* bounds come from the other side. Nor did we make an attack
+# that turning the dial is no defence. So read every robust accuracy that names PGD as an upper bound. **What we did not show:**
+# that anything *is* robust. The suite gives an upper bound, too; only *certified* bounds come from the other side. Nor did we make an attack
 # for one defence: such **adaptive** attacks broke many that had passed standard ones. Other norms (L2, patches,
 # rotations) and photographs are open as well.
 #

@@ -1,14 +1,12 @@
-"""Exercises of lesson 05: the loss, the draws, and the area that a frontier dominates."""
+"""Exercises of lesson 05: the loss, the draws, and the coin between two networks."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...baselines import coin as oatlib_coin
 from ...recipes import OAT_STOPS, Labels, hybrid, sample_stops
 from . import Wrong, exercise, same
 
@@ -98,44 +96,35 @@ def _drawn_from_the_generator(theirs, stop: Tensor) -> None:
             raise Wrong(f"of {n} images {-(-n // 6)} should have λ = 0: n / S is rounded up.")
 
 
-BEATEN = (0.86, 0.2)  # by others
-POINTS = [(0.9, 0.3), (0.98, 0.0), (0.85, 0.75), (0.95, 0.1), BEATEN]
+STANDARD, ROBUST = (0.99, 0.01), (0.8, 0.6)  # two networks: (clean, robust)
 
 
-def _area(points: Sequence[tuple[float, float]]) -> float:
-    """Area of the union of the rectangles from (0, 0) to each point."""
-    area, top = 0.0, 0.0
-    for clean, robust in sorted(points, reverse=True):
-        if robust > top:
-            area += clean * (robust - top)
-            top = robust
-    return area
-
-
-@exercise(_area, "oatlib.lab.exercises.oat")
-def dominated_area(theirs) -> None:
-    """A list of (clean, robust), in any order -> the area of the union of the rectangles from (0, 0) to each."""
-    got, want = theirs(list(POINTS)), _area(POINTS)
+@exercise(oatlib_coin, "oatlib.coin")
+def coin(theirs) -> None:
+    """(clean, robust) of an accurate and of a robust network, and a clean accuracy -> robust accuracy of the coin."""
+    got, want = theirs(STANDARD, ROBUST, 0.9), oatlib_coin(STANDARD, ROBUST, 0.9)
     if not isinstance(got, int | float | Tensor) or isinstance(got, bool):
         raise Wrong(f"it should return a number, but returns {'nothing' if got is None else type(got).__name__}.")
     if abs(got - want) > 1e-6:
-        _say_what_it_is(float(got))
-        if abs(theirs([p for p in POINTS if p != BEATEN]) - want) < 1e-6:
-            raise Wrong("a point that another one beats in both accuracies changes the area: it must not.")
-        if abs(theirs(sorted(POINTS, reverse=True)) - want) < 1e-6:
-            raise Wrong("it is right for sorted points only: sort them first.")
-    for points in (POINTS, [(0.5, 0.5)], [(0.5, 0.5), (0.5, 0.7)]):
-        got, want = theirs(list(points)), _area(points)
-        if abs(got - want) > 1e-6:
-            raise Wrong(f"the area of {points} should be {want:.4g}, not {float(got):.4g}.")
+        _say_which_share(float(got))
+        raise Wrong(
+            f"at clean accuracy 0.9 the coin between {STANDARD} and {ROBUST} reaches {want:.3g}, not {got:.3g}."
+        )
+    above = theirs(STANDARD, ROBUST, 0.995)
+    if above is not None:
+        raise Wrong("neither network is right on 99.5 % of the images, so no p is enough: return None.")
+    below = theirs(STANDARD, ROBUST, 0.5)
+    if below is None or abs(below - ROBUST[1]) > 1e-6:
+        raise Wrong("both networks are more accurate than asked for: then the robust one answers always, p = 1.")
 
 
-def _say_what_it_is(area: float) -> None:
-    if area > 1:
-        raise Wrong(f"the area is {area:.3g}: rectangles overlap; what several cover counts once.")
-    ordered = sorted(POINTS)
-    slant = abs(sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(ordered)))
-    if any(abs(area - value) < 1e-6 for value in (slant, slant + ordered[0][0] * ordered[0][1])):
-        raise Wrong("it joins the points by straight lines: nobody measured a network in between. Use steps.")
-    if abs(area - max(x * y for x, y in POINTS)) < 1e-6:
-        raise Wrong("this is the largest rectangle alone: the others stick out of it, and that counts, too.")
+def _say_which_share(value: float) -> None:
+    """Raise Wrong if the value is that of a usual mistake."""
+    (clean0, robust0), (clean1, robust1) = STANDARD, ROBUST
+    p = (clean0 - 0.9) / (clean0 - clean1)
+    if abs(value - p) < 1e-6:
+        raise Wrong("this is p, how often the robust network answers: what is the robust accuracy then?")
+    if abs(value - (p * robust0 + (1 - p) * robust1)) < 1e-6:
+        raise Wrong("the two shares are swapped: p belongs to the robust network.")
+    if abs(value - p * robust1) < 1e-6:
+        raise Wrong("the standard network has some robust accuracy, too: with probability 1 - p it answers.")

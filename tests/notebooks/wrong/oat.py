@@ -6,7 +6,9 @@ LOSSES = """
 HYBRID = f"def hybrid_loss(clean, attacked, y, lam, zeros):{LOSSES}"
 DRAW = "def draw_stops(stops, n, generator):\n    zeros = math.ceil(n / len(stops))\n"
 REST = "    rest = torch.randint(1, len(stops), (n - zeros,), generator=generator)\n"
-AREA = "def dominated_area(points):\n"
+COIN = (
+    "def coin(standard, robust, clean):\n    (c0, r0), (c1, r1) = standard, robust\n    p = (c0 - clean) / (c0 - c1)\n"
+)
 
 WRONG = {
     "hybrid_loss": [
@@ -38,15 +40,13 @@ WRONG = {
         (DRAW.replace("math.ceil(n / len(stops))", "0")
          + f"{REST}    return rest, zeros", "should have λ = 0, not 0"),
     ],
-    "dominated_area": [
-        (f"{AREA}    return sum(x * y for x, y in points)", "what several cover counts once"),
-        (f"{AREA}    points = sorted(points)\n"
-         "    return sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in zip(points, points[1:]))", "straight lines"),
-        (f"{AREA}    return max(x * y for x, y in points)", "largest rectangle alone"),
-        (f"{AREA}    area, top = 0.0, 0.0\n    for x, y in points:\n        if y > top:\n"
-         "            area, top = area + x * (y - top), y\n    return area", "sort them first"),
-        (f"{AREA}    area, top = 0.0, 0.0\n    for x, y in sorted(points, reverse=True):\n"
-         "        area, top = area + x * (y - top), y\n    return area", "must not"),
-        (f"{AREA}    pass", "returns nothing"),
+    "coin": [
+        (f"{COIN}    return p", "this is p"),
+        (f"{COIN}    return p * r0 + (1 - p) * r1", "swapped"),
+        (f"{COIN}    return p * r1", "some robust accuracy, too"),
+        (f"{COIN}    return r1", "at clean accuracy 0.9 the coin"),
+        (f"{COIN}    return (1 - p) * r0 + p * r1", "return None"),
+        (f"{COIN}    return (1 - p) * r0 + p * r1 if clean <= c0 else None", "answers always"),
+        (f"{COIN}    pass", "returns nothing"),
     ],
 }  # fmt: skip
