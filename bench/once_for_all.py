@@ -1,7 +1,7 @@
 """The claim itself: one network with a dial against what one could do without it.
 
-`python -m bench.once_for_all [--seeds 3] [--n 1024] [--attack quick] [--out FILE]`. For each seed, all with the `fast`
-preset on `shapes` and measured on the same test images:
+`python -m bench.once_for_all [--seeds 0 1 2] [--n 1024] [--attack quick] [--out FILE]`. For each seed, all with
+the `fast` preset on `shapes` and measured on the same test images:
 
 * `oat` and `oats` at their λ stops (and `oats` at each of its widths), with PGD-20 beside the attack of the record;
 * six dedicated networks, one for each λ stop of `oat`;
@@ -14,7 +14,8 @@ Networks are kept by `bench.trained`; what is in the record already is not measu
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import oatlib
@@ -28,29 +29,37 @@ MIXED = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # weights of the robust output
 FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
-def dedicated(seed: int) -> Iterator[tuple[float, oatlib.Network, float]]:
-    """(λ, network, seconds of training) for each λ stop of OAT."""
-    for lam in OAT_STOPS:
-        name = "standard" if lam == 0 else named("pgd-at", {"lam": lam})
-        net, _, seconds = trained(name, seed)
-        yield lam, net, seconds
+Made = tuple[object, list[float] | None, float]  # network, λ (None: its stops), seconds of training
 
 
-def systems(seed: int) -> Iterator[tuple[str, object, list[float] | None, float]]:
-    """(name, network, λ or None for its stops, seconds of training) of everything that is compared."""
-    oat, _, oat_seconds = trained("oat", seed)
-    yield "oat", oat, None, oat_seconds
-    alone = list(dedicated(seed))
-    for lam, net, seconds in alone:
-        yield f"dedicated {lam:g}", net, None, seconds
-    both = alone[0][2] + alone[-1][2]
-    yield "mix of two", oatlib.mix(alone[0][1], alone[-1][1]), list(MIXED), both
-    blend, _, seconds = trained("blend", seed)
-    yield "blend", blend, list(FIFTHS), seconds
-    yield "blend, outputs", blend.with_dial("outputs"), list(MIXED), seconds
-    yield "oat, outputs", oat.with_dial("outputs"), list(MIXED), oat_seconds
-    oats, _, seconds = trained("oats", seed)
-    yield "oats", oats, None, seconds
+def alone(lam: float, seed: int) -> Made:
+    """A dedicated network for one λ."""
+    name = "standard" if lam == 0 else named("pgd-at", {"lam": lam})
+    net, _, seconds = trained(name, seed)
+    return net, None, seconds
+
+
+def mixed_two(seed: int) -> Made:
+    """The mixed outputs of the two dedicated networks at the ends."""
+    (standard, _, first), (robust, _, second) = alone(0.0, seed), alone(1.0, seed)
+    return oatlib.mix(standard, robust), list(MIXED), first + second
+
+
+def of_recipe(recipe: str, lams: list[float] | None, seed: int, dial: str | None = None) -> Made:
+    """A network with a dial, at λ (None: its stops), with another dial rule if one is named."""
+    net, _, seconds = trained(recipe, seed)
+    return (net if dial is None else net.with_dial(dial)), lams, seconds
+
+
+SYSTEMS: dict[str, Callable[[int], Made]] = {
+    "oat": partial(of_recipe, "oat", None),
+    **{f"dedicated {lam:g}": partial(alone, lam) for lam in OAT_STOPS},
+    "mix of two": mixed_two,
+    "blend": partial(of_recipe, "blend", list(FIFTHS)),
+    "blend, outputs": partial(of_recipe, "blend", list(MIXED), dial="outputs"),
+    "oat, outputs": partial(of_recipe, "oat", list(MIXED), dial="outputs"),
+    "oats": partial(of_recipe, "oats", None),
+}
 
 
 def measure(net, lams: list[float] | None, split, attack, with_pgd: bool) -> list[dict]:
@@ -66,21 +75,20 @@ def measure(net, lams: list[float] | None, split, attack, with_pgd: bool) -> lis
 def main() -> None:
     """Measure what is missing, write the record after every system."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--n", type=int, default=1024, help="test images")
     parser.add_argument("--attack", choices=("quick", "fast", "full"), default="quick", help="budget of the suite")
-    parser.add_argument("--only", nargs="+", metavar="system", help="such as oat, or 'blend, outputs'")
+    parser.add_argument("--only", nargs="+", metavar="system", default=list(SYSTEMS), choices=SYSTEMS)
     parser.add_argument("--out", default="bench/results/once_for_all.json")
     options = parser.parse_args()
     attack = oatlib.Suite(EPS, budget=options.attack)
     runs = read_json(options.out)["runs"] if Path(options.out).exists() else []
-    for seed in range(options.seeds):
+    for seed in options.seeds:
         test = oatlib.load_data("shapes", seed=seed).test.panel(options.n)
-        for name, net, lams, seconds in systems(seed):
-            if options.only and name not in options.only and name.split()[0] not in options.only:
-                continue
+        for name in options.only:
             if any((run["system"], run["seed"]) == (name, seed) for run in runs):
                 continue
+            net, lams, seconds = SYSTEMS[name](seed)
             points = measure(net, lams, test, attack, with_pgd=name in ("oat", "oats"))
             runs.append({"system": name, "seed": seed, "train_seconds": seconds, "points": points})
             about = {"command": "python -m bench.once_for_all", "n": options.n, "attack": attack.describe()}

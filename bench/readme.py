@@ -56,9 +56,9 @@ def once_for_all(record: dict) -> list[str]:
     lines = [" | ".join(titles), "|".join(["---"] * len(titles))]
     names = [name for name in CALLED if name in found] + [name for name in found if name not in CALLED]
     for name in names:
-        runs = found[name]
+        runs = {seed: run for seed, run in found[name].items() if name != "dedicated" or len(run["points"]) > 2}
         rows = [_pairs(sorted(run["points"], key=lambda p: p["lam"])) for run in runs.values()]
-        both = [_ends_of(found["dedicated"][seed]["points"]) for seed in runs]
+        both = [_ends_of(found["dedicated"][seed]["points"]) for seed in runs if seed in found["dedicated"]]
         kept = [[robust_at(row, level) for level in LEVELS] for row in rows]
         own = [[coin(row[0], row[-1], level) for level in LEVELS] for row in rows]
         other = [[coin(*ends, level) for level in LEVELS] for ends in both]
@@ -93,7 +93,7 @@ def _ends_of(points: list[dict]) -> list[tuple[float, float]]:
 
 def _differences(rows: list[list[float | None]], others: list[list[float | None]]) -> list[list[float | None]]:
     return [[baselines.gain(a, b) for a, b in zip(row, other, strict=True)]
-            for row, other in zip(rows, others, strict=True)]  # fmt: skip
+            for row, other in zip(rows, others, strict=False)]  # fmt: skip
 
 
 def ruler(record: dict) -> list[str]:

@@ -50,7 +50,7 @@ def ship(name: str, folder: Path, *, train: bool = True, mixing: bool = True) ->
             raise SystemExit(f"there is no {weights}: leave --only-surfaces out, and it is trained")
         net, _, _ = trained(named(recipe, options), 0)
         if len(net.spec.stops) > 1:
-            oatlib.even_dial(net, data, progress=False)
+            oatlib.even_dial(net, data, points=11 if net.spec.noise else 21, n=128, progress=False)
         oatlib.save(net, weights)
         print(f"{name}: trained, {time.perf_counter() - started:.0f} s", flush=True)
     surface = family.surface_of(oatlib.load(weights), data)

@@ -23,7 +23,7 @@ def even_dial(
     net: Network,
     data: Data,
     points: int = 21,
-    n: int = 512,
+    n: int = 256,
     attack: Attack | Suite | None = None,
     progress: bool = True,
 ) -> Network:

@@ -106,6 +106,7 @@ def test_the_claim_is_compared_with_both_coins_and_the_best_possible():
     for seed in (0, 1):
         runs.append(system("oat", seed, (0.0, 1.0, 0.0), (0.5, 0.9, 0.6), (1.0, 0.8, 0.7)))
         runs.append(system("dedicated 0", seed, (0.0, 1.0, 0.0), seconds=4.0))
+        runs.append(system("dedicated 0.5", seed, (0.5, 0.9, 0.7), seconds=0.0))
         runs.append(system("dedicated 1", seed, (1.0, 0.8, 0.8), seconds=5.0))
         runs.append(system("oats", seed, (0.0, 1.0, 0.0), (1.0, 0.8, 0.5), width=0.5))
     text = "\n".join(readme.once_for_all({"runs": runs, "n": 100, "attack_text": "an attack"}))
