@@ -381,19 +381,19 @@ count = next(iter(trained["found"].values()))["ends"][0]["n"]
 low, high = oatlib.wilson(count // 2, count)
 made = f"recorded on `{trained['data']}`, n = {count}, {trained['attack']}"
 if "world" in trained:
-    made = f"**recorded in the first world of oatlib**, with the same trust in every shape and a training attack of two steps; {made}"
+    made += ", **in the first world of oatlib**: the same trust in every shape, and a training attack of two steps"
 say(
     f"Before training, the mean of γ over all layers is {gammas['paper'].mean():.3f} with the published start and "
     f"{gammas['identity'].mean():.3f} with the other; |γ| < 0.1 holds for {small['paper']:.0%} and {small['identity']:.0%} of "
-    f"them. What training makes of it ({made}, 95 % interval of one accuracy at "
+    f"them. What training makes of it ({made}; 95 % interval of one accuracy at "
     f"most ±{(high - low) / 2:.1%}):\n\n"
     "| start | loss after the first epoch | after the last | clean, λ = 0 | robust, λ = 1 |\n|---|---|---|---|---|\n"
     + "\n".join(rows)
 )
 
 # %% [markdown]
-# In the record that comes along the published start never learns the robust end within this short training. That does not
-# say that it is a bad start for the 200 epochs of the publication; we did not try those.
+# In the record that comes along, of the first world, the published start never learns the robust end within this short
+# training. That does not say that it is a bad start for the 200 epochs of the publication; we did not try those.
 
 # %% [markdown]
 # ## BatchNorm and FiLM are one multiply-add
@@ -653,9 +653,9 @@ oatlib.explore(both, data, lam=0.3, marks=marks, surfaces=lesson.surfaces(both, 
 # ## What we showed, and what we did not show
 #
 # We showed that λ can be an input, that it acts by one scale and one shift per channel, and that for a fixed λ it costs
-# nothing. **What we did not show:** that a better trade-off comes out of it. `blend`, without FiLM, reaches settings like
-# these at other values of its dial; lesson 05 compares whole frontiers, also with networks for one λ each. Nor that γ
-# between two stops is what training there would have found.
+# nothing. **What we did not show:** how good the trade-off is that comes out of it. The same λ need not mean the same clean
+# accuracy in two networks, so lesson 05 compares whole frontiers, also with networks for one λ each and with a coin. Nor
+# that γ between two stops is what training there would have found.
 #
 # ## Try this
 #

@@ -118,7 +118,7 @@ fig.add_scatter(
 
 # %%
 at = shares.index(density)
-lesson.reveal("prune", 100 * cut[at][1], "so much is left when weights go after training.")
+lesson.reveal("prune", 100 * cut[at][1], "many weights can go for nothing, but not so many, and not afterwards.")
 
 # %%
 say(
@@ -697,10 +697,11 @@ oatlib.explore(
 # %% [markdown]
 # ## What we showed, and what we did not show
 #
-# We compared a network that is sparse from the start with one that is pruned afterwards; experts without a common weight
-# with two ends of similar weights; and every dial with its coin. **What we did not show:** that any of this holds on
-# photographs. Whether `blend` keeps up with `oat` on CIFAR-10 is open. Nor that the cosine is the *cause*, that
-# sparse is faster, or which masks SMART's authors used.
+# We showed that a network that is sparse from the start keeps what pruning afterwards loses; that experts without a common
+# weight are a switch; and that two ends with similar weights are a dial, without FiLM, noise or masks. What such a dial is
+# worth, the column of the coin says. **What we did not show:** that any of this holds on photographs. Whether `blend` keeps up
+# with `oat` on CIFAR-10 is open. Nor that the cosine is the *cause*, that sparse is faster, or which masks SMART's authors
+# used.
 #
 # ## Try this
 #
