@@ -148,9 +148,7 @@ def _validate(eps: float, claim: float | None, claim_n: int | None, suite: Suite
     if not 0 < eps <= 1:
         raise ValueError(f"eps must be in (0, 1], in pixel units such as 8/255, got {eps}")
     if suite is not None and (abs(suite.eps - eps) > 1e-9 or suite.norm != "linf"):
-        raise ValueError(
-            f"the suite must be L-inf with the eps of the audit, {eps:g}, got {suite.norm}, {suite.eps:g}"
-        )
+        raise ValueError(f"the suite must be L-inf with the eps of the audit, {eps:g}, got {suite.norm}, {suite.eps:g}")
 
 
 def _asked(question: Question, subject: Subject, bar) -> Check:
