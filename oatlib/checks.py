@@ -110,27 +110,15 @@ def check(
     suite = Suite(eps, draws=draws) if suite is None else suite
     if suite.draws != draws:
         raise ValueError(f"this function needs a suite with draws={draws}, got {suite.draws}")
+    known = {"attacked": attacked, "sources": dict(others if sources is None else sources)}
+    known |= {"whole": whole, "claim": claim, "claim_n": claim_n, "members": suite.attacks()}
+    known |= {"trained": _training_preset(net, about["lam"])}
     with tqdm(total=1 + len(QUESTIONS), disable=not progress, leave=False, unit="question") as bar:
         bar.set_description("suite")
         generator = torch.Generator(panel.x.device).manual_seed(seed)
         outcome = suite.run(f, panel.x, panel.y, generator, seconds=seconds, progress=progress)
         bar.update()
-        subject = Subject(
-            f,
-            panel.x,
-            panel.y,
-            eps,
-            seed,
-            draws,
-            attacked,
-            dict(others if sources is None else sources),
-            whole,
-            claim,
-            outcome,
-            members=suite.attacks(),
-            claim_n=claim_n,
-            trained=_training_preset(net, about["lam"]),
-        )
+        subject = Subject(f, panel.x, panel.y, eps, seed, draws, suite=outcome, **known)
         found = [_asked(each, subject, bar) for each in QUESTIONS]
     about |= {"attack": str(suite), "eps": eps, "draws": draws, "seed": seed, "split": split.name,
               "versions": record.versions(), "suite": outcome.rows()}  # fmt: skip
