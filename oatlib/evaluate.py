@@ -86,7 +86,8 @@ class Table(list):
         """Robust accuracy at clean accuracy >= `clean`, interpolated along the dial of one width.
 
         Results are sorted by λ. Between neighbouring λ both accuracies are interpolated linearly, and of all places
-        that keep `clean` the most robust one counts. Results without λ are not interpolated.
+        that keep `clean` the most robust one counts. Results without λ are not interpolated. All results should come
+        from the same attack.
 
         Args:
             clean: The clean accuracy to keep, in [0, 1].
