@@ -57,6 +57,8 @@ def once_for_all(record: dict) -> list[str]:
     names = [name for name in CALLED if name in found] + [name for name in found if name not in CALLED]
     for name in names:
         runs = {seed: run for seed, run in found[name].items() if name != "dedicated" or len(run["points"]) > 2}
+        if not runs:  # the two ends are there for the coin, the others are not
+            continue
         rows = [_pairs(sorted(run["points"], key=lambda p: p["lam"])) for run in runs.values()]
         both = [_ends_of(found["dedicated"][seed]["points"]) for seed in runs if seed in found["dedicated"]]
         kept = [[robust_at(row, level) for level in LEVELS] for row in rows]
