@@ -278,8 +278,8 @@ def _gain_lines(gains: dict) -> list[str]:
     return lines
 
 
-def speed(step: dict, at: dict, width: dict, rows: dict, training: dict) -> list[str]:
-    """What folding buys, as ratios; what half the width and the rows cost; how long training takes."""
+def speed(step: dict, at: dict, width: dict, rows: dict) -> list[str]:
+    """What folding buys, as ratios; what half the width and the rows cost."""
     s, a, layout = step["step_ratio"], at["at_ratio"], step["step_ratio_channels_last"]
     return [
         "",
@@ -296,10 +296,14 @@ def speed(step: dict, at: dict, width: dict, rows: dict, training: dict) -> list
         + " and ".join(
             f"{r['ratio']:.2f} times as long as one of `{name}`" for name, r in rows["oat_over"]["7"].items()
         )
-        + ". `fast` trains "
-        + " and ".join(f"`{name}` in {seconds:.0f} s" for name, seconds in training["training_seconds"].items())
         + ". Repeat with `make bench`.",
     ]
+
+
+def trained_in(record: dict) -> list[str]:
+    """How long the preset `fast` took."""
+    times = " and ".join(f"`{name}` in {seconds:.0f} s" for name, seconds in record["training_seconds"].items())
+    return ["", f"`fast` of that version trained {times}, on two threads."]
 
 
 def answers(record: dict) -> list[str]:
@@ -351,25 +355,28 @@ def robustness(suite: dict, honest: dict) -> list[str]:
 
 def block() -> str:
     """The figures of the world as it is: the claim, the ruler, speed."""
-    names = ("once_for_all", "ruler", "step", "at", "widths", "rows", "training", "explorer")
+    names = ("once_for_all", "ruler", "step", "at", "widths", "rows")
     records = {name: read_json(HERE / "results" / f"{name}.json") for name in names}
     return "\n".join(
         once_for_all(records["once_for_all"])
         + ruler(records["ruler"])
-        + speed(*(records[name] for name in ("step", "at", "widths", "rows", "training")))
-        + answers(records["explorer"])
+        + speed(*(records[name] for name in ("step", "at", "widths", "rows")))
     )
 
 
 def first_world() -> str:
     """Figures of the first world, which have not been measured again."""
-    records = {name: read_json(FIRST / f"{name}.json") for name in ("family", "suite", "honest")}
+    records = {
+        name: read_json(FIRST / f"{name}.json") for name in ("family", "suite", "honest", "training", "explorer")
+    }
     rows = read_json(HERE / "results" / "rows.json")
     return "\n".join(
         widths(records["family"])
         + dial(records["family"])
         + claims(records["family"], rows)
         + robustness(records["suite"], records["honest"])
+        + trained_in(records["training"])
+        + answers(records["explorer"])
     )
 
 
