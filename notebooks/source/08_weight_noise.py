@@ -464,7 +464,14 @@ figures.lines(sizes, {f"clean accuracy at λ = 1, n = {n}": span}, x_name="α of
 def compute():
     """Train `float` both ways; α of every layer after every epoch, and accuracies at λ = 1 by draws per gradient."""
     judged = data.val.panel(min(512, len(data.val)))
-    found = {"data": data.name, "world": "as above", "seed": seed, "n": len(judged), "steps": 20, "draws": [1, 2, 4, 10]}
+    found = {
+        "data": data.name,
+        "world": "as above",
+        "seed": seed,
+        "n": len(judged),
+        "steps": 20,
+        "draws": [1, 2, 4, 10],
+    }
     for redraw in ("step", "forward"):
         trained = oatlib.build("float", data, seed=seed, redraw=redraw)
         history = oatlib.train(trained, data, "fast", seed, progress=False)

@@ -540,7 +540,9 @@ for name, surface in surfaces.items():
         pairs = [accuracies(everything[name].at(lam), 10) for lam in lams_here]
     else:
         pairs = list(zip(surface.clean[-1], surface.robust[attack][-1][at], strict=True))
-    fronts[name] = [{"lam": lam, "clean": c, "robust": r, "n": size} for lam, (c, r) in zip(lams_here, pairs, strict=True)]
+    fronts[name] = [
+        {"lam": lam, "clean": c, "robust": r, "n": size} for lam, (c, r) in zip(lams_here, pairs, strict=True)
+    ]
 
 # %%
 groups = [("oat", "oats", "solar"), ("blend", "float", "floats", "smart")]
@@ -556,6 +558,7 @@ for column, group in enumerate(groups, 1):
     fig.add_scatter(**dots, showlegend=column == 1, row=1, col=column)
 figures.layout(fig, "clean accuracy, % (bars: 95 % intervals)", height=460)
 fig.update_yaxes(title_text="robust accuracy, %", col=1).update_layout(legend={"y": 1.08})
+
 
 # %%
 def curve(name):
