@@ -79,8 +79,9 @@ class Surface:
     def planned(self) -> list[Cell]:
         """Cells that are recorded in advance and not there yet; those of the suite first."""
         suite_index, full = EPS.index(SUITE_EPS), len(self.widths) - 1
-        other_rows = [(full, e) for e in range(len(EPS)) if e != suite_index]
-        other_rows += [(w, suite_index) for w in reversed(range(full))]
+        other_rows = [
+            (w, e) for w in reversed(range(len(self.widths))) for e in range(len(EPS)) if (w, e) != (full, suite_index)
+        ]
         plan = {SUITE: [(full, suite_index)], PGD_20: [(full, suite_index)], QUICK: other_rows}
         cells = [(attack, w, e, i) for attack, rows in plan.items() for w, e in rows for i in self._order()]
         return [(attack, w, e, i) for attack, w, e, i in cells if self.robust[attack][w][e][i] is None]

@@ -73,10 +73,10 @@ def test_what_is_needed_first_is_measured_first():
 def test_what_is_recorded_ahead_is_the_suite_at_full_width_with_pgd_beside_it_and_the_quick_cascade():
     surface = made()
     plan, dial, full = surface.planned(), len(surface.lams), len(surface.widths) - 1
-    assert [attack for attack, *_ in plan] == ["suite"] * dial + ["pgd-20"] * dial + ["quick"] * dial * (2 + full)
+    quick = 2 * dial * (full + 1) + dial * full  # at two other eps everywhere, and at 8/255 where it is narrow
+    assert [attack for attack, *_ in plan] == ["suite"] * dial + ["pgd-20"] * dial + ["quick"] * quick
     assert {(w, e) for attack, w, e, _ in plan if attack != "quick"} == {(full, 2)}
-    narrow = {(w, 2) for w in range(full)}
-    assert {(w, e) for attack, w, e, _ in plan if attack == "quick"} == {(full, 0), (full, 1)} | narrow
+    assert (full, 2) not in {(w, e) for attack, w, e, _ in plan if attack == "quick"}
     for cell in plan[:dial]:
         assert list(surface.measure(cell))[-1] is True
     assert surface.attack_at(full, 2) == "suite" and surface.attack_at(full, 1) is None
@@ -84,10 +84,7 @@ def test_what_is_recorded_ahead_is_the_suite_at_full_width_with_pgd_beside_it_an
     assert at_full_width == {0, 1}, "the suite is enough at 8/255"
     for cell in surface.planned():
         list(surface.measure(cell))
-    assert surface.planned() == [] and surface.attack_at(0, 2) == "quick"
-    assert {w for _, w, _, _ in surface.missing(1.0, 8.0, everywhere=True)} == set(range(full)), (
-        "filled while one looks"
-    )
+    assert surface.planned() == surface.missing(1.0, 8.0, everywhere=True) == []
     _, w, e, i = plan[dial - 1]
     *_, last = measure(surface.net, DATA.val, surface.lams[i], surface.widths[w], weak("suite", module.EPS[e] / 255))
     assert surface.robust["suite"][w][e][i] == last["robust"]
