@@ -174,6 +174,7 @@ def _training_preset(net, lam: float | None) -> Preset | None:
     stored = net.trained[-1].get("preset", {})
     if not {"eps", "margin", "steps", "step_size"} <= stored.keys():
         return None  # the defaults of today need not be those of that run
+    stored = {"aimed": 0.0} | stored  # runs of before had no targets
     return Preset(**{f.name: stored[f.name] for f in fields(Preset) if f.name in stored})
 
 

@@ -6,11 +6,12 @@ import torch
 import oatlib
 from oatlib.calibrate import take_statistics
 from oatlib.layers.slim import SlimNorm
+from oatlib.shapes import CONSTANT_TRUST
 
 
 @pytest.fixture(scope="module")
 def data():
-    return oatlib.load_data("shapes", n_train=512, n_val=32, n_test=64)
+    return oatlib.load_data("shapes", n_train=512, n_val=32, n_test=64, **CONSTANT_TRUST)
 
 
 @pytest.fixture(scope="module")

@@ -237,7 +237,7 @@ def test_a_network_that_resists_its_training_attack_only_is_seen(net, shapes):
 
 
 def test_the_attack_of_training_is_brought_to_the_eps_of_the_audit(net, shapes):
-    preset = oatlib.Preset(eps=16 / 255, margin=1.25, steps=2, step_size=15 / 255)
+    preset = oatlib.Preset(eps=16 / 255, margin=1.25, steps=2, step_size=15 / 255, aimed=0.0)
     s = subject(net, shapes, n=8, trained=preset)
     asked = question("training_attack")(s)
     scaled = oatlib.PGD(EPS, 2, 6 / 255, best=False)

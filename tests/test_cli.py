@@ -141,7 +141,7 @@ def test_export(capsys, weights, tmp_path):
 
 
 def test_eval_with_another_rule_of_the_dial(capsys, weights):
-    words = ("--lam", 0, 0.5, 1, "--steps", 1, "--n", 16, "--json", "r.json")
+    words = ("--lam", 0, 0.5, 1, "--attack", "pgd", "--steps", 1, "--n", 16, "--json", "r.json")
     code, out, _ = run(capsys, "eval", weights, *words, "--dial", "outputs")
     results = oatlib.Table.load("r.json")
     assert code == 0 and "between them: mixed outputs" in out and "over a coin between its own ends" in out

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..attacks import FGSM, PGD, Attack
 from ..data import Data, batches, load_data
 from ..nets import Network
+from ..shapes import CONSTANT_TRUST
 from ..splits import Split
 from ..transfer import Transfer
 
@@ -105,7 +106,7 @@ def _other_branch(oat: Network, split: Split) -> Fraud:
 
 def _one_step(seed: int, eps: float = 12 / 255) -> Fraud:
     """A small network of two classes, trained with PGD-3 and then against FGSM only: catastrophic overfitting."""
-    data = load_data("shapes", seed=seed, classes=2, n_train=2048, n_test=8)
+    data = load_data("shapes", seed=seed, classes=2, n_train=2048, n_test=8, **CONSTANT_TRUST)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = nn.Sequential(

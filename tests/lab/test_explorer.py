@@ -14,6 +14,7 @@ from oatlib.lab import walks, world
 from oatlib.lab.live import HELPER, measure
 from oatlib.lab.named_attacks import CHOICES, attack_named
 from oatlib.lab.state import read
+from oatlib.lab.surface import EPS
 from oatlib.lab.worker import NAME
 from oatlib.shapes import SHAPES
 
@@ -188,7 +189,7 @@ def test_the_curve_is_measured_meanwhile_and_is_what_measure_says(nets):
     assert made.surfaces["oats"] == grid.table()
     at = grid.lams.index(1.0)
     *_, last = measure(nets["oats"], PANEL, 1.0, 0.5, oatlib.Suite(8 / 255, budget="quick"))
-    assert (grid.clean[0][at], grid.robust["quick"][0][3][at]) == (last["clean"], last["robust"])
+    assert (grid.clean[0][at], grid.robust["quick"][0][EPS.index(8.0)][at]) == (last["clean"], last["robust"])
     made.close()
 
 

@@ -5,8 +5,9 @@ import time
 
 from oatlib.lab.explorer import Explorer
 from oatlib.lab.lesson import Guess
+from oatlib.lab.named_attacks import CHOICES
 from oatlib.lab.sliders import Sliders
-from oatlib.lab.state import MAX_EPS, STEPS
+from oatlib.lab.state import MAX_EPS
 
 LONG = 300  # seconds for one position
 
@@ -47,7 +48,7 @@ def drive_explorer(explorer):
     states += [] if "lam" in hidden else [{"lam": lam} for lam in (spec.stops[0], spec.stops[-1])]
     states += [] if "width" in hidden else [{"width": width} for width in spec.widths]
     states += [] if "eps" in hidden else [{"eps": eps} for eps in (0.0, MAX_EPS)]
-    states += [] if "attack" in hidden else [{"steps": steps} for steps in (STEPS[0], STEPS[-1])]
+    states += [] if "attack" in hidden else [{"attack": attack} for attack in (CHOICES[0], CHOICES[-1])]
     for state in states:
         explorer.state = state
         error = _measured(explorer)
@@ -57,7 +58,7 @@ def drive_explorer(explorer):
 
 def _measured(explorer):
     """Wait for the exact numbers; what went wrong, or ""."""
-    end, due = time.monotonic() + LONG, [explorer.controls[key] for key in ("network", "lam", "width", "eps", "steps")]
+    end, due = time.monotonic() + LONG, [explorer.controls[key] for key in ("network", "lam", "width", "eps", "attack")]
     while explorer.live.get("key") != due or explorer.live.get("phase") != "settled":
         if explorer.error or time.monotonic() > end:
             return explorer.error or f"nothing measured within {LONG} s"
