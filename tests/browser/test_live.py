@@ -12,6 +12,7 @@ from oatlib.lab import family
 from oatlib.lab.live import measure
 from oatlib.lab.named_attacks import attack_named
 from oatlib.lab.state import read
+from oatlib.lab.surface import EPS
 
 from . import conftest
 
@@ -222,7 +223,8 @@ def chosen(least, size):
     """What `oatlib.choose` takes from the surface that the page has."""
     grid = family.measured([conftest.WEIGHTS], NETS, DATA)["oats"]
     full = oatlib.cost(NETS["oats"]).macs
-    rows = [grid.robust[grid.attack_at(w, 3)][w][3] for w in range(len(grid.widths))]
+    at = EPS.index(8.0)
+    rows = [grid.robust[grid.attack_at(w, at)][w][at] for w in range(len(grid.widths))]
     results = [oatlib.Result(lam, width, conftest.N, grid.clean[w][i], 0, 1, rows[w][i], 0, 1, {}, "val", 0, 0.0,
                              macs=oatlib.cost(NETS["oats"], width=width).macs)
                for w, width in enumerate(grid.widths) for i, lam in enumerate(grid.lams)]  # fmt: skip
