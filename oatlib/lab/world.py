@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 
 from torch import Tensor
 
-from .. import shapes
 from ..cost import cost
-from ..data import Data, Split
+from ..data import Data, Split, best_points
 from ..nets import Network
 from ..recipes import RECIPES
 from ..shapes import SHAPES
@@ -19,7 +17,6 @@ from .state import MAX_EPS
 from .trainer import LIMIT
 
 WATCHED = 6  # images in the gallery
-BEST_LAMS = tuple(i / 40 for i in range(41))  # at which the best possible frontier is drawn
 BEST_EPS = 8.0  # in 1/255: the size of an attack from on which a texture can be repainted as a whole
 
 
@@ -89,20 +86,10 @@ def hint(data: Data) -> str:
     )
 
 
-def best_frontier_of(data: Data) -> list[tuple[float, float, float]] | None:
-    """(λ, clean, robust) of the best possible rule along λ, where the data set knows it."""
-    if data.name != "shapes" or "trust" not in data.options:
-        return None
-    numbers = {f.name: data.options[f.name] for f in fields(shapes.World) if f.name in data.options}
-    return [tuple(point) for point in shapes.best_frontier(BEST_LAMS, **numbers)]
-
-
 def _reference(data: Data) -> dict:
-    """What every network is compared with."""
-    best = best_frontier_of(data)
-    if best is None:
-        return {}
-    return {"best": [[clean, robust] for _, clean, robust in best], "bestEps": BEST_EPS}
+    """What every network is compared with: the best possible (clean, robust) accuracies, where they are known."""
+    best = best_points({"name": data.name, "options": data.options}, BEST_EPS / 255)
+    return {} if best is None else {"best": [list(point) for point in best], "bestEps": BEST_EPS}
 
 
 def _about(net: Network) -> dict:

@@ -355,12 +355,12 @@ def test_captions_give_the_class_and_the_shape_that_is_drawn(explorer):
 def test_the_hint_and_the_best_frontier_come_from_the_numbers_of_the_world():
     data = oatlib.load_data("shapes", n_train=8, n_val=8, n_test=8, trust=0.3, full_trust=0.5)
     assert "right in 30% of the images, the more vivid 50% always" in world.hint(data)
-    points = world.best_frontier_of(data)
-    assert points == [tuple(p) for p in oatlib.shapes.best_frontier(world.BEST_LAMS, trust=0.3, full_trust=0.5)]
+    points = oatlib.best_frontier([i / 100 for i in range(101)], trust=0.3, full_trust=0.5)
+    assert world._reference(data)["best"] == [[point.clean, point.robust] for point in points]
     flat = oatlib.load_data("shapes", n_train=8, n_val=8, n_test=8, trust=0.8, full_trust=None)
     assert world.hint(flat).startswith("20% of the drawn shapes belong to another class")
     digits = oatlib.load_data("digits", n_train=20, n_val=10, n_test=10)
-    assert world.hint(digits) == "" and world.best_frontier_of(digits) is None
+    assert world.hint(digits) == "" and world._reference(digits) == {}
 
 
 def test_the_network_stays_as_it_was(explorer, nets):
