@@ -16,12 +16,15 @@ from torch import Tensor
 from .attacks import PGD
 from .moves import draw, margin
 
+UNDECIDED, NO_TARGET = -2, -1  # instead of a class to climb towards
+LOTS = 2**20  # so many different lots are drawn, each as likely as any other
+
 
 @dataclass(frozen=True)
 class AimedPGD(PGD):
     """PGD on the margin, in which every image has a chance to be attacked towards one wrong class.
 
-    The class is chosen at random among the `candidates` likeliest wrong ones of the unattacked image. It stays the
+    The class is chosen at random among the `candidates` likeliest wrong ones at the start of the walk. It stays the
     same for the whole attack. The other images climb the margin, which may change its wrong class at every step.
 
     Args:
@@ -48,23 +51,27 @@ class AimedPGD(PGD):
         return super().describe() | {"share": self.share, "candidates": self.candidates}
 
     def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
-        """As `PGD._walk`, with labels (N, 2): the class of the image, and the class to climb towards (-1: none)."""
+        """As `PGD._walk`, with labels (N, 3) for `_values`: class, class to climb towards, number of the lot."""
         generator = generator or torch.Generator(x.device).manual_seed(0)
-        labels = torch.stack([y, self._targets(f, x, y, generator)], 1)
-        yield from super()._walk(f, x, labels, generator, judge_last, only)
+        chance, lot = draw(torch.rand, (2, len(y)), x, generator)
+        target = torch.where(chance < self.share, UNDECIDED, NO_TARGET)
+        yield from super()._walk(f, x, torch.stack([y, target, (lot * LOTS).long()], 1), generator, judge_last, only)
 
-    def _targets(self, f, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        """A wrong class for each image (N,), or -1 where the image climbs the margin."""
-        wrong = self._judge(f, x).scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
-        wrong = wrong[:, : self.candidates]
-        chance, which = draw(torch.rand, (2, len(y)), x, generator)
-        place = (which * wrong.shape[1]).long().clamp(max=wrong.shape[1] - 1)
-        return torch.where(chance < self.share, wrong.gather(1, place[:, None])[:, 0], -1)
+    def _values(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The margin (N,), or for images with a class to climb towards how far its logit is above the true one.
 
-    def _values(self, logits: Tensor, y: Tensor) -> Tensor:
-        """The margin (N,), or for images with a class to climb towards how far its logit is above the true one."""
-        if y.dim() == 1:
-            return margin(logits, y)
-        y, target = y.unbind(1)
-        towards = logits.gather(1, target.clamp(min=0)[:, None]) - logits.gather(1, y[:, None])
-        return torch.where(target < 0, margin(logits, y), towards[:, 0])
+        `labels` are classes (N,), or what `_walk` made of them (N, 3). The first logits of a walk decide the classes
+        that were left undecided; they are written into `labels`, so that they stay the same to its end.
+        """
+        if labels.dim() == 1:
+            return margin(logits, labels)
+        y, target, lot = labels.unbind(1)
+        target.copy_(torch.where(target == UNDECIDED, self._likely_wrong(logits.detach(), y, lot), target))
+        ahead = logits.gather(1, target.clamp(min=0)[:, None]) - logits.gather(1, y[:, None])
+        return torch.where(target == NO_TARGET, margin(logits, y), ahead[:, 0])
+
+    def _likely_wrong(self, logits: Tensor, y: Tensor, lot: Tensor) -> Tensor:
+        """For each image the wrong class (N,) that its lot picks among the likeliest ones."""
+        count = min(self.candidates, logits.shape[1] - 1)
+        likeliest = logits.scatter(1, y[:, None], -torch.inf).topk(count, 1).indices
+        return likeliest.gather(1, (lot % count)[:, None])[:, 0]

@@ -17,7 +17,7 @@ from .nets import Network
 from .presets import Preset
 from .questions import QUESTIONS, Check, Question
 from .subject import Subject
-from .suite import Suite
+from .suite import Suite, suited
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def check(
     f, whole, about, others = _deployed(net, lam, width, seed)
     noisy = isinstance(net, Network) and net.noise_at(about["lam"])
     draws = draws or (DRAWS if noisy else 1)
-    suite = Suite(eps, draws=draws) if suite is None else suite
+    suite = suited(Suite(eps, draws=draws) if suite is None else suite, f)
     if suite.draws != draws:
         raise ValueError(f"this function needs a suite with draws={draws}, got {suite.draws}")
     known = {"attacked": attacked, "sources": dict(others if sources is None else sources)}
@@ -174,7 +174,7 @@ def _training_preset(net, lam: float | None) -> Preset | None:
     stored = net.trained[-1].get("preset", {})
     if not {"eps", "margin", "steps", "step_size"} <= stored.keys():
         return None  # the defaults of today need not be those of that run
-    stored = {"aimed": 0.0} | stored  # runs of before had no targets
+    stored = {"aimed": 0.0, "early": 0.0, "at_last_stop": 0.0} | stored  # runs of before had none of these
     return Preset(**{f.name: stored[f.name] for f in fields(Preset) if f.name in stored})
 
 

@@ -21,7 +21,7 @@ from .data import Split, best_points
 from .dial import RULES
 from .guard import attacking
 from .nets import Network
-from .suite import Suite, default_attack
+from .suite import Suite, default_attack, suited
 
 DRAWS = 10  # of noisy weights
 
@@ -236,7 +236,8 @@ def evaluate(
 
     The attack (by default `default_attack()`, the quick suite at 8/255) runs on exactly what is deployed:
     `net.at(lam, width)`. Images are dropped once they are misclassified, where the function gives the same answer every
-    time and the attack keeps its best iterate: that gives the same number for less compute. Where weights are noisy,
+    time and the attack keeps its best iterate: that gives the same number for less compute. A suite that meets a mixture
+    of outputs attacks the ends of the mixture, too. Where weights are noisy,
     `net.noisy(lam, width)` is attacked (by default with EOT) and measured, over so many `draws` of the noise.
     """
     if draws < 1:
@@ -259,7 +260,7 @@ def evaluate(
             price, noisy = cost(net, lam, width), net.noise_at(lam)
             facts = {"macs": price.macs, "parameters": price.plain, "nonzero": price.nonzero, "about": _about(net)}
             f = net.noisy(lam, width, generator=hidden.manual_seed(seed)) if noisy else net.at(lam, width)
-        how = attack or default_attack(draws=DRAWS if noisy else 1)
+        how = suited(attack or default_attack(draws=DRAWS if noisy else 1), f)
         if noisy and how.draws == 1:
             warnings.warn(
                 f"at λ = {lam:g} the weights are random, and an attack that sees one draw at a time is weak: the "

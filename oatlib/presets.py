@@ -42,7 +42,7 @@ from .attacks import PGD
 class Preset:
     """How to train. eps and step_size in pixel units [0, 1]; ramp and warmup as shares of the whole training."""
 
-    epochs: int = 5
+    epochs: int = 6
     batch: int = 128
     lr: float = 0.5
     momentum: float = 0.9
@@ -57,6 +57,9 @@ class Preset:
     step_size: float = 20 / 3 / 255
     aimed: float = 0.5  # share of the attacked images that climb towards one wrong class; 0: plain PGD on the loss
     ramp: float = 0.2  # eps grows from 0 over this share of training; 0 switches it off
+    early: float = 0.4  # over this share of training the attack takes one step ...
+    early_step_size: float = 10 / 255  # ... of this size; 0 as share: always `steps`
+    at_last_stop: float = 0.3  # of the attacked images, so many get the largest λ; the others draw it uniformly
     panel: int = 256  # held-out images that are watched ...
     watch: int = 1  # ... after every so many epochs
 
@@ -67,11 +70,14 @@ class Preset:
         sizes = ("lr", "momentum", "weight_decay", "clip", "margin")
         if bad := [k for k in sizes if not 0 <= getattr(self, k) < math.inf]:
             raise ValueError(f"{bad[0]} must not be negative, got {getattr(self, bad[0])}")
-        if bad := [k for k in ("ramp", "warmup") if not 0 <= getattr(self, k) < 1]:
+        if bad := [k for k in ("ramp", "warmup", "early") if not 0 <= getattr(self, k) < 1]:
             raise ValueError(f"{bad[0]} is a share of training, in [0, 1), got {getattr(self, bad[0])}")
+        if not 0 <= self.at_last_stop <= 1:
+            raise ValueError(f"at_last_stop is a share of the images, in [0, 1], got {self.at_last_stop}")
         if self.schedule not in ("one-cycle", "cosine"):
             raise ValueError(f"schedule must be 'one-cycle' or 'cosine', got {self.schedule!r}")
-        self.attack()  # complains about eps, steps and step_size
+        for done in (0.0, 1.0):
+            self.attack(done)  # complains about eps, steps and the step sizes
 
     def learning_rate(self, done: float, epoch: int) -> float:
         """The learning rate when the share `done` of all steps is behind us."""
@@ -82,12 +88,17 @@ class Preset:
         return self.lr * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup))) / 2
 
     def attack(self, done: float = 1.0) -> PGD:
-        """The attack of training: eps ramps up, the step with it. `done` is the share of training behind us."""
+        """The attack of training: eps ramps up, the step with it; one step at first, `steps` of them later.
+
+        Args:
+            done: the share of training behind us.
+        """
         share = min(1.0, done / self.ramp) if self.ramp else 1.0
-        radius, step_size = self.eps * self.margin * share, self.step_size * share
+        steps, step_size = (1, self.early_step_size) if done < self.early else (self.steps, self.step_size)
+        radius, step_size = self.eps * self.margin * share, step_size * share
         if self.aimed:
-            return AimedPGD(radius, self.steps, step_size, share=self.aimed)
-        return PGD(radius, self.steps, step_size, best=False)
+            return AimedPGD(radius, steps, step_size, share=self.aimed)
+        return PGD(radius, steps, step_size, best=False)
 
 
 PRESETS = {
@@ -105,6 +116,8 @@ PRESETS = {
         aimed=0.0,
         step_size=10 / 255 / 7,
         ramp=0.0,
+        early=0.0,
+        at_last_stop=0.0,
         panel=512,
         watch=5,
     ),

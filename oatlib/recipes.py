@@ -165,6 +165,29 @@ def sample_stops(stops: tuple[float, ...], n: int, generator: torch.Generator) -
     return torch.cat([torch.zeros(zeros), rest]).long(), zeros
 
 
+def more_at_last_stop(stop: Tensor, zeros: int, stops: tuple[float, ...], share: float, generator) -> Tensor:
+    """Give a share of the attacked images the last λ stop.
+
+    Few images are trained at the last stop where λ is uniform over many, and robust features are learned there.
+
+    Args:
+        stop: the stop of each image (N,), from `sample_stops`.
+        zeros: how many images, at the front, have λ = 0. They keep it.
+        stops: the λ stops of the network.
+        share: the probability that an attacked image gets the last stop, whatever it had.
+        generator: where chance comes from. It is not used if nothing can change.
+
+    Returns:
+        The new stops (N,). The tensor that was given stays as it is.
+    """
+    last = len(stops) - 1
+    if not share or zeros == len(stop) or bool((stop[zeros:] == last).all()):
+        return stop
+    chosen = torch.rand(len(stop), generator=generator) < share
+    chosen[:zeros] = False
+    return stop.masked_fill(chosen, last)
+
+
 @dataclass(frozen=True)
 class Labels:
     """What a loss compares logits with: y (N,), λ (N,), how many at the front have λ = 0 and were not attacked, the

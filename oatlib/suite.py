@@ -10,7 +10,7 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,6 +25,7 @@ from .moves import margin
 from .record import RecordError, read_weights, write_weights
 from .spec import lookup
 from .square import Square
+from .transfer import ThroughEnds, mixture_of
 
 NOBODY = -1
 
@@ -54,6 +55,18 @@ def default_attack(eps: float = 8 / 255, draws: int = 1) -> Suite:
     return Suite(eps, draws=draws, budget="quick")
 
 
+def suited(attack: Attack | Suite, f: Callable) -> Attack | Suite:
+    """The attack to use on a function: for a mixture of outputs a suite also attacks the ends of the mixture.
+
+    Args:
+        attack: Any attack. Only a suite with a budget is changed.
+        f: What is attacked.
+    """
+    if isinstance(attack, Suite) and not attack.members and mixture_of(f) is not None:
+        return replace(attack, mixture=True)
+    return attack
+
+
 @dataclass(frozen=True)
 class Suite:
     """A cascade of attacks: untargeted APGD, then targeted APGD, then Square (L-infinity only).
@@ -75,6 +88,7 @@ class Suite:
               gradient steps per class and image, three times as long as "fast" where half of the images are robust.
               It left the same 24 images as AutoAttack.
         members: Use these attacks instead of a budget.
+        mixture: Attack the mean logits of the ends, too (`ThroughEnds`). For mixtures of outputs only; see `suited`.
         name: What result records call it.
 
     Other compositions of "quick" that were tried are listed in `bench/ruler.py`.
@@ -85,6 +99,7 @@ class Suite:
     draws: int = 1
     budget: str = "fast"
     members: tuple[Attack, ...] = ()
+    mixture: bool = False
     name: str = "suite"
     best: ClassVar[bool] = True  # an image counts as fooled if any point that was visited fools the network
 
@@ -102,9 +117,12 @@ class Suite:
         same = {"eps": self.eps, "norm": self.norm, "draws": self.draws}
         untargeted = APGD(**same, steps=budget.steps)
         targeted = APGD(**same, steps=budget.targeted_steps, targets=budget.targets)
+        found = (untargeted, targeted)
+        if self.mixture:
+            found += (ThroughEnds(replace(untargeted, loss="margin")), ThroughEnds(targeted))
         if self.norm != "linf" or not budget.queries:  # Square paints L-infinity squares
-            return untargeted, targeted
-        return untargeted, targeted, Square(self.eps, budget.queries, draws=self.draws)
+            return found
+        return *found, Square(self.eps, budget.queries, draws=self.draws)
 
     @property
     def walk_length(self) -> int:

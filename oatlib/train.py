@@ -18,7 +18,7 @@ from .data import Data, batches
 from .guard import NonFiniteError
 from .nets import Network
 from .presets import PRESETS, Preset
-from .recipes import draw_widths, sample_stops
+from .recipes import draw_widths, more_at_last_stop, sample_stops
 from .rewire import clear, masked_units, rewire
 from .spec import did_you_mean, lookup
 from .step import step
@@ -153,6 +153,7 @@ class Training:
                 group["lr"] = preset.learning_rate(done, epoch)
             x = self.data.augment(train.x[index], local)
             stop, zeros = sample_stops(self.net.spec.stops, self.size, host)
+            stop = more_at_last_stop(stop, zeros, self.net.spec.stops, preset.at_last_stop, host)
             widths = draw_widths(self.net.spec, host)
             self.optimizer.zero_grad()
             self.loss = step(self.net, x, train.y[index], stop, zeros, preset.attack(done), local, widths, self.amp)

@@ -31,7 +31,7 @@ def test_an_aimed_image_ends_at_the_corner_of_one_of_its_likeliest_wrong_classes
     weight, f = linear(seed)
     x, y = images(16, seed)
     eps = 0.05
-    attack = AimedPGD(eps, steps=4, step_size=eps, share=1.0, candidates=candidates)
+    attack = AimedPGD(eps, steps=4, step_size=eps, share=1.0, candidates=candidates, start="none")
     moved = (attack(f, x, y, torch.Generator().manual_seed(seed)) - x).flatten(1)
     likeliest = f(x).scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)
     for i in range(len(y)):
@@ -40,17 +40,39 @@ def test_an_aimed_image_ends_at_the_corner_of_one_of_its_likeliest_wrong_classes
 
 
 def test_candidates_and_share_are_kept():
-    _, f = linear(1)
+    weight, f = linear(1)
     x, y = images(4000, 1)
-    attack = AimedPGD(0.1, share=0.25, candidates=2)
-    targets = attack._targets(f, x, y, torch.Generator().manual_seed(0))
-    aimed = targets >= 0
-    assert abs(aimed.float().mean() - 0.25) < 4 * (0.25 * 0.75 / 4000) ** 0.5
     likeliest = f(x).scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)
-    first = (targets == likeliest[:, 0])[aimed]
-    second = (targets == likeliest[:, 1])[aimed]
-    assert (first | second).all() and abs(first.float().mean() - 0.5) < 0.07
-    assert (targets != y).all()
+
+    def share_of_corners(share: float) -> tuple[float, float]:
+        """Which part of the images ends at the corner of the first class, and which at that of the second."""
+        attack = AimedPGD(0.1, steps=1, step_size=0.1, share=share, candidates=2, start="none")
+        moved = (attack(f, x, y, torch.Generator().manual_seed(0)) - x).flatten(1)
+        corners = [0.1 * (weight[likeliest[:, place]] - weight[y]).sign() for place in (0, 1)]
+        return tuple(torch.isclose(moved, c, atol=1e-6).all(1).float().mean().item() for c in corners)
+
+    spread = 4 * (0.25 / 4000) ** 0.5
+    first, second = share_of_corners(1.0)
+    assert first == pytest.approx(0.5, abs=spread) and first + second == pytest.approx(1.0)
+    # the other three quarters climb the margin, and that is the corner of the first class, too
+    first, second = share_of_corners(0.25)
+    assert second == pytest.approx(0.125, abs=spread) and first + second == pytest.approx(1.0)
+
+
+def test_a_target_is_chosen_once():
+    """A network whose likeliest class changes along the walk must not change the class that is climbed towards."""
+    asked = []
+
+    def fickle(x):
+        asked.append(len(asked))
+        likeliest = torch.full((CLASSES,), 0.0).index_fill(0, torch.tensor(1 + len(asked) % 2), 9.0)
+        return x.flatten(1)[:, :CLASSES] * torch.tensor([1.0, -1.0, 2.0, 1.0, 1.0]) + likeliest
+
+    x, y = torch.full((4, 1, 3, 4), 0.5), torch.zeros(4, dtype=torch.long)
+    attack = AimedPGD(0.3, steps=3, step_size=0.1, share=1.0, candidates=1, start="none")
+    moved = (attack(fickle, x, y) - x).flatten(1)
+    # the first call finds class 2 likeliest: its pixel rises to the end of the ball, that of class 1 never moves
+    assert torch.allclose(moved[:, 2], torch.tensor(0.3)) and not moved[:, 1].any() and len(asked) == 3
 
 
 def test_without_a_share_it_is_pgd_on_the_margin():

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..data import Split
 from ..nets import Network
+from ..suite import suited
 from .named_attacks import NamedAttack
 
 BATCH = 256  # at most so many images at once: more leave the caches of a CPU
@@ -31,6 +32,7 @@ def measure(
     while the network is right on it at every step so far. `watched` are indices of the images that a gallery shows.
     """
     f = net.at(lam, width)
+    attack = suited(attack, f)
     last_step = attack.walk_length_for(len(net.spec.classes)) - 1  # at most; step 0 is the start
     facts = {"n": len(panel), "steps": last_step, "nonzero": sum(b.count_nonzero().item() for b in _numbers(f))}
     watch = _Watched(panel, watched)

@@ -155,6 +155,7 @@ class Surface:
         """All that the numbers depend on besides their attacks, ready for JSON."""
         return {
             "weights": _digest(self.net),
+            "dial": self.net.spec.dial,
             "images": self.source,
             "n": len(self.panel),
             "grid": [self.lams, self.widths, list(EPS)],

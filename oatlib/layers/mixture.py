@@ -55,3 +55,29 @@ class OutputMixture(nn.Module):
                 f"bound to {len(self.weights)} values of λ, called with {len(x)} images: bind one λ per image"
             )
         return log_mixture([end(x) for end in self.ends], self.weights)
+
+
+class MeanLogits(nn.Module):
+    """The mean of the standardised logits of a mixture's ends: a function to climb where the mixture is saturated.
+
+    Where an end is certain, the probabilities of a mixture hardly depend on the image, and its gradient follows the
+    other end alone. Logits do not saturate. Each end's logits are divided by their standard deviation per image (seen
+    as a constant), so that no end counts for more because its logits are larger.
+
+    Args:
+        mixture: The mixture to be attacked. It is shared, not copied.
+    """
+
+    def __init__(self, mixture: OutputMixture):
+        super().__init__()
+        self.mixture = mixture
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits of shape (N, classes)."""
+        total = 0.0
+        for end, weight in zip(self.mixture.ends, self.mixture.weights.T, strict=True):
+            logits = end(x)
+            spread = logits.detach().std(1, keepdim=True).clamp_min(torch.finfo(logits.dtype).tiny)
+            total = total + weight[:, None] * logits / spread
+        return total
