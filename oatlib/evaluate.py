@@ -236,9 +236,9 @@ def evaluate(
 
     The attack (by default `default_attack()`, the quick suite at 8/255) runs on exactly what is deployed:
     `net.at(lam, width)`. Images are dropped once they are misclassified, where the function gives the same answer every
-    time and the attack keeps its best iterate: that gives the same number for less compute. A suite that meets a mixture
-    of outputs attacks the ends of the mixture, too. Where weights are noisy,
-    `net.noisy(lam, width)` is attacked (by default with EOT) and measured, over so many `draws` of the noise.
+    time and the attack keeps its best iterate: that gives the same number for less compute. A suite attacks a mixture
+    of outputs through its ends, too. Where weights are noisy, `net.noisy(lam, width)` is attacked (by default with EOT)
+    and measured, over so many `draws` of the noise.
     """
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")

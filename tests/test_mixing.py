@@ -308,15 +308,12 @@ def test_only_a_mixture_gets_the_attacks_for_mixtures():
         ThroughEnds(oatlib.APGD(EPS, 2))(net.at(1.0), DATA.val.x, DATA.val.y)
 
 
-@pytest.mark.parametrize("budget", ["quick", "fast"])
-def test_the_walk_of_the_suite_for_mixtures_has_the_length_it_says(budget):
+def test_the_walk_of_the_suite_for_mixtures_has_the_length_it_says():
     net = randomised(oatlib.build("blend", DATA)).with_dial("outputs")
-    attack = oatlib.Suite(0.0, budget=budget, mixture=True)
-    f, y = net.at(0.5), torch.zeros(4, dtype=torch.long)
-    x = DATA.val.x[:4]
+    attack = oatlib.Suite(0.0, budget="quick", mixture=True)
+    f, x = net.at(0.5), DATA.val.x[:4]
     y = f(x).argmax(1)  # at radius 0 nobody falls
-    points = sum(1 for _ in attack.survivors(f, x, y)) - 1
-    assert points == attack.walk_length or budget == "fast" and points <= attack.walk_length
+    assert sum(1 for _ in attack.survivors(f, x, y)) - 1 == attack.walk_length
 
 
 # ---- two networks -------------------------------------------------------------------------------------------

@@ -2,15 +2,18 @@
 
 import dataclasses
 import signal
+import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 
 import oatlib
 from bench import plain
 from oatlib.presets import PRESETS, Preset
-from oatlib.recipes import OAT_STOPS, sample_stops
+from oatlib.recipes import OAT_STOPS, more_at_last_stop, sample_stops
 from oatlib.step import step
 from oatlib.watch import Watch
 
@@ -304,7 +307,7 @@ def test_watch_measures_both_ends(data):
 
 
 def test_eps_ramps_and_the_learning_rate_has_its_shape():
-    one = Preset(ramp=0.4, eps=8 / 255, margin=1.25, lr=0.4, warmup=0.25)
+    one = Preset(ramp=0.4, eps=8 / 255, margin=1.25, lr=0.4, warmup=0.25, early=0.0)
     assert one.attack(0.2).eps == pytest.approx(1.25 * 4 / 255) and one.attack(0.2).size == pytest.approx(
         one.step_size / 2
     )
@@ -321,10 +324,73 @@ def test_eps_ramps_and_the_learning_rate_has_its_shape():
         scheduler.step()
 
 
+def test_the_attack_is_short_at_first():
+    one = Preset(ramp=0.0, early=0.5, early_step_size=9 / 255, steps=3, step_size=4 / 255)
+    assert (one.attack(0.49).steps, one.attack(0.49).size) == (1, pytest.approx(9 / 255))
+    assert (
+        (one.attack(0.5).steps, one.attack(0.5).size)
+        == (3, pytest.approx(4 / 255))
+        == (
+            one.attack().steps,
+            pytest.approx(one.attack().size),
+        )
+    )
+    both = dataclasses.replace(one, ramp=0.5)  # the short step grows with eps, too
+    assert both.attack(0.25).size == pytest.approx(4.5 / 255) and both.attack(0.25).eps == pytest.approx(4 / 255)
+
+
+@given(share=st.sampled_from([0.0, 0.2, 0.7, 1.0]), seed=st.integers(0, 1000), n=st.integers(1, 200))
+def test_more_images_get_the_last_stop(share, seed, n):
+    """Images of λ = 0 keep it, nobody leaves the last stop, and the others move there by chance or not at all."""
+    stop, zeros = sample_stops(OAT_STOPS, n, torch.Generator().manual_seed(seed))
+    before = stop.clone()
+    new = more_at_last_stop(stop, zeros, OAT_STOPS, share, torch.Generator().manual_seed(seed + 1))
+    last = len(OAT_STOPS) - 1
+    assert torch.equal(stop, before) and not new[:zeros].any()
+    moved = new != before
+    assert (new[moved] == last).all() and (share > 0 or not moved.any())
+    assert share < 1 or (new[zeros:] == last).all()
+
+
+def test_the_share_at_the_last_stop():
+    stop, zeros = sample_stops(OAT_STOPS, 60_000, torch.Generator().manual_seed(0))
+    new = more_at_last_stop(stop, zeros, OAT_STOPS, 0.3, torch.Generator().manual_seed(1))[zeros:]
+    counts = torch.bincount(new, minlength=6)[1:] / len(new)
+    expected = torch.tensor([0.14, 0.14, 0.14, 0.14, 0.44])  # 0.7 / 5, and 0.3 more at the last one
+    assert (counts - expected).abs().max() < 4 * (0.25 / 50_000) ** 0.5
+
+
+def test_where_nothing_can_move_chance_is_not_asked():
+    """Recipes with one stop above 0, and the published preset, draw the same numbers as before."""
+    generator = torch.Generator().manual_seed(0)
+    state = generator.get_state()
+    ends, zeros = torch.tensor([0, 0, 1, 1]), 2
+    assert more_at_last_stop(ends, zeros, (0.0, 1.0), 0.5, generator) is ends
+    assert more_at_last_stop(torch.zeros(3).long(), 3, (0.0,), 0.5, generator).tolist() == [0, 0, 0]
+    stop, zeros = sample_stops(OAT_STOPS, 12, torch.Generator())
+    assert more_at_last_stop(stop, zeros, OAT_STOPS, PRESETS["paper"].at_last_stop, generator) is stop
+    assert torch.equal(generator.get_state(), state)
+
+
+def test_training_uses_the_share(data, monkeypatch):
+    """A run in which all attacked images have λ = 1 gives other weights than one in which λ is uniform."""
+    seen = []
+    module = sys.modules["oatlib.train"]
+    real = module.step
+    monkeypatch.setattr(
+        module, "step", lambda net, x, y, stop, *rest: seen.append(stop) or real(net, x, y, stop, *rest)
+    )
+    for share in (0.0, 1.0):
+        oatlib.train(oatlib.build("oat", data), data, epochs=1, at_last_stop=share, **SMALL)
+    half = len(seen) // 2
+    assert torch.cat(seen[:half]).unique().tolist() == [0, 1, 2, 3, 4, 5]
+    assert torch.cat(seen[half:]).unique().tolist() == [0, 5]
+
+
 def test_paper_preset_is_the_published_one():
     p = PRESETS["paper"]
     assert (p.epochs, p.batch, p.lr, p.momentum, p.weight_decay, p.steps) == (200, 128, 0.1, 0.9, 5e-4, 7)
-    assert (p.margin, p.nesterov, p.ramp) == (1.0, False, 0.0)
+    assert (p.margin, p.nesterov, p.ramp, p.early, p.at_last_stop) == (1.0, False, 0.0, 0.0, 0.0)
     assert p.step_size == pytest.approx(min(1.25 * p.eps, p.eps + 4 / 255) / 7)
 
 
@@ -338,6 +404,9 @@ def test_paper_preset_is_the_published_one():
         (dict(lr=-1.0), "lr"),
         (dict(schedule="step"), "one-cycle"),
         (dict(ramp=1.5), "ramp"),
+        (dict(early=1.0), "early"),
+        (dict(early_step_size=-1 / 255), "step_size"),
+        (dict(at_last_stop=1.1), "at_last_stop"),
     ],
 )
 def test_bad_settings_get_a_clear_error(data, changes, words):

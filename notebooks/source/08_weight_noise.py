@@ -199,7 +199,7 @@ sliders(
 
 # %% tags=["exercise"]
 def noisy_weight(weight, alpha, lam, generator):
-    """weight + lam·alpha·σ·η. σ: std(correction=0) of all entries, without gradient; η: N(0, 1) from the generator."""
+    """weight + lam·alpha·σ·η. σ: std() of all entries, without gradient; η: N(0, 1) from the generator."""
     raise NotImplementedError  # your code instead of this line
 
 
@@ -216,7 +216,7 @@ noisy_weight = check(noisy_weight)
 #
 # ```python
 # def noisy_weight(weight, alpha, lam, generator):
-#     sigma = weight.detach().std(correction=0)
+#     sigma = weight.detach().std()
 #     return weight + lam * alpha * sigma * torch.randn(weight.shape, generator=generator)
 # ```
 # </details>

@@ -11,7 +11,7 @@ from . import Wrong, exercise, same
 
 
 def _noisy_weight(weight: Tensor, alpha: Tensor, lam: float, generator: torch.Generator) -> Tensor:
-    return weight + lam * alpha * weight.detach().std(correction=0) * draw(weight, generator)
+    return weight + lam * alpha * weight.detach().std() * draw(weight, generator)
 
 
 def _generator(seed: int = 1) -> torch.Generator:
@@ -34,8 +34,8 @@ def noisy_weight(theirs) -> None:
             raise Wrong("at λ = 0 there should be no noise at all: multiply it by lam.")
         if torch.allclose(noise, 0.2 * unit, atol=1e-5):
             raise Wrong("the noise does not depend on how large the weights are: multiply it by their std, σ.")
-        if torch.allclose(noise, 0.2 * weight.detach().std() * unit, atol=1e-5):
-            raise Wrong("nearly: std() divides by n - 1; σ is over exactly these entries, std(correction=0).")
+        if torch.allclose(noise, 0.2 * weight.detach().std(correction=0) * unit, atol=1e-5):
+            raise Wrong("nearly: σ divides by n - 1, as in FLOAT's code; that is std() without correction=0.")
     same(got, want, "it should be weight + lam·alpha·σ·draw, with σ the standard deviation of all entries of weight.")
     _gradients(got, weight, alpha)
 

@@ -3,7 +3,7 @@
 NOISY, EOT = "def noisy_weight(weight, alpha, lam, generator):", "def eot_gradient(f, x, y, draws):"
 TWIN = "def twin_accuracy(f, x, x_adv, y, draws):"
 DRAW = "torch.randn(weight.shape, generator=generator)"
-STD = "weight.detach().std(correction=0)"
+STD = "weight.detach().std()"
 GRAD = "torch.autograd.grad(F.cross_entropy(f(x), y, reduction='sum'), x)[0]"
 CLEAN = "\n    clean = torch.stack([(f(x).argmax(1) == y).float().mean() for _ in range(draws)])"
 
@@ -13,9 +13,9 @@ WRONG = {
         (f"{NOISY}\n    return weight + lam * alpha * {STD} * torch.randn(1, generator=generator)", "for every entry"),
         (f"{NOISY}\n    return weight + alpha * {STD} * {DRAW}", "no noise at all"),
         (f"{NOISY}\n    return weight + lam * alpha * {DRAW}", "how large the weights are"),
-        (f"{NOISY}\n    return weight + lam * alpha * weight.detach().std() * {DRAW}", r"correction=0"),
+        (f"{NOISY}\n    return weight + lam * alpha * weight.detach().std(correction=0) * {DRAW}", r"correction=0"),
         (f"{NOISY}\n    return weight + lam * alpha.item() * {STD} * {DRAW}", "no gradient reaches alpha"),
-        (f"{NOISY}\n    return weight + lam * alpha * weight.std(correction=0) * {DRAW}", "through σ"),
+        (f"{NOISY}\n    return weight + lam * alpha * weight.std() * {DRAW}", "through σ"),
     ],
     "eot_gradient": [
         (f"{EOT}\n    x = x.detach().requires_grad_()\n    return {GRAD}", "not called once for each draw"),
