@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from scipy.stats import t
 import oatlib
 from oatlib.record import read_json, versions, write_json
 from oatlib.suite import default_attack
+
+from .trained import named, trained
 
 ENDS = (0.0, 0.2, 1.0)
 TENTHS, FIFTHS = tuple(i / 10 for i in range(11)), tuple(i / 5 for i in range(6))
@@ -57,11 +58,7 @@ PAIRS = (("solar_4", "oats_4"), ("solar_8", "oats_8"), ("solar_snn_4", "snn_4"),
 def measure(name: str, seed: int, n: int) -> dict:
     """Train one network and measure it at every width."""
     recipe, options, lams = NETWORKS[name]
-    data = oatlib.load_data("shapes", seed=seed)
-    net = oatlib.build(recipe, data, seed=seed, **options)
-    started = time.perf_counter()
-    history = oatlib.train(net, data, seed=seed, progress=False)
-    seconds = round(time.perf_counter() - started, 1)
+    net, data, seconds = trained(named(recipe, options), seed)
     draws = DRAWS if net.spec.noise else 1
     panel = data.test.panel(min(n, NOISY_N) if net.spec.noise else n)
     table = oatlib.evaluate(net, panel, default_attack(8 / 255, draws), lams, progress=False, draws=draws)
@@ -69,8 +66,8 @@ def measure(name: str, seed: int, n: int) -> dict:
             "nonzero", "draws", "clean_spread", "robust_spread")  # fmt: skip
     points = [{k: getattr(r, k) for k in keys} for r in table]
     costs = {f"{lam:g}": asdict(oatlib.cost(net, lam)) for lam in (net.spec.stops[0], net.spec.stops[-1])}
-    return {"name": name, "seed": seed, "status": history.status, "train_seconds": seconds, "points": points,
-            "cost": costs, "alpha": history.rows[-1].get("alpha")}  # fmt: skip
+    alpha = [round(p.item(), 4) for name, p in net.named_parameters() if name.endswith("alpha")]
+    return {"name": name, "seed": seed, "train_seconds": seconds, "points": points, "cost": costs, "alpha": alpha}
 
 
 def resnet34(record: dict) -> dict:

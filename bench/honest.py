@@ -5,7 +5,7 @@ question that an honest network raises; a miss is a fraud of `oatlib.lab.frauds`
 the exhibit (`data/course/oats_two_steps.safetensors`) without one of its questions.
 
 The record is written after every row, and rows that it holds are not measured again, so a run can be interrupted and
-can be divided: `--seeds 3 4 --networks oat frauds`. With `--keep DIR` trained networks are saved there and reused.
+can be divided: `--seeds 3 4 --networks oat frauds`. Networks are kept by `bench.trained`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from oatlib.checks import Report
 from oatlib.data import data_of
 from oatlib.lab.frauds import frauds
 from oatlib.record import RecordError, read_json, versions, write_json
+
+from .trained import named, trained
 
 EXHIBIT = Path(__file__).parents[1] / "data" / "course" / "oats_two_steps.safetensors"
 EXHIBIT_LAM = 0.2
@@ -54,38 +56,6 @@ ARMS = {
     "blend": Arm("blend"),
 }
 NAMES = (*ARMS, "frauds", "exhibit")
-
-
-class Networks:
-    """The trained networks of one seed; each is trained when it is first asked for."""
-
-    def __init__(self, seed: int, folder: Path | None):
-        self.seed, self.folder = seed, folder
-        self.data = oatlib.load_data("shapes", seed=seed)
-        self._nets: dict[str, oatlib.Network] = {}
-
-    def new(self, recipe: str, options: dict) -> oatlib.Network:
-        """The network before training: to learn its settings."""
-        return oatlib.build(recipe, self.data, seed=self.seed, **options)
-
-    def trained(self, recipe: str, options: dict) -> oatlib.Network:
-        """The network after training, from `folder` if it is there."""
-        words = [recipe, *(f"{key}-{value}" for key, value in options.items()), f"seed-{self.seed}"]
-        name = "_".join(words)
-        if name in self._nets:
-            return self._nets[name]
-        path = None if self.folder is None else self.folder / f"{name}.safetensors"
-        if path is not None and path.is_file():
-            net = oatlib.load(path)
-            if _as_json(net.spec.data) != _as_json(self.new(recipe, options).spec.data):
-                raise RecordError(f"{path} was trained in another world: delete it")
-        else:
-            net = self.new(recipe, options)
-            oatlib.train(net, self.data, seed=self.seed, progress=False)
-            if path is not None:
-                oatlib.save(net, path)
-        self._nets[name] = net
-        return net
 
 
 class Record:
@@ -126,26 +96,26 @@ def settings(net: oatlib.Network, min_width: float) -> Iterator[tuple[float, flo
             yield from ((lam, width) for lam in net.spec.stops)
 
 
-def honest(record: Record, nets: Networks, name: str, n: int, suite: str) -> None:
+def honest(record: Record, seed: int, name: str, n: int, suite: str) -> None:
     """Check all settings of one arm that are not in the record."""
     arm = ARMS[name]
-    for lam, width in settings(nets.new(arm.recipe, arm.options), arm.min_width):
-        key = _key("honest", name, nets.seed, n, suite, lam, width)
+    net, data, _ = trained(named(arm.recipe, arm.options), seed)
+    for lam, width in settings(net, arm.min_width):
+        key = _key("honest", name, seed, n, suite, lam, width)
         if not record.has(key):
-            net = nets.trained(arm.recipe, arm.options)
-            report, seconds = _checked(net, nets.data, suite, lam=lam, width=width, n=n, seed=nets.seed)
+            report, seconds = _checked(net, data, suite, lam=lam, width=width, n=n, seed=seed)
             record.add(_row(key, report, seconds) | {"fault": bool(report.raised)})
 
 
-def planted(record: Record, nets: Networks, n: int, suite: str) -> None:
+def planted(record: Record, seed: int, n: int, suite: str) -> None:
     """Check all frauds of one seed that are not in the record."""
-    standard, oat = nets.trained("standard", {}), nets.trained("oat", {})
-    for name, fraud in frauds(standard, oat, nets.data, nets.seed).items():
-        key = _key("fraud", name, nets.seed, n, suite)
+    (standard, data, _), (oat, _, _) = trained("standard", seed), trained("oat", seed)
+    for name, fraud in frauds(standard, oat, data, seed).items():
+        key = _key("fraud", name, seed, n, suite)
         if not record.has(key):
             # the frauds have an eps of their own, and some are random: the default suite fits itself to them
             report, seconds = _checked(
-                fraud.f, fraud.split, None, eps=fraud.eps, claim=fraud.claim, n=n, seed=nets.seed, **fraud.also
+                fraud.f, fraud.split, None, eps=fraud.eps, claim=fraud.claim, n=n, seed=seed, **fraud.also
             )
             missed = not {*fraud.caught} <= {check.name for check in report.raised}
             record.add(_row(key, report, seconds) | {"fault": missed})
@@ -191,23 +161,19 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=128, help="validation images (default 128)")
     parser.add_argument("--n-widths", type=int, default=64, help="of networks with several widths (default 64)")
     parser.add_argument("--suite", choices=SUITES, default="fast", help="attacks (default: those of check)")
-    parser.add_argument("--keep", type=Path, help="folder for the trained networks")
     parser.add_argument("--out", type=Path, default=Path("bench/results/honest.json"))
     options = parser.parse_args()
     try:
-        if options.keep is not None:
-            options.keep.mkdir(parents=True, exist_ok=True)
         record = Record(options.out)
         if "exhibit" in options.networks:
             exhibit(record, options.n, options.suite)
         for seed in options.seeds:
-            nets = Networks(seed, options.keep)
             for name in options.networks:
                 if name in ARMS:
                     n = options.n_widths if ARMS[name].min_width < 1 else options.n
-                    honest(record, nets, name, n, options.suite)
+                    honest(record, seed, name, n, options.suite)
             if "frauds" in options.networks:
-                planted(record, nets, options.n, options.suite)
+                planted(record, seed, options.n, options.suite)
     except RecordError as error:
         print(f"bench.honest: {error}", file=sys.stderr)
         return 1

@@ -154,6 +154,10 @@ ROWS = {  # networks along the dial -> how the README calls them
     "smart_overlapping": "`smart`, masks=overlapping",
 }
 DIP, LEAP = 0.05, 0.8  # clean accuracy below both ends, and the share of the way in a fifth of λ, that make a switch
+SWITCH = (
+    "the largest share of the way from end to end that is made within a fifth of λ; a switch makes more than "
+    f"{LEAP:.0%} of it there, or dips in clean accuracy by more than {DIP * 100:.0f} points below both ends."
+)
 
 
 def fifths(run: dict) -> list[dict]:
@@ -194,9 +198,7 @@ def _dial_words(runs: dict) -> list[str]:
         f"n = {plain['n']}, where weights are noisy n = {noisy['n']} with all accuracies and attack gradients averaged "
         f"over {noisy['draws']} draws (EOT-PGD-20; dial=rule-a and rule-b: {other['draws']}). *Stored* and *active* "
         f"(at λ = 1) count the parameters that no mask leaves out. *{AT_CLEAN}*: interpolated over λ = 0, 0.2 ... 1. "
-        "*Dial?* The largest "
-        f"share of the way from end to end that is made within a fifth of λ; a switch makes more than {LEAP:.0%} of "
-        f"it there, or dips in clean accuracy by more than {DIP * 100:.0f} points below both ends. "
+        f"*Dial?* {SWITCH[0].upper()}{SWITCH[1:]} "
         "Seconds are of one thread beside other work. Recorded in `bench/results/family.json`.",
     ]
 
@@ -278,6 +280,67 @@ def _gain_lines(gains: dict) -> list[str]:
     return lines
 
 
+PHOTO_SYSTEMS = {
+    "oat": "OAT",
+    "blend": "`blend`, weights interpolated",
+    "blend, outputs": "`blend`, outputs mixed",
+}
+
+
+def photographs(record: dict) -> list[str]:
+    """Dials on photographs: the same columns for every setting, and what a coin between the ends keeps there."""
+    lines = ["system | λ | clean | PGD-20 | suite | coin between the ends, at that clean accuracy",
+             "|".join(["---"] * 6)]  # fmt: skip
+    for run in record["runs"]:
+        points = sorted(run["points"], key=lambda p: p["lam"])
+        first, last = _ends_of(points)
+        for p in points:
+            left = [f"{100 * p[key]:.1f}" for key in ("clean", "pgd", "robust")]
+            kept = coin(first, last, p["clean"])
+            told = "-" if kept is None else f"{100 * kept:.1f}"
+            lines.append(f"{PHOTO_SYSTEMS[run['system']]} | {p['lam']:g} | {' | '.join(left)} | {told}")
+    p, preset = record["runs"][0]["points"][0], record["preset"]
+    half = 100 * max(high - low for run in record["runs"] for point in run["points"]
+                     for low, high in [(point["robust_low"], point["robust_high"])]) / 2  # fmt: skip
+    seconds = {run["train_seconds"]: run["system"].partition(",")[0] for run in record["runs"]}
+    times = " and ".join(f"`{name}` {took:.0f} s" for took, name in seconds.items())
+    return ["", *(f"| {line} |" for line in lines), "",
+            f"Photographs: {record['images']}, {record['n_train']:,} training images, `{record['backbone']}`, preset "
+            f"`fast` with {preset['epochs']} epochs and lr {preset['lr']:g}; n = {p['n']} test images, one seed, 95 % "
+            f"intervals of at most ±{half:.1f} points; {record['attack_text']}. Training on {record['threads']} "
+            f"thread{'s' * (record['threads'] > 1)}: {times}. Recorded in `bench/results/photographs.json`; repeat "
+            "with `python -m bench.photographs`."]  # fmt: skip
+
+
+def ends(record: dict) -> list[str]:
+    """Both ends of the dials that training defines there only, and between them; then gains of output layers."""
+    lines = [f"network | seeds | λ = 0 | λ = 1 | {AT_CLEAN} | training | between the ends", "|".join(["---"] * 7)]
+    for name, label in ROWS.items():
+        mine = [r for r in record["runs"] if r["name"] == name]
+        if not mine:
+            continue
+        sides = [" / ".join(f"{100 * statistics.fmean(r['points'][i][k] for r in mine):.1f}" for k in ACCURACIES)
+                 for i in (0, -1)]  # fmt: skip
+        dip, leap = (statistics.fmean(v) for v in zip(*(between(fifths(r)) for r in mine), strict=True))
+        kind = f"switch, dips by {dip * 100:.0f}" if dip > DIP else f"{'switch' if leap > LEAP else 'dial'}, {leap:.0%}"
+        seconds = statistics.fmean(r["train_seconds"] for r in mine)
+        kept = percents(mean_robust_at([fifths(r) for r in mine]))
+        lines.append(f"{label} | {len(mine)} | {' | '.join(sides)} | {kept} | {seconds:.0f} s | {kind}")
+    gains = _gain_lines(record["gains"])
+    noisy = [r["points"][-1] for r in record["runs"] if r["points"][-1]["draws"] > 1]
+    told = f"; where weights are noisy n = {noisy[0]['n']}, means over {noisy[0]['draws']} draws (EOT)" if noisy else ""
+    n = max(p["n"] for r in record["runs"] for p in r["points"])
+    table = ["", *(f"| {line} |" for line in lines), "",
+             f"Clean / robust in %, mean over seeds, quick suite, n = {n} test images of `shapes`{told}. Training "
+             f"defines the two ends of these dials only. *Between the ends*: {SWITCH} "
+             "Recorded in `bench/results/family.json`; repeat with `python -m bench.family`."]  # fmt: skip
+    words = ["", "Gains in points, ± 95 % over seeds:", "", *gains]
+    return (table if len(lines) > 2 else []) + (words if gains else [])
+
+
+ACCURACIES = ("clean", "robust")
+
+
 def speed(step: dict, at: dict, width: dict, rows: dict) -> list[str]:
     """What folding buys, as ratios; what half the width and the rows cost."""
     s, a, layout = step["step_ratio"], at["at_ratio"], step["step_ratio_channels_last"]
@@ -355,13 +418,36 @@ def robustness(suite: dict, honest: dict) -> list[str]:
 
 def block() -> str:
     """The figures of the world as it is: the claim, the ruler, speed."""
-    names = ("once_for_all", "ruler", "step", "at", "widths", "rows")
+    names = ("once_for_all", "family", "photographs", "ruler", "honest", "step", "at", "widths", "rows")
     records = {name: read_json(HERE / "results" / f"{name}.json") for name in names}
     return "\n".join(
         once_for_all(records["once_for_all"])
+        + ends(records["family"])
+        + photographs(records["photographs"])
         + ruler(records["ruler"])
+        + audits(records["honest"])
         + speed(*(records[name] for name in ("step", "at", "widths", "rows")))
     )
+
+
+def audits(record: dict) -> list[str]:
+    """What `oatlib.check` says of honest networks, of frauds and of the exhibit."""
+    kinds = {kind: [row for row in record["rows"] if row["kind"] == kind] for kind in ("honest", "fraud", "exhibit")}
+    counts = {kind: (len(rows), sum(row["fault"] for row in rows)) for kind, rows in kinds.items()}
+    seeds = sorted({row["seed"] for row in kinds["honest"]})
+    names = ", ".join(dict.fromkeys(f"`{row['name']}`" for row in kinds["honest"]))
+    sizes = sorted({row["n"] for row in kinds["honest"]})
+    suites = " and ".join(sorted({row["suite"] for row in kinds["honest"]}))
+    known = "" if counts["exhibit"][1] else " The exhibit, overfitted to its training attack, is caught by name."
+    alarms = []
+    for row in (row for row in kinds["honest"] if row["fault"]):
+        where = f"λ = {row['lam']:g}, width {row['width']:g}, seed {row['seed']}"
+        alarms.append(f"`{row['name']}`, {where}: {', '.join(row['raised'])}")
+    return ["", f"`oatlib.check` ({suites} suite) on newly trained networks ({names}), {len(seeds)} seeds, n = "
+            f"{' or '.join(map(str, sizes))} validation images: of {counts['honest'][0]} honest settings "
+            f"{counts['honest'][1]} raised anything{' (' + '; '.join(alarms) + ')' if alarms else ''}, of "
+            f"{counts['fraud'][0]} planted frauds {counts['fraud'][1]} were not caught by name.{known} Recorded in "
+            "`bench/results/honest.json`; repeat with `python -m bench.honest`."]  # fmt: skip
 
 
 def first_world() -> str:

@@ -1,10 +1,14 @@
 """How to train: the numbers of a training run, and the two sets of them that have a name.
 
-The preset `fast` was chosen on `shapes` by two figures: robust accuracy along the dial of `oat`, and how far PGD-20
-overestimates it. A network that is trained against two small untargeted steps on a larger ball learns to resist that
-attack only: PGD-20 then overestimates by up to 30 points. Tried (one seed, n = 512 validation images, 8,192 training
-images, 4 epochs of batches of 64 unless said, `tiny`). *Robust* is by the quick suite at clean >= 95 % and at λ = 1;
-*gap* is PGD-20 minus quick suite, the largest over the λ stops:
+The preset `fast` was chosen on `shapes` by three figures: robust accuracy along the dial of `oat`, robust accuracy at
+λ = 1, where a dedicated network is the measure, and how far PGD-20 overestimates. A network that is trained against two
+small untargeted steps on a larger ball learns to resist that attack only: PGD-20 then overestimates by up to 30 points.
+
+Tried: `tiny`, 8,192 training images, n = 512 validation images. *Robust* is by the quick suite at clean >= 95 % and at
+λ = 1; *gap* is PGD-20 minus quick suite, the largest over the λ stops. The same training with other random numbers
+gives values that differ by about 3, 2 and 1 points, so small differences in the tables say nothing.
+
+First the attack of training (seed 0, 4 epochs of batches of 64 unless said, λ uniform over the stops):
 
     attack of training                                        robust, 95 %   λ = 1    gap
     PGD-3 on the cross-entropy                                    48.6        63.1     8.0    (palest 0.12)
@@ -21,9 +25,32 @@ images, 4 epochs of batches of 64 unless said, `tiny`). *Robust* is by the quick
     the same, two steps of 8/255                                  47.3        65.6     6.7
     the same, two steps of 8/255, 5 epochs                        45.2        68.9     6.5
     the same, three steps, 6 epochs                               47.4        72.1     4.9    (half as long again)
-    the same, batches of 128, 5 epochs                            45.6        67.6     5.6    (`fast`, but lr 0.4)
+    the same, batches of 128, 5 epochs                            45.6        67.6     5.6    (lr 0.4)
     the same, lr 0.6                                              44.7        66.2     6.3
     the same, batches of 128, two steps of 8/255, 6 epochs        44.8        66.6     7.8
+
+Then where to spend the time (the attack of "half of the images so", batches of 128, lr 0.5; a dedicated network
+trained like `fast` reaches 77.5 and 76.0 at λ = 1). *Last* is the share of the attacked images that get λ = 1 beyond
+their share of a uniform draw, *early* the share of training in which the attack takes one step of 10/255:
+
+    epochs, last, early                            seed 0: 95 %   λ = 1    gap    seed 1: 95 %   λ = 1    gap    time
+    5, 0, 0                                            44.0        67.2    5.3                                     1
+    5, .3, 0                                           43.1        71.5    5.7                                     1
+    6, .3, 0                                           39.8        72.1    4.7                                    1.2
+    6, .15, .4                                         41.8        70.5    5.1        51.0        71.7    6.1     1
+    6, .2, .4                                          41.5        71.5    4.7        48.6        73.8    5.9     1
+    6, .3, .4 (twice with seed 0)                   44.1, 37.4  72.5, 69.9 4.5, 5.5   48.9        74.0    5.7     1
+    6, .25, .4 (`fast`)                                                               51.6        73.6    5.7     1
+    7, .25, .5                                         43.6        72.3    5.1        46.9        75.6    7.6    1.1
+    7, .3, .6                                          38.4        71.1    5.9                                    1.1
+    6, .3, .5, four steps later                        39.7        69.5    6.4        48.5        74.2    5.3     1
+    5, .3, .5, five steps later                                                       43.2        71.1    7.4      .9
+    6, .3, .4, three quarters with a target            39.2        71.1    5.7                                     1
+    6, .3, .4, weight decay .001                                                      48.6        75.6    5.7     1
+    6, .3, .4, ball of 1.1 eps                                                        49.5        75.0    6.1     1
+    6, .3, .5, four steps, lr .35                                                     47.0        73.2    6.4     1
+    6, .2, .4, lr .8                                   41.1        69.3    5.7        49.8        73.4    6.6     1
+    3, .3, .5, four steps, 16,384 images                                              43.1        71.5    6.8     1
 
 More training images at the same number of updates help until about 8,192 (robust at clean >= 90 %, in a world of an
 earlier draft: 36.8 with 4,096, 44.0 with 8,192, 44.2 with 16,384, 46.0 with 32,768).
@@ -59,7 +86,7 @@ class Preset:
     ramp: float = 0.2  # eps grows from 0 over this share of training; 0 switches it off
     early: float = 0.4  # over this share of training the attack takes one step ...
     early_step_size: float = 10 / 255  # ... of this size; 0 as share: always `steps`
-    at_last_stop: float = 0.3  # of the attacked images, so many get the largest λ; the others draw it uniformly
+    at_last_stop: float = 0.25  # of the attacked images, so many get the largest λ; the others draw it uniformly
     panel: int = 256  # held-out images that are watched ...
     watch: int = 1  # ... after every so many epochs
 
