@@ -117,3 +117,43 @@ def test_the_claim_is_compared_with_both_coins_and_the_best_possible():
                           "+4.0 / +10.0 / +20.0"]  # fmt: skip
     assert "| six dedicated networks | 2 |" in text and "| 9 s |" in text
     assert "| OATS, width 0.5 | 2 |" in text and "at most 1.0 points more" in text
+
+
+def test_photographs_are_compared_with_the_coin_between_the_ends():
+    points = [{"lam": lam, "n": 200, "clean": c, "pgd": r + 0.03, "robust": r, "robust_low": r, "robust_high": r + 0.1}
+              for lam, c, r in ((1.0, 0.5, 0.3), (0.0, 0.7, 0.1), (0.5, 0.6, 0.25))]  # fmt: skip
+    record = {"runs": [{"system": "oat", "seed": 0, "train_seconds": 12.0, "points": points}], "images": "photos",
+              "n_train": 1000, "backbone": "tiny", "preset": {"epochs": 3, "lr": 0.1}, "threads": 1,
+              "attack_text": "an attack"}  # fmt: skip
+    lines = readme.photographs(record)
+    rows = [line for line in lines if line.startswith("| OAT")]
+    # in the order of λ; at clean 60 %, half way, the coin keeps 20 %
+    assert rows == ["| OAT | 0 | 70.0 | 13.0 | 10.0 | 10.0 |", "| OAT | 0.5 | 60.0 | 28.0 | 25.0 | 20.0 |",
+                    "| OAT | 1 | 50.0 | 33.0 | 30.0 | 30.0 |"]  # fmt: skip
+    assert "at most ±5.0 points" in lines[-1] and "1 thread: `oat` 12 s" in lines[-1]
+
+
+def test_the_ends_of_a_dial_are_means_over_the_seeds():
+    def blend(seed, *robust):
+        points = [{"lam": lam, "n": 100, "clean": 1 - lam / 5, "robust": r, "draws": 1}
+                  for lam, r in zip((0.0, 0.2, 0.4, 0.6, 0.8, 1.0), robust, strict=True)]  # fmt: skip
+        return {"name": "blend", "seed": seed, "train_seconds": 5.0, "points": points}
+
+    runs = [blend(0, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5), blend(1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.7)]
+    lines = readme.ends({"runs": runs, "gains": {}})
+    (row,) = [line for line in lines if line.startswith("| `blend`")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1:4] == ["2", "100.0 / 0.0", "80.0 / 60.0"] and cells[5] == "5 s" and cells[6].startswith("dial")
+
+
+@pytest.mark.parametrize("faults, alarms, caught", [(0, "0 raised anything, of", True), (1, "1 raised", False)])
+def test_the_audit_names_false_alarms_and_misses(faults, alarms, caught):
+    def row(kind, name, fault):
+        return {"kind": kind, "name": name, "seed": 0, "n": 64, "suite": "fast", "lam": 0.2, "width": 1.0,
+                "fault": bool(fault), "raised": {"claim": "why"} if fault else {}}  # fmt: skip
+
+    rows = [row("honest", "oat", faults), row("honest", "blend", 0), row("fraud", "noise", faults)]
+    text = "\n".join(readme.audits({"rows": [*rows, row("exhibit", "old", faults)]}))
+    assert f"of 2 honest settings {alarms}" in text and f"of 1 planted frauds {faults}" in text
+    assert ("is caught by name" in text) == caught
+    assert ("`oat`, λ = 0.2, width 1, seed 0: claim" in text) == bool(faults)
