@@ -1,6 +1,19 @@
 """oatlib: once-for-all adversarial training, to learn, explore and measure.
 
-Train one network once, then turn two dials at run time: between accuracy and robustness (λ), and for size (width).
+One network is trained once. At run time two settings can be changed without further training: λ
+moves between clean accuracy and robustness to adversarial attacks, and the width sets the size of
+the network.
+
+Public names are listed in `oatlib.__all__`. `explore`, `export_explorer` and `rerun` are public,
+too; they need the extra `lab`. All of them are imported when they are first used.
+
+Example:
+    >>> import oatlib
+    >>> data = oatlib.load_data("shapes")
+    >>> net = oatlib.build("oat", data)
+    >>> history = oatlib.train(net, data)
+    >>> print(oatlib.evaluate(net, data.test))
+    >>> plain = net.at(lam=0.3)  # an ordinary nn.Module for one λ
 """
 
 # ruff: noqa: F403, F405
@@ -10,7 +23,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # at run time `__getattr__` does it, later: PyTorch takes seconds, and a server needs none
+# At run time `__getattr__` imports these names later. PyTorch takes seconds to import, and the
+# server of the explorer does not need it.
+if TYPE_CHECKING:
     from .api import *
 
 __version__ = "0.1.0"
@@ -25,7 +40,10 @@ __all__ = [
 
 class _Package(ModuleType):
     def __setattr__(self, name: str, value) -> None:
-        """Importing train.py wants to make `oatlib.train` that module; it stays the function."""
+        """Keep public functions in place of modules of the same name.
+
+        Importing train.py would set `oatlib.train` to that module. It must stay the function.
+        """
         if not (name in __all__ and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
@@ -33,12 +51,12 @@ class _Package(ModuleType):
 sys.modules[__name__].__class__ = _Package
 
 
-# what needs the lab extra, which a machine that only trains can do without
+# Names that need the extra `lab`, which a machine that only trains does not need.
 _LAB = {"explore": ".lab.explorer", "export_explorer": ".lab.page", "rerun": ".reruns"}
 
 
 def __getattr__(name: str):
-    """A name that is asked for the first time."""
+    """Import a public name when it is first used."""
     if name in __all__:
         return globals().setdefault(name, getattr(import_module(".api", __name__), name))
     if name not in _LAB:

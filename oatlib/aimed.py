@@ -1,7 +1,8 @@
-"""The attack of training: PGD in which some images climb towards one class that is not theirs.
+"""The attack that is used in training: PGD that attacks some of the images towards one wrong class.
 
-An untargeted attack of few small steps spends them on a mixture of all wrong classes, and a network that is trained
-against it learns to resist that mixture. A longer or a targeted attack commits to one class and finds what is left.
+An untargeted attack of few small steps spends them on a mixture of all wrong classes. A network
+trained against it learns to resist that mixture. A longer or a targeted attack commits to one class
+and fools images that resist the mixture.
 """
 
 from __future__ import annotations
@@ -16,22 +17,27 @@ from torch import Tensor
 from .attacks import PGD
 from .moves import draw, margin
 
-UNDECIDED, NO_TARGET = -2, -1  # instead of a class to climb towards
-LOTS = 2**20  # so many different lots are drawn, each as likely as any other
+UNDECIDED, NO_TARGET = -2, -1  # in place of a target class: not yet chosen; none
+LOTS = 2**20  # number of equally likely values of the random number that chooses a target
 
 
 @dataclass(frozen=True)
 class AimedPGD(PGD):
-    """PGD on the margin, in which every image has a chance to be attacked towards one wrong class.
+    """PGD on the margin loss, in which some images are attacked towards one wrong class.
 
-    The class is chosen at random among the `candidates` likeliest wrong ones at the start of the walk. It stays the
-    same for the whole attack. The other images climb the margin, which may change its wrong class at every step.
+    The class is chosen at random among the `candidates` likeliest wrong classes at the start of the
+    attack, and stays the same to its end. The other images increase the margin, whose wrong class
+    may change at every step.
 
     Args:
-        share: probability in [0, 1] that an image has a class to be attacked towards.
-        candidates: how many of the likeliest wrong classes are candidates; at most all of them.
+        share: Probability in [0, 1] that an image gets a class to be attacked towards.
+        candidates: Number of likeliest wrong classes to choose from. If it is larger than the
+            number of wrong classes, all of them are candidates.
 
-    The other arguments are those of `PGD`; `loss` has no effect.
+    The other arguments are those of `PGD`, with best=False by default. `loss` has no effect.
+
+    Raises:
+        ValueError: An argument is out of range.
     """
 
     name: ClassVar[str] = "aimed PGD"
@@ -47,21 +53,27 @@ class AimedPGD(PGD):
             raise ValueError(f"candidates must be at least 1, got {self.candidates}")
 
     def describe(self) -> dict:
-        """What a record says about the attack."""
-        return super().describe() | {"share": self.share, "candidates": self.candidates}
+        """Return the facts that a result record must hold about the attack, as a dict for JSON."""
+        known = {"loss": "margin or target", "share": self.share, "candidates": self.candidates}
+        return super().describe() | known
 
     def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
-        """As `PGD._walk`, with labels (N, 3) for `_values`: class, class to climb towards, number of the lot."""
+        """Run the attack as `PGD._walk` does, with labels (N, 3) in place of (N,).
+
+        The columns of the labels are the true class, the target class, and the random number that
+        chooses the target. `_values` reads them.
+        """
         generator = generator or torch.Generator(x.device).manual_seed(0)
         chance, lot = draw(torch.rand, (2, len(y)), x, generator)
         target = torch.where(chance < self.share, UNDECIDED, NO_TARGET)
         yield from super()._walk(f, x, torch.stack([y, target, (lot * LOTS).long()], 1), generator, judge_last, only)
 
     def _values(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The margin (N,), or for images with a class to climb towards how far its logit is above the true one.
+        """Return the loss to increase (N,): the margin, or target logit minus true logit.
 
-        `labels` are classes (N,), or what `_walk` made of them (N, 3). The first logits of a walk decide the classes
-        that were left undecided; they are written into `labels`, so that they stay the same to its end.
+        `labels` are classes (N,), or the three columns that `_walk` makes of them (N, 3). Targets
+        that are undecided are chosen by the first logits of the attack. They are written into
+        `labels`, so that they stay the same to its end.
         """
         if labels.dim() == 1:
             return margin(logits, labels)
@@ -71,7 +83,7 @@ class AimedPGD(PGD):
         return torch.where(target == NO_TARGET, margin(logits, y), ahead[:, 0])
 
     def _likely_wrong(self, logits: Tensor, y: Tensor, lot: Tensor) -> Tensor:
-        """For each image the wrong class (N,) that its lot picks among the likeliest ones."""
+        """Return one of the likeliest wrong classes per image (N,), chosen by its number `lot`."""
         count = min(self.candidates, logits.shape[1] - 1)
         likeliest = logits.scatter(1, y[:, None], -torch.inf).topk(count, 1).indices
         return likeliest.gather(1, (lot % count)[:, None])[:, 0]

@@ -1,4 +1,8 @@
-"""Auto-PGD (Croce & Hein 2020): a walk with momentum that halves its step where the loss stops rising."""
+"""Auto-PGD (Croce & Hein 2020): PGD with momentum that chooses its step size itself.
+
+The step of an image is halved where its loss stops rising, so the user has no step size to set.
+`Suite` uses this attack, both untargeted and targeted.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +18,31 @@ from .attacks import Attack
 from .guard import NonFiniteError
 from .moves import project, projection, step, towards
 
-MOMENTUM, RISING = 0.75, 0.75  # of the last move; the share of steps that must have raised the loss
+# MOMENTUM: weight of the new step; the last move gets weight 1 - MOMENTUM.
+# RISING: fraction of the steps since the last checkpoint that must have raised the loss.
+MOMENTUM, RISING = 0.75, 0.75
 
 
 @dataclass(frozen=True)
 class APGD(Attack):
-    """No step size: it begins at 2 eps, and halves per image at checkpoints, where the walk returns to its best point.
+    """Auto-PGD: the step is 2 eps at first, and is halved per image at checkpoints.
 
-    loss: "ce", "dlr", "margin" or a function. targets=k climbs the targeted DLR instead, once towards each of the k
-    most likely wrong classes; targets="all" once towards every wrong class. draws: EOT, as for PGD.
+    An image whose step is halved continues from the best point that it has reached.
+
+    Args:
+        eps: Radius of the ball, in pixel units.
+        steps: Number of steps per restart or target.
+        norm: "linf" or "l2".
+        restarts: Number of runs, each from a new starting point. Not used if there are targets.
+        start: "uniform", "gaussian" or "none", as for `PGD`. A gaussian start is projected first.
+        loss: What the attack increases: "ce", "margin", "dlr", or a function of logits (N, C) and
+            labels (N,) that returns values (N,). Not used if there are targets.
+        targets: 0: untargeted. k: increase the targeted DLR instead, once towards each of the k
+            most likely wrong classes. "all": once towards every wrong class.
+        draws: Samples of a random network whose gradients are averaged (EOT), as for `PGD`.
+
+    Raises:
+        ValueError: An argument is out of range or not one of the choices.
     """
 
     name: ClassVar[str] = "APGD"
@@ -46,7 +66,7 @@ class APGD(Attack):
             raise ValueError(f"targets must be >= 0 or 'all', got {self.targets!r}")
 
     def walk_length_for(self, classes: int) -> int:
-        """As for every attack, with one walk per target."""
+        """Return `walk_length` for `classes` classes, where each target counts as a restart."""
         walks = (classes - 1 if self.targets == "all" else self.targets) or self.restarts
         return walks * (self.steps + 1)
 
@@ -58,32 +78,39 @@ class APGD(Attack):
         return words + (f", {self.targets} targets" if self.targets else many)
 
     def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
-        """As Attack._walk; with targets every restart has a class of its own to go to."""
+        """Run the attack as `Attack._walk` does; with targets there is one run per wrong class."""
         generator = generator or torch.Generator(x.device).manual_seed(0)
+        # What belongs to the images still under attack; "here" are their positions in x.
         kept = {"x": x, "y": y, "here": torch.arange(len(x), device=x.device)}
-        if self.targets:
+        if self.targets:  # the wrong classes of each image, the most likely first: (N, targets)
             wrong = self._judge(f, x).scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
             kept["wrong"] = wrong if self.targets == "all" else wrong[:, : self.targets]
         for walk in range(kept["wrong"].shape[1] if self.targets else self.restarts):
             if only is not None:
                 kept, only = _only(kept, only), None
             begun = self._begin(x, self.eps, generator)
-            if self.start == "gaussian":  # here the start is a point of the walk like any other
+            if self.start == "gaussian":  # in this attack the start is an iterate like any other
                 begun = project(begun, x, self.eps, self.norm)
             begun = begun[kept["here"]]
-            if walk == 0:  # later walks do not move the caller's stream: as in Attack._walk
+            if walk == 0:  # later runs leave the caller's generator as it is, as in Attack._walk
                 generator = torch.Generator(generator.device).set_state(generator.get_state())
             if self.targets:
                 kept["target"] = kept["wrong"][:, walk]
             kept = yield from self._ascend(f, kept, begun)
 
     def _ascend(self, f, kept: dict[str, Tensor], begun: Tensor) -> Iterator:
-        """One walk from `begun`; returns those whom the watcher left on it. All state is one tensor per name."""
+        """Run once from `begun` (M, ...), and return the part of `kept` that is still under attack.
+
+        `state` holds one tensor per name, with one entry for each image under attack.
+        """
+        # at, before: present and last point. size: step per image. rose: how many steps raised the
+        # loss since the last checkpoint. halved: whether the last checkpoint halved the step.
         state = kept | {
             "at": begun, "before": begun, "size": begun.new_full((len(begun), *[1] * (begun.dim() - 1)), self.size),
             "rose": torch.zeros_like(kept["y"]), "halved": torch.ones_like(kept["y"], dtype=torch.bool),
         }  # fmt: skip
         state = yield from self._visit(f, state)
+        # top, top_grad, top_loss: the best point so far. marked: its loss at the last checkpoint.
         state |= {"top": state["at"], "top_grad": state["grad"], "top_loss": state["loss"], "marked": state["loss"]}
         marks, last = checkpoints(self.steps), 0
         for k in range(1, self.steps + 1):
@@ -97,7 +124,10 @@ class APGD(Attack):
         return {key: state[key] for key in kept if key != "target"}
 
     def _visit(self, f, state: dict[str, Tensor], last: bool = False) -> Iterator:
-        """Show the watcher where the walk is; loss and gradient there, of those whom it keeps."""
+        """Yield the present point and its logits, then add its loss and gradient to the state.
+
+        Images that the caller drops are removed from the state. The last point needs no gradient.
+        """
         if last:
             only = yield state["at"], self._judge(f, state["at"])
         else:
@@ -114,14 +144,28 @@ class APGD(Attack):
         return self._values(logits, state["y"])
 
     def _move(self, state: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-        """A step up the loss, mixed with the direction of the last move."""
+        """Mix a projected gradient step (weight `share`) and the last move (weight 1 - `share`)."""
         at, onto_ball = state["at"], projection(state["x"], self.eps, self.norm)
         ahead = onto_ball(at + state["size"] * (step(at, state["grad"], 1.0, self.norm) - at))
         return {"at": onto_ball(at + share * (ahead - at) + (1 - share) * (at - state["before"])), "before": at}
 
 
 def checkpoints(steps: int) -> list[int]:
-    """After which steps the walk asks whether it still gets anywhere; the pauses become shorter."""
+    """Return the numbers of the steps after which `APGD` decides whether to halve the step size.
+
+    The first interval is 22 % of all steps. Each further interval is shorter by 3 % of all steps,
+    but not shorter than 6 %.
+
+    Args:
+        steps: Number of steps of the attack.
+
+    Returns:
+        Step numbers, counted from 1, in ascending order.
+
+    Example:
+        >>> checkpoints(100)[:4]
+        [22, 41, 57, 70]
+    """
     at, share, pause = [], 0.22, 0.22
     while share < 1:
         at.append(math.ceil(round(share * steps, 6)))
@@ -135,7 +179,7 @@ def _only(state: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
 
 
 def _remember(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Count rising steps, and keep the best point so far with its gradient."""
+    """Count the steps that raised the loss, and keep the best point so far with its gradient."""
     better = state["loss"] > state["top_loss"]
     wide = better.view_as(state["size"])
     pairs = (("top", "at", wide), ("top_grad", "grad", wide), ("top_loss", "loss", better))
@@ -144,7 +188,12 @@ def _remember(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _halve(state: dict[str, Tensor], steps: int) -> dict[str, Tensor]:
-    """Shorter steps from the best point, where few of the last steps rose or a whole pause brought nothing better."""
+    """Halve the step of images that make no progress, and return them to their best point.
+
+    An image makes no progress if fewer than RISING of the last `steps` steps raised its loss. It
+    makes none either if its step was not halved at the last checkpoint and its best loss has not
+    improved since.
+    """
     idle = ~state["halved"] & (state["top_loss"] <= state["marked"])
     stuck = (state["rose"] < RISING * steps) | idle
     wide = stuck.view_as(state["size"])

@@ -1,4 +1,7 @@
-"""What `oatlib.NAME` gives: everything public that needs PyTorch, imported when the first such name is asked for."""
+"""Collect the public names of oatlib that need PyTorch.
+
+`oatlib/__init__.py` imports this module when such a name is first used. So `import oatlib` is fast.
+"""
 
 # ruff: noqa: F401
 from .apgd import APGD

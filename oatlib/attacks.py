@@ -1,7 +1,12 @@
-"""The adversary: white-box attacks on any function from pixels in [0, 1] to logits.
+"""White-box attacks on any function from images with pixels in [0, 1] to logits.
 
-Every attack here is the same walk with other numbers: start near x (`init`), climb the loss (`step`), come back
-(`project`). An attack is an immutable value, called as `attack(f, x, y, generator)`; it knows no dials and no networks.
+An attack looks for small changes of images that make a network misclassify them. White-box means
+that it uses the gradient of the network. Robust accuracy is measured, and networks are trained,
+with these attacks.
+
+Every attack here repeats the same three operations with different numbers: start near x (`init`),
+step up the loss (`step`) and return to the ball of allowed changes (`project`). An attack is an
+immutable value, called as `attack(f, x, y, generator)`. It knows nothing about dials or networks.
 """
 
 from __future__ import annotations
@@ -21,7 +26,29 @@ STARTS = ("uniform", "gaussian", "none")
 
 
 class Attack:
-    """What all attacks share. A subclass is a frozen dataclass that sets eps and whatever else differs."""
+    """Base class of all attacks.
+
+    A subclass is a frozen dataclass that sets `eps` and every other attribute that differs from the
+    defaults here.
+
+    Attributes:
+        name: Name of the attack in result records.
+        eps: Radius of the ball of allowed changes, in pixel units.
+        step_size: Length of a step, in pixel units. None: the default of the attack (see `size`).
+        steps: Number of steps per restart.
+        norm: "linf" or "l2".
+        restarts: Number of runs, each from its own starting point.
+        start: "uniform" (a random point of the ball), "gaussian" (x + 0.001 N(0, 1)) or "none" (x).
+        loss: What the attack increases: "ce", "margin", "dlr", or a function of logits (N, C) and
+            labels (N,) that returns values (N,).
+        best: True: return the strongest iterate of each image. False: return the last iterate.
+        draws: Samples of a random network whose gradients are averaged. This is called expectation
+            over transformation (EOT).
+
+    Raises:
+        ValueError: An attribute is out of range or not one of the choices, or `restarts` > 1 is
+            combined with best=False.
+    """
 
     name: ClassVar[str]
     eps: float
@@ -32,16 +59,16 @@ class Attack:
     start: str = "uniform"
     loss: str | Callable[[Tensor, Tensor], Tensor] = "ce"
     best: bool = False
-    draws: int = 1  # of a random network, whose gradients are averaged: expectation over transformation (EOT)
+    draws: int = 1
 
     @property
     def size(self) -> float:
-        """Length of a step, in pixel units."""
+        """Length of a step, in pixel units: `step_size`, or the default where that is None."""
         return self.eps if self.step_size is None else self.step_size
 
     @property
     def radii(self) -> tuple[float, float]:
-        """Radius of the random start and of the ball that every step is projected onto."""
+        """Radius of the random start, and of the ball for projection, in pixel units."""
         return self.eps, self.eps
 
     def __post_init__(self):
@@ -65,7 +92,23 @@ class Attack:
             raise ValueError("restarts > 1 needs best=True: the last restart alone is no better than one")
 
     def __call__(self, f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, generator=None) -> Tensor:
-        """Attacked images like x (N, ...), detached; y (N,). A module f is frozen meanwhile; generator=None: seed 0."""
+        """Return attacked images.
+
+        Args:
+            f: Function from images (N, ...) to logits (N, C). If it is a module, it is in eval mode
+                and its parameters have no gradients during the attack.
+            x: Images (N, ...) with pixels in [0, 1].
+            y: Labels (N,), integers.
+            generator: Source of the random starts. None: a new generator with seed 0.
+
+        Returns:
+            Images of the same shape as x, detached.
+
+        Raises:
+            ValueError: The images, the labels, the logits or the loss values have a wrong form.
+            NonFiniteError: The logits or gradients contain NaN or infinity.
+            NoGradientError: No gradient reaches the images.
+        """
         with attacking(f):
             clean, y = check_images(x, y), y.to(torch.int64, copy=True)
             if not clean.numel():
@@ -75,7 +118,8 @@ class Attack:
                 if not self.best:
                     found = x_adv
                     continue
-                # fooled beats not fooled, as accuracy is what is measured; among equals the higher loss wins
+                # An iterate that fools the network beats one that does not, because accuracy is
+                # what is measured. Among equals the higher loss wins.
                 now, loss = logits.argmax(1) != y, self._values(logits, y)
                 wins = (now & ~wrong) | ((now == wrong) & (loss > value))
                 found = torch.where(wins.view(-1, *[1] * (x.dim() - 1)), x_adv, found)
@@ -83,15 +127,29 @@ class Attack:
         return found
 
     def iterates(self, f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, generator=None) -> Iterator:
-        """Yield (x_adv, logits (N, C)) at the start and after each step, restart after restart: to watch an attack.
+        """Yield the iterates of the attack one by one, for plots and animations.
 
-        The start "gaussian" may lie outside of [0, 1] and is not yielded.
-        `__call__` keeps the best of these, or the last. Between two of them f is in the caller's modes.
+        `__call__` returns the best of these iterates, or the last one. Between two iterates f is in
+        the modes (train or eval) that the caller has set.
+
+        Args:
+            f: Function from images (N, ...) to logits (N, C).
+            x: Images (N, ...) with pixels in [0, 1].
+            y: Labels (N,), integers.
+            generator: Source of the random starts. None: a new generator with seed 0.
+
+        Yields:
+            (x_adv, logits) with shapes (N, ...) and (N, C): the start and the point after each
+            step, for each restart in turn. The start "gaussian" may lie outside of [0, 1] and is
+            not yielded.
+
+        Raises:
+            ValueError, NonFiniteError, NoGradientError: For the same reasons as `__call__`.
         """
         with attacking(f):
             walk = self._walk(f, check_images(x, y), y.to(torch.int64, copy=True), generator, judge_last=True)
         while True:
-            with attacking(f):  # not around the yield, or the caller would find a frozen network
+            with attacking(f):  # not around the yield: the caller would get a frozen network
                 pair = next(walk, None)
             if pair is None:
                 return
@@ -99,22 +157,39 @@ class Attack:
 
     @property
     def walk_length(self) -> int:
-        """Upper bound of how many points `survivors` yields after the images as they are, for at most 10 classes.
+        """Largest number of items that `survivors` yields after the first, for up to 10 classes.
 
-        The number of classes matters only where an attack tries all of them as targets: see `walk_length_for`.
+        The number of classes matters only for an attack that tries all of them as targets. See
+        `walk_length_for`.
         """
         return self.walk_length_for(10)
 
     def walk_length_for(self, classes: int) -> int:
-        """`walk_length` for a network of `classes` classes. Every restart yields its start and each of its steps."""
+        """Return `walk_length` for a network with `classes` classes.
+
+        Every restart yields its start and the point after each of its steps.
+        """
         return self.restarts * (self.steps + 1)
 
     def survivors(self, f, x: Tensor, y: Tensor, generator=None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Same attack as `__call__`, but images are dropped once they are misclassified.
+        """Run the same attack as `__call__`, but drop images once they are misclassified.
 
-        Gives the same robust accuracy as the best iterate, for less compute. Yield (index (M,), x_adv (M, ...),
-        logits (M, C)): first all images as they are, then at the start and after each step those that were classified
-        correctly every time before. Ends early if no image is left.
+        Gives the same robust accuracy as the best iterate, for less compute.
+
+        Args:
+            f: Function from images (N, ...) to logits (N, C).
+            x: Images (N, ...) with pixels in [0, 1].
+            y: Labels (N,), integers.
+            generator: Source of the random starts. None: a new generator with seed 0.
+
+        Yields:
+            (index, x_adv, logits) with shapes (M,), (M, ...) and (M, C). The first item holds all N
+            images, unchanged. Each later item holds the M images that were classified correctly in
+            all items before, at the start or after a step. The iteration ends early if no image is
+            left.
+
+        Raises:
+            ValueError, NonFiniteError, NoGradientError: For the same reasons as `__call__`.
         """
         y, index = y.to(torch.int64, copy=True), torch.arange(len(y), device=y.device)
         with attacking(f):
@@ -124,9 +199,14 @@ class Attack:
         yield from self._drop_fooled(f, x, y, logits.argmax(1) == y, generator)
 
     def _drop_fooled(self, f, x: Tensor, y: Tensor, keep: Tensor, generator) -> Iterator:
-        """What `survivors` yields after the first time, if the images in `keep` (N,) are still correct."""
+        """Yield what `survivors` yields after its first item.
+
+        `keep` (N,) marks the images that the network classifies correctly.
+        """
         index = keep.nonzero()[:, 0]
-        if not len(index) and generator is not None:  # draw the starts, so that those of the next batch stay the same
+        if not len(index) and generator is not None:
+            # Use up the random numbers of the starts, so that those of the next batch are the same
+            # as if images were left in this one.
             self._begin(x, self.radii[0], generator)
         walk, keep = self._walk(f, x, y, generator, True, only=keep), None
         while len(index):
@@ -136,13 +216,16 @@ class Attack:
             except StopIteration:
                 return
             yield index, x_adv, logits
-            if not logits.isfinite().all():  # its argmax would count as fooled
+            if not logits.isfinite().all():  # the argmax of NaN would count as misclassified
                 raise NonFiniteError("the network gave non-finite logits during the attack")
             keep = logits.argmax(1) == y[index]
             index = index[keep]
 
     def describe(self) -> dict:
-        """What a result record must say about the attack, ready for JSON; eps and step_size (in use) in pixel units."""
+        """Return the facts that a result record must hold about the attack, as a dict for JSON.
+
+        `eps` and `step_size` are in pixel units; `step_size` is the one in use, never None.
+        """
         loss = self.loss if isinstance(self.loss, str) else getattr(self.loss, "__name__", type(self.loss).__name__)
         values = {key: getattr(self, key) for key in ("steps", "norm", "restarts", "start", "best", "draws")}
         return {"name": self.name, "eps": self.eps, "step_size": self.size, "loss": loss, **values}
@@ -155,31 +238,52 @@ class Attack:
         return ", ".join([self.name + many, NORMS[self.norm], f"eps {eps}", f"step {size}", *unusual])
 
     def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
-        """Yield (x_adv, its logits) at the start and after each step. The last logits cost a forward, or are None.
+        """Run the attack as a coroutine that yields every iterate and may be sent a mask.
 
-        All points that are yielded lie in the ball and in [0, 1]. The unclipped start "gaussian" is left out.
-        Everybody draws a start, then `only` those go (N,), and of them those whom the caller sends back as a mask.
+        All other ways to run an attack (`__call__`, `iterates`, `survivors`) are built on this one.
+
+        Args:
+            f: Function from images to logits.
+            x: Images (N, ...) with pixels in [0, 1].
+            y: Labels (N,).
+            generator: Source of the random starts. None: a new generator with seed 0.
+            judge_last: Compute the logits of the last point of each restart. This costs a forward
+                pass. If False, None is yielded in their place.
+            only: Mask (N,) of the images to attack. None: all of them. Starts are drawn for all N
+                images, so that the start of an image does not depend on the mask.
+
+        Yields:
+            (x_adv, logits) at the start and after each step, for the M images under attack. All
+            these points lie in the ball and in [0, 1]. The start "gaussian" is not clipped and not
+            yielded. The caller may send back a mask (M,) of the images to continue with.
         """
         generator = generator or torch.Generator(x.device).manual_seed(0)
         (around, radius), finite = self.radii, torch.ones((), dtype=torch.bool, device=x.device)
+        # `here` (M,) holds the positions of the images that are still under attack among all N
+        # images. None: all of them are.
         onto_ball, everybody, here = projection(x, radius, self.norm), x, None
         for restart in range(self.restarts):
+            # Drop the images that the caller no longer wants.
             if only is not None:
                 x, y, here, only = x[only], y[only], only.nonzero()[:, 0] if here is None else here[only], None
                 onto_ball = projection(x, radius, self.norm)
             x_adv = self._begin(everybody, around, generator)
             x_adv = x_adv if here is None else x_adv[here]
             if restart == 0 and self.restarts > 1:
-                # later restarts draw from a copy: the caller's stream, and with it the first restart of his next
-                # batch, does not depend on their number, so that more restarts can only find more (unless f is random)
+                # Later restarts draw from a copy of the generator. The caller's generator, and with
+                # it the first restart of the next batch, then does not depend on their number.
+                # So more restarts can only find more (unless f is random).
                 generator = torch.Generator(generator.device).set_state(generator.get_state())
             for done in range(self.steps):
                 logits, slope = self._look(f, x_adv, lambda z, y=y: self._values(z, y))
                 if done > 0 or self.start != "gaussian":  # that start may lie outside of [0, 1]
-                    only = yield x_adv, logits  # who watches sees it before the gradient is there
+                    only = yield x_adv, logits  # before the gradient is computed: less waiting
                 grad = slope()
-                total = grad.sum(dtype=torch.float32) + logits.sum()  # the sum is a quick look at every entry
-                finite &= total.isfinite()  # and the sign of NaN is 0, so that nothing else would tell
+                # The sum is a quick test of every entry. NaN must be detected here: its sign is 0,
+                # so the step below would hide it.
+                total = grad.sum(dtype=torch.float32) + logits.sum()
+                finite &= total.isfinite()
+                # Drop the images that the caller no longer wants.
                 if only is not None:
                     here = only.nonzero()[:, 0] if here is None else here[only]
                     x, y, x_adv, grad, only = x[only], y[only], x_adv[only], grad[only], None
@@ -188,33 +292,37 @@ class Attack:
             logits = self._judge(f, x_adv) if judge_last else None
             only = yield x_adv, logits
             finite &= logits is None or logits.isfinite().all()
-        if not finite:  # asked once: every question to a GPU is a wait
+        if not finite:  # read once at the end: reading a value from a GPU waits for its work
             raise NonFiniteError("the network gave non-finite logits or gradients during the attack")
 
     def _begin(self, x: Tensor, radius: float, generator: torch.Generator) -> Tensor:
         if self.start == "uniform":
             return init(x, radius, self.norm, generator)
         if self.start == "gaussian":
-            # as in the public code of TRADES: near x, because the KL to the clean output has no slope at
-            # x itself, and not clipped; the first step is projected, so only without steps it is a result
+            # As in the public code of TRADES: near x, because the KL divergence to the clean output
+            # has gradient zero at x itself, and not clipped. The first step is projected. So the
+            # start has to be projected only if no step follows, as it is then the result.
             begun = x + 0.001 * draw(torch.randn, x.shape, x, generator)
             return begun if self.steps else project(begun, x, radius, self.norm)
         return x
 
     def _look(self, f, x_adv: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Callable[[], Tensor]]:
-        """The logits at x_adv, and what gives the gradient of the summed loss there; both are means over the draws."""
+        """Return the logits at x_adv, and a function that computes the gradient of the summed loss.
+
+        Both are means over `draws` samples of the network.
+        """
         x_adv = x_adv.detach().requires_grad_()
         if self.draws == 1:
             logits = _logits(f, x_adv)
             return logits.detach(), lambda: _slope(loss(logits), x_adv)
         grads, seen = 0.0, 0.0
-        for _ in range(self.draws):  # one graph at a time
+        for _ in range(self.draws):  # one computation graph in memory at a time
             logits = _logits(f, x_adv)
             grads, seen = _slope(loss(logits), x_adv) + grads, logits.detach() + seen
         return seen / self.draws, lambda: grads / self.draws
 
     def _judge(self, f, x_adv: Tensor) -> Tensor:
-        """The logits at x_adv without a gradient, a mean over the draws."""
+        """Return the logits at x_adv without a gradient, as a mean over `draws` samples."""
         with torch.no_grad():
             return sum(_logits(f, x_adv) for _ in range(self.draws)) / self.draws
 
@@ -235,18 +343,33 @@ def _logits(f, x: Tensor) -> Tensor:
     logits = f(x)
     if logits.dim() != 2 or len(logits) != len(x) or logits.shape[1] < 2:
         raise ValueError(f"the network must give logits ({len(x)}, classes >= 2), got {tuple(logits.shape)}")
-    return logits.float() if logits.element_size() < 4 else logits  # 8 bits of mantissa are few for a softmax
+    # Half precision becomes single precision: 8 bits of mantissa are too few for a softmax.
+    return logits.float() if logits.element_size() < 4 else logits
 
 
 @dataclass(frozen=True)
 class PGD(Attack):
-    """Projected gradient ascent (Madry et al. 2018). eps and step_size in pixel units, restarts from new random points.
+    """Projected gradient ascent on the loss, known as PGD: many small steps (Madry et al. 2018).
 
-    step_size None: min(2.5 eps / steps, eps). The published OAT code uses min(1.25 eps, eps + 4/255) / steps.
-    best=True keeps per image the strongest iterate, start included, for one forward more; best=False keeps the last.
-    start: "uniform" in the ball, "none" (x itself), or "gaussian", x + 0.001 N(0, 1), as in TRADES. The last is not
-    clipped, so it is not a result: only the first gradient is taken there. loss: "ce", "margin" or a function.
-    draws: against networks with random weights, so many gradients are averaged (EOT, Athalye et al. 2018).
+    Args:
+        eps: Radius of the ball of allowed changes, in pixel units.
+        steps: Number of steps per restart.
+        step_size: Length of a step, in pixel units. None: min(2.5 eps / steps, eps). The published
+            OAT code uses min(1.25 eps, eps + 4/255) / steps.
+        norm: "linf" or "l2".
+        restarts: Number of runs, each from a new random point. More than one needs best=True.
+        start: "uniform" (a random point of the ball), "none" (x itself), or "gaussian"
+            (x + 0.001 N(0, 1), as in TRADES). The gaussian start is not clipped, so it is never
+            a result: only the first gradient is computed there.
+        loss: What the attack increases: "ce", "margin", "dlr", or a function of logits (N, C) and
+            labels (N,) that returns values (N,).
+        best: True: keep the strongest iterate of each image, the start included. This costs one
+            more forward pass. False: keep the last iterate.
+        draws: Number of gradients that are averaged, for networks with random weights (EOT, Athalye
+            et al. 2018).
+
+    Example:
+        >>> x_adv = PGD(8 / 255, steps=20)(net.at(1.0), x, y)
     """
 
     name: ClassVar[str] = "PGD"
@@ -271,7 +394,14 @@ class PGD(Attack):
 
 @dataclass(frozen=True)
 class FGSM(Attack):
-    """One step of length eps from x itself (Goodfellow et al. 2015)."""
+    """Fast gradient sign method: one step of length eps from x itself (Goodfellow et al. 2015).
+
+    Args:
+        eps: Radius of the ball and length of the step, in pixel units.
+        norm: "linf" or "l2".
+        loss: What the attack increases, as for `PGD`.
+        draws: Number of gradients that are averaged (EOT), as for `PGD`.
+    """
 
     name: ClassVar[str] = "FGSM"
     start: ClassVar[str] = "none"
@@ -283,7 +413,17 @@ class FGSM(Attack):
 
 @dataclass(frozen=True)
 class FGSMRS(Attack):
-    """One step from a uniform point of the ball, projected back (Wong et al. 2020). step_size None: 1.25 eps."""
+    """FGSM with a random start: one step from a uniform point of the ball (Wong et al. 2020).
+
+    The result of the step is projected back onto the ball.
+
+    Args:
+        eps: Radius of the ball, in pixel units.
+        step_size: Length of the step, in pixel units. None: 1.25 eps.
+        norm: "linf" or "l2".
+        loss: What the attack increases, as for `PGD`.
+        draws: Number of gradients that are averaged (EOT), as for `PGD`.
+    """
 
     name: ClassVar[str] = "FGSM-RS"
     eps: float = 8 / 255
@@ -301,7 +441,13 @@ class FGSMRS(Attack):
 class NFGSM(Attack):
     """Noise U[-k eps, k eps], then one step of eps, clipped to [0, 1] only (de Jorge et al. 2022).
 
-    For training only: the result can leave the eps-ball, by pixel changes of up to (k + 1) eps.
+    For training only: the result can lie outside of the eps-ball. A pixel can change by up to
+    (k + 1) eps.
+
+    Args:
+        eps: Length of the step, in pixel units.
+        k: Radius of the noise, in units of eps.
+        loss: What the attack increases, as for `PGD`.
     """
 
     name: ClassVar[str] = "N-FGSM"
@@ -311,7 +457,8 @@ class NFGSM(Attack):
 
     @property
     def radii(self) -> tuple[float, float]:
-        return self.k * self.eps, (self.k + 1) * self.eps  # the second is as far as noise and step can reach
+        # The second radius is as far as noise and step can reach: projection only clips to [0, 1].
+        return self.k * self.eps, (self.k + 1) * self.eps
 
     def describe(self) -> dict:
         return super().describe() | {"k": self.k}

@@ -1,7 +1,8 @@
-"""Robust accuracy at a given clean accuracy, and the coin: numbers that compare two trade-offs.
+"""Compare trade-offs: robust accuracy at a given clean accuracy, and the random mixture ("coin").
 
-A dial is worth training only if it lies above what costs nothing: answering, per image and at
-random, with one of two ordinary networks. All functions here work on (clean, robust) points.
+The coin answers each image with one of two ordinary networks, chosen at random. This needs no extra
+training, so a dial is worth training only if it is better. All functions here work on
+(clean, robust) points.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Protocol
 
-LEVELS = (0.98, 0.95, 0.90)  # of clean accuracy, at which trade-offs are compared
+LEVELS = (0.98, 0.95, 0.90)  # clean accuracies at which trade-offs are compared
 
 
 class Measured(Protocol):
-    """Anything with a clean and a robust accuracy, such as a `Result`."""
+    """Anything with a clean and a robust accuracy in [0, 1], such as a `Result`."""
 
     clean: float
     robust: float
@@ -24,19 +25,22 @@ Point = tuple[float, float]  # (clean, robust), both in [0, 1]
 
 
 def coin(standard: Measured | Point, robust: Measured | Point, clean: float) -> float | None:
-    """Robust accuracy of answering per image with one of two networks at random, at clean accuracy >= `clean`.
+    """Return the robust accuracy of a coin between two networks at clean accuracy >= `clean`.
 
-    With probability p the robust network answers, otherwise the standard one. The expected clean
-    accuracy is (1 - p) c0 + p c1, and the expected robust accuracy is at least (1 - p) r0 + p r1: a
-    straight line between the two points. This holds also against an attacker that knows both networks
-    and p. The attacker has to choose its image before the coin is tossed. On one image, the best it can
-    do is the minimum over the ball of (1 - p) right0 + p right1, and a minimum of a sum is never below
-    the sum of the minima, which are what the attacks on the single networks measure. The value is
-    reached if one image fools both networks.
+    For each image, the robust network answers with probability p, otherwise the standard one. Let
+    the networks have the accuracies (c0, r0) and (c1, r1). The expected clean accuracy of the coin
+    is (1 - p) c0 + p c1. Its expected robust accuracy is at least (1 - p) r0 + p r1. These points
+    form a straight line between the two networks.
+
+    The bound also holds against an attacker that knows both networks and p. The attacker has to
+    choose its image before the coin is tossed. On one image, the best it can do is the minimum over
+    the ball of (1 - p) right0 + p right1. A minimum of a sum is never below the sum of the minima,
+    which are what the attacks on the single networks measure. The bound is reached if one image
+    fools both networks.
 
     Args:
         standard: The more accurate network: a `Result` or a point (clean, robust).
-        robust: The more robust network, likewise.
+        robust: The more robust network, in the same form.
         clean: The clean accuracy to keep, in [0, 1].
 
     Returns:
@@ -53,6 +57,7 @@ def coin(standard: Measured | Point, robust: Measured | Point, clean: float) -> 
     """
     ends = (_point(standard), _point(robust))
     _check_share("clean", clean)
+    # p = 0 and p = 1, then the p between them at which clean accuracy is exactly `clean`
     reached = [r for c, r in ends if c >= clean]
     (c0, r0), (c1, r1) = ends
     if min(c0, c1) < clean < max(c0, c1):
@@ -62,7 +67,18 @@ def coin(standard: Measured | Point, robust: Measured | Point, clean: float) -> 
 
 
 def frontier(points: Iterable[Point]) -> list[Point]:
-    """Return the points that no other point beats in both accuracies, by falling clean accuracy."""
+    """Return the points that no other point beats in both accuracies.
+
+    Args:
+        points: Points (clean, robust), accuracies in [0, 1].
+
+    Returns:
+        The points by decreasing clean accuracy.
+
+    Example:
+        >>> frontier([(0.9, 0.1), (0.8, 0.05), (0.7, 0.6)])
+        [(0.9, 0.1), (0.7, 0.6)]
+    """
     kept: list[Point] = []
     for clean, robust in sorted(points, key=lambda point: (-point[0], -point[1])):
         if not kept or robust > kept[-1][1]:
@@ -71,11 +87,12 @@ def frontier(points: Iterable[Point]) -> list[Point]:
 
 
 def robust_at(points: Sequence[Point], clean: float) -> float | None:
-    """Robust accuracy at clean accuracy >= `clean`, interpolated linearly along a dial.
+    """Return the robust accuracy at clean accuracy >= `clean`, interpolated linearly along a dial.
 
-    Only neighbours on the dial are interpolated, in both accuracies; of all places that keep `clean`, the
-    most robust one counts. Two distant settings are not joined past a bad one that was measured between
-    them: a dial that breaks down in its middle gets no credit for the coin between its ends.
+    Only neighbours on the dial are interpolated, in both accuracies. Of all points with at least
+    the accuracy `clean`, the most robust one counts. Two distant settings are not joined past a bad
+    setting that was measured between them. So a dial that fails in its middle gets no credit for
+    the coin between its ends.
 
     Args:
         points: Measured (clean, robust) points in the order of λ.
@@ -94,17 +111,22 @@ def robust_at(points: Sequence[Point], clean: float) -> float | None:
 
 
 def gain(value: float | None, reference: float | None) -> float | None:
-    """`value - reference`, or None if either is None."""
+    """Return `value - reference`, or None if either is None."""
     return None if value is None or reference is None else value - reference
 
 
 def share(value: float | None, reference: float | None) -> float | None:
-    """`value / reference`, or None if either is None or the reference is 0."""
+    """Return `value / reference`, or None if either is None or the reference is 0."""
     return None if value is None or not reference else value / reference
 
 
 def percents(values: Sequence[float | None], signed: bool = False) -> str:
-    """Write accuracies in percent, side by side: '30.1 / 40.6 / -'."""
+    """Format accuracies in percent, for instance '30.1 / 40.6 / -'.
+
+    Args:
+        values: Accuracies in [0, 1]. None is written as "-".
+        signed: Write a sign before positive numbers, too.
+    """
     form = "{:+.1f}" if signed else "{:.1f}"
     return " / ".join("-" if value is None else form.format(100 * value) for value in values)
 

@@ -1,4 +1,7 @@
-"""New widths for a network that was trained at any width (US-SNN): all they need is statistics of their own."""
+"""New widths for a network that was trained at any width (US-SNN), without training.
+
+Only the BatchNorm statistics of a new width are missing. They are measured on training images.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,31 @@ from .data import Data
 from .guard import frozen
 from .nets import Network
 
-IMAGES, BATCH = 1024, 256  # training images that statistics are taken from, and how many at a time
+# Number of training images that statistics are taken from, and how many of them per forward.
+IMAGES, BATCH = 1024, 256
 
 
 def calibrate(net: Network, data: Data, widths, images: int = IMAGES) -> Network:
-    """The same weights with `widths` (shares of the channels; 1 is always kept) on the dial, statistics taken afresh.
+    """Return a network with the same weights and new widths, and measure its BatchNorm statistics.
 
-    For networks whose widths share w and b of their BatchNorms: us-snn. The given network stays as it is.
+    It works for networks whose widths share the weight and bias of their BatchNorms, such as
+    `us-snn`.
+
+    Args:
+        net: The trained network. It is not changed.
+        data: The data set. Statistics are taken from its training images.
+        widths: Fractions of the channels, in (0, 1]. The full width 1 is always added.
+        images: Number of training images.
+
+    Returns:
+        A new Network with these widths.
+
+    Raises:
+        ValueError: If the BatchNorms of `net` do not share weight and bias, or if `widths` is
+            invalid.
+
+    Example:
+        >>> net = oatlib.calibrate(net, data, widths=[0.3, 0.6])
     """
     if net.spec.norm_sharing != "affine":
         raise ValueError(
@@ -26,19 +47,23 @@ def calibrate(net: Network, data: Data, widths, images: int = IMAGES) -> Network
         )
     twin = Network(replace(net.spec, widths=_shares(widths))).to(next(net.parameters()).device)
     twin.trained = list(net.trained)
+    # Copy all tensors except the BatchNorms of narrow widths. The last pair, of the full width,
+    # holds the shared weight and bias. Its index differs between the two networks.
     known, here, there = net.state_dict(), _last(twin), _last(net)
     for name, tensor in twin.state_dict().items():
-        if ".pairs." not in name or here in name:  # the last pair, of the full width, holds the shared w and b
+        if ".pairs." not in name or here in name:
             tensor.copy_(known[name.replace(here, there)])
     take_statistics(twin, data, images)
     return twin
 
 
 def _last(net: Network) -> str:
+    """The part of a tensor's name that marks the BatchNorm pair of the full width."""
     return f".pairs.{len(net.spec.widths) - 1}."
 
 
 def _shares(widths) -> tuple[float, ...]:
+    """Ascending widths as a tuple of floats, with the full width."""
     try:
         return tuple(sorted({float(w) for w in widths} | {1.0}))  # Network checks their range
     except (TypeError, ValueError):
@@ -47,13 +72,26 @@ def _shares(widths) -> tuple[float, ...]:
 
 @torch.no_grad()
 def take_statistics(net: Network, data: Data, images: int = IMAGES) -> None:
-    """Replace the BatchNorm statistics of every width by averages over clean training images; on error nothing."""
+    """Replace the BatchNorm statistics of every width by averages over clean training images.
+
+    If an error occurs, the network is not changed.
+
+    Args:
+        net: The network, which is changed in place.
+        data: The data set. Statistics are taken from its training images.
+        images: Number of training images.
+
+    Raises:
+        ValueError: If the network has another λ stop than 0.
+    """
     if net.spec.stops != (0.0,):
         raise ValueError("statistics are taken from clean images: only for networks with the one λ stop 0")
     split = data.train.panel(min(images, len(data.train)))
     norms = [part for part in net.modules() if isinstance(part, nn.BatchNorm2d)]
     momenta = [bn.momentum for bn in norms]
-    with frozen(net):  # puts modes and statistics back, whatever happens
+    # `frozen` restores modes and statistics at its end, also after an error. The new statistics are
+    # therefore copied inside and written back after it.
+    with frozen(net):
         try:
             net.train()
             for bn in norms:

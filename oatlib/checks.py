@@ -1,4 +1,8 @@
-"""`check`: is this network robust, or was it only measured badly? A verdict in one sentence, and what it rests on."""
+"""Audit the robustness of a network: is it robust, or was it only measured with a weak attack?
+
+`check` runs a suite of attacks and a list of questions. It returns a report with a verdict in one
+sentence and the findings that the verdict rests on.
+"""
 
 from __future__ import annotations
 
@@ -22,25 +26,46 @@ from .suite import Suite, suited
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found. `stands`: nothing was raised, and every attack of the suite was tried."""
+    """Result of `check`.
+
+    Attributes:
+        verdict: The result in one sentence.
+        stands: True if no question raised a fault and every attack of the suite was tried.
+        checks: One finding per question.
+        clean: Clean accuracy, in [0, 1].
+        robust: Robust accuracy under the suite, in [0, 1].
+        low: Lower end of the 95 % Wilson interval of `robust`.
+        high: Upper end of this interval.
+        claim: The robust accuracy that was compared with `robust`, in [0, 1].
+        n: Number of images.
+        about: The attack, its seed, the setting of the network, and versions of software.
+        raised: The findings that raised a fault (property).
+    """
 
     verdict: str
     stands: bool
     checks: list[Check]
     clean: float
-    robust: float  # under the suite
-    low: float  # its 95 % interval
+    robust: float
+    low: float
     high: float
     claim: float
     n: int
-    about: dict  # attack, seed, setting, versions
+    about: dict
 
     @property
     def raised(self) -> list[Check]:
         return [check for check in self.checks if check.raised]
 
     def save(self, path) -> None:
-        """Write it as JSON, or as a page if the name ends in .html."""
+        """Write the report as JSON, or as a web page if the name ends in .html or .htm.
+
+        Args:
+            path: File to write. Its folder must exist.
+
+        Raises:
+            RecordError: The file cannot be written there.
+        """
         if str(path).endswith((".html", ".htm")):
             record.write_bytes(path, self.html().encode())
         else:
@@ -58,7 +83,7 @@ class Report:
         return _body(self)
 
     def html(self) -> str:
-        """A page of its own."""
+        """Return the report as a complete HTML page."""
         style = "body{font:16px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
         title = "Is it robust?"
         return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{style}</style>'
@@ -75,21 +100,25 @@ def check(
     """Audit the robustness of a network at one setting, or of any function images -> logits.
 
     Args:
-        net: A network, or a function.
-        data: The n images come from its validation split; a split is used as it is.
-        lam: Setting of the dial (default: the largest λ stop).
+        net: A network, or any function from images (N, ...) to logits (N, classes).
+        data: Images and labels: a data set, whose validation split is used, or a split.
+        lam: Setting of the λ dial (default: the largest λ stop).
         width: Width of a slimmable network (default: 1).
         eps: Radius of the L-infinity ball, in pixel units.
-        claim: The robust accuracy that somebody states (default: what PGD-20 leaves).
-        n: Number of images.
+        claim: The robust accuracy that is claimed for the network, in [0, 1] (default: the accuracy
+            under PGD-20).
+        n: Number of images. They are a subset of the split with class counts as equal as possible.
         seed: Seed of all attacks.
-        draws: Draws that are averaged for random functions (EOT).
-        attacked: The function that the attack of the claim saw, if it is another one.
-        sources: Other networks to transfer attacks from (default: the two nearest other λ stops).
-        seconds: Time limit of the suite.
+        draws: Samples of a random function that are averaged (EOT). Default: 10 if the weights of
+            `net` are noisy at this λ, else 1.
+        attacked: The function that was attacked to measure the claim, if it is another one.
+        sources: Other functions to transfer attacks from, by name (default: the network itself at
+            the two nearest other λ stops; none for a plain function).
+        seconds: Time limit of the suite, in seconds.
         progress: Show a progress bar.
-        claim_n: Number of images that the claim was measured on, if they are others. Without it, a
-            true claim measured on n other images is raised in 1 of 12 audits; with it, in 1 of 40.
+        claim_n: Number of images that the claim was measured on, if they are other images. Without
+            it, a true claim measured on n other images is raised in 1 of 12 audits. With it, in 1
+            of 40.
         suite: The suite of attacks (default: `Suite(eps, draws=draws)`).
 
     Returns:
@@ -126,7 +155,7 @@ def check(
 
 
 def _validate(eps: float, claim: float | None, claim_n: int | None, suite: Suite | None) -> None:
-    """Complain about arguments before any work starts."""
+    """Raise a ValueError for arguments that are out of range, before any work starts."""
     if claim is not None and not 0 <= claim <= 1:
         raise ValueError(f"claim is a share of images in [0, 1], got {claim}")
     if claim_n is not None and (not isinstance(claim_n, int) or claim_n < 1):
@@ -147,7 +176,11 @@ def _asked(question: Question, subject: Subject, bar) -> Check:
 
 
 def _deployed(net, lam: float | None, width: float | None, seed: int):
-    """What answers, its unfolded form at a stop, what to say about it, and other networks to transfer from."""
+    """Return the deployed function and what belongs to it: `(f, whole, about, others)`.
+
+    `whole` is the unfolded network at the same setting, or None where there is none to compare.
+    `about` describes the setting. `others` maps names to functions to transfer attacks from.
+    """
     if not isinstance(net, Network):
         if lam is not None or width is not None:
             raise ValueError("lam= and width= need a network with dials; this is a plain function of images")
@@ -159,7 +192,8 @@ def _deployed(net, lam: float | None, width: float | None, seed: int):
     share = net.check(lam, width)[1].share
     about = {"lam": lam, "width": share, "recipe": net.spec.recipe, "backbone": net.spec.backbone}
     other_stops = [stop for stop in stops if abs(stop - lam) > 1e-6]
-    nearest = sorted(other_stops, key=lambda stop: abs(stop - lam))[:2]  # their features are most alike
+    # The features of the nearest stops are most alike, so attacks transfer best from them.
+    nearest = sorted(other_stops, key=lambda stop: abs(stop - lam))[:2]
     others = {f"its own λ = {stop:g}": net.at(stop, share) for stop in nearest}
     if net.noise_at(lam):
         return net.noisy(lam, share, generator=torch.Generator().manual_seed(seed)), None, about, others
@@ -168,13 +202,18 @@ def _deployed(net, lam: float | None, width: float | None, seed: int):
 
 
 def _training_preset(net, lam: float | None) -> Preset | None:
-    """The preset of the newest training run; None if this setting was trained on clean images only."""
+    """Return the preset of the newest training run, or None.
+
+    None means that `net` is a plain function, that this setting was trained on clean images only,
+    or that the preset is not recorded in full.
+    """
     if not isinstance(net, Network) or not net.trained or lam == 0:
         return None
     stored = net.trained[-1].get("preset", {})
     if not {"eps", "margin", "steps", "step_size"} <= stored.keys():
-        return None  # the defaults of today need not be those of that run
-    stored = {"aimed": 0.0, "early": 0.0, "at_last_stop": 0.0} | stored  # runs of before had none of these
+        return None  # today's defaults may differ from those of that run
+    # Older runs were made before these options existed: 0 switches them off.
+    stored = {"aimed": 0.0, "at_last_stop": 0.0} | stored
     return Preset(**{f.name: stored[f.name] for f in fields(Preset) if f.name in stored})
 
 
@@ -205,7 +244,8 @@ def _verdict(found: list[Check], subject: Subject, left: tuple[float, float, flo
 
 
 def _body(report: Report) -> str:
-    colour = {True: "#d1495b", False: "#1f9e78", None: "#808080"}  # 3:1 and more on white and on black
+    # Each colour has a contrast of at least 3:1 both on white and on black.
+    colour = {True: "#d1495b", False: "#1f9e78", None: "#808080"}
     word = {True: "✗ raised", False: "✓ ok", None: "– not asked"}
     rows = []
     for check in report.checks:

@@ -1,4 +1,7 @@
-"""Find me the setting: the best place on the dials within the limits of a user."""
+"""Choose the best measured setting of λ and width within limits of the user.
+
+It works on results of `evaluate`, so nothing is measured here.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Sequence
 
 from .evaluate import Result
 
-# limit -> (what it bounds, which side is good, how it is written)
+# limit -> (field of a result, 1 for a lower and -1 for an upper limit, format of the value)
 LIMITS = {
     "min_clean": ("clean", 1, "{:.1%}"),
     "min_robust": ("robust", 1, "{:.1%}"),
@@ -16,10 +19,30 @@ LIMITS = {
 
 
 def choose(results: Sequence[Result], **limits: float | None) -> Result:
-    """The most robust measured setting with clean >= min_clean, robust >= min_robust (shares in [0, 1]), macs <=
-    max_macs and parameters <= max_parameters; among equals the more accurate, then the cheaper one.
+    """Return the most robust measured setting within limits.
 
-    If there is none, the ValueError says which limit is out of reach and how close one gets.
+    Among equally robust settings the most accurate one is taken, then the one with the fewest
+    multiply-adds.
+
+    Args:
+        results: What `evaluate` returned.
+        **limits: Limits to keep. None means no limit.
+            min_clean: Least clean accuracy, in [0, 1].
+            min_robust: Least robust accuracy, in [0, 1].
+            max_macs: Most multiply-adds for one image.
+            max_parameters: Most parameters.
+
+    Returns:
+        The result of that setting.
+
+    Raises:
+        ValueError: If no setting keeps all limits. The message says which limit is out of reach,
+            and how close the best setting comes. Also if there are no results, if an accuracy is
+            outside [0, 1], or if the results do not say what a setting costs.
+        TypeError: If there is no limit of that name.
+
+    Example:
+        >>> best = choose(table, min_clean=0.9, max_macs=1e6)
     """
     limits = _checked(results, limits)
     good = [r for r in results if all(_meets(r, name, value) for name, value in limits.items())]
@@ -29,6 +52,7 @@ def choose(results: Sequence[Result], **limits: float | None) -> Result:
 
 
 def _checked(results: Sequence[Result], limits: dict) -> dict[str, float]:
+    """Return the limits that are not None, or raise if they cannot be applied to these results."""
     if not results:
         raise ValueError("there are no results to choose from: pass what evaluate(net, split) returns")
     for name, value in limits.items():
@@ -42,12 +66,17 @@ def _checked(results: Sequence[Result], limits: dict) -> dict[str, float]:
 
 
 def _meets(r: Result, name: str, value: float) -> bool:
+    # side is 1 for lower and -1 for upper limits, so that one comparison serves both.
     what, side, _ = LIMITS[name]
     return side * getattr(r, what) >= side * value
 
 
 def _why_not(results: Sequence[Result], limits: dict[str, float]) -> str:
-    """Name a limit that no setting meets; failing that, the one that is missed by least if the others are kept."""
+    """Say in words which limit cannot be kept, and how close the best setting comes.
+
+    It is a limit that no setting meets. If there is none, it is the limit with the smallest miss
+    when all others are kept.
+    """
     alone = [name for name in limits if not any(_meets(r, name, limits[name]) for r in results)]
     name, others = (alone[0], {}) if alone else _closest(results, limits)
     what, side, form = LIMITS[name]
@@ -61,7 +90,10 @@ def _why_not(results: Sequence[Result], limits: dict[str, float]) -> str:
 
 
 def _closest(results: Sequence[Result], limits: dict[str, float]) -> tuple[str, dict[str, float]]:
-    """The limit whose own miss, as a share of its value, is smallest when all others are kept; and those others."""
+    """Return the limit with the smallest miss when all others are kept, and those others.
+
+    A miss is measured relative to the value of the limit.
+    """
     found = {}
     for name, value in limits.items():
         others = {n: v for n, v in limits.items() if n != name}
@@ -70,7 +102,7 @@ def _closest(results: Sequence[Result], limits: dict[str, float]) -> tuple[str, 
                 if all(_meets(r, n, v) for n, v in others.items())]  # fmt: skip
         if gaps:
             found[name] = (min(gaps), others)
-    if not found:  # no setting misses but one limit: try again without the last
+    if not found:  # every setting misses at least two limits: try again without the last limit
         return _closest(results, dict(list(limits.items())[:-1]))
     name = min(found, key=lambda n: found[n][0])
     return name, found[name][1]

@@ -1,6 +1,7 @@
-"""The shell's way in: `oatlib train | eval | check | even | choose | export | explore | rerun | doctor`.
+"""Command line: `oatlib train | eval | check | even | choose | export | explore | rerun | doctor`.
 
-Bad input ends in one line on stderr and exit code 2.
+This module parses the arguments; commands.py runs the commands. Wrong input gives one line on
+stderr and exit code 2.
 """
 
 from __future__ import annotations
@@ -12,14 +13,26 @@ import warnings
 
 from . import __version__
 
-ATTACKS = ("quick", "fast", "full", "suite", "pgd", "apgd", "fgsm", "fgsm-rs", "square")  # that eval can be told
+# Names that `oatlib eval --attack` accepts. The first four are suites of attacks.
+ATTACKS = ("quick", "fast", "full", "suite", "pgd", "apgd", "fgsm", "fgsm-rs", "square")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command.
+
+    Args:
+        arguments: Words after `oatlib`. None: those of the process (`sys.argv`).
+
+    Returns:
+        Exit code. 0: success. 1: the command ran, but its result is negative, for instance a failed
+        audit. 2: wrong input. 130: interrupted.
+
+    Raises:
+        SystemExit: From argparse, for --help and for arguments that cannot be parsed.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # not every terminal or pipe has a λ
+            stream.reconfigure(errors="replace")  # not every terminal or pipe can show a λ
     options = _parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
@@ -34,7 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options) -> int | None:
-    """Import only now what the command needs: PyTorch takes seconds, which the explorer's server can do without."""
+    """Run the command, and import only now what it needs.
+
+    PyTorch takes seconds to import, and the server of the explorer does not need it.
+    """
     if options.command == "explore":
         return _explore(options)
     from . import commands
@@ -56,13 +72,16 @@ def _explore(options) -> int:
 
 class _Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
-        """With an epilog that is made only here: what `train` can be told is known only once PyTorch is there."""
+        """Return the help text. An epilog that is a function is called only now.
+
+        The options of `train` are known only after PyTorch is imported.
+        """
         if callable(self.epilog):
             self.epilog = self.epilog()
         return super().format_help()
 
     def error(self, message: str):
-        """One line; argparse would print the usage, too."""
+        """Print the message on one line and exit. argparse would print the usage, too."""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -98,7 +117,7 @@ def _add_train(commands) -> None:
 
 
 def _names() -> str:
-    """What `train` can be told."""
+    """Return the names that `train` accepts, for its help text."""
     from . import PRESETS, RECIPES
     from .backbones import BACKBONES
     from .recipes import OPTIONS
@@ -192,7 +211,7 @@ def _add_dial(one: argparse.ArgumentParser) -> None:
 
 
 def _rules() -> str:
-    """The rules that --dial takes."""
+    """Return the rules that --dial accepts, for the help text."""
     from .dial import RULES
 
     return "--dial: " + ", ".join(f"{rule} ({about})" for rule, about in RULES.items())
@@ -203,7 +222,7 @@ def _command(commands, name: str, about: str) -> argparse.ArgumentParser:
 
 
 def _number(complaint: str, zero: bool):
-    """A parser of numbers in [0, 1], or in (0, 1] if zero makes no sense."""
+    """Return a parser of numbers in [0, 1], or in (0, 1] if `zero` is False."""
 
     def parse(text: str) -> float:
         try:
@@ -234,7 +253,7 @@ def _rule(text: str) -> str:
 
 
 def _option(text: str) -> tuple[str, object]:
-    """name=value, where the value is a number, true, false or a list as in JSON, or else a word."""
+    """Parse NAME=VALUE. The value is a number, true, false or a list as in JSON, or else a word."""
     name, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"must be NAME=VALUE, such as widths=4, got {text!r}")
@@ -244,7 +263,7 @@ def _option(text: str) -> tuple[str, object]:
     if name not in OPTIONS:
         raise argparse.ArgumentTypeError(f"a recipe has no option {name!r}{did_you_mean(name, OPTIONS)}; "
                                          f"it has {', '.join(OPTIONS)}")  # fmt: skip
-    for parse in (json.loads, float):  # JSON knows no .1
+    for parse in (json.loads, float):  # numbers like .1 are not valid JSON
         try:
             return name, parse(value)
         except ValueError:

@@ -1,4 +1,7 @@
-"""What the commands of the shell do with their options; `oatlib explore` is a server of its own, see lab/server.py."""
+"""Run the commands of the command line with their parsed options.
+
+`oatlib explore` is not among them: cli.py starts its server without PyTorch, see lab/server.py.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from .record import check_writable
 from .spec import lookup
 from .square import Square
 
-ATTACKS = {"pgd": partial(PGD, steps=20), "apgd": APGD, "fgsm": FGSM, "fgsm-rs": FGSMRS}  # the names of single attacks
+# Single attacks by name. `_attack` handles Square and the suites, which take other arguments.
+ATTACKS = {"pgd": partial(PGD, steps=20), "apgd": APGD, "fgsm": FGSM, "fgsm-rs": FGSMRS}
 
 
 def _train(options) -> int:
@@ -27,7 +31,8 @@ def _train(options) -> int:
     if options.epochs is not None:
         preset = replace(preset, epochs=options.epochs)
     wanted = {"backbone": options.backbone, "seed": options.seed, "lam": options.lam, **dict(options.options)}
-    build(options.recipe, load_data("shapes", n_train=8, n_val=8, n_test=8), **wanted)  # complains before a download
+    # find wrong options before a download: build once with a small data set
+    build(options.recipe, load_data("shapes", n_train=8, n_val=8, n_test=8), **wanted)
     amount = {} if options.n_train is None else {"n_train": options.n_train}
     data = load_data(options.data, options.seed, options.device, **amount)
     net = build(options.recipe, data, **wanted)
@@ -60,12 +65,12 @@ def _eval(options) -> int:
 
 
 def _with_dial(net: Network, options) -> Network:
-    """The network with the rule that --dial names, if it names one."""
+    """Return the network with the rule of --dial, if there is one."""
     return net if options.dial is None else net.with_dial(options.dial)
 
 
 def _attack(options) -> Attack | Suite:
-    """The attack that --attack, --steps, --restarts, --eps, --norm and --draws describe."""
+    """Return the attack that --attack, --steps, --restarts, --eps, --norm and --draws describe."""
     own = {name: value for name in ("steps", "restarts") if (value := getattr(options, name)) is not None}
     if own and options.attack not in ("pgd", "apgd"):
         raise ValueError(f"--{' and --'.join(own)}: only of --attack pgd and apgd, got --attack {options.attack}")
@@ -86,7 +91,8 @@ def _check(options) -> int:
     if options.n < 1:
         raise ValueError(f"--n must be at least 1, got {options.n}")
     net = load(options.weights)
-    net.check(net.spec.stops[-1] if options.lam is None else options.lam, options.width)  # complains before any work
+    # find a wrong setting before any work
+    net.check(net.spec.stops[-1] if options.lam is None else options.lam, options.width)
     report = check(net, data_of(net.spec.data, options.data), options.lam, options.width, eps=options.eps / 255,
                    claim=options.claim, claim_n=options.claim_n, n=options.n, seed=options.seed,
                    seconds=options.seconds)  # fmt: skip
@@ -123,7 +129,7 @@ def _export(options) -> int:
 
 
 def _rerun(options) -> int:
-    from . import rerun  # needs the lab extra, and says so
+    from . import rerun  # without the extra `lab`, this import says how to install it
     from .reruns import RerunError, describe
 
     if options.list:

@@ -1,4 +1,8 @@
-"""Several systems measured on the same images with the same attack, side by side."""
+"""Compare several systems, measured on the same images with the same attack.
+
+A system is a network with or without a dial, or any function images -> logits. The summary has
+robust accuracies at equal clean accuracies, so that different dials can be compared.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +21,16 @@ from .evaluate import Result, Table, check_fit, evaluate, two_ends
 from .nets import Network
 
 TENTHS = tuple(i / 10 for i in range(11))  # positions of the slider
-COIN = ("standard", "pgd-at")  # names of the two systems that the default coin is tossed between
+COIN = ("standard", "pgd-at")  # names of the two systems of the default coin
 
 
 class Comparison(dict):
-    """A table for each system: {name: Table}. Printed, it is a summary with a row per system and width.
+    """Results of several systems: {name: Table}. Printing it shows a row per system and width.
 
-    `coin` holds the names of the two systems that the second coin is tossed between, or None.
+    Args:
+        tables: The results of each system, by name.
+        coin: Names of the two systems of a coin that serves as a reference for all systems, or
+            None. A coin answers each image with one of two systems at random, see `oatlib.coin`.
     """
 
     def __init__(self, tables: Mapping[str, Table], coin: tuple[str, str] | None = None):
@@ -31,27 +38,54 @@ class Comparison(dict):
         self.coin = coin
 
     def coin_ends(self) -> tuple[Result, Result] | None:
-        """The two results of that coin: of the first system at its lowest λ, of the second at its highest."""
+        """Return the two results of the reference coin, or None if there is no coin.
+
+        They are those of the first system at its lowest λ and of the second system at its highest
+        λ, at the largest measured width.
+        """
         if self.coin is None:
             return None
         standard, robust = (self[name].at_width() for name in self.coin)
         return min(standard, key=_lam), max(robust, key=_lam)
 
     def rows(self) -> list[dict]:
-        """The summary as numbers: per system and width its two ends and, at clean accuracy >= 98, 95, 90 %, robust
-        accuracy (`robust_at`), the gain over its own coin and the gain over the coin of `coin_ends` (None where a
-        clean accuracy is not reached or there is nothing to compare with)."""
+        """Return the summary as numbers, one row per system and width.
+
+        Returns:
+            Dictionaries with the following entries. Accuracies are in [0, 1].
+
+            * "system" and "width": name, and width if the system has several (else None).
+            * "low" and "high": (clean, robust) at the lowest and the highest λ. Without a dial
+              "high" is None.
+            * "robust_at": robust accuracy at clean accuracy >= 98, 95 and 90 %.
+            * "over_own_coin": gain of these over a coin between the two ends of the same system.
+            * "over_coin": gain of these over the coin of `coin_ends`.
+
+            The last three are lists. Their entries are None where a clean accuracy is not reached,
+            or where there is no coin.
+        """
         pair = self.coin_ends()
         return [_row(name, table, width, pair) for name, table in self.items() for width in table.widths]
 
     def save(self, path) -> None:
-        """Write all tables as JSON."""
+        """Write all tables to a JSON file.
+
+        Args:
+            path: Path of the file.
+        """
         tables = {name: table.as_json() for name, table in self.items()}
         record.write_json(path, {"coin": self.coin, "systems": tables})
 
     @classmethod
     def load(cls, path) -> Comparison:
-        """Read what `save` wrote."""
+        """Read a comparison that `save` wrote.
+
+        Args:
+            path: Path of the file.
+
+        Raises:
+            RecordError: If the file does not exist or holds no comparison.
+        """
         content = record.read_json(path)
         try:
             tables = {name: Table.from_json(rows) for name, rows in content["systems"].items()}
@@ -92,23 +126,26 @@ def compare(
 
     Args:
         systems: {name: network}. A function images -> logits is measured as it is.
-        split: The images.
+        split: Images and labels.
         attack: As in `evaluate`.
-        lams: λ at which every network with a dial is measured. Default: its stops; if training defines only
-            the two ends (see `Spec.ends_only`), eleven evenly spaced positions of its slider.
-        widths: Only these widths. A network is measured at those of them that it has. Default: all.
-        coin: Names of the two systems that a coin is tossed between, as a reference for all others.
-            Default: "standard" and "pgd-at", if both are there.
+        lams: λ at which every network with a dial is measured. Default: its stops. If training
+            defines only the two ends (see `Spec.ends_only`), the default is eleven evenly spaced
+            positions of its slider.
+        widths: Measure only these widths. A network is measured at those of them that it has.
+            Default: all.
+        coin: Names of two systems. A coin between them is the reference for all systems. Default:
+            "standard" and "pgd-at", if both exist.
         progress: Whether to show a progress bar.
-        **options: For `evaluate`, such as seed, batch and draws.
+        **options: Further arguments of `evaluate`, such as seed, batch and draws.
 
     Returns:
-        A Comparison, {name: Table}; `print` shows a summary with a row per system and width.
+        A Comparison, {name: Table}. `print` shows a summary with a row per system and width.
 
     Raises:
         TypeError: If a system is neither a network nor a function.
-        ValueError: If there is no system, if a network does not fit the images or has none of `widths`, if
-            a λ lies outside a dial, or if a name in `coin` is unknown. All this is checked before any work.
+        ValueError: If there is no system, or if a name in `coin` is unknown. Also if a network does
+            not fit the images, has none of `widths`, or has no such λ. Everything is checked before
+            any measurement.
 
     Example:
         >>> print(oatlib.compare({"oat": net, "mixed": net.with_dial("outputs")}, data.test))
@@ -126,7 +163,7 @@ def compare(
 
 
 def _coin_names(systems: Mapping, coin: tuple[str, str] | None) -> tuple[str, str] | None:
-    """The names of the two systems of the coin, checked."""
+    """Check the names of the two systems of the coin, or return the default ones if they exist."""
     if coin is None:
         return COIN if all(name in systems for name in COIN) else None
     if isinstance(coin, str) or len(coin) != 2:
@@ -138,7 +175,7 @@ def _coin_names(systems: Mapping, coin: tuple[str, str] | None) -> tuple[str, st
 
 
 def _settings(name: str, net, split: Split, lams, widths) -> dict:
-    """The λ and widths at which one system is measured, checked."""
+    """Check and return the λ and widths at which one system is measured."""
     if not isinstance(net, Network):
         if not callable(net):
             raise TypeError(f"{name!r} is neither a network nor a function images -> logits: {type(net).__name__}")
@@ -162,6 +199,7 @@ def _lam(result: Result) -> float:
 
 
 def _row(name: str, table: Table, width: float, pair: tuple[Result, Result] | None) -> dict:
+    """One entry of `Comparison.rows`; `pair` are the two results of the reference coin."""
     rows = table.at_width(width)
     low, high = table.ends(width) or (rows[0], None)
     robust = [table.robust_at(level, width) for level in LEVELS]
@@ -180,7 +218,7 @@ def _row(name: str, table: Table, width: float, pair: tuple[Result, Result] | No
 
 
 def _cells(row: dict, with_coin: bool) -> list[str]:
-    """A row of the summary as text."""
+    """Return a row of the summary as text cells."""
     label = row["system"] if row["width"] is None else f"{row['system']}, width {row['width']:g}"
     ends = ["-" if row[end] is None else percents(row[end]) for end in ("low", "high")]
     cells = [label, *ends, percents(row["robust_at"]), percents(row["over_own_coin"], signed=True)]

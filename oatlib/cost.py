@@ -1,4 +1,7 @@
-"""What a setting costs: parameters and multiply-adds."""
+"""The cost of a setting: numbers of parameters and of multiply-adds.
+
+Both depend on the width, and for some networks on λ.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,22 @@ from .rewire import masked_units
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters of the network with all its dials (`stored`), of those that one setting uses (`active`), of the plain
-    network `net.at(lam, width)` (`plain`) and of those the ones that are not 0; and that one's multiply-adds for one
-    image, all (`macs`) and without those by 0 (`nonzero_macs`). Weights that masks leave out are neither stored nor
-    active; they are zeros of the plain network, where a machine must know how to skip them."""
+    """The cost of one setting.
+
+    Weights that masks leave out are neither stored nor active. In the plain network they are zeros,
+    which save time only on hardware that skips them.
+
+    Args:
+        width: Fraction of the channels.
+        stored: Parameters of the network with all its dials.
+        active: Parameters of the network that this setting uses.
+        plain: Parameters of the plain network `net.at(lam, width)`. For mixed outputs they include
+            the two mixing weights.
+        nonzero: Parameters of the plain network that are not 0.
+        macs: Multiply-adds of the plain network for one image.
+        nonzero_macs: Multiply-adds of the plain network for one image, without those by a weight of
+            0.
+    """
 
     width: float
     stored: int
@@ -33,13 +48,29 @@ class Cost:
 
 @torch.no_grad()
 def cost(net: Network, lam: float | None = None, width: float | None = None) -> Cost:
-    """Count for one setting. Without λ it is the first stop. λ makes a difference to networks of two experts, to
-    mixed outputs (two passes between the ends), and to what is 0 where noise also falls on masked weights."""
+    """Count the parameters and multiply-adds of one setting.
+
+    λ makes a difference in three cases: two experts, mixed outputs (two forward passes between the
+    ends), and weight noise on masked weights, which are not 0 then.
+
+    Args:
+        net: The network.
+        lam: λ, from the first to the last stop. None: the first stop.
+        width: Fraction of the channels. None: the full width.
+
+    Returns:
+        The `Cost`.
+
+    Raises:
+        ValueError: If the network does not have this λ or this width.
+    """
     lam = net.spec.stops[0] if lam is None else lam
     where = net.check(lam, width)[1]
     plain = net.at(lam, width)
+    # A folded network has buffers instead of parameters. Integer buffers are channel indices.
     numbers = [b for b in plain.buffers() if b.is_floating_point()]
     dense, nonzero = _multiply_adds(plain, next(net.parameters()).new_zeros(1, *net.spec.shape))
+    # weights that no mask keeps
     absent = sum((~unit.masks.union()).expand_as(unit.conv.weight).sum().item() for unit in masked_units(net))
     return Cost(
         where.share,
@@ -53,12 +84,15 @@ def cost(net: Network, lam: float | None = None, width: float | None = None) -> 
 
 
 def _multiply_adds(plain: nn.Module, image: torch.Tensor) -> tuple[int, int]:
-    """Of convs and linear maps, for one image: every weight once per output position; all, and those not by 0."""
+    """Return the multiply-adds of convs and linear maps for one image: all, and those not by 0.
+
+    Every weight counts once per output position.
+    """
     counts = []
 
     def look(part, _, out):
-        if part.weight is not None:
-            positions = out[0, 0].numel()
+        if part.weight is not None:  # None: a folded unit without a conv
+            positions = out[0, 0].numel()  # H·W after a conv, 1 after a linear map
             counts.append((part.weight.numel() * positions, part.weight.count_nonzero().item() * positions))
 
     hooks = [p.register_forward_hook(look) for p in plain.modules() if isinstance(p, (Folded, FoldedHead))]
@@ -69,29 +103,34 @@ def _multiply_adds(plain: nn.Module, image: torch.Tensor) -> tuple[int, int]:
 
 
 def _active_at(net: Network, lam: float, width: float) -> int:
-    """Parameters of one network that a setting uses."""
+    """Return how many parameters of one network a setting uses."""
     (mix, _), where = net.check(lam, width)
     paths = {net.paths[stop] for stop in mix[0].nonzero()[:, 0].tolist()}
     return sum(_active(part, where, paths) for part in net.modules() if isinstance(part, (Unit, Head)))
 
 
 def _active(part: Unit | Head, width: Width, paths: set[int]) -> int:
-    """Parameters that one setting uses: slices of conv and FiLM, its own BatchNorms (both branches), its own head."""
+    """Return how many parameters of a unit or head a setting uses.
+
+    These are the slices of conv and FiLM, the BatchNorms of the width (both branches), and its
+    head.
+    """
     if isinstance(part, Head):
         return sum(p.numel() for p in part.parts(width))
     channels = part.channels(width)
-    count = 0 if part.noise is None else 1
+    count = 0 if part.noise is None else 1  # α of the weight noise
     if part.conv is not None:
         count += _kept(part, width, paths)
     if part.norm is not None:
         count += sum(p.numel() for p in part.norm.at(width, channels).parameters())
     if part.film is not None:
+        # the hidden and the output layer of FiLM, each with bias
         count += 2 * channels * (part.film.hidden.in_features + 1) + 2 * channels * (2 * channels + 1)
     return count
 
 
 def _kept(part: Unit, width: Width, paths: set[int]) -> int:
-    """Weights of a conv at a width that the masks of some paths keep."""
+    """Return how many weights of a conv the masks of some paths keep at a width."""
     if part.masks is None:
         return part.conv.sliced(width).numel()
     keep = torch.stack([part.masks.of(path) for path in paths]).any(0).expand_as(part.conv.weight)

@@ -1,14 +1,17 @@
 """Rules of the λ dial: from λ to weights over the λ stops and levels of weight noise.
 
-A rule says what a network is between the λ that it was trained at (its stops):
+A network is trained at some values of λ, its stops. A rule defines the network between two stops:
 
-* `interpolate` (default): interpolate the folded weights of the two neighbouring stops. One forward pass.
-* `outputs`: mix the outputs of the first and the last stop, (1 - a) softmax(z_first) + a softmax(z_last), where a
-  is the position of λ between the two. Two forward passes; the stops in between are not used. See layers/mixture.py.
-* `rule-a` and `rule-b`, the published rules for networks with weight noise. `rule-a` uses the adversarial BatchNorm
-  for any λ > 0 and noise of level λ. `rule-b` switches the BatchNorm at λ = 1/2, and the level of noise runs from 0
-  to 1 on either side of it. (The public code of FLOAT puts the two switches at 0.1 and 0.6.) Measured, both are
-  switches, while `interpolate` is a dial.
+* `interpolate` (default): interpolate the folded weights of the two neighbouring stops. One forward
+  pass.
+* `outputs`: mix the outputs of the first and the last stop, (1 - a) softmax(z_first) + a
+  softmax(z_last), where a is the position of λ between the two. Two forward passes. The stops in
+  between are not used. See layers/mixture.py.
+* `rule-a` and `rule-b`: the published rules for networks with weight noise. `rule-a` uses the
+  adversarial BatchNorm for any λ > 0 and noise of level λ. `rule-b` switches the BatchNorm at 1/2,
+  and the level of noise runs from 0 to 1 on either side of it. (The public code of FLOAT puts the
+  two switches at 0.1 and 0.6.) Measurements show that both act as switches, while `interpolate`
+  acts as a dial.
 """
 
 from __future__ import annotations
@@ -16,19 +19,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-RULES = {  # name -> what a network is between its stops
+# Rules by name, each with a short description for results.
+RULES = {
     "interpolate": "interpolated weights",
     "outputs": "mixed outputs",
     "rule-a": "weight noise by rule-a",
     "rule-b": "weight noise by rule-b",
 }
 NOISE_RULES = ("rule-a", "rule-b")
-OLD_NAMES = {"blend": "interpolate"}  # as files of earlier versions call a rule
-CLOSE = 1e-6  # λ values this near are the same
+OLD_NAMES = {"blend": "interpolate"}  # names of rules in files of earlier versions
+CLOSE = 1e-6  # λ values that differ by at most this are treated as equal
 
 
 def lambdas(stops: tuple[float, ...], lam: float | Tensor | None) -> Tensor:
-    """λ as given, checked, (1,) or (N,); None is the only stop."""
+    """Check λ and return it as a float64 tensor on the CPU.
+
+    Args:
+        stops: The λ stops of the network.
+        lam: One λ in [0, 1], or a tensor of them. None: the only stop.
+
+    Returns:
+        Tensor of shape (1,) for a single λ, else (N,).
+
+    Raises:
+        ValueError: If `lam` is None and there are several stops, or if a λ lies outside [0, 1].
+    """
     if lam is None:
         if len(stops) > 1:
             raise ValueError(f"which λ? This network has a dial: give lam, for instance one of {listed(stops)}")
@@ -40,7 +55,18 @@ def lambdas(stops: tuple[float, ...], lam: float | Tensor | None) -> Tensor:
 
 
 def nearest(stops: tuple[float, ...], lams: Tensor) -> Tensor:
-    """Index of the stop of each λ, or an error if one of them is none."""
+    """Return the index of the stop that each λ equals, up to rounding errors.
+
+    Args:
+        stops: The λ stops of the network.
+        lams: λ of shape (N,), float64.
+
+    Returns:
+        Stop indices, (N,).
+
+    Raises:
+        ValueError: If a λ is not a stop.
+    """
     distance, stop = (lams[:, None] - torch.tensor(stops, dtype=torch.float64)).abs().min(1)
     if distance.max() > CLOSE:
         raise ValueError(
@@ -51,14 +77,29 @@ def nearest(stops: tuple[float, ...], lams: Tensor) -> Tensor:
 
 
 def position(spec, lams: Tensor) -> tuple[Tensor, tuple[float, ...]]:
-    """Weights over the stops, (len(lams), S), and the level of noise at each stop."""
+    """Return the position of λ on the dial: weights over the stops, and the level of noise at each.
+
+    Args:
+        spec: The `Spec` of the network.
+        lams: λ of shape (N,) from the first to the last stop, float64.
+
+    Returns:
+        Weights over the stops, (N, S), and S levels of weight noise. A level is a factor on the
+        noise that was trained at λ = 1.
+
+    Raises:
+        ValueError: If a λ lies outside the dial, or if `rule-a` or `rule-b` gets different λ
+            between the stops.
+    """
     mix = _over_ends(spec.stops, lams) if spec.dial == "outputs" else mixture(spec.stops, lams)
     if not spec.noise:
         return mix, (0.0,) * len(spec.stops)
-    if spec.dial not in NOISE_RULES or bool((mix == 1).any(1).all()):  # at the two ends all rules agree
+    # Networks with weight noise have the stops 0 and 1. At these ends all rules agree.
+    if spec.dial not in NOISE_RULES or bool((mix == 1).any(1).all()):
         return mix, (0.0, 1.0)
     if len(lams.unique()) > 1:
         raise ValueError(f"with dial={spec.dial!r} the noise is one for all images: between the stops give one λ")
+    # Between the ends these rules use one stop: 1 (adversarial BatchNorm) if `high`, else 0.
     lam = lams[0].item()
     high = spec.dial == "rule-a" or lam >= 0.5
     level = lam if spec.dial == "rule-a" else 2 * lam - high
@@ -67,7 +108,22 @@ def position(spec, lams: Tensor) -> tuple[Tensor, tuple[float, ...]]:
 
 
 def mixture(stops: tuple[float, ...], lams: Tensor) -> Tensor:
-    """λ (N,) -> weights over the stops (N, S): 1 at a stop, linear between two neighbouring stops."""
+    """Return weights over the stops: 1 at a stop, linear between two neighbouring stops.
+
+    Args:
+        stops: The S λ stops.
+        lams: λ of shape (N,), float64.
+
+    Returns:
+        Tensor of shape (N, S), float64. Each row sums to 1.
+
+    Raises:
+        ValueError: If there is no λ, or if one lies outside the stops.
+
+    Example:
+        >>> mixture((0.0, 0.5, 1.0), torch.tensor([0.6], dtype=torch.float64))
+        tensor([[0.0000, 0.8000, 0.2000]], dtype=torch.float64)
+    """
     if len(lams) == 0:
         raise ValueError("no λ was given: one for all images, or one for each")
     known = torch.tensor(stops, dtype=torch.float64)
@@ -79,19 +135,20 @@ def mixture(stops: tuple[float, ...], lams: Tensor) -> Tensor:
     mix = torch.zeros(len(lams), len(stops), dtype=torch.float64)
     if len(stops) == 1:
         return mix.fill_(1.0)
+    # λ lies between the stops right - 1 and right, at the fraction t of the way.
     right = torch.searchsorted(known, lams.clamp(known[0], known[-1])).clamp(min=1)
     t = ((lams - known[right - 1]) / (known[right] - known[right - 1])).clamp(0, 1)
-    t = torch.where((t - t.round()).abs() < CLOSE, t.round(), t)  # 0.1 + 0.2 is the stop 0.3
+    t = torch.where((t - t.round()).abs() < CLOSE, t.round(), t)  # 0.1 + 0.2 counts as the stop 0.3
     return mix.scatter_(1, right[:, None] - 1, (1 - t)[:, None]).scatter_(1, right[:, None], t[:, None])
 
 
 def _over_ends(stops: tuple[float, ...], lams: Tensor) -> Tensor:
-    """λ (N,) -> weights (N, S) over the first and the last stop only."""
+    """Return weights (N, S) that use the first and the last stop only, for λ (N,)."""
     mix = torch.zeros(len(lams), len(stops), dtype=torch.float64)
     mix[:, [0, -1]] = mixture((stops[0], stops[-1]), lams)
     return mix
 
 
 def listed(values) -> str:
-    """Numbers for a message: '0, 0.5, 1'."""
+    """Format numbers for a message: (0.0, 0.5, 1.0) -> "0, 0.5, 1"."""
     return ", ".join(f"{v:g}" for v in values)

@@ -1,4 +1,4 @@
-"""`oatlib doctor`: what works on this machine, and what to install where something does not."""
+"""`oatlib doctor`: report what works on this machine, and what to install if something does not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import torch
 
 import oatlib
 
-PARTS = {  # part: (modules it needs, extra that brings them; "" comes with oatlib itself)
+# part: (modules that it needs, extra that installs them; "" means that oatlib itself requires them)
+PARTS = {
     "real data sets": (("torchvision", "PIL"), ""),
     "digits": (("sklearn",), ""),
     "notebooks": (("jupyterlab", "ipywidgets", "plotly", "anywidget", "papermill", "voila"), "lab"),
@@ -25,7 +26,11 @@ PARTS = {  # part: (modules it needs, extra that brings them; "" comes with oatl
 
 
 def doctor() -> int:
-    """Print a report; returns 1 if the core itself does not work."""
+    """Print a report.
+
+    Returns:
+        Exit code: 0, or 1 if the core itself does not work. Missing extras do not count.
+    """
     print(f"python {platform.python_version()} on {platform.system()} {platform.machine()}, torch {torch.__version__}, "
           f"safetensors {metadata.version('safetensors')}")  # fmt: skip
     print(f"device: {_device()}; threads: {torch.get_num_threads()} of {_cores()} cores")
@@ -55,18 +60,18 @@ def _cores() -> int:
 
 
 def _problem(module: str) -> str:
-    """Why a module cannot be used, or ''. Importing it is the only honest test."""
+    """Return why a module cannot be used, or "". Importing it is the only reliable test."""
     try:
         importlib.import_module(module)
     except ImportError as error:
         return "not installed" if isinstance(error, ModuleNotFoundError) and error.name == module else str(error)
-    except Exception as error:  # a broken installation may raise anything; it is reported
+    except Exception as error:  # a broken installation may raise any error; it is reported
         return f"{type(error).__name__}: {error}"
     return ""
 
 
 def _core() -> str:
-    """Use the whole core once, on a few images; returns what went wrong, or ''."""
+    """Use the whole core once, on a few images. Return what went wrong, or ""."""
     try:
         data = oatlib.load_data("shapes", n_train=32, n_val=16, n_test=16)
         net = oatlib.build("oat", data)
@@ -74,6 +79,6 @@ def _core() -> str:
         with tempfile.TemporaryDirectory() as folder:
             oatlib.save(net, Path(folder, "net.safetensors"))
             oatlib.evaluate(oatlib.load(Path(folder, "net.safetensors")), data.test, lams=[0.5], progress=False)
-    except Exception as error:  # a report, not a crash
+    except Exception as error:  # the error is reported, so the command must not stop here
         return f"does not work: {type(error).__name__}: {error}"
     return ""

@@ -1,7 +1,8 @@
-"""An even dial: equal moves of the slider make equal moves along the frontier.
+"""Fit the slider of a network, so that equal steps of the slider make equal steps on the frontier.
 
-λ is a training weight, not a distance: a network may do nearly all of its trading within a tenth of the dial. This fits
-a monotone map from slider positions to λ on validation images; it is saved with the weights and changes nothing else.
+λ is a training weight, not a distance. Nearly all of the change from accuracy to robustness may
+happen within a tenth of the dial. This module fits a monotone map from slider positions to λ on
+validation images. The map is saved with the weights, and leaves the weights unchanged.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from .evaluate import evaluate
 from .nets import Network
 from .suite import Suite, default_attack
 
-FLOOR = 0.05  # share of the slider that follows λ itself, so that it moves on also where nothing changes
+# Share of the slider that follows λ itself, so that λ moves even where accuracies are constant.
+FLOOR = 0.05
 
 
 def even_dial(
@@ -27,9 +29,26 @@ def even_dial(
     attack: Attack | Suite | None = None,
     progress: bool = True,
 ) -> Network:
-    """Fit the slider of a network (in place) on n validation images, measured at so many λ at full width.
+    """Fit the slider of a network in place.
 
-    Then `net.lam(u)` is the λ at slider position u in [0, 1]. The default attack is the quick suite at 8/255.
+    Afterwards `net.lam(u)` is the λ at slider position u in [0, 1].
+
+    Args:
+        net: The network. It is measured at full width.
+        data: The data set. The images come from its validation split.
+        points: Number of λ values that are measured, evenly spaced, at least 3.
+        n: Number of images, at most all of the validation split.
+        attack: The attack. Default: the quick suite at 8/255.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The same network.
+
+    Raises:
+        ValueError: If the network has only one λ stop, or if `points` is below 3.
+
+    Example:
+        >>> middle = even_dial(net, data).lam(0.5)
     """
     low, high = net.spec.stops[0], net.spec.stops[-1]
     if low == high:
@@ -45,15 +64,24 @@ def even_dial(
 
 
 def even(lams: Sequence[float], clean: Sequence[float], robust: Sequence[float]) -> tuple[float, ...]:
-    """λ at as many evenly spaced slider positions as there are measured λ (ascending).
+    """Return λ at evenly spaced slider positions, as many as there are measured λ.
 
-    The way along the frontier is robust accuracy gained plus clean accuracy lost, as far as it has got (a running
-    maximum, so that noise of the measurement cannot turn the dial back).
+    The distance along the frontier is the robust accuracy gained plus the clean accuracy lost. A
+    running maximum keeps it from decreasing through measurement noise.
+
+    Args:
+        lams: Measured λ, ascending.
+        clean: Clean accuracy at each λ, in [0, 1].
+        robust: Robust accuracy at each λ, in [0, 1].
+
+    Returns:
+        λ at slider positions 0, ..., 1, ascending.
     """
     lams = np.asarray(lams, float)
     way = np.maximum.accumulate(np.asarray(robust) - np.asarray(clean))
+    # distance from the first λ, and the same for a slider that follows λ itself; mixed below
     way, straight = way - way[0], (lams - lams[0]) / (lams[-1] - lams[0])
     way = straight if way[-1] <= 0 else FLOOR * straight + (1 - FLOOR) * way / way[-1]
     found = np.interp(np.linspace(0, 1, len(lams)), way, lams)
-    found[0], found[-1] = lams[0], lams[-1]  # not a rounding error beside them
+    found[0], found[-1] = lams[0], lams[-1]  # without rounding errors
     return tuple(found.tolist())

@@ -1,4 +1,7 @@
-"""One setting of a network as an ONNX file, checked against onnxruntime before it is kept."""
+"""Export one setting of a network as an ONNX file.
+
+The exported model is compared with PyTorch, through onnxruntime, before the file is written.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,34 @@ import torch
 from . import record
 from .nets import Network
 
-TOLERANCE = 1e-4  # of the logits, against PyTorch
+TOLERANCE = 1e-4  # largest accepted difference to the logits of PyTorch
 
 
 def export(net: Network, path, lam: float | None = None, width: float | None = None, batch=8, noise_seed=0) -> float:
-    """Write `net.at(lam, width, noise_seed)` as ONNX: input `images` (N, C, H, W) in [0, 1], output `logits`, any N.
+    """Write the plain network `net.at(lam, width, noise_seed)` as an ONNX file.
 
-    The file is kept only if onnxruntime gives the same logits; returns the largest difference seen.
+    Its input is `images` (N, C, H, W) in [0, 1], its output is `logits` (N, classes), for any N.
+    The file is written only if onnxruntime gives the same logits as PyTorch.
+
+    Args:
+        net: The network.
+        path: The file to write.
+        lam: λ, from the first to the last stop. None: the only stop.
+        width: Fraction of the channels. None: the full width.
+        batch: Number of random images of the comparison, and of the traced batch.
+        noise_seed: Seed of the noise sample, if weights are noisy.
+
+    Returns:
+        The largest difference between the logits of onnxruntime and of PyTorch.
+
+    Raises:
+        ImportError: If onnx, onnxscript or onnxruntime is not installed.
+        RecordError: If `path` is a folder, or its folder does not exist.
+        RuntimeError: If the logits differ by more than 1e-4.
+        ValueError: If the network does not have this λ or this width.
     """
     try:
-        import onnx  # noqa: F401 (what torch.onnx writes with)
+        import onnx  # noqa: F401 (torch.onnx needs it to write)
         import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
@@ -34,7 +55,7 @@ def export(net: Network, path, lam: float | None = None, width: float | None = N
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     with torch.no_grad():
         gap = 0.0
-        for part in (x, x[:1]):  # another batch size than the traced one, too
+        for part in (x, x[:1]):  # also test a batch size other than the traced one
             theirs = torch.from_numpy(session.run(None, {"images": part.numpy()})[0])
             gap = max(gap, (plain(part) - theirs).abs().max().item())
     if not gap <= TOLERANCE:
@@ -46,7 +67,9 @@ def export(net: Network, path, lam: float | None = None, width: float | None = N
 
 
 def _onnx_bytes(plain: torch.nn.Module, x: torch.Tensor) -> bytes:
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # the exporter talks about itself
+    """The content of an ONNX file for a plain network, traced with images x (N, C, H, W)."""
+    # The exporter prints progress messages and warnings that do not concern the user.
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             plain, (x,), dynamo=True, input_names=["images"], output_names=["logits"],

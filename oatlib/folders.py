@@ -1,4 +1,7 @@
-"""A folder of class folders as lists of files with labels, and image files as a tensor."""
+"""Find labelled image files in class folders, and decode them into a tensor.
+
+This is how `load_data("folder:PATH")` reads images of the user.
+"""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +18,26 @@ Pool = tuple[list[Path], Tensor]  # files, int64 labels
 
 
 def find(path: str | Path) -> tuple[dict[str, Pool], tuple[str, ...]]:
-    """The labelled files of each published split ("train", "test", perhaps "val"), or of "all" where there is none,
-    and the class names; other files and hidden folders are ignored."""
+    """Find the labelled image files in a folder.
+
+    Files that are no images and hidden folders are ignored.
+
+    Args:
+        path: Folder with one subfolder per class, or with subfolders "train", "test" and perhaps
+            "val" that have one subfolder per class.
+
+    Returns:
+        Files and labels by split, and the class names. The splits are "train", "test" and perhaps
+        "val". If the folder has no splits, there is only "all".
+
+    Raises:
+        ValueError: If the folder does not exist or is not laid out like this.
+    """
     top = Path(path).expanduser()
     if not top.is_dir():
         what = "is a file" if top.exists() else "does not exist"
         raise ValueError(f"{top} {what}. {LAYOUT}")
+    # Without train and test folders the subfolders are the classes
     found = _subfolders(top)
     if not {"train", "test"} <= set(found):
         if "train" in found and _subfolders(found["train"]):
@@ -44,7 +61,7 @@ def _subfolders(folder: Path) -> dict[str, Path]:
 
 
 def _labelled(folder: Path) -> tuple[list[Path], Tensor, tuple[str, ...]]:
-    """Every image of every class folder, in the order of their names."""
+    """Return files, labels and class names of all class folders, in the order of their names."""
     classes = _subfolders(folder)
     if len(classes) < 2:
         others = sorted(entry.name for entry in folder.iterdir() if entry.name not in classes)
@@ -64,11 +81,23 @@ def _images(folder: Path) -> list[Path]:
 
 
 def decode(files: Sequence[Path], size: int, title: str) -> Tensor:
-    """Read images as RGB, shorter side resized to `size`, centre square cut out: float32 (N,3,size,size) in [0,1]."""
+    """Read image files as RGB, resize the shorter side to `size` and crop the centre square.
+
+    Args:
+        files: N image files.
+        size: Height and width of the result in pixels.
+        title: Label of the progress bar.
+
+    Returns:
+        Images, float32 (N, 3, size, size) in [0, 1].
+
+    Raises:
+        ValueError: If a file cannot be read, or has more than 8 bits per channel.
+    """
     from tqdm.auto import tqdm
 
     x = torch.empty(len(files), 3, size, size)
-    with ThreadPoolExecutor() as pool:  # threads are enough: PIL decodes without holding the interpreter
+    with ThreadPoolExecutor() as pool:  # threads are enough: PIL releases the interpreter lock
         decoded = pool.map(partial(_pixels, size=size), files)
         for index, pixels in enumerate(tqdm(decoded, total=len(files), desc=title, unit="image")):
             x[index] = pixels
@@ -76,14 +105,16 @@ def decode(files: Sequence[Path], size: int, title: str) -> Tensor:
 
 
 def _pixels(file: Path, size: int) -> Tensor:
+    """One image file as float32 (3, size, size) in [0, 1]."""
     import numpy as np
     from PIL import Image, ImageOps
 
     try:
         with Image.open(file) as image:
-            deep = image.mode[:1] in "IF"  # 16 bits or floats, which PIL would clip to white without a word
+            # PIL would clip images of 16 bits or floats to white without a warning
+            deep = image.mode[:1] in "IF"
             upright = ImageOps.exif_transpose(image).convert("RGB")
-    except Exception as error:  # every PIL reader has its own way to fail
+    except Exception as error:  # every PIL reader raises errors of its own
         raise ValueError(f"cannot read the image {file}: {type(error).__name__}: {error}") from error
     if deep:
         raise ValueError(f"cannot use the image {file}: it has more than 8 bits per channel, save it with 8")

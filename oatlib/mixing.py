@@ -1,7 +1,8 @@
-"""Two different networks used as one dial: their outputs are mixed, and nothing is trained.
+"""Mix the outputs of two different networks, and use the result as one network with a λ dial.
 
-The module that does the mixing is the one that the dial rule `outputs` uses for the two ends of a
-single network (layers/mixture.py). This is the baseline of Bai et al. ("Adaptive Smoothing", 2023).
+Nothing is trained. The mixing itself is the same as for the dial rule `outputs`, which mixes the
+two ends of a single network (layers/mixture.py). This is the baseline of Bai et al. ("Adaptive
+Smoothing", 2023).
 """
 
 from __future__ import annotations
@@ -16,23 +17,24 @@ from .spec import Spec
 
 
 def mix(standard: Network, robust: Network) -> Network:
-    """Return a dial between two networks: at λ it answers (1 - λ) softmax(z_standard) + λ softmax(z_robust).
+    """Return a dial between two networks: (1 - λ) softmax(z_standard) + λ softmax(z_robust).
 
     The result is used like any network with the λ stops 0 and 1: by `evaluate`, `choose`, `cost`,
-    `export`, `even_dial`, `check` and the explorer, and as `net.at(lam)` by every attack. Between the
-    ends each image takes one pass through both networks. At λ = 0 and 1 one of them answers alone. Both
-    keep their weights and share them with the result.
+    `export`, `even_dial`, `check` and the explorer, and as `net.at(lam)` by every attack. Between
+    the ends each image takes one pass through both networks. At λ = 0 and λ = 1 only one of them is
+    used. Both keep their weights and share them with the result.
 
     Args:
-        standard: The network at λ = 0. Of a network with a dial, the first stop is used.
-        robust: The network at λ = 1. Of a network with a dial, the last stop is used.
+        standard: The network at λ = 0. If it has a dial, its first stop is used.
+        robust: The network at λ = 1. If it has a dial, its last stop is used.
 
     Returns:
-        A Network without training of its own. It has the widths that both networks have.
+        A Network that is not trained itself. It has the widths that both networks have.
 
     Raises:
         TypeError: If one of the two is no Network.
-        ValueError: If the two differ in image shape, classes, data set or device.
+        ValueError: If the two differ in image shape, classes, data set or device, or have no common
+            width.
 
     Example:
         >>> dial = oatlib.mix(oatlib.load("standard.safetensors"), oatlib.load("pgd-at.safetensors"))
@@ -43,21 +45,30 @@ def mix(standard: Network, robust: Network) -> Network:
 
 
 class Mixed(Network):
-    """The network that `mix` returns. Its two ends are networks with weights of their own."""
+    """The network that `mix` returns. Its two ends are networks with separate weights.
+
+    Args:
+        standard: The network at λ = 0.
+        robust: The network at λ = 1.
+    """
 
     def __init__(self, standard: Network, robust: Network):
-        nn.Module.__init__(self)  # not Network's: this one has no body of its own
+        nn.Module.__init__(self)  # not Network.__init__: it would build a backbone
         self.spec = _joint_spec(standard, robust)
         self.trained = [*standard.trained, *robust.trained]
         self.slider = (0.0, 1.0)
         self.networks = nn.ModuleList([standard, robust])
-        # the mode of the two networks is theirs
+        # Not self.eval(): it would also change the mode of the two networks.
         self.training = False
         self.networks.training = False
 
     def members(self, lam: float) -> list[tuple[Network, float]]:
-        """The networks that answer at λ, each with its own λ."""
-        weights = self.check(lam)[0][0][0]  # of the two ends, (2,)
+        """Return the networks that are used at λ, each with the λ at which it is used.
+
+        Args:
+            lam: λ in [0, 1].
+        """
+        weights = self.check(lam)[0][0][0]  # weights of the two ends, (2,)
         members = []
         for end in (0, -1):
             if weights[end] > 0:
@@ -66,7 +77,13 @@ class Mixed(Network):
         return members
 
     def with_dial(self, rule: str) -> Network:
-        """As for every network; but two different networks share no weights to interpolate."""
+        """Return a copy for the rule "outputs", the only one that is possible here.
+
+        Two different networks share no weights that could be interpolated.
+
+        Raises:
+            ValueError: If `rule` is not "outputs".
+        """
         if rule != "outputs":
             raise ValueError(
                 f"dial={rule!r} needs one network with two ends: of two different networks "
@@ -75,26 +92,30 @@ class Mixed(Network):
         return super().with_dial(rule)
 
     def setting(self, *_, **__) -> Setting:
-        """Not possible: settings route a batch through one network, in training."""
+        """Raise a ValueError: a setting routes a batch through one network, in training."""
         raise ValueError(_UNTRAINED)
 
     def bind_stops(self, *_, **__) -> nn.Module:
-        """Not possible, as `setting`."""
+        """Raise a ValueError, as `setting` does: a mix of two networks is not trained."""
         raise ValueError(_UNTRAINED)
 
     def header(self) -> dict:
-        """Not possible: a file holds one network."""
+        """Raise a ValueError: a file stores one network."""
         raise ValueError(
             "a file holds one network, and this is a mix of two: save both, and call oatlib.mix on "
             "what oatlib.load gives back"
         )
 
     def _end(self, end: int, width: Width, generator: torch.Generator | None, fresh: bool) -> nn.Module:
+        """Fold one end: the standard network at its first stop (0), or the robust one at its last
+        (-1).
+        """
         net = self.networks[end]
         lam = torch.tensor([net.spec.stops[end]], dtype=torch.float64)
         return net.answering(position(net.spec, lam), net.width(width.share), generator, fresh)
 
     def _unfolded_end(self, end: int, x: Tensor, width: float | None, noise: torch.Generator | None) -> Tensor:
+        """The logits of one end, unfolded."""
         net = self.networks[end]
         return net(x, net.spec.stops[end], self.width(width).share, noise)
 
@@ -107,7 +128,7 @@ _UNTRAINED = "a mix of two networks is not trained: train each of them, then cal
 
 
 def _check_pair(standard: Network, robust: Network) -> None:
-    """Raise unless two networks answer the same question."""
+    """Raise an error unless both are networks for the same images, classes, data and device."""
     for net in (standard, robust):
         if not isinstance(net, Network):
             raise TypeError(f"mix takes two networks of oatlib, got {type(net).__name__}")
@@ -124,6 +145,7 @@ def _check_pair(standard: Network, robust: Network) -> None:
 
 
 def _joint_spec(standard: Network, robust: Network) -> Spec:
+    """The spec of the mix: stops 0 and 1, the rule `outputs`, and the common widths."""
     first, second = standard.spec, robust.spec
     widths = tuple(w for w in first.widths if any(abs(w - other) <= 1e-6 for other in second.widths))
     backbones = dict.fromkeys((first.backbone, second.backbone))
@@ -134,7 +156,7 @@ def _joint_spec(standard: Network, robust: Network) -> Spec:
         classes=first.classes,
         stops=(0.0, 1.0),
         widths=widths,
-        noise=second.noise,  # at its first stop no network is noisy
+        noise=second.noise,  # the standard network is used at its first stop, which has no noise
         dial="outputs",
         data=first.data,
     )

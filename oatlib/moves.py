@@ -1,4 +1,8 @@
-"""What every attack is made of: the three moves of its walk, and the losses that it climbs."""
+"""The building blocks of all attacks: three operations on images, and the losses to increase.
+
+An attack starts near an image (`init`), steps along the gradient of a loss (`step`), and returns to
+the ball of allowed changes (`project`).
+"""
 
 from __future__ import annotations
 
@@ -8,61 +12,121 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# --- three moves ---
+# --- the three operations ---
 
 
 def init(x: Tensor, eps: float, norm: str, generator: torch.Generator) -> Tensor:
-    """A uniformly random point of the eps-ball around each x (N, ...), clipped to [0, 1]."""
+    """Return a uniformly random point of the eps-ball around each image, clipped to [0, 1].
+
+    Args:
+        x: Images (N, ...).
+        eps: Radius of the ball, in pixel units.
+        norm: "linf" or "l2".
+        generator: Source of the random numbers.
+
+    Returns:
+        Images of the same shape as x.
+    """
     if norm == "linf":
         return (x + draw(torch.rand, x.shape, x, generator).mul_(2).sub_(1).mul_(eps)).clamp_(0, 1)
     direction = _unit(draw(torch.randn, x.shape, x, generator))
-    # the volume within radius r grows like r^d: without the d-th root most points would sit near the centre
+    # The volume within radius r grows like r^d, where d is the number of pixel values. The d-th
+    # root makes points uniform in the ball. Without it most of them would lie near the centre.
     share = draw(torch.rand, (len(x), *[1] * (x.dim() - 1)), x, generator) ** (1 / x.shape[1:].numel())
     return (x + direction * share * eps).clamp_(0, 1)
 
 
 def step(x_adv: Tensor, grad: Tensor, size: float, norm: str) -> Tensor:
-    """The move of length `size` that raises the loss most to first order; a zero gradient does not move."""
+    """Take the step of length `size` that raises the loss most, to first order.
+
+    Args:
+        x_adv: Images (N, ...).
+        grad: Gradient of the loss with respect to them (N, ...). A zero gradient gives no step.
+        size: Length of the step, in pixel units.
+        norm: "linf" (step along the sign of the gradient) or "l2" (step along the gradient).
+
+    Returns:
+        Images (N, ...), not projected.
+    """
     return torch.add(x_adv, grad.sign() if norm == "linf" else _unit(grad), alpha=size)
 
 
 def project(x_adv: Tensor, x: Tensor, eps: float, norm: str) -> Tensor:
-    """Back onto the eps-ball around x and into [0, 1]. All tensors (N, ...)."""
+    """Project images onto the eps-ball around x and into [0, 1].
+
+    Args:
+        x_adv: Images (N, ...). They are not changed.
+        x: Centres of the balls (N, ...).
+        eps: Radius of the ball, in pixel units.
+        norm: "linf" or "l2".
+
+    Returns:
+        Images (N, ...).
+    """
     return projection(x, eps, norm)(x_adv.clone())
 
 
 def projection(x: Tensor, eps: float, norm: str) -> Callable[[Tensor], Tensor]:
-    """`project` for many steps around the same x; works in place."""
-    if norm == "linf":  # ball and [0, 1] are both boxes: their common box is computed once
+    """Return `project` as a function of x_adv alone, for many steps around the same x.
+
+    Args:
+        x: Centres of the balls (N, ...).
+        eps: Radius of the ball, in pixel units.
+        norm: "linf" or "l2".
+
+    Returns:
+        Function from x_adv (N, ...) to projected images. It changes x_adv in place.
+    """
+    if norm == "linf":  # ball and [0, 1] are both boxes: their intersection is computed once
         low, high = (x - eps).clamp_(min=0), (x + eps).clamp_(max=1)
         return lambda x_adv: x_adv.clamp_(low, high)
 
     def onto_ball(x_adv: Tensor) -> Tensor:
-        # clip first: shortening cannot leave [0, 1] again, whereas clipping last would give away a part of eps
+        # Clip to [0, 1] first, as a shorter change stays in [0, 1]. To clip last would leave a part
+        # of eps unused.
         delta = x_adv.clamp_(0, 1).sub_(x)
-        return delta.mul_((eps / _length(delta)).clamp_(max=1)).add_(x).clamp_(0, 1)  # once more, for rounding
+        # Then shorten to length eps. The second clip removes rounding errors.
+        return delta.mul_((eps / _length(delta)).clamp_(max=1)).add_(x).clamp_(0, 1)
 
     return onto_ball
 
 
 def _length(v: Tensor) -> Tensor:
-    """L2 length of each v[i], at least the smallest normal number; shape (N, 1, ..., 1)."""
+    """Return the L2 length of each v[i], of shape (N, 1, ..., 1).
+
+    Lengths are at least the smallest normal number, so that dividing by them is safe.
+    """
     length = torch.linalg.vector_norm(v, dim=tuple(range(1, v.dim())), keepdim=True)
     return length.clamp_min(torch.finfo(v.dtype).tiny)
 
 
 def _unit(v: Tensor) -> Tensor:
-    """Each v[i] scaled to L2 length 1, zeros left alone. Largest entry to 1 first, as squares of 1e-25 underflow."""
+    """Scale each v[i] to L2 length 1, and leave zeros as they are.
+
+    The largest entry is scaled to 1 first, because squares of numbers such as 1e-25 underflow.
+    """
     v = v / v.abs().amax(dim=tuple(range(1, v.dim())), keepdim=True).clamp_min(torch.finfo(v.dtype).tiny)
     return v / _length(v)
 
 
 def draw(law, shape, x: Tensor, generator: torch.Generator) -> Tensor:
-    """Noise for x, drawn on the generator's device: the seed of a CPU generator means the same on every device."""
+    """Sample random numbers for x on the device of the generator, and move them to the device of x.
+
+    So a CPU generator with a given seed gives the same numbers for every device of x.
+
+    Args:
+        law: The distribution, `torch.rand` or `torch.randn`.
+        shape: Shape of the result.
+        x: Tensor whose dtype and device the result gets.
+        generator: Source of the random numbers.
+
+    Returns:
+        Tensor of the given shape.
+    """
     return law(shape, dtype=x.dtype, device=generator.device, generator=generator).to(x.device)
 
 
-# --- what is climbed: (logits (N, C), y (N,)) -> (N,) values to be increased ---
+# --- attack losses: logits (N, C), labels y (N,) -> one value per image (N,), to be increased ---
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
@@ -70,15 +134,34 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
-    """Best wrong logit minus the true one; positive means fooled. Unlike CE it never saturates."""
+    """Return the largest wrong logit minus the true one; positive means misclassified.
+
+    Unlike cross-entropy it never saturates.
+
+    Args:
+        logits: Tensor of shape (N, C).
+        y: True classes (N,).
+
+    Returns:
+        Values (N,).
+    """
     y = y[:, None]
     return logits.scatter(1, y, -torch.inf).amax(1) - logits.gather(1, y)[:, 0]
 
 
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
-    """The margin in units of the gap between first and third (Croce & Hein 2020): blind to the logits' scale.
+    """Return the difference of logits ratio, DLR (Croce & Hein 2020).
 
-    With two classes there is no third, and it is the margin itself.
+    It is the margin divided by the gap between the largest and the third largest logit, so it does
+    not depend on the scale of the logits. With two classes there is no third logit, and it is the
+    margin itself.
+
+    Args:
+        logits: Tensor of shape (N, C).
+        y: True classes (N,).
+
+    Returns:
+        Values (N,).
     """
     if logits.shape[1] < 3:
         return margin(logits, y)
@@ -87,9 +170,21 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def towards(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-    """The targeted form of `dlr`: how far the logit of `target` is above the true one, y; all (N,)."""
+    """Return the targeted form of `dlr`: how far the logit of `target` is above the true one.
+
+    The difference is divided by the largest logit minus the mean of the third and the fourth
+    largest. With fewer than four classes it is not divided.
+
+    Args:
+        logits: Tensor of shape (N, C).
+        y: True classes (N,).
+        target: Wrong classes to reach (N,).
+
+    Returns:
+        Values (N,).
+    """
     ahead = (logits.gather(1, target[:, None]) - logits.gather(1, y[:, None]))[:, 0]
-    if logits.shape[1] < 4:  # the unit needs a fourth logit
+    if logits.shape[1] < 4:  # the divisor needs a fourth logit
         return ahead
     first, _, third, fourth = logits.topk(4).values.unbind(1)
     return ahead / (first - (third + fourth) / 2).clamp_min(1e-12)

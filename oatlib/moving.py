@@ -1,7 +1,9 @@
-"""The dial as something to attack: what does it help a defender that he can move it, and an attacker that he may wait?
+"""Robust accuracy of a network with a λ dial if the attacker does not know λ, or attacks every λ.
 
-Three attackers: one who knows another λ than the one that answers, one who knows the choices but not which, and one
-whose image must fool every setting at once.
+The measurements show whether a defender gains by changing λ, and whether an attacker gains by
+attacking all λ at once. There are three attackers. The first attacks at one λ, and another λ
+answers. The second knows the possible values of λ, but not which one answers. The third needs one
+image that fools the network at every λ.
 """
 
 from __future__ import annotations
@@ -23,29 +25,43 @@ from .nets import Network
 
 @dataclass(frozen=True)
 class Moving:
-    """Robust accuracies in [0, 1] on the same n images. An image counts if it is right as it is and attacked."""
+    """Robust accuracies across λ, all in [0, 1] and on the same n images.
+
+    An image counts if the network classifies it correctly both unchanged and attacked.
+
+    Attributes:
+        lams: The values of λ.
+        clean: Clean accuracy at each λ.
+        struck: Entry [i][j] is the accuracy at lams[j] under attacks computed at lams[i]. On the
+            diagonal the attacker knows λ.
+        blind: Accuracy at each λ under attacks on the mean answer over all λ.
+        at_once: Fraction of the images that stay correct at one λ at least, under an attack that
+            must fool the network at every λ with the same change.
+        n: Number of images.
+        attack: The attack, as text.
+    """
 
     lams: list[float]
     clean: list[float]
-    struck: list[list[float]]  # [i][j]: made at lams[i], struck at lams[j]; the diagonal knows λ
-    blind: list[float]  # made against the mean answer over all λ, struck at each
-    at_once: float  # images that no single change fools at every λ at the same time
+    struck: list[list[float]]
+    blind: list[float]
+    at_once: float
     n: int
     attack: str
 
     @property
     def known(self) -> list[float]:
-        """Against an attacker who knows λ."""
+        """Robust accuracy at each λ if the attacker knows λ."""
         return [self.struck[i][i] for i in range(len(self.lams))]
 
     @property
     def still(self) -> float:
-        """The best that a defender gets who never moves."""
+        """Robust accuracy at the best fixed λ, which the attacker knows."""
         return max(self.known)
 
     @property
     def moved(self) -> float:
-        """What he gets who draws λ anew for every image, evenly, against one who attacks the mean answer."""
+        """Robust accuracy if λ is drawn uniformly per image and the mean answer is attacked."""
         return sum(self.blind) / len(self.blind)
 
     def __str__(self) -> str:
@@ -64,10 +80,24 @@ def moving(
     net: Network, split: Split, lams: Sequence[float] | None = None, width: float | None = None,
     attack: Attack | None = None, seed: int = 0, progress: bool = True,
 ) -> Moving:  # fmt: skip
-    """Attack a network with a dial at one λ and let another answer, for all pairs; and all of them together.
+    """Measure robust accuracy for all pairs of attacked λ and answering λ, and under joint attacks.
 
-    lams: its stops by default. attack: APGD by default, as PGD is weak between the ends of a dial. Noisy networks stand
-    as one frozen draw.
+    Args:
+        net: A network with a λ dial. One with noisy weights is measured with one frozen sample of
+            the noise.
+        split: The images to measure on.
+        lams: At least two values of λ (default: the λ stops of the network).
+        width: Width of a slimmable network (default: its full width).
+        attack: The attack (default: APGD with 40 steps and eps 8/255, as PGD is weak between the
+            ends of a dial).
+        seed: Seed of each attack.
+        progress: Show a progress bar.
+
+    Returns:
+        The accuracies, as `Moving`.
+
+    Raises:
+        ValueError: There are fewer than two values of λ, or the network cannot take one of them.
     """
     lams = [float(lam) for lam in (net.spec.stops if lams is None else lams)]
     if len(lams) < 2:
@@ -77,7 +107,7 @@ def moving(
     x, y = split.x, split.y
     right = [_right(f, x, y) for f in fs]
     targets = [*fs, lambda z: mean_answer(fs, z), lambda z: best_defended(fs, z, y)]
-    holds = []  # per attacker, (settings, N)
+    holds = []  # per attacker a mask (settings, N): correct both unchanged and attacked
     for target in tqdm(targets, disable=not progress, leave=False, unit="attacker"):
         x_adv = attack(target, x, y, torch.Generator(x.device).manual_seed(seed))
         holds.append(torch.stack([ok & _right(f, x_adv, y) for ok, f in zip(right, fs, strict=True)]))
@@ -86,12 +116,34 @@ def moving(
 
 
 def mean_answer(fs: Sequence, x: Tensor) -> Tensor:
-    """Logits whose softmax is the mean over the functions: what an attacker targets if it does not know λ."""
+    """Return logits whose softmax is the mean over several functions.
+
+    This is what an attacker targets if it does not know λ.
+
+    Args:
+        fs: Functions from images to logits (N, C), one per λ.
+        x: Images (N, ...).
+
+    Returns:
+        Logits (N, C).
+    """
     return log_mixture([f(x) for f in fs], x.new_full((1, len(fs)), 1 / len(fs)))
 
 
 def best_defended(fs: Sequence, x: Tensor, y: Tensor) -> Tensor:
-    """Per image the logits of that function which resists most: it is wrong only where all of them are."""
+    """Return per image the logits of the function that resists most, with the smallest margin loss.
+
+    They are wrong only where the logits of all functions are wrong. So an attack on them looks for
+    one image that fools all functions.
+
+    Args:
+        fs: Functions from images to logits (N, C), one per λ.
+        x: Images (N, ...).
+        y: Labels (N,).
+
+    Returns:
+        Logits (N, C).
+    """
     every = torch.stack([f(x) for f in fs])
     least = torch.stack([margin(z, y) for z in every]).argmin(0)
     return every[least, torch.arange(len(y), device=y.device)]

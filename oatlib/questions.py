@@ -1,7 +1,8 @@
-"""The questions of `oatlib.check`: each detects one way in which an evaluation can overestimate robustness.
+"""The questions of `oatlib.check`, each of which tests one way to overestimate robustness.
 
-A question is a function of a `Subject`. It says whether it found something, with the numbers that show it.
-Decisions rest on numbers and types; the sentences are for readers, and rewording one changes no verdict.
+A question is a function of a `Subject`. It is raised if it finds a fault, and returns the numbers
+that show it. Decisions rest on numbers and types. The sentences are for readers only, so rewording
+one changes no verdict.
 """
 
 from __future__ import annotations
@@ -23,17 +24,27 @@ from .subject import Subject
 from .suite import NOBODY
 from .transfer import Transfer
 
-TINY = 1e-16  # a gradient below it is lost in the rounding of the network
-HUGE = 0.5  # an attack of that size may paint every pixel grey
-LEFT = 0.05  # accuracy that may be left there
-RELIEF = 1 / 255  # over which the slope is compared with the loss itself
-ALLOWED = 0.05  # of the images: how much PGD-20 may miss on an honest network
-FORGOTTEN = 0.2  # of the images: how much the attack of training may miss on an honest network
+TINY = 1e-16  # a gradient whose largest entry is smaller is lost in the rounding of the network
+HUGE = 0.5  # an attack with this eps may paint every pixel grey
+LEFT = 0.05  # robust accuracy that is still accepted under such an attack
+RELIEF = 1 / 255  # length of the step along the gradient that must raise the loss
+ALLOWED = 0.05  # fraction of the images that PGD-20 may miss on an honest network
+FORGOTTEN = 0.2  # fraction that the attack of training may miss on an honest network
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question with its answer; `raised` None: it could not be asked, and `found` says why."""
+    """The answer to one question.
+
+    Attributes:
+        name: Name of the question.
+        raised: Whether a fault was found. None: the question could not be asked, and `found` says
+            why.
+        found: What was found, in a sentence.
+        evidence: The numbers behind it.
+        why: Why the fault matters.
+        todo: What the user should do about it.
+    """
 
     name: str
     raised: bool | None
@@ -45,7 +56,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Question:
-    """`ask(subject) -> (raised, found, evidence)`; `why` it matters where it is raised, and what `todo` then."""
+    """A question of the audit, called with a `Subject`.
+
+    Args:
+        name: Name of the question.
+        ask: Function of a subject that returns (raised, found, evidence), as in `Check`.
+        why: Why a fault that it raises matters.
+        todo: What the user should do about such a fault.
+    """
 
     name: str
     ask: Callable[[Subject], tuple[bool | None, str, dict]]
@@ -55,7 +73,7 @@ class Question:
     def __call__(self, subject: Subject) -> Check:
         try:
             raised, found, evidence = self.ask(subject)
-        except NoGradientError as error:  # the question about gradients raises it by name
+        except NoGradientError as error:  # a fault of its own, reported by the question `gradients`
             raised, found, evidence = None, f"could not be asked: {error}", {}
         return Check(self.name, raised, found, evidence, self.why, self.todo)
 
@@ -64,7 +82,12 @@ QUESTIONS: list[Question] = []
 
 
 def question(why: str, todo: str):
-    """Add a function to QUESTIONS, under its name."""
+    """Return a decorator that adds a function to QUESTIONS, under the name of the function.
+
+    Args:
+        why: Why a fault that the question raises matters.
+        todo: What the user should do about such a fault.
+    """
 
     def add(ask):
         QUESTIONS.append(Question(ask.__name__, ask, why, todo))
@@ -76,6 +99,7 @@ def question(why: str, todo: str):
 @question("Attacks that need eval mode, and users who deploy it, meet another function than the one that was measured.",
           "Call .eval() before measuring, and leave it on.")  # fmt: skip
 def mode(s: Subject):
+    # Name the layers that behave differently in train mode first, as they explain the fault.
     parts = [type(m).__name__ for m in s.f.modules() if m.training] if isinstance(s.f, nn.Module) else []
     own = [name for name in parts if any(kind in name for kind in ("Norm", "Drop"))]
     found = f"{len(parts)} parts are in train mode" if parts else "nothing is in train mode"
@@ -85,6 +109,7 @@ def mode(s: Subject):
 @question("The loss of an attack needs logits. Of probabilities its slope is flat wherever the network is sure.",
           "Return what goes into the softmax, not what comes out of it.")  # fmt: skip
 def logits(s: Subject):
+    # Outputs that are not negative and add up to 1 are probabilities.
     z = s.answers(s.x)
     sums = bool((z >= 0).all() and torch.allclose(z.sum(1), torch.ones_like(z[:, 0]), atol=1e-3))
     return sums, "the outputs are probabilities" if sums else "the outputs are logits", {"largest": z.max().item()}
@@ -93,6 +118,7 @@ def logits(s: Subject):
 @question("An attack that sees one draw of the randomness climbs noise, and a single lucky draw counts as a defence.",
           "Attack the average over draws (EOT): draws=10 or more, and measure accuracy over draws, too.")  # fmt: skip
 def randomness(s: Subject):
+    """Raised if two passes of the same images differ and the attacks used one draw at a time."""
     changed = (s.answers(s.x).argmax(1) != s.answers(s.x).argmax(1)).double().mean().item()
     evidence = {"labels that change": changed, "draws": s.draws}
     if s.random and s.draws == 1:
@@ -109,6 +135,7 @@ def gradients(s: Subject):
         slope = _slope(s)
     except NoGradientError as error:
         return True, str(error), {"gradient": None}
+    # Raised if more than 5 % of the images have no gradient beyond rounding errors.
     size = slope.flatten(1).abs().amax(1)
     blind = (size < TINY).double().mean().item()
     found = (
@@ -120,6 +147,9 @@ def gradients(s: Subject):
 @question("A gradient that says nothing about the loss leads attacks astray: the loss is a staircase, or shattered.",
           "Put a smooth part in its place in the backward pass (BPDA), and attack with Square.")  # fmt: skip
 def slope(s: Subject):
+    """Raised if, for more than 10 % of the images, a small step along the gradient does not raise
+    the loss above that of the same step back.
+    """
     if s.random and s.draws == 1:
         return None, "not asked: two looks at the same image differ; see randomness", {}
     grad = _slope(s).sign()
@@ -135,7 +165,7 @@ def slope(s: Subject):
 @question("Many steps can do all that one step can. If one does more, the many are lost, mostly without a gradient.",
           "Look at the loss along the steps; try other step sizes, random starts, and Square.")  # fmt: skip
 def one_step(s: Subject):
-    s.fooled(s.pgd())  # all images, because other questions need them
+    s.fooled(s.pgd())  # attack all images now: other questions need the result, which is cached
     return _paired(s, FGSM(s.eps, draws=s.draws), s.pgd(), "FGSM", "PGD-20")
 
 
@@ -143,6 +173,8 @@ def one_step(s: Subject):
           "which has bent its loss around exactly that step (catastrophic overfitting).",
           "Train against several steps, and watch the accuracy under PGD while training.")  # fmt: skip
 def half_step(s: Subject):
+    # Accuracy after a step along the sign of the gradient, by its length as a fraction of eps.
+    # Raised if a shorter step leaves clearly less accuracy than the whole one.
     sign = _slope(s).sign()
     right = {share: (s.answers((s.x + share * s.eps * sign).clamp(0, 1)).argmax(1) == s.y).double().mean().item()
              for share in (0.25, 0.5, 0.75, 1.0)}  # fmt: skip
@@ -167,6 +199,7 @@ def restarts(s: Subject):
 @question("A larger ball contains the smaller one, so accuracy can only fall. If it rises, the attack is what fails.",
           "Use more steps for larger eps, and look for a gradient that vanishes.")  # fmt: skip
 def larger_eps(s: Subject):
+    """Raised if accuracy rises by more than chance from one eps to the next larger one."""
     left = {f"{k:g} eps": s.left(s.pgd(10, min(1.0, k * s.eps))) for k in (0.5, 1, 2, 4)}
     values = list(left.values())
     rise = max(b - a for a, b in pairwise(values))
@@ -187,6 +220,7 @@ def huge_eps(s: Subject):
     "Find the part that hides the gradient; until then quote the lower number.",
 )
 def black_box(s: Subject):
+    # The images that Square fools resisted all members before it, which are those with gradients.
     squares = [i for i, member in enumerate(s.members) if isinstance(member, Square)]
     if not squares or not s.suite.complete:
         return None, "not asked: the suite had no time for Square, or has none", {}
@@ -200,6 +234,7 @@ def black_box(s: Subject):
 def transfer(s: Subject):
     if not s.sources:
         return None, "not asked: no other network was given (sources=)", {}
+    # Only the images that the suite left correct need attacking.
     safe = s.suite.fell == NOBODY
     more = {
         name: s.fooled(Transfer(f, PGD(s.eps, 10), name), among=safe).double().mean().item()
@@ -235,15 +270,16 @@ def folded(s: Subject):
     "Quote the accuracy under a suite with targeted attacks, such as oatlib.Suite().",
 )
 def targeted(s: Subject):
-    """PGD-20 against three targeted walks of ten steps each, on the same images.
+    """Compare PGD-20 with a targeted attack of three runs of ten steps, on the same images.
 
     Raised if, with 95 % confidence, the targeted attack fools more than ALLOWED (5 %) of the images
-    in addition. On honest networks it fooled 1 to 6 % more; on networks that had overfitted to a
-    two-step attack, 10 to 18 % more.
+    in addition. On honest networks it fooled 1 to 6 % more. On networks that had overfitted to a
+    two-step attack it fooled 10 to 18 % more.
     """
     untargeted = s.fooled(s.pgd())
     more = s.fooled(s.targeted(), among=~untargeted & s.within_reach)
     gain, loss = more.double().mean().item(), 0.0
+    # The images that only PGD-20 fools are needed only if the gain alone would raise the question.
     if clearly_above(gain, loss, len(s.y), ALLOWED):
         missed = untargeted & ~s.fooled(s.targeted(), among=untargeted)
         loss = missed.double().mean().item()
@@ -258,16 +294,18 @@ def targeted(s: Subject):
     "Train with more steps on a ball of eps, and compare with a strong attack while training.",
 )
 def training_attack(s: Subject):
-    """The attack of training, brought to the eps of the audit, against the suite and PGD-20.
+    """Compare the attack of training, at the eps of the audit, with the suite and PGD-20.
 
-    The attack of training keeps its number of steps and the ratio of step to ball (which was
-    eps x margin in training). Accuracy is that of its last iterate, as in training.
+    The attack of training keeps its number of steps, and the ratio of its step to the radius of its
+    ball. (In training the radius was eps x margin.) Accuracy is that of its last iterate, as in
+    training.
 
-    Raised if that accuracy is above that of PGD-20 (by more than chance), and if, with 95 %
-    confidence, it is more than FORGOTTEN (20 points) above what the suite leaves. Networks trained
-    with PGD-3 on the plain ball keep 2 to 15 points more than under the suite; networks that had
-    overfitted to PGD-2 on a ball of 1.25 eps keep 48 to 60 points more between the ends of the
-    dial, and 2 to 9 points more at λ = 1, where they had not.
+    Raised if two conditions hold. The accuracy is above that under PGD-20 by more than chance. And,
+    with 95 % confidence, it is more than FORGOTTEN (20 points) above that under the suite.
+
+    Networks trained with PGD-3 on the plain ball keep 2 to 15 points more than under the suite.
+    Networks that had overfitted to PGD-2 on a ball of 1.25 eps keep 48 to 60 points more between
+    the ends of the dial. At λ = 1, where they had not overfitted, they keep 2 to 9 points more.
     """
     training = None if s.trained is None else s.trained.attack()
     if training is None or not training.eps:
@@ -275,7 +313,7 @@ def training_attack(s: Subject):
     size = training.size * s.eps / training.eps
     attack = replace(training, eps=s.eps, step_size=size, draws=s.draws)
     kept, pgd = s.left_at_the_end(attack), s.left(s.pgd())
-    # an image that the attack of training fools and the suite does not is rare, and counts as none
+    # Images that the attack of training fools and the suite does not are rare: count them as 0.
     forgotten = clearly_above(kept - s.robust, 0.0, len(s.y), FORGOTTEN)
     found = f"the attack of training leaves {kept:.1%}, PGD-20 {pgd:.1%}, the suite {s.robust:.1%}"
     evidence = {"training attack": kept, "PGD-20": pgd, "suite": s.robust, "attack": str(attack)}
@@ -287,13 +325,15 @@ def training_attack(s: Subject):
     "Quote the accuracy under the suite, with the number of images.",
 )
 def claim(s: Subject):
-    """The claim against the suite; where nothing is claimed, PGD-20 is taken as the claim.
+    """Compare the claim with the suite. If nothing is claimed, PGD-20 is taken as the claim.
 
-    A claim that was given is raised by the rule of `above_interval`. PGD-20 was run on the images
-    of the suite, so that the difference is the weakness of PGD-20 and not chance. It is raised if
-    it lies above the interval of the suite, and if, with 95 % confidence, it misses more than
-    ALLOWED (5 %) of the images: honest networks show up to 5 points. A network with exactly 5 points
-    is raised in less than 2 of 100 audits.
+    A claim that was given is raised by the rule of `above_interval`.
+
+    PGD-20 is run on the same images as the suite. So a difference between the two is a weakness of
+    PGD-20 and not chance. It is raised if two conditions hold. The accuracy under PGD-20 lies above
+    the interval of the suite. And, with 95 % confidence, PGD-20 misses more than ALLOWED (5 %) of
+    the images, as honest networks show up to 5 points. A network with exactly 5 points is raised in
+    less than 2 of 100 audits.
     """
     claimed, n = s.claimed, len(s.y)
     evidence = {"claimed": claimed.value, "source": claimed.source, "suite": s.robust}
@@ -311,18 +351,21 @@ def claim(s: Subject):
 
 
 def above_interval(claimed: float, left: float, n: int, claim_n: int | None = None) -> bool:
-    """Return whether a claimed robust accuracy lies above what was measured, beyond chance.
+    """Return whether a claimed robust accuracy is higher than the measured one, beyond chance.
+
+    Without `claim_n`, the claim is compared with the upper end of the 95 % Wilson interval of
+    `left`. A true claim is then raised in about 1 of 40 audits if it is exact. It is raised in
+    about 1 of 12 if it was itself measured on n other images. With `claim_n` the two measurements
+    are compared by Newcombe's interval for a difference, and both cases are about 1 of 40.
 
     Args:
         claimed: The claim, in [0, 1].
-        left: Robust accuracy measured on `n` images.
+        left: Robust accuracy measured on `n` images, in [0, 1].
         n: Number of images of the measurement.
-        claim_n: Number of other images that the claim was measured on; None: not known.
+        claim_n: Number of other images that the claim was measured on. None: not known.
 
-    Without `claim_n`, the claim is compared with the upper end of the 95 % Wilson interval of `left`.
-    A true claim is raised in about 1 of 40 audits if it is exact, and in about 1 of 12 if it was itself
-    measured on n other images. With `claim_n` the two measurements are compared by Newcombe's
-    interval for a difference, and both cases are about 1 of 40.
+    Returns:
+        True if the claim is too high.
     """
     high = wilson(round(left * n), n)[1]
     if claim_n is None:
@@ -338,7 +381,10 @@ def clearly_above(more: float, fewer: float, n: int, allowed: float) -> bool:
         more: Fraction of the images that only the first of two attacks fools.
         fewer: Fraction of the images that only the second one fools.
         n: Number of images, the same for both attacks.
-        allowed: Difference that is still accepted.
+        allowed: Difference that is still accepted, as a fraction of the images.
+
+    Returns:
+        True if the lower end of the normal 95 % interval for paired samples is above `allowed`.
     """
     difference = more - fewer
     deviation = math.sqrt(max(0.0, more + fewer - difference**2) / n)
@@ -351,17 +397,31 @@ def _slope(s: Subject) -> Tensor:
 
 
 def _losses(s: Subject, x: Tensor) -> Tensor:
-    """The margin does not saturate, where the cross-entropy of a sure network is 0 on both sides."""
+    """Return the margin loss (N,) of the mean logits over the draws.
+
+    The margin does not saturate. The cross-entropy of a very confident network is 0 on both sides.
+    """
     return LOSSES["margin"](sum(s.f(x).float() for _ in range(s.draws)) / s.draws, s.y)
 
 
 def _paired(
     s: Subject, weak: Attack, strong: Attack, weaker: str, stronger: str, seed: int | None = None
 ) -> tuple[bool, str, dict]:
-    """Raised if the weaker attack fools clearly more of the same images than the stronger.
+    """Compare two attacks: a fault is found if the weaker one fools clearly more of the images.
 
-    The stronger one first tries only what the weaker one fools. If it misses few of those images, it
-    cannot be far behind, and the other images need no attack. `seed`: of the stronger attack.
+    The stronger attack first gets only the images that the weaker one fools. If it misses few of
+    them, it cannot be far behind, and the other images need no attack.
+
+    Args:
+        s: The subject of the audit.
+        weak: The attack that should be weaker.
+        strong: The attack that should be stronger.
+        weaker: Name of `weak` in the sentence and the evidence.
+        stronger: Name of `strong` there.
+        seed: Seed of the stronger attack (default: that of the audit).
+
+    Returns:
+        (raised, found, evidence), as in `Check`.
     """
     by_weak = s.fooled(weak)
     missed = by_weak & ~s.fooled(strong, among=by_weak, seed=seed)

@@ -1,26 +1,42 @@
-"""Every paper is a row: which parts its units have, which λ it trains at, which loss. One step and one loop serve all.
+"""Recipes: training methods from papers, each one a row of options in `RECIPES`.
 
-Sources: OAT and OATS, Wang et al. 2020 (arXiv 2010.11828); PGD-AT as the hybrid loss of the same paper at one fixed λ
-(Madry et al. 2018 is its λ = 1); TRADES, Zhang et al. 2019; SNN, Yu et al. 2019; US-SNN, Yu and Huang 2019; SOLAR,
-Tareen et al. 2025 (arXiv 2509.16833); FLOAT and FLOATS, Kundu et al. 2023 (arXiv 2204.00426); SMART, Kundu et al. 2023
-(arXiv 2302.03523). `blend` is our own: the two ends of the dial, and between them the interpolated weights.
+A row says which parts the units of a network have, at which λ values (stops) it is trained, and
+which loss it minimises. `build` makes an untrained network from a row. One training step (step.py)
+and one training loop (train.py) serve all rows.
 
-What follows the papers' public code, and what does not, by row. Every row centres its input unless
-centre=False, and attacks before the clean pass. README lists all differences.
+Sources:
 
-* oat: its loss, λ per image, PGD and dual BatchNorm. Not its FiLM start (film_start="paper" is).
-* oats: the losses of the widths are averaged, as in the paper; its public code adds them
+* OAT and OATS: Wang et al. 2020 (arXiv 2010.11828).
+* PGD-AT: the hybrid loss of the same paper at one fixed λ (Madry et al. 2018 is its λ = 1).
+* TRADES: Zhang et al. 2019.
+* SNN: Yu et al. 2019. US-SNN: Yu and Huang 2019.
+* SOLAR: Tareen et al. 2025 (arXiv 2509.16833).
+* FLOAT and FLOATS: Kundu et al. 2023 (arXiv 2204.00426).
+* SMART: Kundu et al. 2023 (arXiv 2302.03523).
+* `blend` comes from this package. It trains the two ends of the dial and interpolates the weights
+  between them.
+
+The list below says what agrees with the public code of each paper, and what differs. Every row
+centres its input unless centre=False, and attacks before the clean pass. README lists all
+differences.
+
+* oat: the loss, λ per image, PGD and dual BatchNorm agree. The FiLM start differs
+  (film_start="paper" agrees).
+* oats: the losses of the widths are averaged, as in the paper. The public code adds them
   (width_loss="sum"). A narrow width keeps γ and β apart (film_rows="published" does not).
-* solar: the losses of the widths are added, as in its script. FiLM as in oats.
-* pgd-at: loss and gradient. The clean pass comes first; in the public code the attacked one does.
-* trades: loss, gradient and attack, with its unclipped start. The public loss sends the clean images
-  through the network twice, so its BatchNorm statistics are two thirds clean; here they are half.
-* snn, us-snn, solar-snn: loss and BatchNorms. Weight decay acts on all parameters; the code of the
-  S-Nets leaves out BatchNorms and biases. Widths round channels down, not to multiples of eight.
-* float, floats, float-slim: the noise and its gradient. Not the loss (loss="as-coded" is), and not one
-  draw of noise for a whole step (redraw="forward" draws at every forward). Noise of pruned weights is
-  pruned, too (noise_on="all" keeps it).
-* floats: rewiring by momentum, with exact totals; rewire.py says how it shares out growth.
+* solar: the losses of the widths are added, as in its script. FiLM is as in oats.
+* pgd-at: loss and gradient agree. The clean pass comes first; in the public code the attacked pass
+  comes first.
+* trades: loss, gradient and attack agree, with the unclipped start. The public loss sends the clean
+  images through the network twice, so its BatchNorm statistics are two thirds clean. Here half of
+  them are clean.
+* snn, us-snn, solar-snn: loss and BatchNorms agree. Weight decay acts on all parameters; the code
+  of the S-Nets excludes BatchNorms and biases. Widths round channels down, not to multiples of
+  eight.
+* float, floats, float-slim: the noise and its gradient agree. The loss differs (loss="as-coded"
+  agrees). One noise sample serves a whole training step (redraw="forward" samples at every
+  forward). Noise of pruned weights is pruned, too (noise_on="all" keeps it).
+* floats: rewiring by momentum agrees, with exact totals. rewire.py says how growth is distributed.
 * smart: two experts as in the paper. The public prototype also adds noise in the early layers.
 """
 
@@ -39,22 +55,24 @@ from .nets import Network
 from .spec import Spec, did_you_mean, lookup
 
 OAT_STOPS = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)  # the published set S
-QUARTERS = (0.25, 0.5, 0.75, 1.0)
+QUARTERS = (0.25, 0.5, 0.75, 1.0)  # widths: shares of the channels
 
 _OAT = dict(stops=OAT_STOPS, dual=True, film=True, codes="rand", code_dim=128)
 _SNN = dict(stops=(0.0,), widths=QUARTERS, width_loss="sum")
 _ENDS = dict(stops=(0.0, 1.0), dual=True, loss="halves")  # one half of each batch clean, the other attacked
-_FLOAT = _ENDS | dict(noise=True, redraw="step")  # published: "forward", at which noise blinds its own attack
+# published: redraw="forward", where new noise at every forward weakens the attack used in training
+_FLOAT = _ENDS | dict(noise=True, redraw="step")
 
 RECIPES: dict[str, dict] = {
     "standard": dict(stops=(0.0,)),  # clean images only
     "pgd-at": dict(stops=(0.5,)),  # one network per λ: build("pgd-at", data, lam=0.3)
-    "trades": dict(stops=(1.0,), loss="trades", beta=6.0),  # no λ of its own: listed at the robust end
+    "trades": dict(stops=(1.0,), loss="trades", beta=6.0),  # it has no λ: listed at the robust end
     "oat": _OAT,
-    "oats": _OAT | dict(widths=(0.5, 0.75, 1.0)),  # losses averaged as in the paper; its public code sums them
+    # losses of the widths averaged as in the paper; its public code adds them
+    "oats": _OAT | dict(widths=(0.5, 0.75, 1.0)),
     "snn": _SNN,
     "us-snn": _SNN | dict(norm_sharing="affine", draw="sandwich", loss="distill"),
-    # OATS with an output layer for every width; losses added as in its script
+    # OATS with an output layer for every width; losses of the widths added as in its script
     "solar": _OAT | dict(widths=QUARTERS, own_heads=True, width_loss="sum"),
     "solar-snn": _SNN | dict(own_heads=True),
     "blend": _ENDS,
@@ -69,26 +87,35 @@ OPTIONS = tuple(f.name for f in fields(Spec) if f.name not in ("recipe", "backbo
 def build(recipe: str, data, backbone: str = "tiny", seed: int = 0, lam: float | None = None, **options) -> Network:
     """Return an untrained network for a data set, on the data's device.
 
+    Two options give the layout of the papers' public code. centre=False feeds pixels in [0, 1] to
+    the first conv; by default it gets [-2, 2]. film_rows="published" takes the first 2c rows of
+    FiLM's output layer at a width of c channels; by default ("paired") it takes c rows of γ and c
+    of β. With several widths "published" needs film_start="paper". Otherwise a narrow width would
+    begin at β = 1.
+
     Args:
-        recipe: a name in `RECIPES`.
-        data: the data set; the network takes its image shape and classes.
-        backbone: a name in `BACKBONES`.
-        seed: the source of weights, λ codes and masks.
-        lam: the one λ of a recipe without a dial, such as "pgd-at".
-        **options: entries of the recipe's row to replace.
+        recipe: A name in `RECIPES`.
+        data: The data set. The network takes its image shape and classes.
+        backbone: A name in `BACKBONES`.
+        seed: Seed of weights, λ codes and masks.
+        lam: The one λ of a recipe without a dial, such as "pgd-at".
+        **options: Entries of the recipe's row to replace.
             λ: stops, dual, film, codes, code_dim, film_start, film_rows, dial.
             Widths: widths (shares of the channels, or K for 1/K ... 1), norm_sharing, own_heads, draw.
             Weights: noise, redraw, noise_on, masks, density, mask_of, mask_in.
             Loss: loss, beta, width_loss ("mean" or "sum" over the widths).
             Input: centre.
 
-    Two options give the layout of the papers' public code. centre=False feeds pixels in [0, 1] to the
-    first conv; by default it gets [-2, 2]. film_rows="published" takes the first 2c rows of FiLM's output
-    layer at a width of c channels; by default ("paired") it takes c rows of γ and c of β. With several
-    widths "published" needs film_start="paper", because a narrow width would begin at β = 1 otherwise.
+    Returns:
+        A network in eval mode with random weights.
+
+    Raises:
+        ValueError: If the recipe, the backbone or the value of an option is not valid, if options
+            contradict each other, or if the recipe takes no `lam`.
+        TypeError: If there is no option of that name.
 
     Example:
-        net = build("oats", data, centre=False, film_rows="published", film_start="paper")
+        >>> net = build("oats", data, centre=False, film_rows="published", film_start="paper")
     """
     row = lookup("recipe", recipe, RECIPES) | options
     for name in options.keys() - set(OPTIONS):
@@ -96,6 +123,7 @@ def build(recipe: str, data, backbone: str = "tiny", seed: int = 0, lam: float |
         raise TypeError(f"recipe {recipe!r} has no option {name!r}{hint}; its options are {', '.join(OPTIONS)}")
     row["stops"], row["widths"] = _stops(row["stops"]), _widths(row.get("widths", (1.0,)))
     if lam is not None:
+        # lam= replaces a single stop; a dial has several, and "trades" and "standard" have no λ
         if len(row["stops"]) > 1 or row.get("loss") == "trades" or recipe == "standard":
             raise ValueError(f"lam= is for 'pgd-at'; {recipe!r} has the λ stops {row['stops']}")
         row["stops"] = _stops((lam,))
@@ -131,6 +159,7 @@ def _widths(widths) -> tuple[float, ...]:
 
 
 def _check_widths(row: dict) -> None:
+    """Raise a ValueError if the options that concern widths do not fit together."""
     for name, valid in (("width_loss", ("mean", "sum")), ("draw", ("all", "sandwich"))):
         if row.get(name, valid[0]) not in valid:
             raise ValueError(f"{name} must be one of {', '.join(valid)}, got {row[name]!r}")
@@ -145,7 +174,16 @@ def _check_widths(row: dict) -> None:
 
 
 def draw_widths(spec: Spec, generator: torch.Generator) -> list[Width]:
-    """The widths of one training step, the largest first: all, or the sandwich of both ends and two in between."""
+    """Return the widths that one training step uses, the largest first.
+
+    Args:
+        spec: With `draw="all"` these are all widths of the network. With `draw="sandwich"` they are
+            the largest and the smallest width and, between them in the list, two random widths.
+        generator: Source of the random widths.
+
+    Returns:
+        Widths. The index of a random width is None.
+    """
     listed = [Width(share, index) for index, share in enumerate(spec.widths)][::-1]
     if spec.draw == "all":
         return listed
@@ -155,12 +193,22 @@ def draw_widths(spec: Spec, generator: torch.Generator) -> list[Width]:
 
 
 def sample_stops(stops: tuple[float, ...], n: int, generator: torch.Generator) -> tuple[Tensor, int]:
-    """The λ stop of each of n samples, as in OAT's code: ceil(n/|S|) zeros first, the others uniform over the rest.
+    """Sample the λ stop of each image of a batch, as in OAT's code.
 
-    Returns the stop indices (n,) and how many of them, at the front, have λ = 0 and need no attack.
+    The first ceil(n / number of stops) images get λ = 0. The stops of the others are uniform over
+    the rest. Without a stop at λ = 0 they are uniform over all stops.
+
+    Args:
+        stops: λ stops of the network, ascending.
+        n: Number of images.
+        generator: Source of randomness, on the CPU.
+
+    Returns:
+        Stop indices, int64 (n,), and the number of images at the front that have λ = 0 and need no
+        attack.
     """
     first = 1 if stops[0] == 0 else 0  # the stop of λ = 0, if there is one, is stop 0
-    zeros = first * -(-n // len(stops))
+    zeros = first * -(-n // len(stops))  # rounded up
     rest = torch.randint(first, max(len(stops), 1), (n - zeros,), generator=generator) if zeros < n else torch.empty(0)
     return torch.cat([torch.zeros(zeros), rest]).long(), zeros
 
@@ -168,17 +216,18 @@ def sample_stops(stops: tuple[float, ...], n: int, generator: torch.Generator) -
 def more_at_last_stop(stop: Tensor, zeros: int, stops: tuple[float, ...], share: float, generator) -> Tensor:
     """Give a share of the attacked images the last λ stop.
 
-    Few images are trained at the last stop where λ is uniform over many, and robust features are learned there.
+    If λ is uniform over many stops, few images are trained at the last one, where robust features
+    are learned.
 
     Args:
-        stop: the stop of each image (N,), from `sample_stops`.
-        zeros: how many images, at the front, have λ = 0. They keep it.
-        stops: the λ stops of the network.
-        share: the probability that an attacked image gets the last stop, whatever it had.
-        generator: where chance comes from. It is not used if nothing can change.
+        stop: Stop index of each image (N,), from `sample_stops`.
+        zeros: Number of images at the front that have λ = 0. They keep it.
+        stops: λ stops of the network.
+        share: Probability that an attacked image gets the last stop, whatever stop it had.
+        generator: Source of randomness. It is not used if nothing can change.
 
     Returns:
-        The new stops (N,). The tensor that was given stays as it is.
+        Stop indices (N,). The input tensor is not modified.
     """
     last = len(stops) - 1
     if not share or zeros == len(stop) or bool((stop[zeros:] == last).all()):
@@ -190,8 +239,16 @@ def more_at_last_stop(stop: Tensor, zeros: int, stops: tuple[float, ...], share:
 
 @dataclass(frozen=True)
 class Labels:
-    """What a loss compares logits with: y (N,), λ (N,), how many at the front have λ = 0 and were not attacked, the
-    weight β, and at a narrower width than the first one the (detached) logits of that, (N, classes)."""
+    """The targets of a loss function, and its weights.
+
+    Attributes:
+        y: Labels (N,).
+        lam: λ of each image, (N,).
+        zeros: Number of images at the front that have λ = 0 and were not attacked.
+        beta: Weight β of the KL term.
+        teacher: Detached logits (N, classes) of the first width of the step. None at that width
+            itself.
+    """
 
     y: Tensor
     lam: Tensor
@@ -201,7 +258,16 @@ class Labels:
 
 
 def hybrid(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
-    """mean of (1-λ)·CE(clean) + λ·CE(attacked), λ per sample."""
+    """Return the mean of (1 - λ)·CE(clean) + λ·CE(attacked), where λ belongs to each image.
+
+    Args:
+        clean: Logits of all unattacked images, (N, classes).
+        attacked: Logits of the attacked images, (N - zeros, classes).
+        labels: Targets.
+
+    Returns:
+        A scalar.
+    """
     y, lam, zeros = labels.y, labels.lam, labels.zeros
     loss = ((1 - lam) * F.cross_entropy(clean, y, reduction="none")).sum()
     loss = loss + (lam[zeros:] * F.cross_entropy(attacked, y[zeros:], reduction="none")).sum()
@@ -209,44 +275,109 @@ def hybrid(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
 
 
 def halves(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
-    """mean of CE, each image either clean (λ = 0) or attacked."""
+    """Return the mean cross-entropy, where each image is either clean (λ = 0) or attacked.
+
+    Args:
+        clean: Logits of the images with λ = 0, (zeros, classes).
+        attacked: Logits of the attacked images, (N - zeros, classes).
+        labels: Targets.
+
+    Returns:
+        A scalar.
+    """
     return F.cross_entropy(torch.cat([clean, attacked]), labels.y)
 
 
 def as_coded(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
-    """What FLOAT's public code computes: all images clean at weight 1/2, those with λ > 0 attacked at weight 1/2, too,
-    but over the size of the whole batch: in effect 1/2 clean and 1/4 attacked."""
+    """Return the loss of FLOAT's public code.
+
+    All images count clean with weight 1/2. Images with λ > 0 also count attacked with weight 1/2,
+    but their sum is divided by the size of the whole batch. In effect the weights are 1/2 clean and
+    1/4 attacked.
+
+    Args:
+        clean: Logits of all unattacked images, (N, classes).
+        attacked: Logits of the attacked images, (N - zeros, classes).
+        labels: Targets.
+
+    Returns:
+        A scalar.
+    """
     loss = F.cross_entropy(clean, labels.y, reduction="sum")
     loss = loss + F.cross_entropy(attacked, labels.y[labels.zeros :], reduction="sum")
     return loss / (2 * len(labels.y))
 
 
 def trades(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
-    """CE(clean) + β·KL(clean || attacked), with gradients through both terms, as in the public code.
+    """Return CE(clean) + β·KL(clean || attacked), with gradients through both terms.
 
-    That code computes the clean logits a second time for the KL. The loss and its gradient are the same
-    here, but the running statistics of BatchNorm see the clean images once instead of twice.
+    The public code does the same, but it computes the clean logits a second time for the KL term.
+    The loss and its gradient are equal. The running statistics of BatchNorm see the clean images
+    once here instead of twice.
+
+    Args:
+        clean: Logits of the unattacked images, (N, classes).
+        attacked: Logits of the attacked images, (N, classes).
+        labels: Targets.
+
+    Returns:
+        A scalar.
     """
     return F.cross_entropy(clean, labels.y) + labels.beta * kl(attacked, clean.log_softmax(1)).mean()
 
 
 def distill(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
-    """In-place distillation: the full width learns the labels, narrower ones the full width's answers."""
+    """Return the loss of in-place distillation.
+
+    The full width learns the labels. Narrower widths learn the class probabilities of the full
+    width.
+
+    Args:
+        clean: Logits of the unattacked images, (N, classes).
+        attacked: Not used.
+        labels: Targets.
+
+    Returns:
+        A scalar.
+    """
     return F.cross_entropy(clean, labels.y if labels.teacher is None else labels.teacher.softmax(1))
 
 
 def kl(attacked: Tensor, target: Tensor) -> Tensor:
-    """KL(softmax target || softmax attacked) per sample, (N,); `target` holds log-probabilities (N, classes)."""
+    """Return KL(target || softmax(attacked)) for each image.
+
+    Args:
+        attacked: Logits (N, classes).
+        target: Log-probabilities (N, classes).
+
+    Returns:
+        Tensor of shape (N,).
+    """
     return (target.exp() * (target - attacked.log_softmax(1))).sum(1)
 
 
 def aim_at_loss(attack: PGD, f, x: Tensor) -> PGD:
-    """The attack climbs the cross-entropy that is trained."""
+    """Return the attack of the preset unchanged, with its own objective.
+
+    Args:
+        attack: The attack of the preset.
+        f: Function from images to logits. Not used.
+        x: Images (N, C, H, W). Not used.
+    """
     return attack
 
 
 def aim_at_kl(attack: PGD, f, x: Tensor) -> PGD:
-    """The attack climbs TRADES' regulariser, from an unclipped start near x where its gradient is not zero."""
+    """Return an attack that increases the regulariser of TRADES.
+
+    It starts near x, because the gradient of the regulariser is zero at x itself. The start is not
+    clipped, as in the public code.
+
+    Args:
+        attack: The attack of the preset. Its eps, steps and step size are used.
+        f: Function from images to logits.
+        x: Images (N, C, H, W). Their outputs are the reference of the regulariser.
+    """
     with torch.no_grad():
         target = f(x).log_softmax(1)
 
@@ -258,12 +389,19 @@ def aim_at_kl(attack: PGD, f, x: Tensor) -> PGD:
 
 @dataclass(frozen=True)
 class Loss:
-    """What a step minimises, how its attack is aimed, and whether images with λ > 0 also pass through unattacked."""
+    """What a training step minimises, and what it needs for that.
+
+    Attributes:
+        of: The loss function: (clean logits, attacked logits, `Labels`) -> scalar.
+        aim: Makes the attack of the step: (attack of the preset, function, images) -> attack.
+        both: Whether images with λ > 0 also pass through the network unattacked.
+        ends: Whether the loss is defined for λ = 0 and λ = 1 only.
+    """
 
     of: Callable[[Tensor, Tensor, Labels], Tensor]
     aim: Callable = aim_at_loss
     both: bool = True
-    ends: bool = False  # knows no λ but 0 and 1
+    ends: bool = False
 
 
 LOSSES = {

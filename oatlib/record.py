@@ -1,6 +1,7 @@
-"""What is on disk: weights as safetensors with a JSON header, results as JSON. Written whole or not at all.
+"""Files on disk: weights as safetensors with a JSON header, results as JSON.
 
-Nothing is pickled, so a file can be read without running code from it. A file is accepted only if it fits exactly.
+A file is written completely or not at all. Nothing is pickled, so reading a file runs no code from
+it. A file is accepted only if it fits exactly.
 """
 
 from __future__ import annotations
@@ -17,24 +18,38 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-FORMAT = 2  # raise it when a file written now could not be read by the code before
+# Version of the file format. Increase it when older code cannot read files that are written now.
+FORMAT = 2
 
 
 class RecordError(ValueError):
-    """A file that cannot be used, with what was found and what to do."""
+    """A file cannot be used. The message says what was found and what to do."""
 
 
 def versions() -> dict[str, str]:
-    """The versions that a result or a file depends on."""
+    """Return the versions that a result or a file depends on: Python, PyTorch and oatlib.
+
+    oatlib is left out if it is not installed as a package.
+    """
     found = {"python": platform.python_version(), "torch": torch.__version__}
     try:
         return {"oatlib": metadata.version("oatlib"), **found}
-    except metadata.PackageNotFoundError:  # run from a source folder that is not installed
+    except metadata.PackageNotFoundError:  # a source folder that is not installed
         return found
 
 
 def check_writable(path) -> Path:
-    """Complain about an output path; long work does so before it starts."""
+    """Check an output path. Functions that work for long call it before they start.
+
+    Args:
+        path: The file to write.
+
+    Returns:
+        The path as a `Path`.
+
+    Raises:
+        RecordError: If `path` is a folder, or its folder does not exist.
+    """
     path = Path(path)
     if path.is_dir():
         raise RecordError(f"cannot write {path}: it is a folder")
@@ -44,7 +59,17 @@ def check_writable(path) -> Path:
 
 
 def write_bytes(path, content: bytes) -> None:
-    """Write to a temporary name next to `path`, then rename: readers see the old file or the new one, never half."""
+    """Write a file under a temporary name next to `path`, then rename it.
+
+    Readers see the old file or the new one, but never a part of it.
+
+    Args:
+        path: The file to write.
+        content: Its content.
+
+    Raises:
+        RecordError: If `path` is a folder, or its folder does not exist.
+    """
     path = check_writable(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -52,7 +77,7 @@ def write_bytes(path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes private files
+        os.chmod(temporary, 0o644)  # mkstemp creates files that only their owner can read
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -60,12 +85,31 @@ def write_bytes(path, content: bytes) -> None:
 
 
 def write_json(path, value) -> None:
-    """Write a value as indented JSON; infinities and NaN are refused, because JSON has none."""
+    """Write a value as indented JSON.
+
+    Args:
+        path: The file to write.
+        value: The value. JSON has no infinity and no NaN, so these are errors.
+
+    Raises:
+        RecordError: If `path` is a folder, or its folder does not exist.
+        ValueError: If the value contains infinity or NaN.
+    """
     write_bytes(path, (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
 
 
 def read_json(path):
-    """Read a JSON file, with an error that names the file."""
+    """Read a JSON file.
+
+    Args:
+        path: The file to read.
+
+    Returns:
+        The value in the file.
+
+    Raises:
+        RecordError: If there is no such file, or if it is not JSON. The message names the file.
+    """
     try:
         return json.loads(_existing(path).read_bytes())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -73,14 +117,35 @@ def read_json(path):
 
 
 def write_weights(path, tensors: dict[str, Tensor], header: dict) -> None:
-    """Write named tensors and a JSON-able header to one safetensors file."""
+    """Write named tensors and a header to one safetensors file.
+
+    Args:
+        path: The file to write.
+        tensors: Tensors by name.
+        header: Further facts, as values that JSON can hold. File format and versions are added.
+
+    Raises:
+        RecordError: If `path` is a folder, or its folder does not exist.
+        ValueError: If the header contains infinity or NaN.
+    """
     content = {"format": FORMAT, "versions": versions(), **header}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, to_bytes(plain, {"oatlib": json.dumps(content, allow_nan=False)}))
 
 
 def read_weights(path) -> tuple[dict[str, Tensor], dict]:
-    """Read what `write_weights` wrote: the tensors and the header."""
+    """Read a file that `write_weights` wrote.
+
+    Args:
+        path: The file to read.
+
+    Returns:
+        The tensors by name, on the CPU, and the header.
+
+    Raises:
+        RecordError: If there is no such file, if it is damaged, if oatlib did not write it, or if a
+            later version of oatlib wrote it in a newer format.
+    """
     path = _existing(path)
     try:
         with safe_open(path, "pt") as file:
@@ -105,7 +170,18 @@ def read_weights(path) -> tuple[dict[str, Tensor], dict]:
 
 
 def fill(net: nn.Module, tensors: dict[str, Tensor], path) -> None:
-    """Copy tensors into a module; a missing, extra, misshapen, mistyped or non-finite one is an error that names it."""
+    """Copy tensors into a module. They must fit exactly.
+
+    Args:
+        net: The module, which is changed in place. If there is an error, it is not changed.
+        tensors: Tensors by name, as in the module's state dictionary.
+        path: The file they come from, for the message.
+
+    Raises:
+        RecordError: If a tensor is missing, extra, or not finite, or has another shape or type. The
+            message names the tensor.
+    """
+    # Collect all faults first, so that the module stays unchanged if there is one.
     own = net.state_dict()
     faults = [f"{name} is missing" for name in own.keys() - tensors.keys()]
     faults += [f"{name} is not part of this network" for name in tensors.keys() - own.keys()]
@@ -124,15 +200,18 @@ def fill(net: nn.Module, tensors: dict[str, Tensor], path) -> None:
 
 
 def _kind(tensor: Tensor) -> str:
+    """Shape and type of a tensor for a message, such as "(16, 3) float32"."""
     return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def _writer(header: dict) -> str:
+    """The oatlib version that wrote a file, or "?"."""
     found = header.get("versions")
     return str(found.get("oatlib", "?")) if isinstance(found, dict) else "?"
 
 
 def _existing(path) -> Path:
+    """The path of a file to read, or a RecordError if there is no such file."""
     path = Path(path)
     if path.is_dir():
         raise RecordError(f"{path} is a folder, expected a file")

@@ -1,6 +1,6 @@
-"""Runs a notebook again with other parameters: `oatlib.rerun` and `oatlib rerun`.
+"""Run a notebook again with other parameters: `oatlib.rerun`, and `oatlib rerun` in a shell.
 
-Nothing of an earlier run is lost to one that fails, and the notebook that is run is never written to.
+A run that fails does not overwrite an earlier one. The original notebook is never written to.
 """
 
 from __future__ import annotations
@@ -24,12 +24,20 @@ from .record import write_bytes
 from .spec import did_you_mean
 
 ROOT = Path(__file__).parent.parent
-MIME = "application/vnd.oatlib.record+json"  # what a notebook displays as its results
+MIME = "application/vnd.oatlib.record+json"  # type of the output with the results
 
 
 @dataclass(frozen=True)
 class Rerun:
-    """What a run left: the executed notebook and, if it displayed one, its record."""
+    """The result of a run.
+
+    Attributes:
+        notebook: Path of the executed notebook.
+        record: Path of the JSON file with the record that the notebook displayed. None: it
+            displayed none.
+        results: The entry "results" of the record, or an empty dictionary.
+        seconds: Duration of the run.
+    """
 
     notebook: Path
     record: Path | None
@@ -47,10 +55,31 @@ def rerun(
     notebook, parameters: Mapping | None = None, out=".", *, name: str | None = None, progress=True,
     timeout: int | None = None,
 ) -> Rerun:  # fmt: skip
-    """Run a notebook with other parameters; OUT/NAME.ipynb is what it looks like then, OUT/NAME.json its record.
+    """Run a notebook with other parameters.
 
-    `notebook` is a path or the name of a lesson; `timeout` is in seconds for each cell. Where a cell fails, RerunError
-    tells, and OUT/NAME.failed.ipynb holds what ran.
+    The executed notebook is written to OUT/NAME.ipynb. If the notebook displays a record, the
+    record is written to OUT/NAME.json.
+
+    Args:
+        notebook: Path of a notebook, or name of a lesson, such as "01_attack".
+        parameters: Values by name. Other parameters keep their defaults.
+        out: Folder OUT. It is created if it does not exist.
+        name: NAME of the files. Default: the name of the notebook.
+        progress: Whether to print one line per cell to stderr.
+        timeout: Longest time for each cell, in seconds. None: no limit.
+
+    Returns:
+        Paths of the files and the results.
+
+    Raises:
+        RerunError: If a cell fails or takes too long. OUT/NAME.failed.ipynb then holds the cells
+            that ran, if any.
+        ValueError: If there is no such notebook or parameter, if a value is not valid, or if OUT
+            holds files that must not be replaced.
+
+    Example:
+        >>> run = rerun("01_attack", {"n": 64, "eps": 4}, out="runs")
+        >>> run.results["robust"]
     """
     began = time.monotonic()
     path = find(notebook)
@@ -75,14 +104,32 @@ def rerun(
 
 
 def describe(notebook) -> str:
-    """The parameters of a notebook: name, kind, range, default, explanation."""
+    """Return a table of the parameters of a notebook: name, kind, range, default, explanation.
+
+    Args:
+        notebook: Path of a notebook, or name of a lesson.
+
+    Raises:
+        ValueError: If there is no such notebook, or if its parameters cannot be read.
+    """
     path = find(notebook)
     found = _declared(_read(path), path)
     return table(found) if found else f"{path} has no parameters"
 
 
 def find(notebook) -> Path:
-    """A notebook by its path, or a lesson by its bare name."""
+    """Find a notebook by its path, or a lesson by its name.
+
+    Args:
+        notebook: Path, with or without ".ipynb". A bare name is also looked up in the folder
+            "notebooks", here and in the source folder of oatlib.
+
+    Returns:
+        Path of the notebook.
+
+    Raises:
+        ValueError: If there is no such notebook. The message suggests similar names.
+    """
     given = Path(notebook)
     folders = [Path(), Path("notebooks"), ROOT / "notebooks"] if given.name == str(notebook) else [Path()]
     for path in (folder / f"{given}{end}" for folder in folders for end in ("", ".ipynb")):
@@ -103,7 +150,7 @@ def _read(path: Path) -> NotebookNode:
             nb = nbformat.read(path, as_version=4)
             language = nb.metadata.get("kernelspec", {}).get("language") or "python"
             nb.cells  # noqa: B018 (complains about JSON that is something else)
-        except Exception as error:  # nbformat has no error of its own for all that can be wrong
+        except Exception as error:  # nbformat has no error class that covers everything
             raise ValueError(f"{path} is not a notebook: {error}") from error
     if language.lower() != "python":
         raise ValueError(f"{path} is a notebook for {language}: only those for Python can be run")
@@ -111,6 +158,7 @@ def _read(path: Path) -> NotebookNode:
 
 
 def _declared(nb: NotebookNode, path: Path) -> dict[str, Parameter]:
+    # Parameters of the cell with the tag "parameters", by name.
     cells = [cell for cell in nb.cells if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", ())]
     if len(cells) > 1:
         raise ValueError(f"{path} has {len(cells)} cells with the tag `parameters`: leave one")
@@ -121,7 +169,7 @@ def _declared(nb: NotebookNode, path: Path) -> dict[str, Parameter]:
 
 
 class _Files:
-    """Where a run is written to."""
+    """Paths that a run is written to, with checks that no other file is lost."""
 
     def __init__(self, out, name: str, source: Path):
         if not re.fullmatch(r"[^/\\:.][^/\\:]*", name):
@@ -132,7 +180,7 @@ class _Files:
         )
 
     def check(self, values: dict) -> None:
-        """Complain about what is there, before long work; make the folder if it is missing."""
+        """Raise before any work if the results cannot be written; create the folder if needed."""
         for path in (self.notebook, self.record, self.failed):
             if path.is_dir():
                 raise ValueError(f"cannot write {path}: it is a folder")
@@ -146,7 +194,7 @@ class _Files:
             raise ValueError(f"cannot write into the folder {self.out}: {error.strerror}") from error
 
     def _check_earlier(self, values: dict) -> None:
-        """An earlier run is replaced by one with the same parameters, and by no other."""
+        """Raise if existing files would be replaced that are not a run with the same parameters."""
         there = next((path for path in (self.notebook, self.record) if path.exists()), None)
         if there is None:
             return
@@ -159,14 +207,14 @@ class _Files:
                              "choose another --name or --out, or remove it")  # fmt: skip
 
     def _earlier(self) -> dict | None:
-        """The parameters of the run that is there, None if what is there is something else."""
+        """Return the parameters of the existing run, or None if the existing file is no run."""
         try:
             return json.loads(self.notebook.read_bytes())["metadata"]["oatlib"]["parameters"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def save(self, nb: NotebookNode, values: dict):
-        """Write notebook and record; returns the record, or None where none was displayed."""
+        """Write notebook and record. Return the record, or None if the notebook displayed none."""
         shown = [output.data[MIME] for cell in nb.cells for output in cell.get("outputs", [])
                  if MIME in output.get("data", {})]  # fmt: skip
         content = json.dumps(shown[-1], indent=1, ensure_ascii=False) + "\n" if shown else ""
@@ -174,11 +222,14 @@ class _Files:
         if shown:
             write_bytes(self.record, content.encode())
         else:
-            self.record.unlink(missing_ok=True)  # that of the run that has just been replaced
+            self.record.unlink(missing_ok=True)  # the record of the run that was just replaced
         return shown[-1] if shown else None
 
     def keep(self, nb: NotebookNode, values: dict, watch: Progress) -> str:
-        """Write what ran of a notebook, beside the result of a better run; returns what there is to say about it."""
+        """Write the cells that ran to a file of their own, and return a message about it.
+
+        The result of an earlier successful run is not touched.
+        """
         if watch.now is None:
             return "no cell was run"
         try:
@@ -189,7 +240,10 @@ class _Files:
 
 
 def _bytes(nb: NotebookNode, values: dict) -> bytes:
-    """The notebook without the state of its widgets (megabytes that nobody can use), with its parameters."""
+    """Return the notebook as a file, with its parameters and without the state of its widgets.
+
+    That state takes megabytes and is of no use in a file.
+    """
     nb.metadata.pop("widgets", None)
     nb.metadata.setdefault("oatlib", NotebookNode())["parameters"] = values
     with warnings.catch_warnings():

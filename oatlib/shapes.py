@@ -1,12 +1,14 @@
-"""The built-in world: images with a loud cue that can be trusted to a visible degree, and a faint one that is true.
+"""The built-in data set `shapes`: images with an obvious, partly wrong cue and a faint, true one.
 
-Every image shows its label twice. A *shape* is easy to see, but it belongs to the label only with some probability,
-called its trust. A *texture* is too faint to see, but it always belongs to the label, and an attack of 8/255 can
-repaint it. Trust grows with *vividness*: the shape of a vivid image is always right, that of a pale one often lies.
+Every image shows its label twice. A *shape* is easy to see, but it belongs to the label only with
+some probability, called its trust. A *texture* is too faint to see, but it always belongs to the
+label. An attack of 8/255 can repaint the texture. Trust grows with *vividness*: a vivid shape
+always belongs to the label, a pale one often does not.
 
-Why: with the same trust in every image, following the shape or following the texture is all or nothing, and a dial
-between accuracy and robustness is a switch. With graded trust the best rule changes gradually: at λ, follow the shape
-where it is right more often than 1 - λ. `best_frontier` gives the accuracies of that rule in closed form.
+Graded trust makes the trade-off between accuracy and robustness gradual. With the same trust in
+every image, the best rule follows either all shapes or all textures, and a dial between accuracy
+and robustness is only a switch. With graded trust the best rule at λ follows the shape where it is
+right more often than 1 - λ. `best_frontier` gives the accuracies of that rule in closed form.
 """
 
 from __future__ import annotations
@@ -22,10 +24,12 @@ from torch import Generator, Tensor
 GREY = 0.5  # the background
 SPREAD = (0.4, 1.6)  # the texture amplitude of one image, relative to the nominal one
 
-# The texture of each class, 3x4x4 of +-1: a hexadecimal digit is one row of four pixels, a group of four is a channel.
-# They are constants, not draws: textures belong to the world, so a network trained on one seed works on every other.
-# Found once by random search: half of each channel is +1, two classes correlate by at most 1/12, and by at most 1/4
-# after any cyclic shift, for a convolutional network cannot see where a tile begins.
+# The texture tile of each class, 3x4x4 values of +-1. A hexadecimal digit is one row of four
+# pixels, a group of four digits is one channel.
+# The tiles do not depend on the seed, so a network trained on one seed works on every other.
+# They were found once by random search: half of each channel is +1, and two classes correlate by at
+# most 1/12. After any cyclic shift they correlate by at most 1/4, because a convolutional network
+# cannot see where a tile begins.
 TILES = (
     "a85e acd2 d705",
     "c3d8 fc03 7a1a",
@@ -39,10 +43,15 @@ TILES = (
 
 
 def tiles(paired: bool = True) -> Tensor:
-    """Texture tiles, (8,3,4,4) of +-1 with mean zero: one per class, the same for every seed.
+    """Return the texture tiles: one per class, the same for every seed.
 
-    paired: classes 2k and 2k+1 have one tile and its negative, so that four patterns with a sign tell eight classes.
-    Small networks read these within seconds. Else every class has a tile of its own, as in the first world.
+    Args:
+        paired: Give classes 2k and 2k + 1 one tile and its negative, so that four patterns with a
+            sign distinguish eight classes. Small networks learn these within seconds of training.
+            If False, every class has a tile of its own, as in the first version of this data set.
+
+    Returns:
+        Values of +-1 with mean zero, (8, 3, 4, 4).
     """
     found = _tiles()
     if paired:
@@ -51,19 +60,23 @@ def tiles(paired: bool = True) -> Tensor:
 
 
 def _tiles() -> Tensor:
+    # Decode TILES: bit 1 is +1, bit 0 is -1.
     bits = [int(digit, 16) >> shift & 1 for row in TILES for digit in row.replace(" ", "") for shift in (3, 2, 1, 0)]
     return torch.tensor(bits).view(len(TILES), 3, 4, 4).float() * 2 - 1
 
 
 def _box(u: Tensor, v: Tensor, half_width: float, half_height: float) -> Tensor:
+    # Distance to the edge of a box around the origin, negative inside.
     return torch.maximum(u.abs() - half_width, v.abs() - half_height)
 
 
 def _plus(u: Tensor, v: Tensor, length: float, half_width: float) -> Tensor:
+    # Distance to the edge of a horizontal and a vertical bar together, negative inside.
     return torch.minimum(_box(u, v, length, half_width), _box(u, v, half_width, length))
 
 
-# Signed distance to the edge (negative inside), in radii, of a shape that fits the square [-1,1]; v points down.
+# Signed distance to the edge of each shape, in radii, negative inside. A shape fits into the square
+# [-1, 1] x [-1, 1]. u points right, v points down.
 OUTLINES = {
     "disc": lambda u, v: torch.hypot(u, v) - 0.95,
     "ring": lambda u, v: (torch.hypot(u, v) - 0.75).abs() - 0.22,
@@ -79,22 +92,31 @@ SHAPES = tuple(OUTLINES)
 
 @dataclass(frozen=True)
 class World:
-    """The numbers of the built-in world.
+    """Parameters of the built-in data set.
 
     Args:
-        size: height and width of an image in pixels, a multiple of 4 (the texture tile).
-        classes: number of classes, 2 to 8.
-        trust: probability that the palest shape belongs to the label. Else it is one of the other classes.
-        full_trust: vividness in (0, 1] from which on the shape always belongs to the label; below, it grows linearly.
-            None: every shape has the same `trust`, whatever its vividness (then the dial is a switch).
-        palest: contrast of the palest shape against the grey background (largest channel), pixels in [0, 1].
-        strongest: contrast of the most vivid shape.
-        channel: each colour channel has its contrast multiplied by U(channel, 1), so that shapes have colours.
-        smallest: smallest radius of a shape, as a fraction of the image size.
-        largest: largest radius of a shape.
-        paired: whether the textures come in pairs of opposite sign, see `tiles`.
-        amplitude: of the texture, before each image's factor U(0.4, 1.6), pixels in [0, 1].
-        noise: standard deviation of the pixel noise.
+        size: Height and width of an image in pixels, at least 8 and a multiple of 4 (the texture
+            tile).
+        classes: Number of classes, 2 to 8.
+        trust: Probability that the palest shape belongs to the label. Otherwise the shape is that
+            of another class.
+        full_trust: Vividness in (0, 1] from which on the shape always belongs to the label. Below
+            it, the trust grows linearly with vividness. None: every shape has the same `trust`,
+            whatever its vividness. Then the dial is a switch.
+        palest: Contrast of the palest shape against the grey background, in pixel units [0, 1],
+            before the factor of each channel.
+        strongest: Contrast of the most vivid shape, in the same units.
+        channel: Each colour channel has its contrast multiplied by U(channel, 1), so that shapes
+            have colours.
+        smallest: Smallest radius of a shape, as a fraction of the image size.
+        largest: Largest radius of a shape, as a fraction of the image size.
+        paired: Whether the textures are pairs of opposite sign, see `tiles`.
+        amplitude: Amplitude of the texture, in pixel units [0, 1]. It is multiplied by U(0.4, 1.6)
+            for each image.
+        noise: Standard deviation of the pixel noise, in pixel units [0, 1].
+
+    Raises:
+        ValueError: If a value is outside its range.
     """
 
     size: int = 16
@@ -147,13 +169,21 @@ class World:
             raise ValueError(f"noise={self.noise}: must be 0 to 1, in units of pixels in [0,1]")
 
     def trust_of(self, vividness: Tensor) -> Tensor:
-        """Probability that a shape of this vividness belongs to the label. (N,) -> (N,)."""
+        """Return the probability that a shape of the given vividness belongs to the label.
+
+        Args:
+            vividness: Values in [0, 1], (N,).
+
+        Returns:
+            Probabilities, (N,).
+        """
         if self.full_trust is None:
             return torch.full_like(vividness, self.trust)
         return (self.trust + (1 - self.trust) * vividness / self.full_trust).clamp(max=1)
 
 
-# The first world of this package: the same trust in every shape, and no vividness. Its dial is a switch.
+# The first version of this data set: the same trust and the same contrast for every shape.
+# With it the dial is a switch.
 CONSTANT_TRUST = dict(
     trust=0.85, full_trust=None, palest=0.5, strongest=0.5, channel=0.2, smallest=0.25, largest=0.38,
     paired=False,
@@ -162,31 +192,72 @@ CONSTANT_TRUST = dict(
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """N rendered images with everything that is true of them; x is `compose` of mask, contrast, texture and noise."""
+    """N rendered images together with everything that is known about them.
 
-    x: Tensor  # (N,3,H,W) in [0,1]
-    y: Tensor  # (N,) the label, which is also the class of the texture
-    shape: Tensor  # (N,) the shape that is painted, an index into SHAPES; equals y with probability `trust`
-    vividness: Tensor  # (N,) in [0,1], how strong the contrast of the shape is
-    trust: Tensor  # (N,) in [0,1], how often a shape of this vividness belongs to the label
-    mask: Tensor  # (N,H,W) in [0,1], how much of each pixel the shape covers
-    contrast: Tensor  # (N,3) colour of the shape minus grey
-    texture: Tensor  # (N,3,H,W) as added
-    noise: Tensor  # (N,3,H,W) as added
-    cx: Tensor  # (N,) centre and radius in pixels; the left (upper) edge of the image is 0
+    `x` is `compose(mask, contrast, texture, noise)`.
+
+    Attributes:
+        x: Images (N, 3, H, W) in [0, 1].
+        y: Labels (N,). The label is also the class of the texture.
+        shape: Painted shapes (N,), indices into SHAPES. Equal to `y` with probability `trust`.
+        vividness: How strong the contrast of the shape is, (N,) in [0, 1].
+        trust: Probability that a shape of this vividness belongs to the label, (N,) in [0, 1].
+        mask: How much of each pixel the shape covers, (N, H, W) in [0, 1].
+        contrast: Colour of the shape minus grey, (N, 3).
+        texture: Texture as it is added, (N, 3, H, W).
+        noise: Pixel noise as it is added, (N, 3, H, W).
+        cx: Horizontal centre of the shape in pixels, (N,). The left edge of the image is 0.
+        cy: Vertical centre of the shape in pixels, (N,). The upper edge of the image is 0.
+        radius: Radius of the shape in pixels, (N,).
+        amplitude: Amplitude of the texture in pixel units [0, 1], (N,).
+    """
+
+    x: Tensor
+    y: Tensor
+    shape: Tensor
+    vividness: Tensor
+    trust: Tensor
+    mask: Tensor
+    contrast: Tensor
+    texture: Tensor
+    noise: Tensor
+    cx: Tensor
     cy: Tensor
     radius: Tensor
-    amplitude: Tensor  # (N,) of the texture, in units of x
+    amplitude: Tensor
 
 
 def compose(mask: Tensor, contrast: Tensor, texture: Tensor, noise: Tensor) -> Tensor:
-    """Put the parts of a scene together; leave one out by passing zeros. Shapes as in `Scene`; returns (N,3,H,W)."""
+    """Add the parts of a scene on a grey background and clip the sum to [0, 1].
+
+    Pass zeros for a part to leave it out.
+
+    Args:
+        mask: How much of each pixel the shape covers, (N, H, W).
+        contrast: Colour of the shape minus grey, (N, 3).
+        texture: Texture, (N, 3, H, W).
+        noise: Pixel noise, (N, 3, H, W).
+
+    Returns:
+        Images (N, 3, H, W) in [0, 1].
+    """
     return (GREY + mask[:, None] * contrast[:, :, None, None] + texture + noise).clamp(0, 1)
 
 
 def paint(shape: Tensor, cx: Tensor, cy: Tensor, radius: Tensor, size: int) -> Tensor:
-    """Coverage masks (N,size,size) of the shapes (N, indices into SHAPES) with edges one pixel soft."""
-    middle = torch.arange(size, device=cx.device) + 0.5
+    """Return coverage masks of shapes. Their edges are smoothed over one pixel.
+
+    Args:
+        shape: Indices into SHAPES, (N,).
+        cx: Horizontal centres in pixels, (N,).
+        cy: Vertical centres in pixels, (N,).
+        radius: Radii in pixels, (N,).
+        size: Height and width of the masks in pixels.
+
+    Returns:
+        Fraction of each pixel that is covered, (N, size, size) in [0, 1].
+    """
+    middle = torch.arange(size, device=cx.device) + 0.5  # centres of the pixels
     mask = cx.new_zeros(len(shape), size, size)
     for index, outline in enumerate(OUTLINES.values()):
         rows = (shape == index).nonzero()[:, 0]
@@ -201,15 +272,16 @@ def render(n: int, generator: Generator, **world) -> Scene:
     """Render n images with balanced labels in random order.
 
     Args:
-        n: number of images.
-        generator: source of all randomness; the images are on its device.
-        **world: numbers of the world that differ from the defaults of `World`, for instance `trust=0.5`.
+        n: Number of images.
+        generator: Source of all randomness. The images are on its device.
+        **world: Fields of `World` that differ from the defaults, for instance `trust=0.5`.
 
     Returns:
-        The images with everything that is true of them.
+        The images with everything that is known about them.
 
     Raises:
-        ValueError: if a number is outside its range; TypeError: if `World` has no such number.
+        ValueError: If a value is outside its range.
+        TypeError: If `World` has no such field.
     """
     if type(n) is not int or n < 1:
         raise ValueError(f"n={n}: must be a whole number, 1 or more")
@@ -219,24 +291,24 @@ def render(n: int, generator: Generator, **world) -> Scene:
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(*shape, generator=generator, device=device)
 
-    # The label, and which other class the shape would show
+    # The label, and the class that the shape shows if it does not belong to the label
     y = torch.randperm(n, generator=generator, device=device) % classes
     other = (y + torch.randint(1, classes, (n,), generator=generator, device=device)) % classes
     chance = uniform(0, 1, n)
 
-    # Where the shape is, and its colour; the whole shape is inside the image
+    # Position, size and colour of the shape; the whole shape is inside the image
     radius = size * uniform(numbers.smallest, numbers.largest, n)
     cx, cy = radius + uniform(0, 1, 2, n) * (size - 2 * radius)
     sign = torch.where(uniform(0, 1, n, 3) < 0.5, -1.0, 1.0)
     colour = uniform(numbers.channel, 1, n, 3)
 
-    # The texture, and the grain of the pixels
+    # The texture and the pixel noise
     strength = numbers.amplitude * uniform(*SPREAD, n)
     tile = tiles(numbers.paired).to(device)[y] * strength[:, None, None, None]
     texture = tile.repeat(1, 1, size // 4, size // 4)
     grain = numbers.noise * torch.randn(n, 3, size, size, generator=generator, device=device)
 
-    # How vivid the shape is, and with that how far it can be trusted
+    # Vividness decides the contrast of the shape and the probability that it shows the label
     vividness = uniform(0, 1, n)
     trust = numbers.trust_of(vividness)
     shape = torch.where(chance < trust, y, other)
@@ -249,7 +321,13 @@ def render(n: int, generator: Generator, **world) -> Scene:
 
 
 class FrontierPoint(NamedTuple):
-    """What the best possible rule reaches at one λ; accuracies in [0, 1]."""
+    """Accuracies of the best possible rule at one λ.
+
+    Attributes:
+        lam: λ in [0, 1].
+        clean: Clean accuracy in [0, 1].
+        robust: Robust accuracy in [0, 1].
+    """
 
     lam: float
     clean: float
@@ -257,24 +335,36 @@ class FrontierPoint(NamedTuple):
 
 
 def best_frontier(lams: Sequence[float], **world) -> list[FrontierPoint]:
-    """Best possible clean and robust accuracy at each λ, in closed form.
+    """Return the best possible clean and robust accuracy at each λ, in closed form.
 
-    A rule sees the shape, the texture and the vividness v of an image. It is judged by (1 - λ) clean + λ robust
-    accuracy, against an attacker who can repaint the texture and cannot touch the shape. Where the two cues disagree,
-    an image was either clean with a lying shape, weight (1 - λ)(1 - r), or attacked with an honest one, weight λ r,
-    with r the trust of its vividness. So the best rule follows the shape where r > 1 - λ, and the texture elsewhere:
+    A rule sees the shape, the texture and the vividness of an image. Its score is
+    (1 - λ) clean + λ robust accuracy. The attacker can repaint the texture but cannot change the
+    shape.
 
-        clean(λ) = 1 - E[(1 - r) 1{r > 1 - λ}]        robust(λ) = E[r 1{r > 1 - λ}]
+    Let r be the trust at the vividness of an image. If the two cues disagree, there are two cases.
+    Either the image is clean and its shape is wrong, with weight (1 - λ)(1 - r). Or the image is
+    attacked and its shape is right, with weight λ r. So the best rule follows the shape where
+    r > 1 - λ, and the texture elsewhere. With the expectation E over images its accuracies are
 
-    It is a bound for networks that read both cues perfectly; a pale shape can itself be attacked to some degree, so
-    no network reaches it. At λ = 0 only clean accuracy counts, and the rule follows the texture everywhere.
+        clean(λ) = 1 - E[(1 - r) 1{r > 1 - λ}],
+
+        robust(λ) = E[r 1{r > 1 - λ}].
+
+    At λ = 0 only clean accuracy counts, and the rule follows the texture everywhere.
+
+    This is the bound for networks that read both cues perfectly. No network reaches it, because an
+    attack can change a pale shape to some degree, too.
 
     Args:
-        lams: values of λ in [0, 1].
-        **world: numbers of the world that differ from the defaults of `World`. Only `trust` and `full_trust` matter.
+        lams: Values of λ in [0, 1].
+        **world: Fields of `World` that differ from the defaults. Only `trust` and `full_trust`
+            matter.
 
     Returns:
         One point for each λ.
+
+    Raises:
+        ValueError: If a λ is outside [0, 1], or a value outside its range.
 
     Example:
         >>> [tuple(round(value, 3) for value in point) for point in best_frontier([0.0, 0.3, 1.0])]
@@ -287,17 +377,17 @@ def best_frontier(lams: Sequence[float], **world) -> list[FrontierPoint]:
 
 
 def _best_rule(world: World, lam: float) -> tuple[float, float]:
-    """Clean and robust accuracy of the rule that follows the shape where its trust is above 1 - λ."""
+    """Return clean and robust accuracy of the rule that follows the shape where trust > 1 - λ."""
     threshold = 1 - lam
     if world.full_trust is None:
         follow = world.trust > threshold
         return (world.trust, world.trust) if follow else (1.0, 0.0)
     if lam == 0:
         return 1.0, 0.0
-    # Vividness from which on the shape is followed: where trust passes the threshold
+    # Vividness from which on the rule follows the shape: there trust reaches the threshold
     slope = (1 - world.trust) / world.full_trust
     start = 0.0 if world.trust >= threshold or slope == 0 else (threshold - world.trust) / slope
-    # The fraction of lies falls linearly from `start` to `full_trust`, and is 0 above
+    # The probability of a wrong shape falls linearly from `start` to `full_trust`, and is 0 above
     lies_at_start = 1 - world.trust - slope * start
     lies = (world.full_trust - start) * lies_at_start / 2
     return 1 - lies, (1 - start) - lies

@@ -1,4 +1,7 @@
-"""Everything needed to build a network again, and the check that it can be one."""
+"""The specification of a network: everything needed to build it again, with a check of the values.
+
+A file stores the spec of its network as JSON.
+"""
 
 from __future__ import annotations
 
@@ -11,65 +14,106 @@ from .dial import NOISE_RULES, OLD_NAMES, RULES, listed
 from .layers.film import ROWS
 from .layers.masks import KINDS, UNITS
 
-# options of a network that are one of a few words
+# Options that must be one of a few words: name -> valid words.
 _CHOICES = {"redraw": ("forward", "step"), "noise_on": ("kept", "all"), "masks": KINDS, "mask_of": UNITS,
             "mask_in": ("all", "late"), "dial": RULES, "film_rows": ROWS}  # fmt: skip
+# Annotation of a field -> accepted types, and their name in messages.
 _KINDS = {"bool": (bool, "true or false"), "float": ((int, float), "a number"), "int": (int, "a whole number"),
           "str": (str, "a word")}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Spec:
-    """Everything needed to build a network again, empty; saved with its weights as JSON."""
+    """Everything needed to build a network again, without its weights.
+
+    Args:
+        recipe: Name of the recipe.
+        backbone: Name of the backbone.
+        shape: Channels, height and width of an image.
+        classes: Names of the classes.
+        stops: λ values that the network is trained at, ascending, in [0, 1].
+        dual: A pair of BatchNorms (clean, adversarial) instead of one.
+        film: FiLM after the norms, where the backbone places it.
+        codes: Kind of the λ codes, see `lambda_codes` in layers/film.py.
+        code_dim: Length of a λ code.
+        film_start: Initial γ and β of FiLM: "identity" or "paper".
+        film_rows: Rows of FiLM's output layer that a narrow width uses: "paired" or "published".
+        centre: True: pixels enter the first conv in [-2, 2]. False: in [0, 1], as published.
+        loss: Name of the training loss, see `LOSSES` in recipes.py.
+        beta: Weight of the KL term if the loss is "trades".
+        widths: Fractions of the channels, ascending. The last one is 1.
+        norm_sharing: What the BatchNorms of the widths share: "none", "affine" or "all".
+        own_heads: A separate output layer for every width.
+        width_loss: How the losses of the widths are combined: "mean" or "sum".
+        draw: Widths that a training step uses: "all" or "sandwich".
+        noise: Weight noise on attacked images.
+        redraw: When noise is sampled in training: "forward", at every forward (published), or
+            "step", once per training step.
+        noise_on: Which entries of a masked weight get noise: "kept" or "all".
+        masks: Masks over the weights of convs: "none", "shared", "complementary" or "overlapping".
+        density: Fraction of the weights that a mask keeps, in (0, 1].
+        mask_of: What a mask keeps or drops: "weights" or "channels".
+        mask_in: Where convs are masked: "all", or "late" for the last two stages only.
+        dial: Rule for λ between the stops, see dial.py.
+        data: Name and options of the data set, for `load_data`.
+
+    Raises:
+        ValueError: If a value is invalid, or if two values exclude each other.
+    """
 
     recipe: str
     backbone: str
-    shape: tuple[int, int, int]  # C, H, W of an image
+    shape: tuple[int, int, int]
     classes: tuple[str, ...]
-    stops: tuple[float, ...]  # the λ values it is trained at, ascending
+    stops: tuple[float, ...]
     dual: bool = False
     film: bool = False
     codes: str = "none"
     code_dim: int = 1
     film_start: str = "identity"
-    film_rows: str = "paired"  # rows of FiLM's output layer that a narrow width uses; or "published"
-    centre: bool = True  # pixels enter the first conv as [-2, 2]; False: as [0, 1], as published
+    film_rows: str = "paired"
+    centre: bool = True
     loss: str = "hybrid"
-    beta: float = 6.0  # weight of the KL term where the loss is `trades`
-    widths: tuple[float, ...] = (1.0,)  # shares of the channels, ascending, the last one 1
-    norm_sharing: str = "none"  # what the BatchNorms of the widths share: none | affine | all
-    own_heads: bool = False  # an output layer for every width
-    width_loss: str = "mean"  # or "sum"
-    draw: str = "all"  # which widths a training step uses; or "sandwich"
-    noise: bool = False  # weight noise on attacked images
-    redraw: str = "forward"  # noise is new at every forward (published), or one draw serves a whole training step
-    noise_on: str = "kept"  # where weights are masked: noise on those that are kept, or on all
-    masks: str = "none"  # over the weights of convs: none | shared | complementary | overlapping
-    density: float = 1.0  # share of the weights that a mask keeps
-    mask_of: str = "weights"  # or "channels"
-    mask_in: str = "all"  # or "late", the last two stages
-    dial: str = "interpolate"  # the rule for λ between the stops, see dial.py
-    data: dict = field(default_factory=dict)  # name and options for load_data
+    beta: float = 6.0
+    widths: tuple[float, ...] = (1.0,)
+    norm_sharing: str = "none"
+    own_heads: bool = False
+    width_loss: str = "mean"
+    draw: str = "all"
+    noise: bool = False
+    redraw: str = "forward"
+    noise_on: str = "kept"
+    masks: str = "none"
+    density: float = 1.0
+    mask_of: str = "weights"
+    mask_in: str = "all"
+    dial: str = "interpolate"
+    data: dict = field(default_factory=dict)
 
     def __post_init__(self):
+        # Types: a file header may contain anything.
         for f in fields(self):
             kinds, words = _KINDS.get(f.type, (object, ""))
             value = getattr(self, f.name)
+            # True, NaN and infinity are not accepted as numbers. (bool is a subclass of int.)
             number = f.type in ("float", "int")
             if not isinstance(value, kinds) or (number and (isinstance(value, bool) or not math.isfinite(value))):
                 raise ValueError(f"{f.name} must be {words}, got {value!r}")
+        # Ranges and order.
         stops = self.stops
         if not stops or any(not 0 <= s <= 1 for s in stops) or any(a >= b for a, b in pairwise(stops)):
             raise ValueError(f"λ stops must be ascending numbers in [0, 1], got {listed(stops) or 'none'}")
         widths = self.widths
         if not widths or widths[0] <= 0 or widths[-1] != 1 or any(a >= b for a, b in pairwise(widths)):
             raise ValueError(f"widths must be ascending shares in (0, 1], the last 1, got {listed(widths) or 'none'}")
+        # Words, then combinations of options.
         for name, valid in _CHOICES.items():
             lookup(name, getattr(self, name), dict.fromkeys(valid))
         self._check_film()
         self._check_conditioning()
 
     def _check_film(self) -> None:
+        """Raise a ValueError if the rows and the start of FiLM exclude each other."""
         published = self.film and self.film_rows == "published" and len(self.widths) > 1
         if published and self.film_start == "identity":
             raise ValueError(
@@ -78,6 +122,7 @@ class Spec:
             )
 
     def _check_conditioning(self) -> None:
+        """Raise a ValueError if the options of masks, noise and dial exclude each other."""
         if not 0 < self.density <= 1:
             raise ValueError(f"density is the share of weights that a mask keeps, in (0, 1], got {self.density:g}")
         if self.density < 1 and self.masks == "none":
@@ -98,17 +143,28 @@ class Spec:
 
     @property
     def ends_only(self) -> bool:
-        """Whether training defines nothing but the two ends of the dial, and the dial's rule all that lies between."""
+        """Whether training defines only the two ends of the dial.
+
+        Then everything between the ends comes from the rule of the dial.
+        """
         return len(self.stops) == 2 or (len(self.stops) > 2 and self.dial == "outputs")
 
     @property
     def two_paths(self) -> bool:
-        """Whether clean and attacked images meet different weights."""
+        """Whether clean and attacked images use different weights."""
         return self.noise or self.masks in ("complementary", "overlapping")
 
 
 def spec_from(saved: dict) -> Spec:
-    """The spec that a file holds as JSON, also if an earlier version wrote it."""
+    """Return the spec that a file stores. Files of earlier versions are accepted, too.
+
+    Args:
+        saved: The fields of the spec, as read from JSON.
+
+    Raises:
+        TypeError: If a field is unknown or missing.
+        ValueError: If a value is invalid.
+    """
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}
     if isinstance(dial := values.get("dial"), str):
         values["dial"] = OLD_NAMES.get(dial, dial)
@@ -116,13 +172,27 @@ def spec_from(saved: dict) -> Spec:
 
 
 def lookup(kind: str, name: str, table: dict):
-    """`table[name]`, or an error that lists the valid names and guesses which one was meant."""
+    """Return `table[name]`, or raise an error that lists the valid names and suggests one.
+
+    Args:
+        kind: What the name names, for the message, such as "backbone".
+        name: The name.
+        table: Names and their values.
+
+    Raises:
+        ValueError: If there is no such name.
+    """
     if name not in table:
         raise ValueError(f"unknown {kind} {name!r}{did_you_mean(name, table)}: use one of {', '.join(table)}")
     return table[name]
 
 
 def did_you_mean(name, names) -> str:
-    """' (did you mean ...?)', or '' if nothing is close."""
+    """Return ' (did you mean ...?)', or '' if no name is close.
+
+    Args:
+        name: The unknown name.
+        names: The valid names.
+    """
     close = difflib.get_close_matches(str(name), list(names), 1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,7 +1,8 @@
-"""Images in [0,1] held in memory: the parts of a data set, their augmentation, and a fair way to divide them.
+"""Data sets held in memory: their splits, random augmentation, and class-stratified division.
 
-No workers and no data loaders: a data set is six tensors, an epoch is `for i in batches(len(train), 128, generator)`.
-Pixels are never normalised here; networks do that in their first layer, so attacks and users share one unit.
+No worker processes and no data loaders are needed. A data set is six tensors, and an epoch is
+`for i in batches(len(train), 128, generator)`. Pixels are in [0, 1] and are never normalised here.
+Networks normalise in their first layer, so that attacks and users work in the same unit.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +15,14 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """One part of a data set: x float32 (N,C,H,W) in [0,1], y int64 (N,), name "train", "val" or "test".
+    """One part of a data set: images, labels, and other known facts about the images.
 
-    `facts` holds what else is known to be true of the images, one tensor (N,) per name; for `shapes` the painted
-    "shape", its "vividness" and its "trust". Networks never see them.
+    Attributes:
+        x: Images, float32 (N, C, H, W) in [0, 1].
+        y: Labels, int64 (N,).
+        name: "train", "val" or "test".
+        facts: What else is known about the images, one tensor (N,) per name. For `shapes` these are
+            the painted "shape", its "vividness" and its "trust". Networks never see them.
     """
 
     x: Tensor
@@ -26,24 +31,32 @@ class Split:
     facts: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """The number of images."""
+        """Return the number of images."""
         return len(self.y)
 
     def __repr__(self) -> str:
         return f"Split({self.name}: {len(self)} images {'x'.join(map(str, self.x.shape[1:]))} on {self.x.device})"
 
     def to(self, device: torch.device | str | None) -> "Split":
-        """The same images on another device."""
+        """Return the same images on another device."""
         facts = {name: fact.to(device) for name, fact in self.facts.items()}
         return replace(self, x=self.x.to(device), y=self.y.to(device), facts=facts)
 
     def take(self, index: Tensor) -> "Split":
-        """The images at `index` (M,), with their facts."""
+        """Return the images at `index` (M,), with their facts."""
         facts = {name: fact[index] for name, fact in self.facts.items()}
         return replace(self, x=self.x[index], y=self.y[index], facts=facts)
 
     def panel(self, n: int, seed: int = 0) -> "Split":
-        """A fixed subset of n images with as equal class counts as the split allows."""
+        """Return a fixed subset of n images, with class counts as equal as the split allows.
+
+        Args:
+            n: Number of images.
+            seed: Another seed selects another subset.
+
+        Raises:
+            ValueError: If n is not between 1 and the number of images.
+        """
         if not 1 <= n <= len(self):
             raise ValueError(f"panel({n}): the {self.name} split has {len(self)} images, ask for 1 to {len(self)}")
         chosen = shuffle(self.y.cpu(), stream(seed), balanced=True)[:n].to(self.y.device)
@@ -52,8 +65,21 @@ class Split:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Data:
-    """A data set; `load_data(data.name, **data.options)` gives identical tensors (options are empty for tensors of
-    your own). `flip` and `crop` (pixels of padding, 0 for none) say which augmentation suits it."""
+    """A data set: three splits, class names, and the augmentation that suits it.
+
+    For a set from `load_data`, the call `load_data(data.name, **data.options)` gives identical
+    tensors.
+
+    Attributes:
+        name: Name of the data set.
+        train: Training images.
+        val: Validation images.
+        test: Test images.
+        classes: Class names; a label is an index into them.
+        options: Options for `load_data`. Empty for data that was made with `from_tensors`.
+        flip: Whether `augment` mirrors images at random.
+        crop: Padding of the random crop in `augment`, in pixels. 0: no crop.
+    """
 
     name: str
     train: Split
@@ -66,7 +92,7 @@ class Data:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C,H,W) of one image."""
+        """Shape (C, H, W) of one image."""
         return tuple(self.train.x.shape[1:])
 
     def __repr__(self) -> str:
@@ -74,28 +100,57 @@ class Data:
         return f"Data({self.name}: {sizes}; {'x'.join(map(str, self.shape))}; {len(self.classes)} classes)"
 
     def to(self, device: torch.device | str | None) -> "Data":
-        """The same three splits on another device."""
+        """Return the same three splits on another device."""
         return replace(self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device))
 
     def augment(self, x: Tensor, generator: Generator) -> Tensor:
-        """The random crop and flip that suit this data; each image of x (N,C,H,W) has its own draw."""
+        """Apply the random crop and flip that suit this data set.
+
+        Args:
+            x: Images (N, C, H, W). Each one gets a shift and a flip of its own.
+            generator: Source of randomness.
+
+        Returns:
+            Images (N, C, H, W).
+        """
         x = crop(x, self.crop, generator) if self.crop else x
         return flip(x, generator) if self.flip else x
 
 
 def flip(x: Tensor, generator: Generator) -> Tensor:
-    """Mirror about half of the images (N,C,H,W) left to right."""
+    """Mirror about half of the images left to right.
+
+    Args:
+        x: Images (N, C, H, W).
+        generator: Chooses which images are mirrored.
+
+    Returns:
+        Images (N, C, H, W).
+    """
     chosen = torch.rand(len(x), generator=generator, device=generator.device).to(x.device) < 0.5
     return torch.where(chosen[:, None, None, None], x.flip(-1), x)
 
 
 def crop(x: Tensor, pad: int, generator: Generator) -> Tensor:
-    """Move each image (N,C,H,W) by up to `pad` pixels in either direction; zeros come in from outside."""
+    """Shift each image by up to `pad` pixels in both directions. Zeros fill the border.
+
+    Args:
+        x: Images (N, C, H, W).
+        pad: Largest shift in pixels, 0 or more.
+        generator: Chooses the shift of each image.
+
+    Returns:
+        Images (N, C, H, W).
+
+    Raises:
+        ValueError: If `pad` is negative.
+    """
     if pad < 0:
         raise ValueError(f"pad={pad}: must be 0 or more pixels")
     n, _, height, width = x.shape
     down, right = torch.randint(2 * pad + 1, (2, n), generator=generator, device=generator.device).to(x.device)
-    windows = F.pad(x, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)  # a view, nothing is copied
+    # All windows of the padded images as a view: nothing is copied here.
+    windows = F.pad(x, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)
     return windows[torch.arange(n, device=x.device), :, down, right]
 
 
@@ -106,7 +161,21 @@ def batches(
     drop_last: bool = False,
     device: torch.device | str | None = None,
 ) -> Iterator[Tensor]:
-    """Index tensors of up to `size` that together cover 0..n-1 once, shuffled if a generator is given."""
+    """Return an iterator over index tensors that together cover 0, ..., n - 1 once.
+
+    Args:
+        n: Number of images.
+        size: Images per batch. The last batch may be smaller.
+        generator: Shuffles the order. None: ascending order.
+        drop_last: Leave out a last batch that is smaller than `size`.
+        device: Device of the index tensors.
+
+    Returns:
+        Iterator over int64 tensors of shape (size,) or, for the last one, shorter.
+
+    Raises:
+        ValueError: If `size` is below 1.
+    """
     if size < 1:
         raise ValueError(f"size={size}: a batch needs at least one image")
     order = torch.arange(n)
@@ -126,9 +195,25 @@ def from_tensors(
     crop: int = 0,
     facts: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> Data:
-    """A Data out of (x, y) pairs of your own, checked: x floating point (N,C,H,W) in [0,1], y integer (N,).
+    """Make a data set out of your own tensors, after checking them.
 
-    `facts`: for "train", "val" and "test" what else is known of the images, see `Split`.
+    Args:
+        name: Name of the data set.
+        train: Pair (x, y) of images, floating point (N, C, H, W) in [0, 1], and integer labels
+            (N,).
+        val: The same for validation.
+        test: The same for testing.
+        classes: Class names, at least two different ones.
+        flip: Whether `Data.augment` mirrors images at random.
+        crop: Padding of the random crop in `Data.augment`, in pixels. 0: no crop.
+        facts: For "train", "val" and "test" what else is known about the images, see `Split`.
+
+    Returns:
+        The data set. Its `options` are empty, because `load_data` cannot load it again.
+
+    Raises:
+        ValueError: If shapes, types, pixels or labels are not as described. The message says what
+            was found.
     """
     classes = tuple(map(str, classes))
     if len(classes) < 2 or len(set(classes)) < len(classes):
@@ -147,7 +232,7 @@ def from_tensors(
 
 
 def _checked(what: str, part: str, x: Tensor, y: Tensor, classes: int) -> Split:
-    """The split, or a ValueError that says what was found and what is expected."""
+    """Return the split, or raise a ValueError that says what was found and what is expected."""
     x, y = torch.as_tensor(x).detach(), torch.as_tensor(y)
     if x.ndim != 4:
         raise ValueError(f"{what}: x must be 4-dimensional (N,C,H,W), found shape {tuple(x.shape)}")
@@ -160,7 +245,8 @@ def _checked(what: str, part: str, x: Tensor, y: Tensor, classes: int) -> Split:
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise ValueError(f"{what}: y must be whole numbers, found {y.dtype}")
     low, high = x.min().item(), x.max().item()
-    if not (low >= -1e-6 and high <= 1 + 1e-6):  # written so that NaN fails; the tolerance is for rounding dust
+    # Written so that NaN fails, too. The tolerance is for rounding errors.
+    if not (low >= -1e-6 and high <= 1 + 1e-6):
         raise ValueError(
             f"{what}: pixels must be in [0,1], found {low:.4g} to {high:.4g}. Normalised images? Undo it: "
             "networks normalise in their first layer"
@@ -171,28 +257,58 @@ def _checked(what: str, part: str, x: Tensor, y: Tensor, classes: int) -> Split:
 
 
 def stream(seed: int, index: int = 0) -> Generator:
-    """One of the four independent generators (index 0 to 3) of a data seed."""
+    """Return one of the four independent generators of a data seed.
+
+    Args:
+        seed: Seed of the data set, below 2**30.
+        index: Which of the four, 0 to 3.
+    """
     return Generator().manual_seed(4 * seed + index)
 
 
 def shuffle(y: Tensor, generator: Generator, balanced: bool = False) -> Tensor:
-    """A random order of N labels whose every prefix has the class shares of the whole (balanced: equal counts), as
-    far as that is possible."""
+    """Return a random order of N labels in which every prefix has the class shares of the whole.
+
+    Shares are met as closely as whole numbers allow.
+
+    Args:
+        y: Labels, int64 (N,).
+        generator: Source of randomness.
+        balanced: Aim at equal class counts in every prefix, instead of the class shares.
+
+    Returns:
+        Indices, int64 (N,).
+    """
     order = torch.randperm(len(y), generator=generator)
     labels = y[order]
     counts = torch.bincount(labels)
     by_class = labels.argsort(stable=True)
-    rank = torch.empty_like(order)  # how many of the same class come before
+    rank = torch.empty_like(order)  # how many labels of the same class come before
     rank[by_class] = torch.arange(len(y)) - (counts.cumsum(0) - counts)[labels[by_class]]
+    # Sorting by rank interleaves the classes. For class shares the rank is divided by the class
+    # size.
     key = rank if balanced else (rank + 0.5) / counts[labels].double()
     return order[key.argsort(stable=True)]
 
 
 def divide(what: str, y: Tensor, generator: Generator, **sizes: int | None) -> dict[str, Tensor]:
-    """Disjoint index tensors of the given sizes out of one stratified shuffle; the last size may be None: the rest."""
+    """Return disjoint index tensors of given sizes, cut from one class-stratified shuffle.
+
+    Args:
+        what: Name of the data for error messages.
+        y: Labels, int64 (N,).
+        generator: Source of randomness.
+        **sizes: Number of images of each part. The last size may be None: all the rest.
+
+    Returns:
+        Index tensors by name of the part. If no size is None, images may be left over.
+
+    Raises:
+        ValueError: If a size is not a positive int, or if there are not enough images.
+    """
     asked = {f"n_{part}": whole(f"n_{part}", n) for part, n in sizes.items() if n is not None}
     left = len(y) - sum(asked.values())
-    if left < len(sizes) - len(asked):  # a part without a size needs an image too
+    if left < len(sizes) - len(asked):  # a part without a size needs at least one image, too
         rest = "".join(f", n_{part}=the rest" for part in sizes if sizes[part] is None)
         given = ", ".join(f"{key}={n}" for key, n in asked.items())
         raise ValueError(f"{what}: {given}{rest} is more than the {len(y)} images there are")
@@ -201,7 +317,7 @@ def divide(what: str, y: Tensor, generator: Generator, **sizes: int | None) -> d
 
 
 def whole(name: str, value: int) -> int:
-    """The value, if it can be a number of things."""
+    """Return `value` if it is a positive int, else raise a ValueError."""
     if type(value) is not int or value < 1:
         raise ValueError(f"{name}={value!r}: must be a whole number, 1 or more")
     return value

@@ -1,4 +1,8 @@
-"""The Square attack (Andriushchenko et al. 2020): random squares, no gradient, only the answers of the network."""
+"""The Square attack (Andriushchenko et al. 2020), a black-box attack that paints random squares.
+
+It needs only the outputs of the network and no gradient. So it also works where a network hides its
+gradient.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +17,25 @@ from .attacks import Attack
 from .guard import NonFiniteError
 from .moves import draw, margin
 
-HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of the share of pixels, of 10,000 queries
+# After each of these queries (of 10,000) the fraction of pixels in a square is halved.
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
 @dataclass(frozen=True)
 class Square(Attack):
-    """Starts with stripes of ±eps; each query repaints one random square and keeps it if the margin grew.
+    """Start with vertical stripes of ±eps, then repaint one random square per query.
 
-    `share` of the pixels in the first square, halved as in the paper, with its table scaled to `queries`. Images
-    (N, C, H, W), L-infinity only. `draws`: answers of a random network that are averaged for a query.
+    A square is kept if the margin loss grew. For images (N, C, H, W) and the L-infinity norm only.
+
+    Args:
+        eps: Radius of the ball, in pixel units.
+        queries: Number of points per image that the network is asked about.
+        share: Fraction of the pixels in the first square, in (0, 1]. It is halved as in the paper,
+            with the table of the paper scaled from 10,000 queries to `queries`.
+        draws: Outputs of a random network that are averaged for one query.
+
+    Raises:
+        ValueError: An argument is out of range.
     """
 
     name: ClassVar[str] = "Square"
@@ -39,7 +53,7 @@ class Square(Attack):
             raise ValueError(f"need queries >= 1 and 0 < share <= 1, got {self.queries} and {self.share}")
 
     def walk_length_for(self, classes: int) -> int:
-        """One point for every query."""
+        """Return the number of queries: each query yields one point, for any number of classes."""
         return self.queries
 
     def describe(self) -> dict:
@@ -49,12 +63,17 @@ class Square(Attack):
         return f"Square, L-inf, eps {self.eps * 255:.3g}/255, {self.queries} queries"
 
     def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
-        """As Attack._walk. Everybody draws at every query, so that nobody's squares depend on who is still there."""
+        """Run the attack as `Attack._walk` does, with one item per query.
+
+        Squares are drawn for all N images at every query. So the squares of an image do not depend
+        on which other images are still under attack.
+        """
         generator = generator or torch.Generator(x.device).manual_seed(0)
         if x.dim() != 4:
             raise ValueError(f"the Square attack paints squares: images must be (N, C, H, W), got {tuple(x.shape)}")
         shape, here = x.shape, torch.arange(len(x), device=x.device)
         low, high = (x - self.eps).clamp_(min=0), (x + self.eps).clamp_(max=1)
+        # The best point of each image so far, and its margin loss.
         top, value = x, x.new_full(y.shape, -torch.inf)
         for query in range(self.queries):
             new = self._stripes(x, shape, here, generator) if query == 0 else \
@@ -88,7 +107,13 @@ class Square(Attack):
         return torch.where(inside, top + 2 * self.eps * sign, top)
 
     def side(self, query: int, height: int, width: int) -> int:
-        """Pixels along the edge of the square of a query."""
+        """Return the edge length in pixels of the square of a query.
+
+        Args:
+            query: Number of the query, from 0.
+            height: Height of the images, in pixels.
+            width: Width of the images, in pixels.
+        """
         scaled = 10_000 * query / self.queries
         share = self.share / 2 ** sum(scaled > mark for mark in HALVINGS)
         return min(max(round((share * height * width) ** 0.5), 1), height, width)

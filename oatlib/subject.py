@@ -1,4 +1,7 @@
-"""The model under audit, its evaluation images, and cached attack results that several questions use."""
+"""The model under audit, its evaluation images, and cached attack results.
+
+Several questions of the audit need the same attacks, so each attack is run only once.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,23 @@ from .guard import NoGradientError, attacking
 from .presets import Preset
 from .suite import NOBODY, Outcome
 
-TARGETED = {"steps": 10, "targets": 3}  # three walks of ten steps: 1.5 times the steps of PGD-20
+TARGETED = {"steps": 10, "targets": 3}  # three runs of ten steps: 1.5 times the steps of PGD-20
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The robust accuracy that is compared with the suite's, and where the number comes from."""
+    """The robust accuracy that is compared with that of the suite, and where the number comes from.
+
+    Attributes:
+        value: Robust accuracy, in [0, 1].
+        source: "given": by the caller. "pgd-20": measured with PGD-20, as nothing was claimed.
+            "clean": clean accuracy, as nothing was claimed and PGD-20 cannot run.
+        n: Number of images that it was measured on. None: not known.
+    """
 
     value: float
-    source: Literal["given", "pgd-20", "clean"]  # clean: nothing was claimed, and PGD-20 cannot run
-    n: int | None = None  # number of images it was measured on; None: not known
+    source: Literal["given", "pgd-20", "clean"]
+    n: int | None = None
 
     def __str__(self) -> str:
         if self.source == "given":
@@ -40,7 +50,23 @@ class Claim:
 class Subject:
     """The function f that is deployed, its evaluation images, and what is known about it.
 
-    Attack results are cached, because several questions look at the same attack.
+    Attack results are cached, because several questions need the same attack.
+
+    Attributes:
+        f: The deployed function, from images (N, ...) to logits (N, classes).
+        x: Evaluation images (N, ...) with pixels in [0, 1].
+        y: Their labels (N,).
+        eps: Radius of the L-infinity ball of the audit, in pixel units.
+        seed: Seed of the attacks.
+        draws: Samples of a random function that are averaged (EOT).
+        attacked: The function that was attacked to measure the claim. None: not said.
+        sources: Functions to transfer attacks from, by name.
+        whole: The unfolded network at the same setting. None: there is none to compare.
+        claim: The claimed robust accuracy, in [0, 1]. None: nothing is claimed.
+        suite: Result of the suite of attacks on the same images.
+        members: The attacks of the suite, in its order.
+        claim_n: Number of images that the claim was measured on. None: not known.
+        trained: How f was trained against attacks. None: it was not, or that is unknown.
     """
 
     f: Callable[[Tensor], Tensor]
@@ -51,22 +77,25 @@ class Subject:
     draws: int
     attacked: Callable[[Tensor], Tensor] | None
     sources: dict[str, Callable[[Tensor], Tensor]]
-    whole: Callable[[Tensor], Tensor] | None  # the unfolded network at the same setting
+    whole: Callable[[Tensor], Tensor] | None
     claim: float | None
     suite: Outcome
-    members: tuple[Attack, ...] = ()  # the attacks of the suite, in its order
-    claim_n: int | None = None  # number of images that the claim was measured on
-    trained: Preset | None = None  # how f was trained against attacks; None: it was not, or unknown
+    members: tuple[Attack, ...] = ()
+    claim_n: int | None = None
+    trained: Preset | None = None
     _done: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def slack(self) -> float:
-        """A difference of accuracies that chance may make; random networks answer differently every time."""
+        """Difference of two accuracies that chance alone may cause, in [0, 1].
+
+        It is larger with `draws` > 1, because random networks answer differently every time.
+        """
         return max(0.02 if self.draws == 1 else 0.06, 2.5 / len(self.y))
 
     @property
     def random(self) -> bool:
-        """Whether the same images get other answers every time."""
+        """Whether f gives different answers for the same images."""
         if "random" not in self._done:
             first, second = self.answers(self.x), self.answers(self.x)
             self._done["random"] = (first - second).abs().max() > 1e-5 * (1 + first.abs().max())
@@ -74,7 +103,10 @@ class Subject:
 
     @cached_property
     def claimed(self) -> Claim:
-        """What is claimed: the number that was given, or else what PGD-20 leaves of the same images."""
+        """The claim that was given, or else the accuracy under PGD-20 on the same images.
+
+        If PGD-20 cannot run for lack of a gradient, it is the clean accuracy.
+        """
         if self.claim is not None:
             return Claim(self.claim, "given", self.claim_n)
         try:
@@ -87,39 +119,40 @@ class Subject:
         """(N,) True where the suite fools the network, or where PGD-20 with EOT does if the suite lacks EOT."""
         broken = self.suite.fell != NOBODY
         if self.random and self.draws == 1:
-            with suppress(NoGradientError):  # then the suite is all there is
+            with suppress(NoGradientError):  # without a gradient only the suite counts
                 broken = broken | self.fooled(self.eot())
         return broken
 
     @property
     def robust(self) -> float:
-        """Accuracy in the worst case per image over all attacks that count."""
+        """Robust accuracy in [0, 1]: the worst case per image over the attacks of `broken`."""
         return 1 - self.broken.double().mean().item()
 
     @cached_property
     def within_reach(self) -> Tensor:
-        """(N,) True where a short targeted attack is worth its time.
+        """(N,) True where a short targeted attack may still fool the network.
 
-        A complete suite with a longer targeted attack has already tried the images that it left.
+        If a complete suite includes a targeted attack of at least this length, the images that it
+        left correct need not be attacked.
         """
-        longer = any(
-            isinstance(member, APGD) and member.targets >= TARGETED["targets"] and member.steps >= TARGETED["steps"]
-            for member in self.members
-        )
-        if longer and self.suite.complete:
+        if any(map(_goes_further, self.members)) and self.suite.complete:
             return self.suite.fell != NOBODY
         return torch.ones_like(self.y, dtype=torch.bool)
 
     def generator(self, seed: int | None = None) -> torch.Generator:
-        """A new generator with the seed of the audit, or with another one."""
+        """Return a new random number generator.
+
+        Args:
+            seed: Its seed (default: that of the audit).
+        """
         return torch.Generator(self.x.device).manual_seed(self.seed if seed is None else seed)
 
     def fooled(self, attack: Attack, among: Tensor | None = None, seed: int | None = None) -> Tensor:
         """Return (N,) True where the network is wrong on the image as it is, or after the attack.
 
         Args:
-            attack: The attack; an image is dropped as soon as it is misclassified.
-            among: (N,) mask of the images to attack; all others are False in the result.
+            attack: The attack. An image is dropped as soon as it is misclassified.
+            among: (N,) mask of the images to attack. All others are False in the result.
             seed: Seed of the attack (default: that of the audit).
         """
         key = f"{attack!r}, seed {seed}"
@@ -138,11 +171,19 @@ class Subject:
         return wrong
 
     def left(self, attack: Attack) -> float:
-        """Accuracy under an attack."""
+        """Return the robust accuracy under an attack, in [0, 1].
+
+        Args:
+            attack: The attack. An image counts if it is correct at all points that are visited.
+        """
         return 1 - self.fooled(attack).double().mean().item()
 
     def left_at_the_end(self, attack: Attack) -> float:
-        """Accuracy on the images that the attack returns, as training sees them."""
+        """Return the accuracy on the images that an attack returns, as training sees them.
+
+        Args:
+            attack: The attack. Only its result counts, not the points that it visits before.
+        """
         x_adv = attack(self.f, self.x, self.y, self.generator())
         return (self.answers(x_adv).argmax(1) == self.y).double().mean().item()
 
@@ -150,13 +191,20 @@ class Subject:
         return PGD(self.eps if eps is None else eps, steps, draws=self.draws, **more)
 
     def eot(self) -> PGD:
-        """PGD-20 whose gradients are averages over ten draws of a random function."""
+        """Return PGD-20 whose gradients are averages over ten samples of a random function."""
         return PGD(self.eps, 20, draws=10)
 
     def targeted(self) -> APGD:
-        """A short attack that goes to each of the likeliest wrong classes in turn."""
+        """Return a short attack that targets each of the three likeliest wrong classes in turn."""
         return APGD(self.eps, draws=self.draws, **TARGETED)
 
     def answers(self, x: Tensor) -> Tensor:
         with attacking(self.f), torch.no_grad():
             return self.f(x).float()
+
+
+def _goes_further(attack: Attack) -> bool:
+    """Whether an attack has at least the targets and the steps of the short targeted attack."""
+    if not isinstance(attack, APGD) or attack.steps < TARGETED["steps"]:
+        return False
+    return attack.targets == "all" or attack.targets >= TARGETED["targets"]

@@ -1,7 +1,8 @@
 """A cascade of attacks: each one only gets the images that are still correct after those before it.
 
-The robust accuracy is the worst case over the members, per image. The cheapest member comes first, so that the
-expensive ones meet few images. A run can be interrupted and resumed.
+The robust accuracy is the worst case over the members, per image: an image counts only if no member
+fools the network. The cheapest member comes first, so that the expensive ones get few images. A run
+can be interrupted and resumed.
 """
 
 from __future__ import annotations
@@ -32,16 +33,23 @@ NOBODY = -1
 
 @dataclass(frozen=True)
 class Budget:
-    """The numbers of a suite: steps of untargeted APGD, steps and number of targets after it, queries of Square."""
+    """How much work each member of a suite does.
+
+    Attributes:
+        steps: Steps of untargeted APGD.
+        targeted_steps: Steps of targeted APGD, per target.
+        targets: Number of wrong classes that targeted APGD tries, or "all".
+        queries: Queries of Square. 0: the suite has no Square.
+    """
 
     steps: int
     targeted_steps: int
     targets: int | str
-    queries: int  # 0: no Square
+    queries: int
 
 
 BUDGETS = {"quick": Budget(10, 10, 2, 0), "fast": Budget(100, 50, 5, 500), "full": Budget(100, 100, "all", 5000)}
-# with EOT every step costs `draws` times as much
+# With EOT every step costs `draws` times as much, so these budgets have fewer steps.
 EOT_BUDGETS = {"quick": Budget(10, 10, 1, 0), "fast": Budget(40, 20, 2, 100), "full": Budget(100, 50, 5, 500)}
 
 
@@ -50,17 +58,23 @@ def default_attack(eps: float = 8 / 255, draws: int = 1) -> Suite:
 
     Args:
         eps: L-infinity radius in pixel units.
-        draws: Samples of the weights per gradient (EOT), for networks with random weights.
+        draws: Samples of the weights per gradient, for networks with random weights (expectation
+            over transformation, EOT).
     """
     return Suite(eps, draws=draws, budget="quick")
 
 
 def suited(attack: Attack | Suite, f: Callable) -> Attack | Suite:
-    """The attack to use on a function: for a mixture of outputs a suite also attacks the ends of the mixture.
+    """Return the attack to use on a function.
+
+    For a mixture of outputs, a suite also attacks the mean logits of the ends of the mixture.
 
     Args:
         attack: Any attack. Only a suite with a budget is changed.
-        f: What is attacked.
+        f: The function under attack.
+
+    Returns:
+        The same attack, or a suite with mixture=True.
     """
     if isinstance(attack, Suite) and not attack.members and mixture_of(f) is not None:
         return replace(attack, mixture=True)
@@ -71,25 +85,35 @@ def suited(attack: Attack | Suite, f: Callable) -> Attack | Suite:
 class Suite:
     """A cascade of attacks: untargeted APGD, then targeted APGD, then Square (L-infinity only).
 
-    Called like any attack, so that `evaluate(net, split, Suite())` works. `run` says what each member did.
+    It is called like any attack, so that `evaluate(net, split, Suite())` works. `run` also reports
+    what each member did.
 
     Args:
         eps: Radius of the ball, in pixel units for L-infinity.
         norm: "linf" or "l2".
-        draws: Samples of the weights per gradient (EOT), for networks with random weights. With more than one the
-            budgets have fewer steps (`EOT_BUDGETS`), as every step costs that many passes.
-        budget: How much work it does.
+        draws: Samples of the weights per gradient (EOT), for networks with random weights. With
+            more than one, the budgets have fewer steps (`EOT_BUDGETS`), as every step costs that
+            many passes.
+        budget: How much work the suite does.
 
-            * "quick": APGD-10, then APGD-10 towards 2 targets. At most 30 gradient steps per image, at most 1.5 times
-              the cost of PGD-20. It is the default of `evaluate`. It leaves somewhat more images than "fast".
-            * "fast": APGD-100, then APGD-50 towards 5 targets, then Square with 500 queries. At most 350 gradient
-              steps per image. On 256 images of the hardest setting it left 26 where AutoAttack left 24.
-            * "full": APGD-100, then APGD-100 towards every wrong class, then Square with 5,000 queries. At most 100
-              gradient steps per class and image, three times as long as "fast" where half of the images are robust.
-              It left the same 24 images as AutoAttack.
-        members: Use these attacks instead of a budget.
-        mixture: Attack the mean logits of the ends, too (`ThroughEnds`). For mixtures of outputs only; see `suited`.
-        name: What result records call it.
+            * "quick": APGD-10, then APGD-10 towards 2 targets. At most 30 gradient steps per image,
+              and at most 1.5 times the cost of PGD-20. It is the default of `evaluate`. It leaves
+              somewhat more images correct than "fast".
+            * "fast": APGD-100, then APGD-50 towards 5 targets, then Square with 500 queries. At
+              most 350 gradient steps per image. On 256 images of the hardest setting it left 26
+              correct where AutoAttack left 24.
+            * "full": APGD-100, then APGD-100 towards every wrong class, then Square with 5,000
+              queries. At most 100 gradient steps per class and image. It takes three times as long
+              as "fast" where half of the images are robust. It left the same 24 images correct as
+              AutoAttack.
+        members: Use these attacks instead of a budget. Each must have the eps of the suite.
+        mixture: Also attack the mean logits of the ends (`ThroughEnds`). For mixtures of outputs
+            only; see `suited`.
+        name: Name of the suite in result records.
+
+    Raises:
+        ValueError: An argument is out of range or not one of the choices, or a member has another
+            eps.
 
     Other compositions of "quick" that were tried are listed in `bench/ruler.py`.
     """
@@ -101,16 +125,16 @@ class Suite:
     members: tuple[Attack, ...] = ()
     mixture: bool = False
     name: str = "suite"
-    best: ClassVar[bool] = True  # an image counts as fooled if any point that was visited fools the network
+    best: ClassVar[bool] = True  # an image counts as misclassified if any visited point is
 
     def __post_init__(self):
         lookup("budget", self.budget, BUDGETS)
         if self.members and any(abs(member.eps - self.eps) > 1e-9 for member in self.members):
             raise ValueError("every member of a suite must have the eps of the suite, or its accuracy means nothing")
-        self.attacks()  # complains
+        self.attacks()  # raises if a number is out of range
 
     def attacks(self) -> tuple[Attack, ...]:
-        """The members in their order."""
+        """Return the members in the order in which they run."""
         if self.members:
             return tuple(self.members)
         budget = (BUDGETS if self.draws == 1 else EOT_BUDGETS)[self.budget]
@@ -126,20 +150,20 @@ class Suite:
 
     @property
     def walk_length(self) -> int:
-        """As `Attack.walk_length`: the sum over the members."""
+        """Sum of `Attack.walk_length` over the members."""
         return self.walk_length_for(10)
 
     def walk_length_for(self, classes: int) -> int:
-        """`walk_length` for a network of `classes` classes."""
+        """Return `walk_length` for a network with `classes` classes."""
         return sum(member.walk_length_for(classes) for member in self.attacks())
 
     @property
     def steps(self) -> int:
-        """Upper bound of how many points `survivors` yields after the images as they are; the same as `walk_length`."""
+        """Same as `walk_length`: most items that `survivors` can yield after the first one."""
         return self.walk_length
 
     def describe(self) -> dict:
-        """For a result record: all members."""
+        """Return the facts that a result record must hold: the suite and all its members."""
         about = {"name": self.name, "eps": self.eps, "norm": self.norm, "draws": self.draws}
         about |= {"budget": None if self.members else self.budget}
         return about | {"members": [member.describe() for member in self.attacks()]}
@@ -150,10 +174,27 @@ class Suite:
         return f"{kind}suite of {len(self.attacks())} attacks ({members}), worst case per image"
 
     def __call__(self, f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, generator=None) -> Tensor:
-        """Attacked images like x (N, ...). An image that no member fools becomes the strongest point that was found.
+        """Return attacked images.
 
-        With `draws` > 1 no image is dropped: a random network that misclassified it once may classify it correctly the
-        next time, so that the strongest point of all members is worth looking for.
+        An image that the network classifies correctly under all members becomes the point with the
+        largest margin loss that was found.
+
+        With `draws` > 1 no image is dropped. A random network that misclassified an image once may
+        classify it correctly the next time. So all members attack all images, and the strongest
+        result counts.
+
+        Args:
+            f: Function from images (N, ...) to logits (N, classes).
+            x: Images (N, ...) with pixels in [0, 1].
+            y: Labels (N,), integers.
+            generator: Source of the random starts. None: a new generator with seed 0.
+
+        Returns:
+            Images of the same shape as x.
+
+        Raises:
+            NoGradientError: No gradient reaches the images. With draws=1 this is only a warning if
+                some member, such as Square, needs no gradient.
         """
         if self.draws > 1:
             return self._strongest(f, x, y, generator)
@@ -162,10 +203,19 @@ class Suite:
         return state.x_adv
 
     def survivors(self, f, x: Tensor, y: Tensor, generator=None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield (index (M,), x_adv (M, ...), logits (M, C)) as `Attack.survivors` does, member after member.
+        """Run the cascade, and drop images once they are misclassified.
 
-        First all images as they are, then after each step those that were classified correctly every time before. Ends
-        early if no image is left. Same result as `run` in one batch.
+        Gives the same result as `run` with all images in one batch. The arguments are those of
+        `__call__`.
+
+        Yields:
+            (index, x_adv, logits) with shapes (M,), (M, ...) and (M, C), as `Attack.survivors`
+            does, for one member after the other. The first item holds all N images, unchanged. Each
+            later item holds the M images that were classified correctly in all items before. The
+            iteration ends early if no image is left.
+
+        Raises:
+            NoGradientError: No member can run, because no gradient reaches the images.
         """
         state, logits = _begin(self, f, x, y, _seed(x, generator))
         yield torch.arange(len(y), device=y.device), state.x, logits
@@ -183,13 +233,23 @@ class Suite:
         Args:
             f: Function from images (N, ...) to logits (N, classes).
             x: Images (N, ...) with pixels in [0, 1].
-            y: Labels (N,).
+            y: Labels (N,), integers.
             generator: Source of the random starts (default: seed 0).
             batch: Images per batch.
-            seconds: Stop after this time. The outcome then says that it is not complete.
+            seconds: Stop after this time, in seconds. The outcome then says that it is not
+                complete.
             progress: Show a progress bar.
-            keep: Write the state to this file after every batch. A later run with the same network, images and members
-                resumes from it.
+            keep: Write the state to this file after every batch. A later run with the same network,
+                images and members resumes from it.
+
+        Returns:
+            The outcome. Its `rows()` say what each member did.
+
+        Raises:
+            RecordError: The file `keep` belongs to another suite, other images or another network.
+
+        Example:
+            >>> print(Suite().run(net.at(1.0), data.val.x, data.val.y))
         """
         state, _ = _begin(self, f, x, y, _seed(x, generator), keep)
         end = None if seconds is None else time.monotonic() + seconds
@@ -204,11 +264,14 @@ class Suite:
                         return state
                     bar.update(len(todo))
                     bar.set_postfix_str(f"robust {state.robust:.1%}")
-                bar.update(len(y) * (index + 1) - bar.n)  # images that were fooled are not attacked again
+                bar.update(len(y) * (index + 1) - bar.n)  # misclassified images are not attacked
         return state
 
     def _strongest(self, f, x: Tensor, y: Tensor, generator) -> Tensor:
-        """Per image the result of that member after which the mean logits have the largest margin."""
+        """Run every member on all images, and return per image the result with the largest margin.
+
+        The margin is that of the logits, averaged over the draws.
+        """
         seed = _seed(x, generator)
         best, value = x, x.new_full(y.shape, -torch.inf)
         for index, member in enumerate(self.attacks()):
@@ -220,7 +283,7 @@ class Suite:
         return best
 
     def _check_able(self, state: Outcome) -> None:
-        """Complain if members could not run because the network gives no gradient."""
+        """Raise if no member could run for lack of a gradient; warn if only some could not."""
         if len(state.unable) == len(self.attacks()):
             raise NoGradientError(next(iter(state.unable.values())))
         if state.unable:
@@ -232,11 +295,24 @@ class Suite:
 
 @dataclass
 class Outcome:
-    """What a suite did.
+    """Result of `Suite.run`, complete or not.
 
-    `fell` (N,): the index of the member that fooled the network, -1 if none did, -2 if the image as it is was wrong.
-    `x_adv` (N, ...): the point that fooled it, else the one with the largest margin loss, which is `value` (N,).
-    `tried` (N,): how many members have attacked the image.
+    Attributes:
+        names: The members, as text.
+        x: The images (N, ...).
+        y: Their labels (N,).
+        x_adv: Per image the point that fooled the network, or else the point with the largest
+            margin loss (N, ...).
+        value: Margin loss of `x_adv` (N,).
+        fell: Index of the member that fooled the network (N,). -1: none did. -2: the unchanged
+            image was misclassified.
+        tried: Number of members that have attacked the image (N,).
+        seconds: Time per member, in seconds.
+        seed: Seed of the random numbers of all members.
+        about: The suite and a digest of the images, to recognise a saved state.
+        unable: Members that need a gradient where there is none, with the error message.
+        clean: Clean accuracy, in [0, 1] (property).
+        robust: Fraction of the images that no member fools, in [0, 1] (property).
     """
 
     names: list[str]
@@ -249,7 +325,7 @@ class Outcome:
     seconds: list[float]
     seed: int
     about: dict = field(default_factory=dict)
-    unable: dict[int, str] = field(default_factory=dict)  # members that need a gradient where there is none
+    unable: dict[int, str] = field(default_factory=dict)
 
     @property
     def clean(self) -> float:
@@ -261,15 +337,24 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        """Whether every survivor met every member; else `robust` is only an upper bound."""
+        """Whether all members have attacked every image that is still correct.
+
+        If not, `robust` is only an upper bound.
+        """
         return not any(len(self.todo(index)) for index in range(len(self.names)))
 
     def todo(self, index: int) -> Tensor:
-        """Which images member `index` must still try."""
+        """Return the indices (M,) of the images that member `index` must still attack."""
         return ((self.fell == NOBODY) & (self.tried <= index)).nonzero()[:, 0]
 
     def rows(self) -> list[dict]:
-        """Per member: how many images it was given and fooled, and in how many seconds."""
+        """Return one dict per member: what it attacked, what it achieved, and how long it took.
+
+        Returns:
+            A list of dicts. "attack" is the member as text. "given" is the number of images that it
+            attacked, and "fooled" the number of them that became misclassified. "seconds" is its
+            time. "unable" says why the member could not run, or is empty.
+        """
         found = []
         for index, name in enumerate(self.names):
             met = ((self.fell == NOBODY) | (self.fell >= index)) & (self.tried > index)
@@ -286,7 +371,7 @@ class Outcome:
         return "\n".join(lines)
 
     def save(self, path) -> None:
-        """The state, from which `Suite.run(keep=path)` goes on."""
+        """Write the state to a file, from which `Suite.run(keep=path)` resumes."""
         tensors = {name: getattr(self, name) for name in ("x_adv", "fell", "tried")}
         header = {"suite": self.about, "seconds": self.seconds, "seed": self.seed}
         write_weights(path, tensors, header)
@@ -298,7 +383,10 @@ def _seed(x: Tensor, generator: torch.Generator | None) -> int:
 
 
 def _begin(suite: Suite, f, x: Tensor, y: Tensor, seed: int, keep=None) -> tuple[Outcome, Tensor]:
-    """The state before the first member, or the one in the file `keep`, and the logits (N, C) of the images."""
+    """Return the state before the first member, or the one saved in `keep`, and the clean logits.
+
+    The clean logits (N, C) are those of the unchanged images.
+    """
     with attacking(f):
         x = check_images(x, y)
         logits = suite.attacks()[0]._judge(f, x)
@@ -312,7 +400,9 @@ def _begin(suite: Suite, f, x: Tensor, y: Tensor, seed: int, keep=None) -> tuple
     tensors, header = read_weights(keep)
     if header.get("suite") != about:
         raise RecordError(f"{keep} is the state of another suite or of other images: name another file, or delete it")
-    with attacking(f):  # a file of another network would be believed otherwise
+    # Check that the network misclassifies the saved points that the file says it does. Otherwise
+    # the state of another network would be accepted.
+    with attacking(f):
         reached = suite.attacks()[0]._judge(f, tensors["x_adv"].to(x))
     fooled = reached.argmax(1) != y
     if suite.draws == 1 and not torch.equal(fooled.cpu(), tensors["fell"] != NOBODY):
@@ -324,13 +414,17 @@ def _begin(suite: Suite, f, x: Tensor, y: Tensor, seed: int, keep=None) -> tuple
 
 
 def _strike(member: Attack, f, state: Outcome, index: int, todo: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Attack the images `todo` with one member; yield each of its steps after it is written into the state."""
+    """Attack the images at `todo` (M,) with one member, and write every step into the state.
+
+    Each step is yielded after it is written.
+    """
     generator = torch.Generator(state.x.device).manual_seed(state.seed + 1009 * index + int(todo[0]))
     everything = torch.ones_like(todo, dtype=torch.bool)
     try:
         for at, x_adv, logits in member._drop_fooled(f, state.x[todo], state.y[todo], everything, generator):
             where = todo[at]
             value, wrong = margin(logits, state.y[where]), logits.argmax(1) != state.y[where]
+            # Keep the point if the network is wrong there, or if it is the strongest so far.
             better = wrong | (value > state.value[where])
             state.x_adv[where[better]], state.value[where[better]] = x_adv[better], value[better]
             state.fell[where[wrong]] = index
@@ -341,7 +435,10 @@ def _strike(member: Attack, f, state: Outcome, index: int, todo: Tensor) -> Iter
 
 
 def _exhaust(strike: Iterator, state: Outcome, index: int, end: float | None) -> bool:
-    """Run one member on one batch; False if the time is over, and then the batch does not count as tried."""
+    """Run one member on one batch, and return whether it finished before the time `end`.
+
+    If it did not, the batch does not count as tried.
+    """
     started, in_time = time.monotonic(), True
     for _ in strike:
         in_time = end is None or time.monotonic() < end

@@ -1,4 +1,8 @@
-"""The one loop that trains every recipe."""
+"""The training loop, the same for every recipe.
+
+`train` runs it with a progress bar. `Training` is the same run as an iterator over steps, for
+callers that measure or show the network while it is trained.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +31,25 @@ from .watch import Watch
 
 @dataclass(repr=False)
 class History:
-    """The curve of a training run: one row per epoch, and in `note` anything that did not go as planned."""
+    """The curve of a training run, one row per epoch.
+
+    Attributes:
+        rows: One dictionary per epoch with "epoch" (from 1), "loss" (mean over the epoch) and
+            "seconds" since the start. In epochs with a measurement also accuracies in [0, 1] on the
+            validation panel: "clean", "clean_robust_end" and "robust", see `Watch.look`. With
+            weight noise also "alpha", the noise level of each conv.
+        status: "running", "finished", "interrupted" or "stopped" (training failed).
+        note: What did not go as planned, or "".
+        seconds: Duration of the whole run.
+    """
 
     rows: list[dict] = field(default_factory=list)
-    status: str = "running"  # finished | interrupted | stopped
+    status: str = "running"
     note: str = ""
     seconds: float = 0.0
 
     def __repr__(self) -> str:
-        """The curve as a small table."""
+        """Return the curve as a small table."""
         lines = ["epoch    loss   clean  robust"]
         for r in self.rows:
             watched = "".join(f"{r[k]:8.1%}" if k in r else "       -" for k in ("clean", "robust"))
@@ -54,10 +68,33 @@ def train(
     amp: bool | None = None,
     **changes,
 ) -> History:
-    """Train a network in place on data.train; data.val is watched, data.test is never touched. Returns the curve.
+    """Train a network in place.
 
-    `changes` replace values of the preset, e.g. epochs=5. With `checkpoint` (a path) the state is saved after every
-    epoch and `resume=True` goes on from it, to the same bits. `amp`: bf16 autocast; by default on GPUs that have it.
+    It is trained on `data.train` and measured on `data.val`. `data.test` is not used. If training
+    fails or is interrupted from the keyboard, the function still returns and the network can be
+    used.
+
+    Args:
+        net: The network. Its weights change; its slider is reset.
+        data: The data set.
+        preset: "fast", "paper", or a `Preset`.
+        seed: Seed of everything random in training.
+        checkpoint: Path where the state is saved after every epoch. None: nothing is saved.
+        resume: Continue from `checkpoint`. The result has the same bits as an uninterrupted run.
+        progress: Whether to show a progress bar.
+        amp: Whether to use automatic mixed precision (bfloat16). Default: on GPUs that support it.
+        **changes: Values of the preset to replace, such as epochs=5.
+
+    Returns:
+        The curve of the run.
+
+    Raises:
+        ValueError: If the network does not fit the data or the preset, or if the checkpoint is
+            missing or belongs to another run.
+        TypeError: If a preset has no value of that name.
+
+    Example:
+        >>> history = train(net, data, epochs=3)
     """
     run = Training(net, data, preset, seed, amp, checkpoint, resume, **changes)
     total = run.preset.epochs * run.steps
@@ -77,11 +114,23 @@ def train(
 
 
 class Training:
-    """A training run that is taken step by step: `for _ in Training(net, data): ...`; `train` is this with a bar.
+    """A training run as an iterator over steps: `for _ in Training(net, data): ...`.
 
-    Between two steps the network is in eval mode and can be measured. `done` of `preset.epochs * steps` are behind us;
-    `history` is the curve so far, `loss` (a tensor) that of the newest step. A run that is not taken to its end is
-    closed with `interrupt`.
+    Between two steps the network is in eval mode and can be measured. A caller that stops iterating
+    before the end must call `interrupt`. The arguments are those of `train`.
+
+    Attributes:
+        done: Number of steps taken so far, of `preset.epochs * steps`.
+        steps: Steps per epoch.
+        history: The curve so far.
+        loss: Loss of the newest step, a scalar tensor. None before the first one.
+        preset: The preset with all changes.
+        epoch: Number of completed epochs.
+
+    Example:
+        >>> run = Training(net, data)
+        >>> for _ in run:
+        ...     print(run.done, run.loss.item())
     """
 
     def __init__(
@@ -90,7 +139,8 @@ class Training:
     ):  # fmt: skip
         self.preset, self.checkpoint = _preset(preset, changes), checkpoint
         _check_fit(net, data, self.preset)
-        net.slider = (net.spec.stops[0], net.spec.stops[-1])  # a fitted one belonged to the weights of before
+        # A fitted slider belongs to the old weights, so it is reset.
+        net.slider = (net.spec.stops[0], net.spec.stops[-1])
         self.net, self.data, self.seed = net, data, seed
         preset, self.device = self.preset, data.train.x.device
         self.amp = amp if amp is not None else self.device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -99,7 +149,8 @@ class Training:
             nesterov=preset.nesterov and preset.momentum > 0, fused=True,
         )  # fmt: skip
         self.size = min(preset.batch, len(data.train))
-        self.steps = len(data.train) // self.size  # per epoch; what is left over waits for the next shuffle
+        # Steps per epoch. Images that do not fill a batch are left out until the next shuffle.
+        self.steps = len(data.train) // self.size
         panel = data.val.panel(min(preset.panel, len(data.val)))
         self.watch = Watch(panel, PGD(preset.eps, 5, best=False))
         self.history, self.epoch, self.started = History(), 0, time.perf_counter()
@@ -111,11 +162,14 @@ class Training:
 
     @property
     def last(self) -> dict:
-        """The newest row of the curve, {} in the first epoch."""
+        """Newest row of the curve. It is empty until the first epoch is complete."""
         return self.history.rows[-1] if self.history.rows else {}
 
     def __iter__(self) -> Iterator[None]:
-        """Take the steps that are left; after the last one of an epoch the panel is measured and the state saved."""
+        """Take the remaining steps, and yield after each one.
+
+        Together with the last step of an epoch, the panel is measured and the state is saved.
+        """
         try:
             for epoch in range(self.epoch, self.preset.epochs):
                 yield from self._one_epoch(epoch)
@@ -132,7 +186,7 @@ class Training:
         self._end("finished", "")
 
     def interrupt(self) -> None:
-        """Close a run before its end."""
+        """Close a run before its end. The network can be used as it is."""
         self._end("interrupted", f"interrupted in epoch {self.epoch + 1} of {self.preset.epochs}; the network is "
                   "usable as it is")  # fmt: skip
 
@@ -140,15 +194,21 @@ class Training:
         self._end("stopped", f"training stopped {why}; {self.watch.restore(self.net)}")
 
     def _one_epoch(self, epoch: int) -> Iterator[None]:
-        """Train for one epoch, look at the panel if it is time to, and add a row to the curve. Yields between steps."""
+        """Train for one epoch, measure the panel if it is due, and add a row to the curve.
+
+        Yields between steps.
+        """
         preset, train = self.preset, self.data.train
-        # all randomness of an epoch comes from (seed, epoch): a resumed run needs no generator state
+        # All randomness of an epoch comes from (seed, epoch): a resumed run needs no generator
+        # state.
         host, local = (torch.Generator(d).manual_seed(self.seed * 10_007 + epoch) for d in ("cpu", self.device))
         total = torch.zeros((), device=self.device)
-        if epoch:  # at the start of an epoch, so that the end of one is measured with settled weights
+        # Rewire at the start of an epoch, so that the weights have adapted when its end is
+        # measured.
+        if epoch:
             rewire(self.net, self.optimizer, epoch / preset.epochs)
         for i, index in enumerate(batches(len(train), self.size, host, drop_last=True, device=self.device)):
-            done = (epoch + i / self.steps) / preset.epochs
+            done = (epoch + i / self.steps) / preset.epochs  # fraction of the whole training
             for group in self.optimizer.param_groups:
                 group["lr"] = preset.learning_rate(done, epoch)
             x = self.data.augment(train.x[index], local)
@@ -159,24 +219,31 @@ class Training:
             self.loss = step(self.net, x, train.y[index], stop, zeros, preset.attack(done), local, widths, self.amp)
             total += self.loss
             if preset.clip:
-                # counts what absent weights feel, too: sparse networks get shorter steps, and they need them
+                # The norm includes gradients of weights that masks remove. This makes the steps of
+                # sparse networks shorter, which they need.
                 torch.nn.utils.clip_grad_norm_(self.net.parameters(), preset.clip)
             self.optimizer.step()
             clear(self.net)
-            if i < self.steps - 1:  # the last step of an epoch ends with the measurements
+            if i < self.steps - 1:  # the last step of an epoch counts after the measurements
                 self.done += 1
                 yield
         row = {"epoch": epoch + 1, "loss": total.item() / self.steps}
         if row["epoch"] % preset.watch == 0 or row["epoch"] == preset.epochs:
             row |= self.watch.look(self.net)
-        if self.net.spec.noise:  # α that has shrunk to 0 is a dial that has come off
+        if self.net.spec.noise:  # if α shrinks to 0, λ no longer changes the noise of the weights
             row["alpha"] = [round(p.item(), 4) for name, p in self.net.named_parameters() if name.endswith("alpha")]
         row["seconds"] = round(time.perf_counter() - self.started, 2)
         self.history.rows.append(row)
         self.epoch = row["epoch"]
 
     def save(self, path) -> None:
-        """Write everything that the next epoch depends on, whole or not at all."""
+        """Write a checkpoint: everything that the next epoch depends on.
+
+        The file is replaced as a whole, or not at all if writing fails.
+
+        Args:
+            path: Path of the file.
+        """
         tensors = {f"net.{name}": t for name, t in self.net.state_dict().items()}
         for name, parameter in self.net.named_parameters():
             if (buffer := self.optimizer.state[parameter].get("momentum_buffer")) is not None:
@@ -186,7 +253,16 @@ class Training:
         record.write_weights(path, tensors, {"checkpoint": state, "spec": asdict(self.net.spec)})
 
     def restore(self, path) -> None:
-        """Go on from a checkpoint of the same run (network, data set, preset and seed)."""
+        """Continue from a checkpoint of the same run.
+
+        Args:
+            path: Path of a file that `save` wrote.
+
+        Raises:
+            ValueError: If `path` is None.
+            RecordError: If the file is no checkpoint, or if the network, data set, preset or seed
+                differs.
+        """
         if path is None:
             raise ValueError("resume=True needs checkpoint=, the path that the earlier run wrote to")
         tensors, header = record.read_weights(path)
@@ -201,7 +277,7 @@ class Training:
         parts = {part: {k.removeprefix(part): t for k, t in tensors.items() if k.startswith(part)} for part in _PARTS}
         record.fill(self.net, parts["net."], path)
         for name, parameter in self.net.named_parameters():
-            if name in parts["momentum."]:  # in the parameter's own memory layout
+            if name in parts["momentum."]:  # empty_like keeps the memory layout of the parameter
                 buffer = torch.empty_like(parameter).copy_(parts["momentum."][name])
                 self.optimizer.state[parameter]["momentum_buffer"] = buffer
         self.watch.good = {k: t.to(self.device) for k, t in parts["good."].items()} or None
@@ -210,7 +286,8 @@ class Training:
         self.started -= self.history.rows[-1]["seconds"]
 
     def _identity(self) -> dict:
-        """What must be equal for a resumed run to give the bits of an uninterrupted one (as JSON)."""
+        """Return what must be equal for a resumed run to give the bits of an uninterrupted one."""
+        # through JSON, so that it compares equal to what a file holds (lists instead of tuples)
         spec = json.loads(json.dumps(asdict(self.net.spec)))
         return {
             "network": spec,
@@ -221,8 +298,10 @@ class Training:
         }
 
     def _end(self, status: str, note: str) -> None:
-        """Close the run and write down on the network how it was trained."""
-        if self.net.spec.draw == "sandwich":  # most widths were not met in training: their statistics are to be taken
+        """Close the run and record on the network how it was trained."""
+        # Sandwich training uses no listed width between the two ends, so the BatchNorm statistics
+        # of those are computed now.
+        if self.net.spec.draw == "sandwich":
             take_statistics(self.net, self.data)
         self.history.status, self.history.note = status, note
         self.history.seconds = time.perf_counter() - self.started
@@ -231,7 +310,7 @@ class Training:
         self.net.trained.append(how | {"epochs_done": self.epoch, "seconds": round(self.history.seconds, 1)})
 
 
-_PARTS = ("net.", "momentum.", "good.")
+_PARTS = ("net.", "momentum.", "good.")  # prefixes of the tensors in a checkpoint
 
 
 def _preset(preset: str | Preset, changes: dict) -> Preset:

@@ -1,6 +1,7 @@
-"""Attacks that are made on one function and strike another.
+"""Attacks whose images are computed on one function and then used against another.
 
-`Transfer` is that of somebody who does not have the weights. `ThroughEnds` has them, and goes around what hides them.
+`Transfer` is the attack of an attacker without access to the weights. The attacker of `ThroughEnds`
+has the weights, and avoids the saturated probabilities that hide their gradient.
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ from .layers.mixture import MeanLogits, OutputMixture
 
 @dataclass(frozen=True)
 class Transfer(Attack):
-    """Images that `attack` makes on the function `source`, whatever network they then meet. `label` says what it is."""
+    """Compute attacked images on the function `source`, for use against any network.
+
+    Args:
+        source: Function from images (N, ...) to logits (N, C) that the attack is computed on.
+        attack: The attack to run on `source`.
+        label: What `source` is, for result records.
+
+    Raises:
+        ValueError: `source` is not callable.
+    """
 
     name: ClassVar[str] = "Transfer"
     source: Callable[[Tensor], Tensor]
@@ -37,11 +47,18 @@ class Transfer(Attack):
         return self.attack.norm
 
     def walk_length_for(self, classes: int) -> int:
-        """Only the result of the attack on the source meets the network."""
+        """Return 1: only the result of the attack on the source is shown to the network."""
         return 1
 
     def __call__(self, f, x: Tensor, y: Tensor, generator=None) -> Tensor:
-        """Attacked images like x; f, which they are for, is not asked."""
+        """Return attacked images of the same shape as x.
+
+        Args:
+            f: The function that the images are meant for. It is not called.
+            x: Images (N, ...) with pixels in [0, 1].
+            y: Labels (N,), integers.
+            generator: Source of the random starts. None: a new generator with seed 0.
+        """
         return self.attack(self.source, x, y, generator)
 
     def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
@@ -57,12 +74,13 @@ class Transfer(Attack):
 
 @dataclass(frozen=True)
 class ThroughEnds(Attack):
-    """Images that `attack` makes on the mean logits of a mixture's ends (`MeanLogits`), for the mixture itself.
+    """Attack a mixture of outputs through the mean logits of its ends (`MeanLogits`).
 
-    It finds what an attack through the mixture misses where the probabilities of the ends are saturated.
+    The ends of a mixture are the networks whose probabilities it averages. Where these
+    probabilities are saturated, an attack through the mixture misses images that this attack finds.
 
     Args:
-        attack: What climbs the mean logits.
+        attack: The attack to run on the mean logits.
     """
 
     name: ClassVar[str] = "through the ends"
@@ -81,11 +99,21 @@ class ThroughEnds(Attack):
         return self.attack.draws
 
     def walk_length_for(self, classes: int) -> int:
-        """Only the result of the attack meets the mixture."""
+        """Return 1: only the result of the attack is shown to the mixture."""
         return 1
 
     def __call__(self, f, x: Tensor, y: Tensor, generator=None) -> Tensor:
-        """Attacked images like x. `f` is an `OutputMixture`, or the forward of one."""
+        """Return attacked images of the same shape as x.
+
+        Args:
+            f: An `OutputMixture`, or the `forward` method of one.
+            x: Images (N, ...) with pixels in [0, 1].
+            y: Labels (N,), integers.
+            generator: Source of the random starts. None: a new generator with seed 0.
+
+        Raises:
+            ValueError: `f` is not a mixture of outputs.
+        """
         mixture = mixture_of(f)
         if mixture is None:
             raise ValueError("this attack needs a mixture of outputs, such as net.with_dial('outputs').at(0.5)")
@@ -96,7 +124,7 @@ class ThroughEnds(Attack):
         yield (x_adv, self._judge(f, x_adv)) if only is None else (x_adv[only], self._judge(f, x_adv[only]))
 
     def describe(self) -> dict:
-        """For a result record."""
+        """Return the facts that a result record must hold about the attack, as a dict for JSON."""
         return self.attack.describe() | {"name": f"{self.attack.name} {self.name}"}
 
     def __str__(self) -> str:
@@ -104,6 +132,11 @@ class ThroughEnds(Attack):
 
 
 def mixture_of(f) -> OutputMixture | None:
-    """The mixture of outputs that a function is, or whose method it is; None if it is something else."""
+    """Return the mixture of outputs behind a function, or None.
+
+    Args:
+        f: Any function. The result is `f` itself if it is an `OutputMixture`, or the mixture if `f`
+            is a method of one.
+    """
     owner = getattr(f, "__self__", f)
     return owner if isinstance(owner, OutputMixture) else None

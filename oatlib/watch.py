@@ -1,11 +1,12 @@
-"""Watching a training run: is it still sound, and if not, what happened, in words.
+"""Monitor a training run: detect failures, describe them, and keep the last good weights.
 
-Three things go wrong in adversarial training: numbers blow up (NaN), the network gives one answer to everything
-(collapse to chance), or it learns to fool a weak attack and loses its robustness to a real one (catastrophic
-overfitting). After every epoch a fixed panel of validation images is attacked; the last good weights are kept.
+Adversarial training fails in three ways. Numbers become NaN or infinite. The network gives the same
+answer to every image (collapse to chance). Or it learns to resist a weak attack only and loses its
+robustness to a stronger one (catastrophic overfitting). To detect this, a fixed panel of validation
+images is attacked after every so many epochs (`Preset.watch`).
 
-The attack is short (PGD-5), because it only has to show a collapse. Its robust accuracy is an upper bound, and can lie
-far above what `evaluate` measures.
+The attack is short (PGD-5), because it only has to show a collapse. Its robust accuracy is an upper
+bound, and can be far above the value that `evaluate` measures.
 """
 
 from __future__ import annotations
@@ -18,11 +19,22 @@ from torch import Tensor
 from .attacks import PGD
 from .nets import Network
 
-DROP = 0.20  # robust accuracy lost against its best so far that counts as catastrophic overfitting
+# So much less robust accuracy than the best so far counts as catastrophic overfitting.
+DROP = 0.20
 
 
 class Watch:
-    """Clean accuracy at the first λ stop and robust accuracy at the last, on a panel of held-out images."""
+    """Measures a network on a panel of held-out images, and remembers the last good weights.
+
+    Args:
+        panel: Split with the images of the panel.
+        attack: Attack for the robust accuracy.
+
+    Attributes:
+        best_robust: Best robust accuracy so far, in [0, 1].
+        looks: Number of measurements so far.
+        good: State of the network at the last good measurement, or None.
+    """
 
     def __init__(self, panel, attack: PGD):
         self.x, self.y, self.attack = panel.x, panel.y, attack
@@ -31,12 +43,20 @@ class Watch:
         self.good: dict[str, Tensor] | None = None
 
     def state(self) -> list:
-        """What a checkpoint must remember besides the good weights."""
+        """Return what a checkpoint must hold besides the good weights."""
         return [self.best_robust, self.looks]
 
     @torch.no_grad()
     def look(self, net: Network) -> dict[str, float]:
-        """Measure {clean, clean_robust_end, robust}: accuracies in [0, 1]."""
+        """Measure a network on the panel.
+
+        Args:
+            net: The network, in eval mode.
+
+        Returns:
+            Accuracies in [0, 1]: "clean" at the first λ stop, and "clean_robust_end" and "robust"
+            at the last one.
+        """
         first, last = (net.at(net.spec.stops[i]) for i in (0, -1))
         attacked = self.attack(last, self.x, self.y)
         right = [
@@ -46,20 +66,31 @@ class Watch:
         return dict(zip(("clean", "clean_robust_end", "robust"), right, strict=True))
 
     def verdict(self, net: Network, row: dict, done: float) -> str:
-        """What is wrong after an epoch, in words, or '' (then the weights of this epoch are kept as good)."""
+        """Decide whether training still works after an epoch, and remember good weights.
+
+        Args:
+            net: The network.
+            row: Row of the epoch in the curve: "loss", and in watched epochs what `look` returned.
+            done: Fraction of the training that is done, in [0, 1].
+
+        Returns:
+            What went wrong, in words. An empty string if nothing did.
+        """
         if not math.isfinite(row["loss"]):
             return "the loss became NaN or infinite: lower the learning rate"
-        if "clean" not in row:  # not an epoch that was watched
+        if "clean" not in row:  # the panel was not measured in this epoch
             return ""
         self.looks += 1
         chance = 1 / len(net.spec.classes)
-        above = 2 * math.sqrt(chance * (1 - chance) / len(self.y))  # two standard errors of guessing
+        # two standard errors of the accuracy of guessing
+        above = 2 * math.sqrt(chance * (1 - chance) / len(self.y))
         low = min(row["clean"], row["clean_robust_end"])
         trained_robust = net.spec.stops[-1] > 0
-        if low <= chance + above:  # early in training that often passes by itself
+        if low <= chance + above:
+            # Early in training, accuracy at chance often recovers without help.
             if done <= 0.5 or self.looks < 3:
                 if self.best_robust == 0:
-                    self.good = _copy(net)  # nothing better has been seen
+                    self.good = _copy(net)  # there are no better weights yet
                 return ""
             return f"clean accuracy fell to chance ({low:.1%}): lower the learning rate or ramp eps up more slowly"
         if trained_robust and row["robust"] < self.best_robust - DROP:
@@ -72,7 +103,14 @@ class Watch:
         return ""
 
     def restore(self, net: Network) -> str:
-        """Put the last good weights back, if there are any."""
+        """Load the last good weights into the network, if there are any.
+
+        Args:
+            net: The network, modified in place.
+
+        Returns:
+            What was done, in words.
+        """
         if self.good is None:
             return "no epoch was good: the network is as the last step left it"
         net.load_state_dict(self.good)

@@ -122,7 +122,7 @@ def test_presets_name_their_attack():
     fast, paper = PRESETS["fast"].attack(), PRESETS["paper"].attack()
     assert isinstance(fast, AimedPGD) and fast.share == 0.5 and not fast.best
     assert type(paper) is PGD and paper.loss == "ce" and paper.steps == 7
-    early = Preset(ramp=0.5, early=0.0).attack(0.25)
+    early = Preset(ramp=0.5).attack(0.25)
     assert early.eps == pytest.approx(4 / 255) and early.size == pytest.approx(Preset().step_size / 2)
     with pytest.raises(ValueError, match="share"):
         Preset(aimed=2.0)

@@ -19,7 +19,7 @@ from oatlib.data import data_of
 from oatlib.lab.frauds import frauds
 from oatlib.lab.ready import FOLDER
 from oatlib.questions import QUESTIONS, above_interval, clearly_above
-from oatlib.subject import Claim, Subject
+from oatlib.subject import Claim, Subject, _goes_further
 from oatlib.transfer import Transfer
 
 NAMES = ("saturated logits", "noise without EOT", "quantised input", "shattered gradient", "no gradient",
@@ -245,6 +245,21 @@ def test_the_attack_of_training_is_brought_to_the_eps_of_the_audit(net, shapes):
     x_adv = scaled(net, s.x, s.y, torch.Generator().manual_seed(0))
     kept = (net(x_adv).argmax(1) == s.y).double().mean().item()
     assert asked.evidence["training attack"] == pytest.approx(kept)
+
+
+@pytest.mark.parametrize(
+    "targets, steps, longer", [("all", 10, True), (3, 10, True), (2, 99, False), ("all", 9, False)]
+)
+def test_a_suite_with_a_longer_targeted_attack_is_not_repeated(targets, steps, longer):
+    assert _goes_further(oatlib.APGD(EPS, steps, targets=targets)) == longer
+    assert not _goes_further(oatlib.PGD(EPS, steps))
+
+
+def test_check_takes_the_full_suite(net, shapes):
+    """It attacks every wrong class: "all" instead of a number of targets."""
+    members = (oatlib.APGD(EPS, 10), oatlib.APGD(EPS, 10, targets="all"))
+    report = oatlib.check(net, shapes, eps=EPS, n=8, suite=oatlib.Suite(EPS, members=members), progress=False)
+    assert report.robust <= report.clean
 
 
 def test_which_preset_a_setting_was_trained_with(shapes):

@@ -307,7 +307,7 @@ def test_watch_measures_both_ends(data):
 
 
 def test_eps_ramps_and_the_learning_rate_has_its_shape():
-    one = Preset(ramp=0.4, eps=8 / 255, margin=1.25, lr=0.4, warmup=0.25, early=0.0)
+    one = Preset(ramp=0.4, eps=8 / 255, margin=1.25, lr=0.4, warmup=0.25)
     assert one.attack(0.2).eps == pytest.approx(1.25 * 4 / 255) and one.attack(0.2).size == pytest.approx(
         one.step_size / 2
     )
@@ -322,21 +322,6 @@ def test_eps_ramps_and_the_learning_rate_has_its_shape():
         assert rate == pytest.approx(scheduler.get_last_lr()[0], abs=1e-9)
         scheduler.optimizer.step()
         scheduler.step()
-
-
-def test_the_attack_is_short_at_first():
-    one = Preset(ramp=0.0, early=0.5, early_step_size=9 / 255, steps=3, step_size=4 / 255)
-    assert (one.attack(0.49).steps, one.attack(0.49).size) == (1, pytest.approx(9 / 255))
-    assert (
-        (one.attack(0.5).steps, one.attack(0.5).size)
-        == (3, pytest.approx(4 / 255))
-        == (
-            one.attack().steps,
-            pytest.approx(one.attack().size),
-        )
-    )
-    both = dataclasses.replace(one, ramp=0.5)  # the short step grows with eps, too
-    assert both.attack(0.25).size == pytest.approx(4.5 / 255) and both.attack(0.25).eps == pytest.approx(4 / 255)
 
 
 @given(share=st.sampled_from([0.0, 0.2, 0.7, 1.0]), seed=st.integers(0, 1000), n=st.integers(1, 200))
@@ -390,7 +375,7 @@ def test_training_uses_the_share(data, monkeypatch):
 def test_paper_preset_is_the_published_one():
     p = PRESETS["paper"]
     assert (p.epochs, p.batch, p.lr, p.momentum, p.weight_decay, p.steps) == (200, 128, 0.1, 0.9, 5e-4, 7)
-    assert (p.margin, p.nesterov, p.ramp, p.early, p.at_last_stop) == (1.0, False, 0.0, 0.0, 0.0)
+    assert (p.margin, p.nesterov, p.ramp, p.at_last_stop) == (1.0, False, 0.0, 0.0)
     assert p.step_size == pytest.approx(min(1.25 * p.eps, p.eps + 4 / 255) / 7)
 
 
@@ -404,8 +389,6 @@ def test_paper_preset_is_the_published_one():
         (dict(lr=-1.0), "lr"),
         (dict(schedule="step"), "one-cycle"),
         (dict(ramp=1.5), "ramp"),
-        (dict(early=1.0), "early"),
-        (dict(early_step_size=-1 / 255), "step_size"),
         (dict(at_last_stop=1.1), "at_last_stop"),
     ],
 )

@@ -483,7 +483,6 @@ def by_steps():
             lr=0.4,
             margin=1.25,
             aimed=0.0,
-            early=0.0,
             at_last_stop=0.0,
             steps=steps or 0,
             step_size=reach * min(1, 2.5 / (steps or 1)),

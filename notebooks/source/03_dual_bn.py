@@ -69,7 +69,7 @@ attack = PGD(8 / 255, steps=20)
 
 # %%
 # how networks of the first world were trained
-FIRST = Preset(epochs=8, batch=64, lr=0.4, margin=1.25, steps=2, step_size=7.5 / 255, aimed=0.0, early=0.0)
+FIRST = Preset(epochs=8, batch=64, lr=0.4, margin=1.25, steps=2, step_size=7.5 / 255, aimed=0.0)
 
 
 def first_world():

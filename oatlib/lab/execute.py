@@ -1,4 +1,8 @@
-"""Runs the cells of a notebook one after the other with papermill, in a kernel of this very Python."""
+"""Run the cells of a notebook one after another with papermill.
+
+The kernel uses the current Python interpreter. `oatlib.rerun` is built on this module. If a cell
+fails, the error names the cell, and all outputs up to there are kept.
+"""
 
 from __future__ import annotations
 
@@ -25,24 +29,33 @@ from papermill.execute import remove_error_markers
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-PATIENCE = 120  # seconds for a kernel to start, and for the last outputs of a cell to arrive
-LINES = 12  # of a traceback that are shown
-WIDTH = 100  # of these lines
+PATIENCE = 120  # seconds to wait for a kernel to start, and for the last outputs of a cell
+LINES = 12  # number of lines of a traceback that are shown
+WIDTH = 100  # characters; longer lines of a traceback are cut
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 
 
 class RerunError(RuntimeError):
-    """A notebook that did not run to its end: which cell, why, and where the part that ran lies."""
+    """A notebook did not run to its end.
+
+    The message says which cell failed, why, and where the executed part is.
+    """
 
 
 class Progress:
-    """One line for every cell: which one it is, its heading or first line, and how long it took."""
+    """Print one line per code cell: its number, its heading or first line, and the seconds it took.
+
+    Args:
+        nb: The notebook that is going to run.
+        stream: Text stream to print to, such as `sys.stderr`; None prints nothing.
+    """
 
     def __init__(self, nb: NotebookNode, stream):
         self.stream = stream
-        self.names: dict[int, tuple[str, bool, str]] = {}  # cell: (heading above, is it right above, first line)
+        # cell index -> (last heading above, whether no other code cell is between, first line)
+        self.names: dict[int, tuple[str, bool, str]] = {}
         heading, new = "", False
         for index, cell in enumerate(nb.cells):
             found = _HEADING.findall(_FENCE.sub("", cell.source)) if cell.cell_type == "markdown" else []
@@ -50,35 +63,38 @@ class Progress:
             if cell.cell_type == "code" and cell.source.strip():
                 self.names[index] = heading, new, _first_line(cell.source)
                 new = False
-        self.now: int | None = None  # the cell that runs, or ran last
-        self.open = False  # whether a line waits for its end
+        self.now: int | None = None  # index of the cell that runs, or ran last
+        self.open = False  # whether the line of a running cell is unfinished
 
     def start(self, cell: NotebookNode, cell_index: int) -> None:
-        """papermill starts a cell."""
+        """Print the beginning of a cell's line. papermill calls this before it runs the cell."""
         self.now, self.since, self.open = cell_index, time.monotonic(), True
         heading, new, line = self.names[cell_index]
         number = list(self.names).index(cell_index) + 1
         self.write(f"[{number}/{len(self.names)}] {heading if new else line}")
 
     def end(self, execute_reply: dict, **_) -> None:
-        """A cell has ended, well or with an exception."""
+        """Print how long a cell took.
+
+        papermill calls this after the cell, also if it raised an exception.
+        """
         failed = execute_reply["content"]["status"] == "error"
         self.write(f"  {'failed after ' if failed else ''}{time.monotonic() - self.since:.1f} s\n")
         self.open = False
 
     def close(self) -> None:
-        """No cell goes on."""
+        """End an unfinished line. Called after the last cell, or after an interruption."""
         if self.open:
             self.write("\n")
         self.open = False
 
     def write(self, text: str) -> None:
-        """To the screen, if there is one."""
+        """Print `text` to the stream, if there is one, without a line break."""
         if self.stream:
             print(text, end="", file=self.stream, flush=True)
 
     def where(self) -> str:
-        """The cell that ran last, in words."""
+        """Describe the cell that ran last, such as "cell 3 of 12, under 'Training' (net = ...)"."""
         if self.now is None:
             return "the kernel"
         heading, _, line = self.names[self.now]
@@ -87,16 +103,28 @@ class Progress:
 
 
 def _first_line(source: str) -> str:
+    """Return the first line of code or comment, cut to 60 characters.
+
+    Markers of nbval are skipped.
+    """
     lines = [line.strip() for line in source.splitlines() if line.strip() and not line.startswith("# NBVAL")]
     return textwrap.shorten(lines[0].lstrip("# ") if lines else "", 60, placeholder=" ...")
 
 
 def prepared(nb: NotebookNode, given: Mapping) -> NotebookNode:
-    """A copy as papermill wants it, without traces of earlier runs, with a cell that sets the given parameters."""
+    """Return a copy of a notebook that papermill can run.
+
+    The copy has no error markers and no injected parameters of earlier runs.
+
+    Args:
+        nb: The notebook; it stays as it is.
+        given: Values by parameter name. If there are any, a cell that sets them is added.
+    """
     with _quiet():
         nb = remove_error_markers(load_notebook_node(nb))
         nb.cells = [cell for cell in nb.cells if "injected-parameters" not in cell.metadata.tags]
-        for key in ("input_path", "output_path"):  # papermill itself leaves places on somebody's machine there
+        # papermill stores paths of the user's machine under these keys
+        for key in ("input_path", "output_path"):
             nb.metadata.papermill.pop(key, None)
         return (
             parameterize_notebook(nb, dict(given), kernel_name=NATIVE_KERNEL_NAME, language="python") if given else nb
@@ -104,7 +132,17 @@ def prepared(nb: NotebookNode, given: Mapping) -> NotebookNode:
 
 
 def execute(nb: NotebookNode, folder: Path, progress: Progress, timeout: int | None = None) -> None:
-    """Run a prepared notebook; its outputs are put in, also where it ends early with RerunError."""
+    """Run a notebook in place: its cells get their outputs, also if the run ends early.
+
+    Args:
+        nb: A notebook from `prepared`.
+        folder: Working directory of the kernel.
+        progress: Prints what runs, and names the failing cell.
+        timeout: Limit in seconds for each cell; None for no limit.
+
+    Raises:
+        RerunError: If a cell raises an exception or exceeds the limit, or if the kernel dies.
+    """
     with tempfile.TemporaryFile() as log:
         try:
             with _quiet(), _kernel(folder, log) as kernel:
@@ -127,9 +165,9 @@ def execute(nb: NotebookNode, folder: Path, progress: Progress, timeout: int | N
 
 
 class _Kernel(AsyncKernelManager):
-    """A kernel whose client is known and shares its sockets, so that both can be closed."""
+    """A kernel manager that remembers its client and shares sockets with it, to close both."""
 
-    talk = None
+    talk = None  # the client
 
     def client(self, **options):
         self.talk = super().client(context=self.context, **options)
@@ -138,12 +176,15 @@ class _Kernel(AsyncKernelManager):
 
 @contextmanager
 def _kernel(folder: Path, log):
-    """A kernel of this Python, gone afterwards whatever happens. What it writes past the notebook goes to `log`.
+    """Start a kernel of the current Python, and end it afterwards in every case.
 
-    The user may have registered another Python as `python3`; without folders to search this one is found.
+    Output that the kernel writes outside of the notebook goes to `log`.
     """
+    # The user may have registered another Python as `python3`. With no folders to search, the
+    # kernel spec manager falls back to the current one.
     kernel = _Kernel(kernel_name=NATIVE_KERNEL_NAME, kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
-    options = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]  # the history is for what somebody typed
+    # the IPython history is for code that a user typed, so a run should not add to it
+    options = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
     before, finished = run_sync(_tasks)(), False
     try:
         with _unbroken():
@@ -161,8 +202,11 @@ def _kernel(folder: Path, log):
 
 @contextmanager
 def _unbroken():
-    """Ctrl-C comes afterwards: in the middle of this it would leave a process behind that nobody knows."""
-    if threading.current_thread() is not threading.main_thread():  # where it never comes
+    """Delay Ctrl-C until the block has ended.
+
+    An interruption inside the block could leave an orphaned kernel process.
+    """
+    if threading.current_thread() is not threading.main_thread():  # other threads get no Ctrl-C
         yield
         return
     pressed = []
@@ -180,7 +224,7 @@ async def _tasks() -> set[asyncio.Task]:
 
 
 async def _cancel(before: set[asyncio.Task]) -> None:
-    """nbclient leaves tasks behind when a cell is given up."""
+    """Cancel the tasks that are not in `before`: nbclient leaves some when it abandons a cell."""
     left = await _tasks() - before
     for task in left:
         task.cancel()
@@ -189,7 +233,10 @@ async def _cancel(before: set[asyncio.Task]) -> None:
 
 @contextmanager
 def _quiet():
-    """What papermill and its helpers have to say is said here in other words."""
+    """Silence logs and warnings of papermill and its dependencies.
+
+    This module reports the same events in its own words.
+    """
     loggers = [logging.getLogger(name) for name in ("papermill", "asyncio", "traitlets")]
     before = [logger.disabled for logger in loggers]
     with warnings.catch_warnings():
@@ -204,7 +251,7 @@ def _quiet():
 
 
 def _traceback(cell: NotebookNode) -> str:
-    """Exception and last lines of the traceback."""
+    """Return the last lines of a failed cell's traceback, with its exception."""
     error = next((output for output in cell.outputs if output.output_type == "error"), None)
     if error is None:
         return "(it left no traceback)"
@@ -214,5 +261,6 @@ def _traceback(cell: NotebookNode) -> str:
 
 
 def _tail(text: str, lines: int = LINES) -> str:
+    """Return the last non-blank lines without terminal colours, each cut to WIDTH characters."""
     kept = [line.rstrip() for line in _ANSI.sub("", text).splitlines() if line.strip()][-lines:]
     return "\n".join(line if len(line) <= WIDTH else f"{line[: WIDTH - 4]} ..." for line in kept)

@@ -1,6 +1,8 @@
-"""The explorer: sliders that move real networks, in a notebook or a page of its own.
+"""The explorer: a widget whose sliders change the setting of real networks.
 
-The browser draws at once what it knows from measured surfaces; the exact setting is measured here, on one thread.
+It runs in a notebook or on a web page. The browser draws an estimate from measured
+surfaces at once (see surface.py). Meanwhile the exact setting is measured here, on a background
+thread.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from .worker import PACES, Worker
 from .world import describe, one_of_each_class
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = (  # in a row they are the module
+# concatenated in this order they are one ES module
+SCRIPTS = (
     "curves.js",
     "state.js",
     "labels.js",
@@ -37,31 +40,49 @@ SCRIPTS = (  # in a row they are the module
     "view.js",
 )
 PARTS = ("network", "lam", "width", "eps", "attack", "choose", "price", "gallery", "training", "state")
-GLANCE = 0.25  # seconds between two frames that are shown; the first is that of the attack's start if it comes sooner
-UNDER_WAY = ("running", "paused")  # a training that can go on
+# At full pace, the least seconds between two frames that are shown. The first frame of the attack
+# and the settled one are shown without this delay.
+GLANCE = 0.25
+UNDER_WAY = ("running", "paused")  # status of a training that can continue
 
 
 def script() -> str:
-    """The front end: one ES module, for notebooks and for pages without a kernel."""
+    """Return the front end as one ES module.
+
+    Notebooks and pages without a kernel use the same one.
+    """
     return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS)
 
 
 def style() -> str:
-    """Its style sheet."""
+    """Return the style sheet of the front end."""
     return (STATIC / "explorer.css").read_text(encoding="utf-8")
 
 
 class Explorer(anywidget.AnyWidget):
-    """The widget that `explore` returns. `state` is where its dials stand, as a string; assign to it to move them."""
+    """The widget that `explore` returns.
+
+    Attributes:
+        state: The positions of all dials as a string. Assign a string or a mapping to move the
+            dials.
+        nets: The networks, by name.
+        data: The data set.
+        panel: The images that are measured.
+        live: The newest measurement, as a dict (see `measure` in live.py).
+        surfaces: The measured grid of each network, as `Surface.table` returns it.
+        training: The report of the training that was started from the page (see trainer.py).
+        pace: How the attack advances: "run", "slow" or "pause".
+        error: The newest error message, or "".
+    """
 
     _esm = traitlets.Unicode(script()).tag(sync=True)
     _css = traitlets.Unicode(style()).tag(sync=True)
-    world = traitlets.Dict().tag(sync=True)  # what does not change with the dials
+    world = traitlets.Dict().tag(sync=True)  # all that does not depend on the dials
     controls = traitlets.Dict().tag(sync=True)  # the state, as a dict
     surfaces = traitlets.Dict().tag(sync=True)  # per network, see surface.py
-    live = traitlets.Dict().tag(sync=True)  # what is measured right now, see live.py
+    live = traitlets.Dict().tag(sync=True)  # the newest measurement, see live.py
     training = traitlets.Dict().tag(sync=True)  # see trainer.py
-    pace = traitlets.Enum(PACES, "run").tag(sync=True)  # of the attack
+    pace = traitlets.Enum(PACES, "run").tag(sync=True)  # how the attack advances
     error = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, nets, data: Data, start: State, panel, surfaces=None, **fixed):
@@ -83,7 +104,10 @@ class Explorer(anywidget.AnyWidget):
 
     @property
     def state(self) -> str:
-        """Where the dials stand: what *copy* copies and `explore(..., state=...)` takes."""
+        """The positions of all dials, as a string.
+
+        It is what the button *copy* copies, and what `explore(..., state=...)` accepts.
+        """
         return str(read(self.controls, self.nets))
 
     @state.setter
@@ -92,34 +116,43 @@ class Explorer(anywidget.AnyWidget):
 
     @property
     def grids(self) -> dict[str, Surface]:
-        """What is measured of each network."""
+        """The measured grid of each network, by name."""
         return dict(self._surfaces)
 
     def halt(self) -> None:
-        """Start nothing more, and wait for the thread to end; what is measured stays."""
+        """Stop all work for good, and wait for the thread to end. Measurements are kept."""
         self._worker.close()
         self._walks.drop()
 
     def flush(self, timeout: float = 120.0) -> None:
-        """Wait until all is measured that is to be, so that `live` and `surfaces` hold still."""
+        """Wait until all outstanding work is done, so that `live` and `surfaces` no longer change.
+
+        Args:
+            timeout: Limit in seconds.
+
+        Raises:
+            TimeoutError: If there is still work after `timeout` seconds.
+        """
         self._worker.flush(timeout)
 
     def close(self) -> None:
-        """Take the widget off the page and stop its work."""
+        """Remove the widget from the page and stop its work."""
         self.halt()
         super().close()
 
     def _measured(self) -> Iterator[bool]:
-        """A job: measure where the dials stand when it begins, which may be later than when it was asked for.
+        """A job for the worker: measure the current setting, then queue the rest of its curve.
 
-        At full pace not every step is shown, as a browser that draws takes time from the attack.
+        The setting is read when the job begins, which may be later than when it was submitted.
         """
         state = read(self.controls, self.nets)
         self.error = ""
-        told = -1  # newest step that is shown
+        told = -1  # step of the newest frame that was shown
         shown = time.monotonic()
         for frame in self._walks.frames(state, fresh=self.pace != "run"):
+            # started: this is the first step of the attack (0, 1, ...) that is shown
             started, now = told < 0 <= frame["step"], time.monotonic()
+            # at full pace not every step is shown: drawing takes time from the attack
             news = started or frame["phase"] == "settled" or self.pace != "run" or now - shown > GLANCE
             if news:
                 shown, told, self.live = now, frame["step"], frame
@@ -128,31 +161,35 @@ class Explorer(anywidget.AnyWidget):
         self._worker.meanwhile("curve", self._filled(state.network, surface.fill(state.width, state.eps)))
 
     def _walk(self, state: State) -> Iterator[dict]:
-        """Measure a setting; each frame says which."""
+        """Measure a setting frame by frame. The "key" of each frame names the setting."""
         net, attack = self.nets[state.network], attack_named(state.attack, state.eps / 255)
         for frame in measure(net, self.panel, state.lam, state.width, attack, self.watched.tolist()):
             yield frame | {"key": list(state.setting)}
 
     def _lead(self, lam: float) -> None:
-        """The next key press will probably bring this: measure it while nothing else is to do."""
+        """When the worker is idle, prefetch the setting that the next key press may choose."""
         state = read({"lam": lam}, self.nets, read(self.controls, self.nets))
         self._worker.meanwhile("ahead", self._walks.lead(state))
 
     def _filled(self, name: str, cells: Iterator[bool]) -> Iterator[bool]:
+        """Pass `cells` on, and send the surface to the browser after each new cell."""
         for new in cells:
             if new:
                 self.surfaces = self.surfaces | {name: self._surfaces[name].table()}
             yield new
 
     def _told(self, message) -> None:
-        """A button of the page. Only what is quick happens here, as this may be any thread."""
+        """Handle a message from a button of the page.
+
+        This may run on any thread, so only quick work is done here.
+        """
         orders = {"step": self._worker.step, "ahead": self._lead, "train": self._train, "train-pause": self._pause,
                   "train-resume": self._resume, "train-step": lambda: self._resume(1),
                   "train-stop": self._stop}  # fmt: skip
         try:
             message = dict(message)
             orders[message.pop("do")](**message)
-        except Exception as error:  # a callback has no cell to print under: the page shows it
+        except Exception as error:  # a callback has no cell to print under, so the page shows it
             self._complain(error)
 
     def _train(self, recipe: str, epochs: int = 8) -> None:
@@ -163,7 +200,10 @@ class Explorer(anywidget.AnyWidget):
         self._resume()
 
     def _pause(self) -> None:
-        """Pausing and stopping are work, too: so they come after the step that is being taken, not during it."""
+        """Pause the training.
+
+        Like stopping, it is queued as work, so that it never interrupts a training step.
+        """
         self._on_trainer(lambda trainer: trainer.tell("paused"))
 
     def _stop(self) -> None:
@@ -173,7 +213,8 @@ class Explorer(anywidget.AnyWidget):
         trainer = self._trainer
 
         def work() -> Iterator[bool]:
-            if self.training["status"] in UNDER_WAY:  # asked here: the step before may have been the last
+            # checked on the worker: the step before may have been the last one
+            if self.training["status"] in UNDER_WAY:
                 do(trainer)
             yield True
 
@@ -191,7 +232,10 @@ class Explorer(anywidget.AnyWidget):
         self.training = training
 
     def _add(self, net: Network) -> str:
-        """A trained network joins the others, and the dials go to it."""
+        """Add a trained network to the others.
+
+        The browser then moves the dials to the name that is returned.
+        """
         names = (f"{net.spec.recipe}, trained here {i}" for i in range(1, len(self.nets) + 2))
         name = next(name for name in names if name not in self.nets)
         self.nets, self._surfaces = self.nets | {name: net}, self._surfaces | {name: Surface(net, self.panel)}
@@ -208,11 +252,33 @@ def explore(
     *, n: int = N, hide: Sequence[str] = (), marks: Sequence[Mapping] = (), surfaces=None, page: bool = False,
     **settings,
 ) -> Explorer:  # fmt: skip
-    """Sliders for one network or several, as a widget: the last line of a notebook cell shows it.
+    """Show sliders for one network or several, as a widget.
 
-    Measured are up to n validation images. `state` is what *copy* gave, or single `settings` such as lam=0.3. `hide`
-    leaves parts of the screen away: network, lam, width, eps, attack, choose, price, gallery, training, state. `marks`
-    are points to compare with and `surfaces` what is known already, see family.py; `page`: the state is in the address.
+    Write it as the last line of a notebook cell.
+
+    Args:
+        nets: One network, a sequence of them, or a mapping from names to networks.
+        data: The data set. It must have the image shape and the number of classes of the networks.
+        state: First positions of the dials: a string from the button *copy*, a mapping, or a State.
+        n: Measure at most this many validation images.
+        hide: Parts of the screen to leave out: network, lam, width, eps, attack, choose, price,
+            gallery, training, state.
+        marks: Points of other networks to compare with (see `marks` in family.py).
+        surfaces: Measured grids by name of the network, if there are any (see `measured` in
+            family.py).
+        page: Keep the state in the address of the page.
+        **settings: Single values of the state, such as lam=0.3. They take precedence over `state`.
+
+    Returns:
+        The widget.
+
+    Raises:
+        TypeError: If `nets` holds anything but networks, or nothing.
+        ValueError: If the data does not fit a network, if a state cannot be read, or if a part to
+            hide does not exist.
+
+    Example:
+        >>> oatlib.explore(net, data, lam=0.3, hide=["training"])
     """
     named = _named(nets)
     for name, net in named.items():
@@ -230,7 +296,10 @@ def explore(
 
 
 def _named(nets) -> dict[str, Network]:
-    """{name: network}; by recipe, numbered where that is not enough."""
+    """Return {name: network}.
+
+    Networks without a name get that of their recipe, numbered if it repeats.
+    """
     if isinstance(nets, Mapping):
         named = dict(nets)
     else:

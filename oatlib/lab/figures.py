@@ -1,6 +1,7 @@
-"""The course's pictures: plotly, one palette that colour-blind eyes can tell apart, legible on light and dark pages.
+"""Draw the figures of the course with plotly, all in one style.
 
-Series differ in dash and marker, too, never in colour alone.
+The palette is safe for colour-blind readers and legible on light and dark pages. Series differ in
+dash and marker as well, never in colour alone.
 """
 
 from __future__ import annotations
@@ -14,18 +15,29 @@ from torch import Tensor
 
 from ..evaluate import Result, wilson
 
-# 3:1 and more on white and on near-black
+# contrast of at least 3:1 on white and on near-black
 COLOURS = ("#2a86c8", "#e0661a", "#1f9e78", "#c065ad", "#a3861a", "#808080")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 MARKS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
-INK, GRID = "#767b80", "rgba(128, 128, 128, 0.25)"  # in between: legible on white and on near-black
-GAP = 0.35  # between two pictures of a row, in pictures
-CAPTION_LINE = 0.175  # height of a line under a picture, in pictures
-WIDEST = 900  # pixels, so that a notebook in a small window shows all of a row
+INK, GRID = "#767b80", "rgba(128, 128, 128, 0.25)"  # greys that are legible on both
+GAP = 0.35  # between two images of a row, in widths of an image
+CAPTION_LINE = 0.175  # height of a line under an image, in heights of an image
+WIDEST = 900  # pixels, so that a whole row fits a notebook in a small window
 
 
 def layout(fig: go.Figure, x: str = "", y: str = "", title: str = "", height: int = 360) -> go.Figure:
-    """Give a figure the looks of the course; x and y name the axes."""
+    """Apply the style of the course to a figure.
+
+    Args:
+        fig: The figure; it is changed in place.
+        x: Name of the x axis.
+        y: Name of the y axis.
+        title: Title above the figure.
+        height: Height in pixels.
+
+    Returns:
+        The same figure.
+    """
     axis = {"gridcolor": GRID, "zerolinecolor": GRID, "linecolor": INK, "ticks": "outside", "tickcolor": GRID}
     fig.update_layout(
         template="none", height=height, title={"text": title, "font": {"size": 15}}, font={"color": INK, "size": 13},
@@ -39,9 +51,19 @@ def layout(fig: go.Figure, x: str = "", y: str = "", title: str = "", height: in
 
 
 def lines(x: Sequence, series: Mapping[str, Sequence], **about) -> go.Figure:
-    """Curves over x, {name: y}; y may be three sequences (y, low, high), then the band between is drawn.
+    """Draw curves over common x values.
 
-    `about` goes to `layout`: x and y name the axes as x_name and y_name, title, height.
+    Args:
+        x: The x values.
+        series: The y values by name of the curve. A tuple of three sequences (y, low, high) also
+            draws the band between low and high.
+        **about: `x_name` and `y_name` name the axes; `title` and `height` are those of `layout`.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> lines(range(3), {"PGD": [0.9, 0.5, 0.4]}, x_name="steps", y_name="robust accuracy")
     """
     fig = go.Figure()
     for i, (name, y) in enumerate(series.items()):
@@ -54,20 +76,40 @@ def lines(x: Sequence, series: Mapping[str, Sequence], **about) -> go.Figure:
 
 
 def style(i: int) -> dict:
-    """Line and marker of series i."""
+    """Return the line and the marker of series i, as plotly options.
+
+    Args:
+        i: Index of the series. Colours, dashes and markers repeat after six.
+    """
     colour = COLOURS[i % len(COLOURS)]
     return {"line": {"color": colour, "dash": DASHES[i % len(DASHES)], "width": 2},
             "marker": {"color": colour, "symbol": MARKS[i % len(MARKS)], "size": 8}}  # fmt: skip
 
 
 def tint(i: int, strength: float = 0.15) -> str:
-    """The colour of series i, see-through."""
+    """Return the transparent colour of series i, as CSS text.
+
+    Args:
+        i: Index of the series.
+        strength: Opacity in [0, 1].
+    """
     red, green, blue = (int(COLOURS[i % len(COLOURS)][at : at + 2], 16) for at in (1, 3, 5))
     return f"rgba({red}, {green}, {blue}, {strength})"
 
 
 def frontier(series: Mapping[str, Sequence], title: str = "", height: int = 440) -> go.Figure:
-    """Clean against robust accuracy, {name: results of `evaluate`, or such dicts}, with 95 % intervals."""
+    """Draw robust against clean accuracy with 95 % intervals: the trade-off of some networks.
+
+    Args:
+        series: By name, the results of `evaluate`, or dicts with "clean", "robust" (accuracies in
+            [0, 1]) and "n" (number of images). A dict may also hold "lam", and interval limits
+            "clean_low", "clean_high", "robust_low" and "robust_high".
+        title: Title above the figure.
+        height: Height in pixels.
+
+    Returns:
+        The figure. Its axes are in percent.
+    """
     fig, smallest = go.Figure(), None
     for i, (name, results) in enumerate(series.items()):
         points = [_point(r) for r in results]
@@ -86,6 +128,7 @@ def frontier(series: Mapping[str, Sequence], title: str = "", height: int = 440)
 
 
 def _point(r: Result | Mapping) -> dict:
+    """Return a result as a dict. Missing intervals are computed (Wilson)."""
     r = vars(r) if isinstance(r, Result) else dict(r)
     for key in ("clean", "robust"):
         if f"{key}_low" not in r:
@@ -94,12 +137,24 @@ def _point(r: Result | Mapping) -> dict:
 
 
 def _bars(points: Sequence[Mapping], key: str) -> dict:
+    """Return error bars of "clean" or "robust" for plotly, in percent."""
     return {"type": "data", "symmetric": False, "array": [100 * (p[f"{key}_high"] - p[key]) for p in points],
             "arrayminus": [100 * (p[key] - p[f"{key}_low"]) for p in points], "width": 2, "thickness": 1}  # fmt: skip
 
 
 def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], n: int | None = None, **about) -> go.Figure:
-    """Groups of bars, {series: a value per name}; given n, values are accuracies in [0, 1] with 95 % intervals."""
+    """Draw groups of bars, one group per name.
+
+    Args:
+        names: Names of the groups; long ones are broken into lines.
+        series: By label, one value per name.
+        n: Number of images, if the values are accuracies in [0, 1]. They are then drawn in percent
+            with 95 % intervals.
+        **about: `x_name` and `y_name` name the axes; `title` and `height` are those of `layout`.
+
+    Returns:
+        The figure.
+    """
     fig, patterns = go.Figure(), ("", "/", ".", "x", "\\", "-")
     short = [fill(str(name), 12, break_long_words=False).replace("\n", "<br>") for name in names]
     for i, (label, values) in enumerate(series.items()):
@@ -115,10 +170,20 @@ def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], n: int | N
 
 
 def histograms(series: Mapping[str, Tensor], bins: int = 40, **about) -> go.Figure:
-    """Shares of values as step curves on common bins, {name: values of any shape}."""
+    """Draw the distributions of some values as step curves over common bins.
+
+    Args:
+        series: Tensors of any shape, by name. Each curve shows fractions of the values of its
+            tensor.
+        bins: Number of bins between the smallest and the largest value of all.
+        **about: `x_name` and `y_name` name the axes; `title` and `height` are those of `layout`.
+
+    Returns:
+        The figure.
+    """
     flat = {name: torch.as_tensor(values).detach().flatten().float() for name, values in series.items()}
     low, high = min(v.min().item() for v in flat.values()), max(v.max().item() for v in flat.values())
-    high = high if high > low else low + 1
+    high = high if high > low else low + 1  # all values are equal
     edges, fig = torch.linspace(low, high, bins + 1), go.Figure()
     for i, (name, values) in enumerate(flat.items()):
         share = torch.histc(values, bins, low, high) / len(values)
@@ -130,13 +195,20 @@ def histograms(series: Mapping[str, Tensor], bins: int = 40, **about) -> go.Figu
 def images(
     rows: Mapping[str, Sequence[Tensor]], captions: Mapping[str, Sequence[str]] | None = None, tile: int = 104
 ) -> go.Figure:
-    """Rows of pictures, {name of the row: images (C, H, W) in [0, 1]}, with text under each if wanted.
+    """Draw rows of images, with captions under them if there are any.
 
-    A caption is broken into lines at " · ", as those of `world.captions`, and at "<br>".
+    Args:
+        rows: Images (C, H, W) with pixels in [0, 1], by name of the row.
+        captions: One text per image, by name of the row. It is broken into lines at " · ", which
+            `world.captions` uses, and at "<br>".
+        tile: Width of an image in pixels; less if a row would not fit.
+
+    Returns:
+        The figure.
     """
     fig, captions = go.Figure(), captions or {}
     longest, top = max(map(len, rows.values())), 0.0
-    room = max(len(name) for name in rows) * 8 + 16  # for the names of the rows
+    room = max(len(name) for name in rows) * 8 + 16  # pixels, for the names of the rows
     tile = min(tile, (WIDEST - room) / (longest * (1 + GAP)))
     for name, pictures in rows.items():
         for column, picture in enumerate(pictures):
@@ -159,10 +231,32 @@ def images(
 
 
 def stacked(*captions: Sequence[str]) -> list[str]:
-    """Captions below one another: one line of each list under every picture."""
+    """Join several lists of captions, so that each image gets one line of every list.
+
+    Args:
+        *captions: Lists of equal length, one caption per image.
+
+    Returns:
+        One text per image, with lines separated by "<br>".
+
+    Example:
+        >>> stacked(["class: cat"], ["the network says: dog"])
+        ['class: cat<br>the network says: dog']
+    """
     return ["<br>".join(lines) for lines in zip(*captions, strict=True)]
 
 
 def change(x: Tensor, x_adv: Tensor, factor: float) -> Tensor:
-    """What an attack changed, `factor` times as large, around grey: to be looked at. Say the factor with it."""
+    """Return the perturbation of an attack as an image: magnified, around grey.
+
+    The text that shows the image should state the factor.
+
+    Args:
+        x: Images (..., C, H, W) with pixels in [0, 1].
+        x_adv: Attacked images of the same shape.
+        factor: Factor by which the perturbation is magnified.
+
+    Returns:
+        Images of the same shape with pixels in [0, 1]; 0.5 means no change.
+    """
     return (0.5 + factor * (x_adv - x)).clamp(0, 1)

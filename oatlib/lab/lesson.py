@@ -1,4 +1,7 @@
-"""What a lesson of the course needs besides its subject: checked parameters, guesses, ready networks, a record."""
+"""Helpers for the lessons of the course: checked parameters, guesses, shipped networks and records.
+
+A lesson calls `begin` in its first cell and uses the `Lesson` that it returns.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,22 @@ RECORD, RECORDED = "application/vnd.oatlib.record+json", "application/vnd.oatlib
 
 
 def begin(name: str, names: dict[str, Any]) -> Lesson:
-    """Start a lesson: check the parameters of its notebook, whose globals() are `names`. Earlier guesses stay."""
+    """Start a lesson: check the parameters of its notebook.
+
+    Args:
+        name: Name of the lesson, such as "01_attack".
+        names: The `globals()` of the notebook. They hold the parameters, and the sources of the
+            cells that were run.
+
+    Returns:
+        The lesson. It keeps the guesses of an earlier `begin` in the same notebook.
+
+    Raises:
+        ValueError: If a parameter is invalid, or if no parameters cell was run.
+
+    Example:
+        >>> lesson = begin("01_attack", globals())
+    """
     known = _parameters(names.get("In", ()))
     values = checked(known, {key: names[key] for key in known if key in names})
     earlier = next((v for v in names.values() if isinstance(v, Lesson) and v.name == name), None)
@@ -37,42 +55,89 @@ def begin(name: str, names: dict[str, Any]) -> Lesson:
 
 
 def _parameters(cells: Sequence[str]) -> dict[str, Parameter]:
-    """What the newest parameters cell among those that were run declares."""
+    """Return the parameters that the newest parameters cell among the given cells declares."""
     for source in reversed(cells):
         try:
             if known := declared(source):
                 return known
-        except ValueError:  # another kind of cell
+        except ValueError:  # not a parameters cell
             pass
     raise ValueError("no parameters cell was run: run the lesson from its first cell, in Jupyter")
 
 
 def say(text: str) -> None:
-    """Show Markdown: an f-string, so that every number in it is a measured one."""
+    """Display Markdown.
+
+    Args:
+        text: The Markdown. Lessons pass an f-string, so that every number in it is measured and not
+            typed.
+    """
     display(Markdown(text))
 
 
 class Lesson:
-    """One run of a lesson. `parameters` are its checked values, `guesses` what the learner has guessed, by key."""
+    """One run of a lesson.
+
+    Args:
+        name: Name of the lesson.
+        parameters: The checked values of its parameters, by name.
+        guesses: The guesses of the learner so far, by key.
+    """
 
     def __init__(self, name: str, parameters: Mapping[str, Any], guesses: dict[str, Guess]):
         self.name, self.parameters, self.guesses = name, dict(parameters), guesses
         self._started = time.monotonic()
 
     def predict(self, key: str, question: str, low: float = 0, high: float = 100, unit: str = "%", options=()) -> Guess:
-        """Ask for a guess, a number or one of some `options`, and keep it; `reveal` shows it beside the answer."""
+        """Ask the learner for a guess. `reveal` later shows it beside the answer.
+
+        Args:
+            key: Name of the guess, for `reveal`.
+            question: The question, as HTML.
+            low: Smallest number on the slider.
+            high: Largest number on the slider.
+            unit: Unit of the number.
+            options: Texts to choose from, instead of a slider.
+
+        Returns:
+            The widget. The same key and question give the same widget, so that a kept guess
+            survives when the cell is run again.
+        """
         if key not in self.guesses or self.guesses[key].question != question:
             self.guesses[key] = Guess(question, low, high, unit, options)
         return self.guesses[key]
 
     def reveal(self, key: str, answer, comment: str = "") -> ipywidgets.HTML:
-        """The answer to `predict(key, ...)` beside the guess; folded away as long as there is none."""
+        """Show the answer to `predict(key, ...)` beside the guess.
+
+        Without a guess the answer is hidden until the learner clicks on it.
+
+        Args:
+            key: The key that `predict` was called with.
+            answer: The answer: a number in the unit of the question, or a text.
+            comment: HTML to show after the answer.
+
+        Returns:
+            The widget. It changes when the learner keeps a guess later.
+
+        Raises:
+            ValueError: If `predict` was not called with this key.
+        """
         if key not in self.guesses:
             raise ValueError(f"nothing was asked as {key!r}: run the cell with predict({key!r}, ...) first")
         return self.guesses[key].beside(answer, comment)
 
     def network(self, name: str, data: Data) -> Network:
-        """The network of that name that came with oatlib; with `retrain`, or where the data are others, its like."""
+        """Return a network that is shipped with oatlib, or train one like it.
+
+        It is trained if the parameter `retrain` is set, if there is no such file, or if the shipped
+        one was trained on other data. Training uses the parameters `epochs` and `seed` of the
+        lesson.
+
+        Args:
+            name: A name in `ready.MEMBERS`, or a recipe.
+            data: The data set of the lesson.
+        """
         path = FOLDER / f"{name}.safetensors"
         if not self.parameters.get("retrain") and path.is_file():
             net = load(path)
@@ -86,11 +151,31 @@ class Lesson:
         return net
 
     def surfaces(self, nets: Mapping[str, Network], data: Data) -> dict[str, Surface]:
-        """For `oatlib.explore(nets, data, surfaces=...)`: what was measured before of the networks that came along."""
+        """Return the measured grids of shipped networks.
+
+        They are for `oatlib.explore(nets, data, surfaces=...)`.
+
+        Args:
+            nets: The networks, by their names in `ready.MEMBERS`.
+            data: The data set.
+
+        Returns:
+            Surfaces by name. One is empty if its network is not the shipped one.
+        """
         return family.measured([FOLDER / f"{name}.safetensors" for name in nets], nets, data)
 
     def recorded(self, name: str, compute: Callable[[], dict]) -> dict:
-        """What `compute` gave when the record of that name was made; with `recompute` it is done again."""
+        """Return a recorded result, or compute it again if the parameter `recompute` is set.
+
+        A result that is computed again is also displayed as data, which `notebooks/make.py` reads.
+
+        Args:
+            name: Name of the record, a JSON file in `RECORDS`.
+            compute: Function that computes the result, ready for JSON. It can take minutes.
+
+        Raises:
+            RecordError: If there is no record of that name.
+        """
         if self.parameters["recompute"]:
             result = compute()
             display({RECORDED: {"name": name, "result": result}, "text/plain": f"measured here: {name}"}, raw=True)
@@ -101,7 +186,14 @@ class Lesson:
         return read_json(path)
 
     def finish(self, **results) -> None:
-        """Show what came out, as a table and as a record that `oatlib rerun` writes to a file."""
+        """Display the results of the lesson as a table and as a record.
+
+        `oatlib rerun` writes the record to a file.
+
+        Args:
+            **results: Values by name: numbers, texts, tensors, tables of `evaluate`, or lists and
+                dicts of such values that JSON can hold.
+        """
         found = {key: _plain(value) for key, value in results.items()}
         took = round(time.monotonic() - self._started, 1)
         record = {"lesson": self.name, "parameters": self.parameters, "results": found, "seconds": took,
@@ -112,7 +204,17 @@ class Lesson:
 
 
 class Guess(ipywidgets.VBox):
-    """A question with a slider or some choices. `value` is None until the learner has kept a guess."""
+    """A question with a slider or some choices.
+
+    `value` is None until the learner keeps a guess. After that it is fixed.
+
+    Args:
+        question: The question, as HTML.
+        low: Smallest number on the slider.
+        high: Largest number on the slider.
+        unit: Unit of the number.
+        options: Texts to choose from, instead of a slider.
+    """
 
     def __init__(self, question: str, low: float, high: float, unit: str, options: Sequence[str]):
         self.question, self.unit, self.value, self._shown = question, unit, None, []
@@ -127,7 +229,7 @@ class Guess(ipywidgets.VBox):
         super().__init__([ask, ipywidgets.HBox([self.control, self.button])])
 
     def _keep(self, _) -> None:
-        if self.control.value is None:  # no option picked yet
+        if self.control.value is None:  # no option is chosen yet
             return
         self.value, self.control.disabled, self.button.disabled = self.control.value, True, True
         self.button.description = "kept"
@@ -135,7 +237,14 @@ class Guess(ipywidgets.VBox):
             html.value = self._text(answer, comment)
 
     def beside(self, answer, comment: str) -> ipywidgets.HTML:
-        """The answer, beside the guess as soon as there is one."""
+        """Return a widget with the answer.
+
+        It shows the guess beside the answer as soon as the learner keeps one.
+
+        Args:
+            answer: The answer: a number in the unit of the question, or a text.
+            comment: HTML to show after the answer.
+        """
         html = ipywidgets.HTML(self._text(answer, comment))
         self._shown.append((html, answer, comment))
         return html
@@ -152,7 +261,7 @@ class Guess(ipywidgets.VBox):
 
 
 def _plain(value):
-    """As JSON can hold it."""
+    """Convert tables and tensors to values that JSON can hold."""
     if isinstance(value, Table):
         return [asdict(result) for result in value]
     if isinstance(value, torch.Tensor):
@@ -161,6 +270,7 @@ def _plain(value):
 
 
 def _short(value) -> str:
+    """Return a value as text for the table of results."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple | dict) and len(str(value)) > 60:

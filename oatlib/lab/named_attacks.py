@@ -1,7 +1,8 @@
-"""The attacks that the explorer offers or has recorded, by the names that states and records use.
+"""Attacks of the explorer, by the names that states and records use.
 
-The explorer measures by the quick cascade. Recorded curves are the suite's. PGD with a fixed number of steps is kept to
-be compared with: it overestimates robust accuracy, so its numbers are upper bounds.
+The explorer measures with the quick cascade, a short suite of attacks. Recorded curves were
+measured with a longer suite. PGD with a fixed number of steps is offered for comparison only: it
+overestimates robust accuracy, so its numbers are upper bounds.
 """
 
 from __future__ import annotations
@@ -16,21 +17,22 @@ NamedAttack: TypeAlias = Attack | Suite
 
 QUICK, SUITE, PGD_20 = "quick", "suite", "pgd-20"
 PGD_STEPS = (1, 2, 5, 10, 20, 50)
-CHOICES = (QUICK, *(f"pgd-{steps}" for steps in PGD_STEPS))  # measured live
-STRONGEST_FIRST = (SUITE, QUICK)  # of which curves are drawn
+CHOICES = (QUICK, *(f"pgd-{steps}" for steps in PGD_STEPS))  # that users can choose in the explorer
+STRONGEST_FIRST = (SUITE, QUICK)  # attacks whose curves are drawn
+# budgets of `Suite`, by the name of the attack
 BUDGETS = {QUICK: "quick", SUITE: "fast"}
 LABELS = {SUITE: "suite", QUICK: "quick cascade"} | {f"pgd-{steps}": f"PGD-{steps}" for steps in PGD_STEPS}
 
 
 def attack_named(name: str, eps: float) -> NamedAttack:
-    """Return the attack of that name.
+    """Return the attack with a given name.
 
     Args:
         name: "quick", "suite", or "pgd-K" with K steps.
-        eps: Radius of the L-infinity ball, pixels in [0, 1]. At 0 there is nothing to attack.
+        eps: Radius of the L-infinity ball, pixels in [0, 1]. At 0 the attack changes nothing.
 
     Returns:
-        An attack with `survivors`.
+        An attack or a suite of attacks.
 
     Raises:
         ValueError: If there is no such attack.

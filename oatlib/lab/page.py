@@ -1,4 +1,7 @@
-"""The explorer as one file: everything is measured beforehand, so that its sliders move without Python."""
+"""Export the explorer as one HTML file.
+
+Everything is measured before the export, so that the sliders work without Python.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from .explorer import Explorer, explore, script, style
 from .live import measure
 from .named_attacks import QUICK, attack_named
 
-SHOTS = 6  # places along the dial at which the gallery is taken
+SHOTS = 6  # number of λ at which the gallery is measured
 SHOT_EPS = 8.0  # in 1/255
 
 PAGE = """<!doctype html>
@@ -43,9 +46,25 @@ def export_explorer(
     path, nets: Network | Sequence[Network] | dict[str, Network], data: Data, state=None, *, progress: bool = True,
     **options,
 ) -> int:  # fmt: skip
-    """Write the explorer of some networks as one HTML file that needs neither Python nor a network; returns its size.
+    """Write the explorer as one HTML file that needs neither Python nor an internet connection.
 
-    What is not yet in their surfaces is measured first: minutes for a slimmable network. For `options` see `explore`.
+    What the surfaces do not yet hold is measured first. This takes minutes for a slimmable network.
+
+    Args:
+        path: The HTML file to write.
+        nets: One network, a sequence of them, or a mapping from names to networks.
+        data: The data set that the networks were trained on.
+        state: First positions of the dials, as for `explore`.
+        progress: Show a progress bar.
+        **options: Further arguments of `explore`, such as `n`, `hide` and `surfaces`.
+
+    Returns:
+        The size of the file in bytes.
+
+    Raises:
+        RecordError: If `path` is a folder or lies in a folder that does not exist.
+        TypeError: As `explore`.
+        ValueError: As `explore`.
     """
     record.check_writable(path)
     explorer = explore(nets, data, state, **options)
@@ -62,7 +81,7 @@ def export_explorer(
 
 
 def _values(explorer: Explorer, progress: bool) -> dict:
-    """What the widget would hold, measured to the end."""
+    """Measure everything that is missing. Return the values that the front end reads, by name."""
     surfaces, shots = explorer.grids, {}
     cells = {name: len(s.missing(1.0, SHOT_EPS, everywhere=True)) for name, s in surfaces.items()}
     places = {name: _places(net) for name, net in explorer.nets.items()}
@@ -79,12 +98,17 @@ def _values(explorer: Explorer, progress: bool) -> dict:
 
 
 def _places(net: Network) -> list[float]:
+    """Return the λ at which the gallery is measured, at equal distances on the slider."""
     if len(net.spec.stops) == 1:
         return [net.spec.stops[0]]
     return [net.lam(i / (SHOTS - 1)) for i in range(SHOTS)]
 
 
 def _shot(explorer: Explorer, net: Network, lam: float, width: float, bar) -> list[dict]:
+    """Measure the gallery at one setting, under the quick cascade.
+
+    Only the watched images are attacked.
+    """
     watched = explorer.panel.x[explorer.watched], explorer.panel.y[explorer.watched]
     few = type(explorer.panel)(*watched, explorer.panel.name)
     *_, last = measure(net, few, lam, width, attack_named(QUICK, SHOT_EPS / 255), range(len(few)))

@@ -1,7 +1,8 @@
-"""The parameters of a notebook: what its cell tagged `parameters` declares, and what may be given instead.
+"""Read the parameters that a notebook declares, and check values for them.
 
-One line each: `NAME: KIND = VALUE  # RANGE: explanation`. KIND is bool, int, float or str; RANGE is `LOW to HIGH` or
-`one of A, B, C`. A bool has no range, and the other kinds can do without.
+The declarations are in the cell tagged `parameters`. Each one is one line:
+`NAME: KIND = VALUE  # RANGE: explanation`. KIND is bool, int, float or str. RANGE is `LOW to HIGH`
+or `one of A, B, C`. A bool has no range, and for the other kinds it is optional.
 """
 
 from __future__ import annotations
@@ -21,16 +22,26 @@ KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", 
 GRAMMAR = "write `NAME: KIND = VALUE  # LOW to HIGH: explanation` (or `# one of A, B: explanation`), KIND one of " + (
     ", ".join(KINDS)
 )
-_CLAIM = re.compile(r"one of\b|[-+.]?\d\S* to\b")  # a comment that starts so means a range
+_CLAIM = re.compile(r"one of\b|[-+.]?\d\S* to\b")  # how a comment with a range starts
 _RANGE = re.compile(r"(?:(\S+) to ([^\s:]+)|one of ([^:]+))\s*(?::(.*))?")
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One value that a notebook lets its reader choose."""
+    """A value that the reader of a notebook can choose.
+
+    Attributes:
+        name: Name of the variable.
+        kind: One of KINDS.
+        default: The value in the notebook.
+        low: Smallest allowed number; None without a range.
+        high: Largest allowed number; None without a range.
+        options: The allowed values; empty if there is no list of them.
+        about: The explanation from the comment.
+    """
 
     name: str
-    kind: str  # one of KINDS
+    kind: str
     default: bool | int | float | str
     low: int | float | None = None
     high: int | float | None = None
@@ -39,13 +50,23 @@ class Parameter:
 
     @property
     def valid(self) -> str:
-        """What may be given, in words."""
+        """The allowed values in words, such as "a whole number from 1 to 30"."""
         if self.options:
             return f"one of {', '.join(map(str, self.options))}"
         return KINDS[self.kind] + ("" if self.low is None else f" from {self.low} to {self.high}")
 
     def read(self, given) -> bool | int | float | str:
-        """The value that is meant by a value or by its text; ValueError if it is not a valid one."""
+        """Convert and check a value.
+
+        Args:
+            given: A value, or its text from a command line.
+
+        Returns:
+            The value, of the kind of this parameter.
+
+        Raises:
+            ValueError: If the value has another kind, or is not allowed.
+        """
         try:
             value = _read(self.kind, given)
         except (ValueError, OverflowError):
@@ -58,7 +79,7 @@ class Parameter:
 
 
 def _read(kind: str, given):
-    """The value of that kind; ValueError or OverflowError if there is none."""
+    """Convert a value or its text to a kind, or raise ValueError or OverflowError."""
     text, truth = isinstance(given, str), isinstance(given, bool)
     if kind == "str" and text:
         return given
@@ -72,7 +93,22 @@ def _read(kind: str, given):
 
 
 def declared(source: str) -> dict[str, Parameter]:
-    """The parameters of a cell, from its source; ValueError names the line that is not one."""
+    """Read the parameters that a cell declares.
+
+    Args:
+        source: Source code of the cell.
+
+    Returns:
+        The parameters by name, in the order of the cell.
+
+    Raises:
+        ValueError: If a line declares no valid parameter. The message names the line and the
+            grammar.
+
+    Example:
+        >>> declared("epochs: int = 4  # 1 to 30: of training")["epochs"].valid
+        'a whole number from 1 to 30'
+    """
     try:
         statements = ast.parse(source).body
     except SyntaxError as error:
@@ -96,6 +132,7 @@ def declared(source: str) -> dict[str, Parameter]:
 
 
 def _declared(statement: ast.stmt, comment: str) -> Parameter:
+    """Return the parameter that one statement declares. `comment` is the text after its #."""
     match statement:
         case ast.AnnAssign(ast.Name(name), ast.Name(kind), ast.expr() as value) if kind in KINDS:
             pass
@@ -114,7 +151,7 @@ def _declared(statement: ast.stmt, comment: str) -> Parameter:
 
 
 def _ranged(parameter: Parameter, comment: str) -> Parameter:
-    """With the range that a comment starts with."""
+    """Return the parameter with the range that its comment starts with."""
     match = _RANGE.fullmatch(comment)
     if not match or parameter.kind == "bool" or (match[1] and parameter.kind == "str"):
         raise ValueError(f"{comment!r} is no range for a {parameter.kind}")
@@ -132,12 +169,24 @@ def _ranged(parameter: Parameter, comment: str) -> Parameter:
 
 
 def _fault(source: str, number: int, why) -> ValueError:
+    """Return the error for a line of the cell."""
     line = "".join(source.splitlines()[number - 1 : number]).strip()
     return ValueError(f"parameters cell, line {number}, {line!r}: {why}; {GRAMMAR}")
 
 
 def checked(parameters: Mapping[str, Parameter], given: Mapping) -> dict[str, bool | int | float | str]:
-    """A value for every parameter: as given, or else its default. Unknown names and invalid values are errors."""
+    """Return a value for every parameter: the given one, or else the default.
+
+    Args:
+        parameters: The declared parameters, by name.
+        given: Values, or their texts, by name.
+
+    Returns:
+        The values by name.
+
+    Raises:
+        ValueError: If a name is unknown, or a value is invalid.
+    """
     for name in given:
         if not parameters:
             raise ValueError(f"unknown parameter {name!r}: this notebook has none")
@@ -146,7 +195,11 @@ def checked(parameters: Mapping[str, Parameter], given: Mapping) -> dict[str, bo
 
 
 def table(parameters: Mapping[str, Parameter]) -> str:
-    """What can be given, one line each: name, kind, range, default, explanation."""
+    """Return a text table of the parameters: name, kind, allowed values, default, explanation.
+
+    Args:
+        parameters: The declared parameters, by name.
+    """
     rows = [("name", "kind", "range", "default", "")]
     rows += [(p.name, p.kind, p.valid, _text(p.default), p.about) for p in parameters.values()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -154,4 +207,5 @@ def table(parameters: Mapping[str, Parameter]) -> str:
 
 
 def _text(value) -> str:
+    """Return a default as users type it on the command line."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,11 +1,16 @@
-"""The networks that come with oatlib: which, and where; `python -m bench.ship` makes them."""
+"""List the networks that are shipped with oatlib, and find their files.
+
+`python -m bench.ship` makes the networks. This module imports no PyTorch, so that the server of the
+explorer starts fast.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "data" / "explorer"
-MEMBERS: dict[str, tuple[str, dict]] = {  # name in the list: recipe, options
+# name -> recipe, and options for `oatlib.build`
+MEMBERS: dict[str, tuple[str, dict]] = {
     "oats": ("oats", {}),
     "oat": ("oat", {}),
     "blend": ("blend", {}),
@@ -21,10 +26,14 @@ MEMBERS: dict[str, tuple[str, dict]] = {  # name in the list: recipe, options
 
 
 def shipped() -> list[Path]:
-    """The files of the networks that come with oatlib, in the order of the list."""
+    """Return the weight files of the shipped networks that exist, in the order of MEMBERS.
+
+    Raises:
+        RecordError: If there are none.
+    """
     found = [path for name in MEMBERS if (path := FOLDER / f"{name}.safetensors").is_file()]
     if not found:
-        from ..record import RecordError  # which brings PyTorch
+        from ..record import RecordError  # imports PyTorch
 
         raise RecordError(
             f"the ready networks are not in {FOLDER}: make them with `python -m bench.ship` in a clone of the "

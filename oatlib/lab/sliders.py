@@ -1,4 +1,8 @@
-"""A figure with live controls for a notebook: it is drawn anew, on one thread, for the newest position."""
+"""A plotly figure with live controls, for notebooks.
+
+Whenever a control moves, one background thread draws the figure again for the newest position of
+all controls. Positions that are already outdated are skipped.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,9 @@ import traitlets
 
 from .worker import Worker
 
+# the JavaScript module of plotly, 5 MB
 BUNDLE = Path(plotly.__file__).parent / "package_data" / "widgetbundle.js"
+# a small module that imports the bundle once per page, see `Figure`
 LOADER = """
 const load = (model) => (window.oatlibPlotly ??= import(URL.createObjectURL(
   new Blob([model.get("_bundle")], { type: "text/javascript" }))));
@@ -34,10 +40,10 @@ export default () => {
 
 
 class Figure(go.FigureWidget):
-    """A figure that can be changed. Its module is small and fetches the large one of plotly, once for a page.
+    """A plotly figure whose own JavaScript module is small and loads that of plotly once per page.
 
-    anywidget gives a module 2 s to load, and a widget that is late hears nothing from Python ever after: 5 MB of plotly
-    for each figure are late on a busy machine.
+    anywidget gives a module 2 s to load. A widget that takes longer never receives messages from
+    Python again. On a busy machine, 5 MB of plotly per figure take longer.
     """
 
     _esm = LOADER
@@ -45,12 +51,21 @@ class Figure(go.FigureWidget):
 
 
 class Sliders(ipywidgets.VBox):
-    """What `sliders` returns. `controls` are its widgets by name, `values` where they stand, `figure` what is shown."""
+    """A figure with its controls, as `sliders` returns it.
+
+    Attributes:
+        controls: The control widgets, by name.
+        values: The current values of the controls, by name.
+        buttons: The button widgets, by label.
+        figure: The figure that is shown.
+        error: The error of the newest drawing as HTML, or "".
+    """
 
     def __init__(self, draw: Callable, controls: Mapping[str, ipywidgets.Widget], buttons: Mapping[str, Callable]):
         self._draw, self.controls, self._due = draw, dict(controls), []
         self._worker = Worker(self._complain)
-        figure, note = _parts(draw(**self.values))  # an error here belongs under the cell
+        # not on the thread: an error in the first drawing appears under the cell
+        figure, note = _parts(draw(**self.values))
         self.figure = Figure(figure)
         self._note = ipywidgets.HTML(note)
         self._error = ipywidgets.HTML()
@@ -63,29 +78,36 @@ class Sliders(ipywidgets.VBox):
 
     @property
     def values(self) -> dict:
-        """{name: value} of the controls."""
+        """The current values of the controls, by name."""
         return {name: control.value for name, control in self.controls.items()}
 
     @property
     def error(self) -> str:
-        """What went wrong with the last drawing, or nothing."""
+        """The error of the newest drawing as HTML, or ""."""
         return self._error.value
 
     def flush(self, timeout: float = 60.0) -> None:
-        """Wait until what is shown belongs to where the controls stand."""
+        """Wait until the figure shows the current values of the controls.
+
+        Args:
+            timeout: Limit in seconds.
+
+        Raises:
+            TimeoutError: If it takes longer.
+        """
         self._worker.flush(timeout)
 
     def close(self) -> None:
-        """Take it off the page and stop its work."""
+        """Remove the widget from the page and stop its work."""
         self._worker.close()
         super().close()
 
     def _ask(self, action: Callable) -> None:
-        self._due.append(action)  # not in the job: a newer job would drop it
+        self._due.append(action)  # not in the job, because a newer job would replace it
         self._worker.submit(self._drawn())
 
     def _drawn(self) -> Iterator[bool]:
-        """A job: do what buttons have asked for, then draw."""
+        """A job for the worker: run the actions of buttons that were clicked, then draw."""
         while self._due:
             self._due.pop(0)()
             yield False
@@ -102,11 +124,25 @@ def sliders(
     draw: Callable, buttons: Mapping[str, Callable] | None = None, labels: Mapping[str, str] | None = None,
     start_at: Mapping[str, object] | None = None, **controls,
 ) -> Sliders:  # fmt: skip
-    """Call `draw` with the values of some controls, whenever one moves, and show the figure that it returns.
+    """Show a figure with controls, and draw it again whenever one of them moves.
 
-    A control is (low, high, step), a list of choices, or True or False; `start_at` says where it stands at first,
-    `labels` what is written beside it. `buttons` are {label: function to call before drawing}. `draw` may return
-    (figure, text).
+    Args:
+        draw: Function that is called with the values of all controls, by name. It returns a figure,
+            or (figure, HTML text to show below it).
+        buttons: By label, functions without arguments to call before drawing.
+        labels: Texts beside the controls, by name (default: their names).
+        start_at: First values of the controls, by name (default: the low end, or the first choice).
+        **controls: By name, (low, high, step) for a slider, a list of choices, or True or False for
+            a checkbox.
+
+    Returns:
+        The widget.
+
+    Raises:
+        ValueError: If `labels` or `start_at` names a control that does not exist.
+
+    Example:
+        >>> sliders(draw, eps=(0.0, 0.3, 0.01), steps=[1, 5, 20])  # calls draw(eps=..., steps=...)
     """
     labels, start_at = labels or {}, start_at or {}
     for name in [*labels, *start_at]:
@@ -117,6 +153,10 @@ def sliders(
 
 
 def _control(spec, label: str, start) -> ipywidgets.Widget:
+    """Return the widget for one control.
+
+    Without `start`, it begins at the low end or the first choice.
+    """
     common = {
         "description": label,
         "style": {"description_width": "initial"},
@@ -140,17 +180,22 @@ def _control(spec, label: str, start) -> ipywidgets.Widget:
 
 
 def _rows(controls, buttons) -> list[ipywidgets.Widget]:
+    """Put the controls in one row and the buttons in another. Rows wrap if the page is narrow."""
     wrap = {"flex_flow": "row wrap"}
     rows = [ipywidgets.HBox(list(each), layout=wrap) for each in (controls, buttons)]
     return [row for row in rows if row.children]
 
 
 def _parts(drawn) -> tuple[go.Figure, str]:
+    """Return the result of `draw` as (figure, text)."""
     return drawn if isinstance(drawn, tuple) else (drawn, "")
 
 
 def _show(shown: Figure, figure: go.Figure) -> None:
-    """Make a figure on the page look like another one; traces of the same kinds are moved, not made anew."""
+    """Update the figure on the page.
+
+    Traces are changed in place if their types are the same, else replaced.
+    """
     with shown.batch_update():
         if [t.type for t in shown.data] != [t.type for t in figure.data]:
             shown.data = []
@@ -158,8 +203,8 @@ def _show(shown: Figure, figure: go.Figure) -> None:
         else:
             for old, new in zip(shown.data, figure.data, strict=True):
                 old.update({k: v for k, v in new.to_plotly_json().items() if k != "type"}, overwrite=True)
-        shown.layout.annotations, shown.layout.shapes = [], []  # there may be fewer now
+        shown.layout.annotations, shown.layout.shapes = [], []  # the new figure may have fewer
         shown.layout.update(figure.layout, overwrite=True)
-    # plotly keeps the first state for a page that connects or reloads later, unless it is told
+    # plotly sends these values to a page that connects or reloads later, so they must be current
     shown._trait_values["_widget_data"] = copy.deepcopy(shown._data)
     shown._trait_values["_widget_layout"] = copy.deepcopy(shown._layout_obj._props)

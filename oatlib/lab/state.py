@@ -1,4 +1,7 @@
-"""Where the dials stand: a value that is checked, and a string that can be copied and given back."""
+"""The state of the explorer: the positions of all dials, as a checked value and as a string.
+
+Users copy the string from the page and pass it to `explore` to restore the same view.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,18 @@ MAX_EPS = 16.0  # in 1/255
 
 @dataclass(frozen=True)
 class State:
-    """One position of all dials. eps in 1/255; attack one of CHOICES; min_clean and max_size are limits."""
+    """The positions of all dials.
+
+    Attributes:
+        network: Name of the network.
+        lam: λ, between the first and the last λ stop of the network.
+        width: Width, as a fraction of the channels.
+        eps: Radius of the L-infinity ball, in 1/255.
+        attack: One of CHOICES.
+        min_clean: Least clean accuracy in [0, 1] that the search for a setting accepts.
+        max_size: Most multiply-adds that it accepts, as a fraction of those at full width.
+        compare: Names of networks whose curves are drawn as well.
+    """
 
     network: str
     lam: float = 0.0
@@ -23,17 +37,17 @@ class State:
     eps: float = 8.0
     attack: str = QUICK
     min_clean: float = 0.9
-    max_size: float = 1.0  # multiply-adds, as a share of the full width's
-    compare: tuple[str, ...] = ()  # networks whose curves are drawn, too
+    max_size: float = 1.0
+    compare: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """The string to copy, such as network=oats&lam=0.3&width=0.75&eps=8&attack=quick."""
+        """The state as a string, such as network=oats&lam=0.3&width=0.75&eps=8&attack=quick."""
         pairs = asdict(self) | {"compare": ",".join(self.compare)}
         return urlencode({k: repr(v) if isinstance(v, float) else v for k, v in pairs.items()}, safe=",")
 
     @property
     def setting(self) -> tuple:
-        """What a measurement depends on."""
+        """The part of the state that a measurement depends on."""
         return self.network, self.lam, self.width, self.eps, self.attack
 
 
@@ -41,7 +55,24 @@ NAMES = tuple(f.name for f in fields(State))
 
 
 def read(given: str | Mapping | State | None, nets: Mapping[str, Network], start: State | None = None) -> State:
-    """The state that a string or a mapping names, the rest as in `start`; a ValueError says what cannot be."""
+    """Read a state from a string or a mapping, and check it against the networks.
+
+    Args:
+        given: A string such as "lam=0.3&width=0.5", a mapping, a State, or None.
+        nets: The networks, by name.
+        start: The state that holds all values that `given` does not name (default: that of the
+            first network).
+
+    Returns:
+        The state. λ and width are moved into the range of the network, unless `given` names them.
+
+    Raises:
+        ValueError: If `given` has an unknown key or network, or a value that is not allowed.
+
+    Example:
+        >>> read("lam=0.3&eps=4", nets).eps
+        4.0
+    """
     start = start or State(next(iter(nets)))
     if given is None:
         given = {}
@@ -60,6 +91,7 @@ def read(given: str | Mapping | State | None, nets: Mapping[str, Network], start
 
 
 def _parsed(text: str) -> dict[str, str]:
+    """Return the pairs of a state string."""
     try:
         return dict(parse_qsl(text.strip().lstrip("#?"), strict_parsing=bool(text.strip()), keep_blank_values=True))
     except ValueError:
@@ -67,7 +99,7 @@ def _parsed(text: str) -> dict[str, str]:
 
 
 def _with_attack(values: dict) -> dict:
-    """Read `steps=K` of states of earlier versions as `attack=pgd-K`."""
+    """Convert `steps=K`, which earlier versions wrote, to `attack=pgd-K`."""
     if "steps" not in values:
         return values
     if "attack" in values:
@@ -80,7 +112,11 @@ def _with_attack(values: dict) -> dict:
 
 
 def _checked(state: State, net: Network, own_lam: bool, own_width: bool) -> State:
-    """Numbers as numbers, and within what this network has. What was not asked for moves to what there is."""
+    """Convert the values to numbers and check them against the network.
+
+    λ and width are errors if they do not fit and were asked for (`own_lam`, `own_width`). Otherwise
+    they move to the nearest value that the network has.
+    """
     low, high = net.spec.stops[0], net.spec.stops[-1]
     lam, width = _number("lam", state.lam), _number("width", state.width)
     if not low <= lam <= high:

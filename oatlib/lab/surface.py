@@ -1,9 +1,13 @@
-"""Accuracy over all dials of a network, measured on a grid: what a slider shows while the exact setting is measured.
+"""Accuracy of a network on a grid over all its dials.
 
-Every robust accuracy is kept under the name of its attack. What is recorded in advance: the suite and PGD-20 at
-ε = 8/255 and full width, at every λ of the grid, and the quick cascade at the other ε and at narrower widths. A running
-explorer fills what is missing by the quick cascade. A surface is kept next to the weights, with their digest: one of
-other weights, images or attacks is never shown.
+The explorer interpolates on this grid while the exact setting is measured. Every robust accuracy is
+kept under the name of its attack.
+
+The suite and PGD-20 are recorded in advance at ε = 8/255 and full width, for every λ of the grid.
+For the other pairs of ε and width, the quick cascade is recorded.
+
+A running explorer measures what is missing with the quick cascade. A surface is stored next to the
+weights, with their digest, so that numbers of other weights, images or attacks are never shown.
 """
 
 from __future__ import annotations
@@ -21,11 +25,11 @@ from ..nets import Network
 from .live import measure
 from .named_attacks import PGD_20, QUICK, STRONGEST_FIRST, SUITE, attack_named
 
-N = 256  # images that are measured, at most
+N = 256  # number of images that are measured, at most
 EPS = (0.0, 4.0, 8.0, 16.0)  # in 1/255
-SUITE_EPS = 8.0  # in 1/255: where the suite is recorded
-GAP = 0.25  # of the slider: two neighbouring λ of the grid lie no further apart
-MIXING_WEIGHTS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the last stop, where outputs are mixed
+SUITE_EPS = 8.0  # in 1/255; the suite is recorded at this ε
+GAP = 0.25  # of the slider: the largest distance of neighbouring λ of the grid
+MIXING_WEIGHTS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # weights of the last λ stop in mixed outputs
 
 Cell = tuple[str, int, int, int]  # attack, and indices of width, ε and λ
 
@@ -33,13 +37,26 @@ Cell = tuple[str, int, int, int]  # attack, and indices of width, ε and λ
 class Surface:
     """Clean and robust accuracy of a network on a grid.
 
-    `clean[w][l]` and `robust[attack][w][e][l]` are shares in [0, 1] at widths[w], EPS[e] and lams[l], or None where
-    nothing is measured yet. `mixed` holds (weight, clean, robust) of the outputs of both ends, mixed, where that was
-    recorded. What no attack changes, ε = 0, is kept under the quick cascade.
+    Args:
+        net: The network.
+        panel: The images to measure.
+        source: What identifies the images, ready for JSON. Without it the surface cannot be saved
+            or restored.
+
+    Attributes:
+        lams: The λ of the grid, ascending.
+        widths: The widths of the network, ascending.
+        clean: `clean[w][l]` is the clean accuracy in [0, 1] at widths[w] and lams[l], or None if it
+            is not measured.
+        robust: `robust[attack][w][e][l]` is the robust accuracy in [0, 1] at widths[w], EPS[e] and
+            lams[l], or None if it is not measured. At ε = 0, where no attack changes anything, it
+            is kept under the quick cascade.
+        mixed: (weight, clean, robust) of the mixed outputs of both ends of the dial, as far as they
+            are recorded.
     """
 
     def __init__(self, net: Network, panel: Split, source: object = None):
-        """`source` says what the images are, ready for JSON; without it a surface is good for no other session."""
+        """Make an empty surface."""
         self.net, self.panel, self.source = net, panel, source
         self.lams = _grid(net)
         self.widths = list(net.spec.widths)
@@ -48,7 +65,12 @@ class Surface:
         self.mixed: list[tuple[float, float, float]] = []
 
     def table(self) -> dict:
-        """What the browser needs, as it is now."""
+        """Return the current values for the browser.
+
+        Returns:
+            A dict ready for JSON with the keys lams, widths, eps (in 1/255), n (number of images),
+            order (attacks whose curves are drawn, strongest first), clean, robust and mixed.
+        """
         mixed = {"attack": SUITE, "eps": SUITE_EPS, "points": deepcopy(self.mixed)}
         return {
             "lams": self.lams,
@@ -62,14 +84,30 @@ class Surface:
         }
 
     def attack_at(self, w: int, e: int) -> str | None:
-        """The strongest attack by which a whole row is measured, all λ at one width and ε; None if there is none."""
+        """Return the strongest attack by which a whole row (all λ at one width and ε) is measured.
+
+        Args:
+            w: Index of the width.
+            e: Index of ε.
+
+        Returns:
+            The name of the attack, or None if the row is not complete under any.
+        """
         whole = (attack for attack in STRONGEST_FIRST if None not in self.robust[attack][w][e])
         return next(whole, None)
 
     def missing(self, width: float, eps: float, everywhere: bool = False) -> list[Cell]:
-        """Cells that are still to be measured for a picture at this width and eps, the most needed first.
+        """List the cells that are missing for the curves at a width and ε, most needed first.
 
-        This width comes before others, and both ends before what is between. `everywhere`: at all eps.
+        The given width comes before others. Both ends of the dial come before the λ between them.
+
+        Args:
+            width: The width that the explorer shows.
+            eps: Radius of the attack in 1/255. Its neighbours on the grid are needed.
+            everywhere: List the cells at all ε of the grid.
+
+        Returns:
+            Cells of the quick cascade: attack, and indices of width, ε and λ.
         """
         shown = range(len(EPS)) if everywhere else _around(eps)
         widths = sorted(range(len(self.widths)), key=lambda w: abs(self.widths[w] - width))
@@ -77,7 +115,10 @@ class Surface:
         return [(QUICK, w, e, i) for w, e in rows for i in self._order() if self.robust[QUICK][w][e][i] is None]
 
     def planned(self) -> list[Cell]:
-        """Cells that are recorded in advance and not there yet; those of the suite first."""
+        """List the cells that are recorded in advance and still missing.
+
+        Those of the suite come first.
+        """
         suite_index, full = EPS.index(SUITE_EPS), len(self.widths) - 1
         other_rows = [
             (w, e) for w in reversed(range(len(self.widths))) for e in range(len(EPS)) if (w, e) != (full, suite_index)
@@ -87,12 +128,28 @@ class Surface:
         return [(attack, w, e, i) for attack, w, e, i in cells if self.robust[attack][w][e][i] is None]
 
     def fill(self, width: float, eps: float, everywhere: bool = False) -> Iterator[bool]:
-        """Measure what is missing; True after each cell, False wherever one can stop."""
+        """Measure all missing cells.
+
+        Args:
+            width: As for `missing`.
+            eps: As for `missing`.
+            everywhere: As for `missing`.
+
+        Yields:
+            True after each cell, and False at points between where the caller can pause or stop.
+        """
         for cell in self.missing(width, eps, everywhere):
             yield from self.measure(cell)
 
     def measure(self, cell: Cell) -> Iterator[bool]:
-        """Measure one cell; True at its end, False wherever one can stop."""
+        """Measure one cell.
+
+        Args:
+            cell: Attack, and indices of width, ε and λ.
+
+        Yields:
+            False at points where the caller can pause or stop, and True at the end.
+        """
         name, w, e, i = cell
         attack = attack_named(name, EPS[e] / 255)
         for last in measure(self.net, self.panel, self.lams[i], self.widths[w], attack):  # noqa: B007
@@ -102,16 +159,22 @@ class Surface:
         yield True
 
     def unmixed(self) -> list[float]:
-        """Weights at which the outputs of both ends are still to be mixed and measured."""
+        """List the mixing weights that are not measured yet. Empty for networks with one λ stop."""
         if len(self.net.spec.stops) == 1:
             return []
         known = {weight for weight, *_ in self.mixed}
         return [weight for weight in MIXING_WEIGHTS if weight not in known]
 
     def mix(self, weight: float) -> None:
-        """Mix the outputs of both ends at full width, and measure that by the suite at ε = 8/255."""
+        """Mix the outputs of both ends of the dial at full width, and measure the mixture.
+
+        The attack is the suite at ε = 8/255.
+
+        Args:
+            weight: Weight of the last λ stop, in [0, 1].
+        """
         stops, w = self.net.spec.stops, len(self.widths) - 1
-        if weight in (0.0, 1.0):  # one end alone, as it is
+        if weight in (0.0, 1.0):  # one end alone, which is measured already
             end = int(weight) * (len(self.lams) - 1)
             point = weight, self.clean[w][end], self.robust[SUITE][w][EPS.index(SUITE_EPS)][end]
         else:
@@ -122,15 +185,33 @@ class Surface:
         self.mixed = sorted([*self.mixed, point])
 
     def save(self, path) -> None:
-        """Write it as JSON, also with gaps: what is there is not measured again."""
+        """Write the surface as JSON.
+
+        The surface may be incomplete. A later run then measures only what is missing.
+
+        Args:
+            path: The JSON file.
+
+        Raises:
+            ValueError: If the surface has no `source`.
+        """
         if self.source is None:
             raise ValueError("a surface is saved when it says what its images are")
         record.write_json(path, {"of": self._of(), "attacks": self._attacks(), **self.table()})
 
     def restore(self, path) -> bool:
-        """Take over a file if it belongs to this network and these images. Whether it did.
+        """Read a surface from a file, if it belongs to this network, these images and this grid.
 
-        Of attacks that are defined otherwise today nothing is taken over.
+        Numbers of attacks whose definition has changed since are left out.
+
+        Args:
+            path: The JSON file. It may be missing.
+
+        Returns:
+            Whether the file was used.
+
+        Raises:
+            RecordError: If the file is not valid JSON.
         """
         if self.source is None or not Path(path).is_file():
             return False
@@ -145,14 +226,15 @@ class Surface:
         return True
 
     def _plane(self) -> list:
+        """Return an empty grid for one attack: [width][ε][λ]."""
         return [[[None] * len(self.lams) for _ in EPS] for _ in self.widths]
 
     def _order(self) -> list[int]:
-        """Indices of λ: both ends first, then the middle, the quarters, ..."""
+        """Return the indices of λ: both ends first, then the middle, the quarters, ..."""
         return sorted(range(len(self.lams)), key=_ends_first(len(self.lams)))
 
     def _of(self) -> dict:
-        """All that the numbers depend on besides their attacks, ready for JSON."""
+        """Return all that the numbers depend on, except the attacks, ready for JSON."""
         return {
             "weights": _digest(self.net),
             "dial": self.net.spec.dial,
@@ -162,12 +244,12 @@ class Surface:
         }
 
     def _attacks(self) -> dict:
-        """{name: what the attack is} of all that are recorded."""
+        """Return the descriptions of all recorded attacks, by name."""
         return {name: attack_named(name, SUITE_EPS / 255).describe() for name in self.robust}
 
 
 def _grid(net: Network) -> list[float]:
-    """All λ stops, and between them so many places of the slider that none is further than GAP from the next."""
+    """Return all λ stops, and enough λ between them that no gap on the slider exceeds GAP."""
     lams = sorted(net.spec.stops)
     places = [_place(net, lam) for lam in lams]
     while len(places) > 1:
@@ -182,7 +264,7 @@ def _grid(net: Network) -> list[float]:
 
 
 def _place(net: Network, lam: float) -> float:
-    """Where λ is on the slider, in [0, 1]."""
+    """Return the position of λ on the slider, in [0, 1]."""
     slider = net.slider
     if lam <= slider[0]:
         return 0.0
@@ -192,13 +274,13 @@ def _place(net: Network, lam: float) -> float:
 
 
 def _around(eps: float) -> list[int]:
-    """Indices of the measured eps on both sides; one if it is measured itself."""
+    """Return the indices of the neighbours of `eps` in EPS, or its own index if it is in EPS."""
     below = max(i for i, e in enumerate(EPS) if e <= eps)
     return [below] if EPS[below] == eps else [below, below + 1]
 
 
 def _ends_first(n: int):
-    """A sorting key for 0..n-1: both ends, the middle, the quarters, ..."""
+    """Return a sorting key for 0 to n - 1: both ends first, then the middle, the quarters, ..."""
     order, gaps = [0, n - 1], [(0, n - 1)]
     while gaps:
         low, high = gaps.pop(0)
@@ -210,6 +292,7 @@ def _ends_first(n: int):
 
 
 def _digest(net: Network) -> str:
+    """Return the SHA-256 digest of all weights."""
     found = hashlib.sha256()
     for name, tensor in sorted(net.state_dict().items()):
         found.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())

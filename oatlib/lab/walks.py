@@ -1,4 +1,8 @@
-"""The walks of an explorer: settled ones are remembered, and one may be ahead of the hand."""
+"""Cache the measurements of the explorer, and prefetch the most likely next setting.
+
+A measurement is called a walk here: the iterator of its frames (see live.py). It is settled at its
+last frame.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,31 @@ from contextlib import closing
 
 from .state import State
 
-KEPT = 256  # settings that are remembered
+KEPT = 256  # settings that are cached
 
 
 class Walks:
-    """The frames of settings (see live.py), from `measured(state)`. To be used by one thread at a time."""
+    """Cache and prefetch of measurements. Only one thread may use it at a time.
+
+    Args:
+        measured: Function that measures a state, and yields its frames.
+    """
 
     def __init__(self, measured: Callable[[State], Iterator[dict]]):
         self._measured = measured
         self._settled: OrderedDict[tuple, dict] = OrderedDict()
-        self._begun: tuple[tuple, dict, Generator] | None = None  # setting, newest frame, the frames after it
+        # the prefetched walk: setting, newest frame, iterator of the frames after it
+        self._begun: tuple[tuple, dict, Generator] | None = None
 
     def frames(self, state: State, fresh: bool = False) -> Iterator[dict]:
-        """From the newest frame that is known to the settled one; `fresh`: all of them, from the first on."""
+        """Yield the frames of a setting up to the settled one.
+
+        If the setting is cached or was prefetched, frames before the newest known one are skipped.
+
+        Args:
+            state: The state to measure.
+            fresh: Measure again, and yield all frames from the first one on.
+        """
         key = state.setting
         if fresh or self._begun is None or self._begun[0] != key:
             self.drop()
@@ -36,7 +52,14 @@ class Walks:
             yield from self._walk(state)
 
     def lead(self, state: State) -> Iterator[bool]:
-        """Measure a setting before it is asked for, until one is. Nothing of it is to be shown: the items are False."""
+        """Prefetch a setting, until it is finished or another caller takes it over or drops it.
+
+        Args:
+            state: The state that the user will probably choose next.
+
+        Yields:
+            False after each frame: there is nothing new to show.
+        """
         self.drop()
         if state.setting in self._settled:
             return
@@ -44,17 +67,22 @@ class Walks:
         for frame in walk:
             self._begun = state.setting, frame, walk
             yield False
+            # meanwhile `frames` may have taken this walk over, or `drop` may have closed it
             if self._begun is None or self._begun[2] is not walk:
                 return
         self._begun = None
 
     def drop(self) -> None:
-        """Give up what was begun ahead: its threads end."""
+        """Abandon the prefetched walk, so that its threads end."""
         if self._begun is not None:
             self._begun[2].close()
             self._begun = None
 
     def _walk(self, state: State) -> Generator[dict, None, None]:
+        """Measure a state, and cache its settled frame.
+
+        A full cache drops the least recently used one.
+        """
         for frame in self._measured(state):
             if frame["phase"] == "settled":
                 self._settled[state.setting] = frame

@@ -1,4 +1,7 @@
-"""What the explorer shows that does not change with the dials: the images, and what each network has."""
+"""Describe to the browser all that does not change with the dials: the images and the networks.
+
+The explorer sends this description once per page, and again when a network is added.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,20 @@ from .state import MAX_EPS
 from .trainer import LIMIT
 
 WATCHED = 6  # images in the gallery
-BEST_EPS = 8.0  # in 1/255: the size of an attack from on which a texture can be repainted as a whole
+BEST_EPS = 8.0  # in 1/255: an attack of at least this size can repaint a whole texture
 
 
 def describe(nets: Mapping[str, Network], data: Data, panel: Split, watched: Tensor) -> dict:
-    """What does not change with the dials, ready for JSON.
+    """Return all that does not change with the dials.
 
     Args:
-        nets: The networks, by the names on the page.
+        nets: The networks, by their names on the page.
         data: The data set that they were trained on.
         panel: The images that are measured.
-        watched: Indices of those in the gallery (M,).
+        watched: Indices (M,) of the images in the gallery.
+
+    Returns:
+        A dict ready for JSON.
     """
     return {
         "data": data.name,
@@ -49,12 +55,15 @@ def describe(nets: Mapping[str, Network], data: Data, panel: Split, watched: Ten
 
 
 def captions(data: Data, split: Split, indices: Iterable[int]) -> list[str]:
-    """Say what images are: "class: triangle · drawn: cross", or "class: dog" where no shape is drawn.
+    """Return a caption per image: "class: triangle · drawn: cross", or "class: dog".
 
     Args:
         data: The data set, for the names of its classes.
-        split: Part of it; its `facts` hold the drawn "shape" where that is known.
-        indices: Of images in the split.
+        split: Part of it; its `facts` hold the drawn "shape" if it is known.
+        indices: Indices of the images in the split.
+
+    Returns:
+        One text per index. "drawn" is left out if the shapes are not known.
     """
     drawn = drawn_shapes(split)
     lines = []
@@ -67,12 +76,26 @@ def captions(data: Data, split: Split, indices: Iterable[int]) -> list[str]:
 
 
 def drawn_shapes(split: Split) -> Tensor | None:
-    """Indices into SHAPES of the shapes that the images show (N,), where that is known."""
+    """Return the shapes that the images show.
+
+    Args:
+        split: The images.
+
+    Returns:
+        Indices (N,) into SHAPES, or None if the shapes are not known.
+    """
     return getattr(split, "facts", {}).get("shape")
 
 
 def hint(data: Data) -> str:
-    """One sentence about the built-in world, from its numbers: how far a drawn shape can be trusted."""
+    """Describe in words how reliable the drawn shapes of the data set "shapes" are.
+
+    Args:
+        data: The data set.
+
+    Returns:
+        Two sentences with the numbers of the data set; "" if it has no such numbers.
+    """
     options = data.options
     if data.name != "shapes" or "trust" not in options:
         return ""
@@ -87,12 +110,13 @@ def hint(data: Data) -> str:
 
 
 def _reference(data: Data) -> dict:
-    """What every network is compared with: the best possible (clean, robust) accuracies, where they are known."""
+    """Return the best possible (clean, robust) accuracies for comparison, if they are known."""
     best = best_points({"name": data.name, "options": data.options}, BEST_EPS / 255)
     return {} if best is None else {"best": [list(point) for point in best], "bestEps": BEST_EPS}
 
 
 def _about(net: Network) -> dict:
+    """Return what the browser has to know about a network."""
     spec = net.spec
     prices = [cost(net, spec.stops[-1], width) for width in spec.widths]
     return {"recipe": spec.recipe, "stops": list(spec.stops), "slider": list(net.slider), "widths": list(spec.widths),
@@ -101,6 +125,10 @@ def _about(net: Network) -> dict:
 
 
 def one_of_each_class(panel):
-    """Indices of the first image of each class, up to WATCHED of them."""
+    """Return the indices of the first image of each class, up to WATCHED of them.
+
+    Args:
+        panel: The images.
+    """
     first = {int(y): i for i, y in reversed(list(enumerate(panel.y.tolist())))}
     return panel.y.new_tensor(sorted(first.values())[:WATCHED])

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 def log_mixture(logits: Sequence[Tensor], weights: Tensor) -> Tensor:
     """Return log(sum of w_m softmax(z_m)), which are valid logits of the averaged probabilities.
 
-    The sum is computed in log space. Where a gradient is asked for it is computed in double
-    precision: in single precision the gradient of a saturated softmax is rounded to zero at the
-    predicted class, and an attack would see less than there is.
+    The sum is computed in log space. If a gradient is needed, it is computed in double precision.
+    In single precision, the gradient of a saturated softmax is rounded to zero at the predicted
+    class, so an attack would see a smaller gradient than there is.
 
     Args:
         logits: M tensors of shape (N, classes).
@@ -45,11 +45,23 @@ class OutputMixture(nn.Module):
         super().__init__()
         self.ends = nn.ModuleList(ends)
         self.register_buffer("weights", weights.detach())
-        self.eval()  # like the folded networks in it, it has no train mode
+        self.eval()  # no train mode, like the folded networks in it
 
     def forward(self, x: Tensor, dials: None = None) -> Tensor:
-        """Return log-probabilities of shape (N, classes)."""
-        # the length of x is asked for only if it matters: an ONNX export would fix the batch size
+        """Return the logarithm of the mixed class probabilities.
+
+        Args:
+            x: Images of shape (N, C, H, W) in [0, 1].
+            dials: Ignored: the setting is already folded in.
+
+        Returns:
+            Log-probabilities of shape (N, classes).
+
+        Raises:
+            ValueError: If there is one row of weights per image, and x has another number of
+                images.
+        """
+        # Use len(x) only with a row per image: an ONNX export with len(x) fixes the batch size.
         if len(self.weights) > 1 and len(self.weights) != len(x):
             raise ValueError(
                 f"bound to {len(self.weights)} values of λ, called with {len(x)} images: bind one λ per image"
@@ -58,11 +70,12 @@ class OutputMixture(nn.Module):
 
 
 class MeanLogits(nn.Module):
-    """The mean of the standardised logits of a mixture's ends: a function to climb where the mixture is saturated.
+    """Average the standardised logits of the ends: an attack objective for saturated mixtures.
 
-    Where an end is certain, the probabilities of a mixture hardly depend on the image, and its gradient follows the
-    other end alone. Logits do not saturate. Each end's logits are divided by their standard deviation per image (seen
-    as a constant), so that no end counts for more because its logits are larger.
+    If one end is certain, its probabilities hardly depend on the image, so the gradient of the
+    mixture follows the other end alone. Logits do not saturate. The logits of each end are divided
+    by their standard deviation per image, which counts as a constant. No end then counts for more
+    because its logits are larger.
 
     Args:
         mixture: The mixture to be attacked. It is shared, not copied.
@@ -74,10 +87,18 @@ class MeanLogits(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits of shape (N, classes)."""
+        """Return the weighted mean of the standardised logits.
+
+        Args:
+            x: Images of shape (N, C, H, W) in [0, 1].
+
+        Returns:
+            Tensor of shape (N, classes).
+        """
         total = 0.0
         for end, weight in zip(self.mixture.ends, self.mixture.weights.T, strict=True):
-            logits = end(x)
+            logits = end(x)  # (N, classes)
+            # detach: the gradient treats the standard deviation as a constant
             spread = logits.detach().std(1, keepdim=True).clamp_min(torch.finfo(logits.dtype).tiny)
             total = total + weight[:, None] * logits / spread
         return total

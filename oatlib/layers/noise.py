@@ -1,7 +1,10 @@
-"""Weight noise: the λ dial on the weights themselves (FLOAT, Kundu et al. 2023, arXiv 2204.00426).
+"""Weight noise: Gaussian noise on the conv weights, scaled by λ (FLOAT).
 
-Attacked images pass through W + λ·α·η, clean ones through W. η is Gaussian with the standard deviation σ of the layer's
-weights and new at every forward; α is one trained number per conv. No gradient reaches σ or η.
+Attacked images pass through W + λ·α·η, clean ones through W. η is Gaussian noise whose standard
+deviation σ is that of the layer's weights, and it is sampled at every forward. α is one trained
+number per conv. σ and η get no gradient.
+
+Source: FLOAT, Kundu et al. 2023 (arXiv 2204.00426).
 """
 
 from __future__ import annotations
@@ -9,27 +12,56 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-START = 0.25  # of α, as published
+START = 0.25  # initial α, as published
 
 
 class WeightNoise(nn.Module):
-    """How much noise the weights of one conv take."""
+    """Weight noise of one conv.
+
+    Attributes:
+        alpha: The trained factor α, a scalar.
+    """
 
     def __init__(self):
         super().__init__()
         self.alpha = nn.Parameter(torch.tensor(START))
 
     def size(self, weight: Tensor) -> Tensor:
-        """Return α·σ, a scalar. σ is the sample standard deviation (divisor n - 1) over all n entries of
-        the weight (cout, cin, k, k), pruned ones included, as in FLOAT's public code."""
+        """Return α·σ, the standard deviation of the noise.
+
+        σ is the sample standard deviation (divisor n - 1) over all n entries of the weight, pruned
+        ones included, as in FLOAT's public code.
+
+        Args:
+            weight: Weight of the conv, (cout, cin, k, k).
+
+        Returns:
+            A scalar tensor. Its gradient reaches α but not the weight.
+        """
         return self.alpha * weight.detach().std()
 
     def forward(self, weight: Tensor, generator: torch.Generator) -> Tensor:
-        """α·η, a new draw of the weight's shape."""
+        """Return α·η, a new sample of the noise.
+
+        Args:
+            weight: Weight of the conv, (cout, cin, k, k).
+            generator: Source of random numbers.
+
+        Returns:
+            Tensor shaped like `weight`.
+        """
         return self.size(weight) * draw(weight, generator)
 
 
 def draw(weight: Tensor, generator: torch.Generator) -> Tensor:
-    """N(0, 1) like the weight, drawn on the generator's device: a CPU seed means the same on every device."""
+    """Return a sample of N(0, 1) with the shape, type and device of a weight.
+
+    It is sampled on the generator's device, so that a CPU generator gives the same numbers for
+    every device of the weight.
+
+    Args:
+        weight: Tensor to take shape, type and device from.
+        generator: Source of random numbers.
+    """
     eta = torch.randn(weight.shape, dtype=weight.dtype, device=generator.device, generator=generator)
     return eta.to(weight.device)

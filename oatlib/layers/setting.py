@@ -1,4 +1,9 @@
-"""Where the dials stand: the one immutable argument that travels through a network."""
+"""Settings: which λ stop, BatchNorm branch, weight path and width each sample of a batch uses.
+
+A `Setting` is immutable and describes one batch. `Setting.route` turns it into a `Route`, which
+travels through the network: the batch is sorted once at the entrance, so that every layer only
+slices it.
+"""
 
 from __future__ import annotations
 
@@ -7,52 +12,83 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-CLEAN, ADV = 0, 1  # the two BatchNorm branches, and the two paths through conditioned weights
+# Indices of the two BatchNorm branches, and of the two weight paths: the clean or the adversarial
+# weights, where a network has two kinds.
+CLEAN, ADV = 0, 1
 
 
 @dataclass(frozen=True)
 class Width:
-    """A place on the width dial: a share of the channels, and its index in the list of widths (None: in between)."""
+    """A position on the width dial.
+
+    Args:
+        share: Fraction of the channels, in (0, 1].
+        index: Index in the network's list of widths. None: a width between the listed ones.
+    """
 
     share: float = 1.0
     index: int | None = 0
 
     def cut(self, channels: int) -> int:
-        """How many channels are left, rounded down; never none. (US-Nets and the public MobileNetV2
-        round to multiples of eight.)"""
+        """Return how many of `channels` this width keeps, rounded down, but at least 1.
+
+        US-Nets and the public MobileNetV2 round to multiples of eight instead.
+        """
         return cut(channels, self.share)
 
 
 def cut(channels: int, share: float) -> int:
-    """The first `share` of the channels; the tiny number absorbs rounding, as in 0.1 * 10."""
+    """Return how many of `channels` the fraction `share` keeps, rounded down, but at least 1.
+
+    Args:
+        channels: Number of channels at the full width.
+        share: Fraction to keep, in (0, 1].
+    """
+    # 1e-6 absorbs rounding errors: 0.29 * 100 is below 29 in floating point
     return max(1, int(channels * share + 1e-6))
 
 
-ONLY = Width()  # the width of a network that has but one
+ONLY = Width()  # the width of a network with only one
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The dials of one batch, resolved: which λ stop each sample uses, which BatchNorm branch and which weights.
+    """The resolved dials of one batch of N samples.
 
-    `stop` (N,) is the index of each sample's λ stop, `branch` (N,) its BatchNorm branch, `path` (N,) its weights where
-    there are two kinds (noisy or not, one of two experts), all on the CPU. `passes` lists how many samples each
-    training pass holds: passes share a forward, never batch statistics. The width is one for the whole batch.
+    All tensors are on the CPU. The width is the same for the whole batch.
+
+    Args:
+        stop: Index of each sample's λ stop, (N,).
+        branch: BatchNorm branch of each sample, CLEAN or ADV, (N,).
+        passes: Number of samples in each training pass, in the order of the batch. Passes share a
+            forward, but each has its own batch statistics.
+        width: The width.
+        path: Weight path of each sample, CLEAN or ADV, (N,), for networks with two kinds of
+            weights: with and without noise, or two experts. None: all samples use the same weights.
     """
 
     stop: Tensor
     branch: Tensor
     passes: tuple[int, ...]
     width: Width = ONLY
-    path: Tensor | None = None  # None: all take the same weights
+    path: Tensor | None = None
 
     def on_clean_path(self) -> Setting:
-        """The same with clean weights for everyone: what unattacked images pass through in training."""
+        """Return the same setting with the clean weight path for all samples.
+
+        Training uses it for the pass of unattacked images.
+        """
         return self if self.path is None else replace(self, path=torch.zeros_like(self.path))
 
     @staticmethod
     def join(*settings: Setting) -> Setting:
-        """Several training passes sent through the network in one go; each keeps its own batch statistics."""
+        """Join training passes, so that they go through the network in one forward.
+
+        Each pass keeps its own batch statistics. All settings must have the same width.
+
+        Args:
+            settings: The settings to join, in the order of the joined batch.
+        """
         return Setting(
             torch.cat([s.stop for s in settings]),
             torch.cat([s.branch for s in settings]),
@@ -62,27 +98,45 @@ class Setting:
         )
 
     def route(self, stops: int, like: Tensor) -> Route:
-        """Order the batch by (pass, branch, path), once, so that every layer only slices. `like`: device and dtype."""
+        """Order the batch by (pass, branch, path), once, so that every layer only slices it.
+
+        Args:
+            stops: Number of λ stops S.
+            like: Tensor whose device and type the route takes.
+
+        Returns:
+            The `Route` of the batch.
+        """
         which_pass = torch.repeat_interleave(torch.arange(len(self.passes)), torch.tensor(self.passes))
         path = torch.zeros_like(self.branch) if self.path is None else self.path
+        # One sort key for all three, in binary: pass, branch (1 bit), path (1 bit).
         key = which_pass * 4 + self.branch * 2 + path
         order = None if bool((key[1:] >= key[:-1]).all()) else torch.argsort(key, stable=True)
         stop, key = (self.stop, key) if order is None else (self.stop[order], key[order])
         pick = torch.nn.functional.one_hot(stop, stops).to(like)
+        # key // 2 is (pass, branch): equal branches of different passes stay separate runs, because
+        # each pass has its own batch statistics. Weights do not depend on the pass.
         runs = _runs(key % 2) if self.path is not None else ()
         return Route(_runs(key // 2), pick, None if order is None else order.to(like.device), runs)
 
 
 def _runs(key: Tensor) -> tuple[tuple[int, int], ...]:
-    """(value mod 2, length) of every run of equal values; of no values it is one empty run."""
+    """Return (value mod 2, length) of every run of equal values, or one empty run for no values."""
     keys, counts = key.unique_consecutive(return_counts=True)
     return tuple((int(k) % 2, int(n)) for k, n in zip(keys, counts, strict=True)) or ((CLEAN, 0),)
 
 
 @dataclass(frozen=True)
 class Route:
-    """What a unit needs of a Setting: runs of (branch, samples) for norms and of (path, samples) for weights, in order,
-    and `pick` (N, S), one-hot over the λ stops."""
+    """The routing of a sorted batch: what a unit needs of a `Setting`.
+
+    Args:
+        segments: Runs of (branch, number of samples) for the norms, in order.
+        pick: The λ stop of each sample as one-hot rows, (N, S).
+        order: Permutation that sorts the batch, (N,). None: the batch is sorted already.
+        paths: Runs of (path, number of samples) for the weights, in order. Empty: all samples use
+            the same weights.
+    """
 
     segments: tuple[tuple[int, int], ...]
     pick: Tensor
@@ -90,9 +144,9 @@ class Route:
     paths: tuple[tuple[int, int], ...] = ()
 
     def enter(self, x: Tensor) -> Tensor:
-        """Put the batch into routing order (at the entrance of the network)."""
+        """Sort the batch x (N, ...) into routing order, at the entrance of the network."""
         return x if self.order is None else x[self.order]
 
     def leave(self, x: Tensor) -> Tensor:
-        """Put the batch back into the caller's order (at its exit)."""
+        """Restore the caller's order of x (N, ...), at the exit of the network."""
         return x if self.order is None else torch.empty_like(x).index_copy(0, self.order, x)

@@ -1,7 +1,7 @@
-"""Slimming: a narrow network is the first channels of every layer of the wide one.
+"""Slimming: a narrow network uses the first channels of every layer of the full-width network.
 
-Weights are shared by all widths, but their BatchNorms are not: what arrives at a channel is a sum over the channels
-before it, so its mean and variance differ from width to width.
+All widths share the weights, but not the BatchNorms. Each channel is a sum over the channels of the
+previous layer, so its mean and variance differ from width to width.
 """
 
 from __future__ import annotations
@@ -15,11 +15,20 @@ from torch import Tensor, nn
 from .dual_bn import DualBN
 from .setting import Width
 
-SHARING = ("none", "affine", "all")  # what the BatchNorms of the widths share
+SHARING = ("none", "affine", "all")  # what the BatchNorms of the widths share, see SlimNorm
 
 
 class SlimConv(nn.Conv2d):
-    """A conv without bias whose weight is sliced. `slim` says whether its inputs and its outputs follow the width."""
+    """A conv without bias whose weight is sliced to a width.
+
+    Args:
+        cin: Input channels at the full width.
+        cout: Output channels at the full width.
+        kernel: Kernel size k. The padding is k // 2.
+        stride: Stride.
+        depthwise: Whether each channel is filtered separately. Then cin must equal cout.
+        slim: Whether the inputs and whether the outputs follow the width.
+    """
 
     def __init__(self, cin: int, cout: int, kernel: int, stride=1, depthwise=False, slim=(True, True)):
         groups = cout if depthwise else 1
@@ -27,8 +36,16 @@ class SlimConv(nn.Conv2d):
         self.slim = slim
 
     def sliced(self, width: Width, weight: Tensor | None = None) -> Tensor:
-        """The weight (cout, cin, k, k), or another one in its place, at a width; a depthwise conv keeps its one input
-        channel."""
+        """Return the weight cut to a width. A depthwise conv keeps its one input channel.
+
+        Args:
+            width: The width.
+            weight: Tensor (cout, cin, k, k) to cut instead of the conv's weight, for instance a
+                masked one.
+
+        Returns:
+            Tensor of shape (cout, cin, k, k) with the channel numbers of the width.
+        """
         weight = self.weight if weight is None else weight
         cout, cin = self.out_channels, self.weight.shape[1]
         if self.slim[1]:
@@ -40,20 +57,36 @@ class SlimConv(nn.Conv2d):
         return weight[:cout, :cin].contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
-        """(N, cin, H, W) -> (N, cout, H/stride, W/stride) with a weight that is already cut to the width."""
+        """Apply the conv with a weight that is already cut to the width.
+
+        Args:
+            x: Features of shape (N, cin, H, W).
+            weight: Weight from `sliced`.
+
+        Returns:
+            Tensor of shape (N, cout, H/stride, W/stride).
+        """
         stride = self.stride
         if self.kernel_size == (1, 1) and stride != (1, 1):
-            # the same numbers, but not PyTorch's strided kernel: below 8 channels its weight gradient writes outside
-            # its memory on AVX2 processors (oneDNN issue 6035)
+            # Same numbers without PyTorch's strided kernel: below 8 channels, its weight gradient
+            # writes outside its memory on AVX2 processors (oneDNN issue 6035).
             x, stride = F.avg_pool2d(x, 1, stride), (1, 1)
         groups = len(weight) if self.groups > 1 else 1
         return F.conv2d(x, weight, None, stride, self.padding, 1, groups)
 
 
 class SlimNorm(nn.Module):
-    """A (dual) BatchNorm for every width. They share nothing by default (switchable BatchNorm).
+    """A (dual) BatchNorm for every width.
 
-    `affine`: one w and b, sliced, but statistics of their own. `all`: one BatchNorm, sliced; a lesson shows it fail.
+    Args:
+        channels: Number of channels at each width, ascending.
+        dual: Whether each BatchNorm is a clean and adversarial pair.
+        sharing: What the widths share. "none": nothing (switchable BatchNorm). "affine": one weight
+            and bias, sliced, but separate statistics. "all": one BatchNorm, sliced; a lesson shows
+            that this fails.
+
+    Raises:
+        ValueError: If `sharing` is unknown.
     """
 
     def __init__(self, channels: tuple[int, ...], dual: bool, sharing: str = "none"):
@@ -61,17 +94,25 @@ class SlimNorm(nn.Module):
         if sharing not in SHARING:
             raise ValueError(f"unknown BatchNorm sharing {sharing!r}: use one of {', '.join(SHARING)}")
         self.sharing = sharing
+        # "affine": only the last pair, of the full width, holds the shared weight and bias.
         kept = channels[-1:] if sharing == "all" else channels
         self.pairs = nn.ModuleList(
             DualBN(c, dual, affine=sharing != "affine" or i == len(kept) - 1) for i, c in enumerate(kept)
         )
 
     def at(self, width: Width, channels: int) -> DualBN:
-        """The BatchNorm of a width, of so many channels."""
+        """Return the BatchNorm of a width.
+
+        Args:
+            width: The width.
+            channels: Number of channels at this width.
+        """
         if self.sharing == "none":
             return self.pairs[width.index]
         full = self.pairs[-1]
+        # The BatchNorm whose statistics are used. None: the width is not a listed one.
         own = full if self.sharing == "all" else None if width.index is None else self.pairs[width.index]
+        # A shallow copy with a new dictionary of submodules: `full` keeps its own.
         view = copy.copy(full)
         view._modules = {
             name: None if bn is None else _view(bn, None if own is None else own._modules[name], channels)
@@ -81,10 +122,12 @@ class SlimNorm(nn.Module):
 
 
 def _view(full: nn.BatchNorm2d, own: nn.BatchNorm2d | None, channels: int) -> nn.BatchNorm2d:
-    """The first channels of a BatchNorm, with the statistics of another; with none, it uses those of each batch.
+    """Return the first channels of BatchNorm `full`, with the statistics of BatchNorm `own`.
 
-    Slices are views, so training through it moves what they were taken from.
+    If `own` is None, the view uses the statistics of each batch. The slices are views: training the
+    returned BatchNorm trains `full`.
     """
+    # Replace the dictionaries of a shallow copy, so that `full` keeps its own tensors.
     view = copy.copy(full)
     view._parameters = {name: p[:channels] for name, p in full._parameters.items()}
     names = ("running_mean", "running_var", "num_batches_tracked")

@@ -1,7 +1,8 @@
-"""The unit: weight -> conv -> norm -> FiLM. The one place where all the ideas of the house meet.
+"""The unit: weight -> conv -> norm -> FiLM. It combines the other parts of this package.
 
-Backbones are written once, out of units, and know nothing else. Whatever a unit is conditioned on, in eval mode it
-is `conv` followed by `scale·x + shift` per channel; that is what `bind` and `fold` exploit.
+Backbones are built from units, and only units contain the conditioning. In eval mode, whatever a
+unit is conditioned on, it is `conv` followed by `scale·x + shift` per channel. `bind` and `fold`
+use this.
 """
 
 from __future__ import annotations
@@ -21,32 +22,55 @@ from .slim import SlimConv, SlimNorm
 
 @dataclass(frozen=True)
 class UnitOptions:
-    """What a recipe decides about every unit of a network."""
+    """The options of a recipe that apply to every unit of a network.
 
-    dual: bool = False  # a BatchNorm pair instead of one
-    film: bool = False  # FiLM after the norm, where the backbone places it
+    Args:
+        dual: A pair of BatchNorms (clean, adversarial) instead of one.
+        film: FiLM after the norm, where the backbone places it.
+        code_dim: Length of a λ code.
+        film_start: Initial γ and β, see `FiLM`.
+        film_rows: Rows of FiLM's output layer that a narrow width uses, see `FiLM`.
+        widths: Ascending fractions of the channels.
+        norm_sharing: What the BatchNorms of the widths share, see `SlimNorm`.
+        own_heads: A separate output layer for every width.
+        noise: Weight noise on attacked images.
+        noise_on: Which entries of a masked weight get noise: "kept" or "all".
+        masks: "none", "shared", "complementary" or "overlapping", see `Masks`.
+        density: Fraction of the weights that a mask keeps.
+        mask_of: "weights", or "channels" for whole input channels.
+        mask_in: "all", or "late" for the last two stages only.
+    """
+
+    dual: bool = False
+    film: bool = False
     code_dim: int = 1
     film_start: str = "identity"
-    film_rows: str = "paired"  # which rows of FiLM's output layer a narrow width uses, see film.py
-    widths: tuple[float, ...] = (1.0,)  # ascending shares of the channels
-    norm_sharing: str = "none"  # what the BatchNorms of the widths share
-    own_heads: bool = False  # an output layer for every width
-    noise: bool = False  # weight noise on attacked images
-    noise_on: str = "kept"  # of a masked weight: the entries that are kept, or all
-    masks: str = "none"  # none | shared | complementary | overlapping
-    density: float = 1.0  # share of the weights that a mask keeps
-    mask_of: str = "weights"  # or (input) channels
-    mask_in: str = "all"  # or the last two stages
+    film_rows: str = "paired"
+    widths: tuple[float, ...] = (1.0,)
+    norm_sharing: str = "none"
+    own_heads: bool = False
+    noise: bool = False
+    noise_on: str = "kept"
+    masks: str = "none"
+    density: float = 1.0
+    mask_of: str = "weights"
+    mask_in: str = "all"
 
     def early(self) -> UnitOptions:
-        """The options of everything before the last two stages."""
+        """Return the options for everything before the last two stages."""
         return replace(self, masks="none") if self.mask_in == "late" else self
 
 
 @dataclass(frozen=True)
 class Dials:
-    """What travels through the unfolded network: the route of the batch, the λ codes (S, d), the width and where noise
-    comes from."""
+    """What the unfolded network passes to every layer beside the features.
+
+    Args:
+        route: How the batch is sorted and routed.
+        codes: λ codes of shape (S, d).
+        width: The width.
+        noise: Source of weight noise. Needed only where samples take noisy weights.
+    """
 
     route: Route
     codes: Tensor
@@ -55,9 +79,19 @@ class Dials:
 
 
 class Unit(nn.Module):
-    """A conv (unless `kernel` is 0), a norm and FiLM (where asked for). (N, cin, H, W) -> (N, cout, H/s, W/s).
+    """A conv, a norm and FiLM, each optional: (N, cin, H, W) -> (N, cout, H/stride, W/stride).
 
-    `slim` says whether the inputs and the outputs follow the width; the channels of an image do not.
+    Args:
+        options: The options of the recipe.
+        cin: Input channels at the full width.
+        cout: Output channels at the full width.
+        kernel: Kernel size. 0: no conv.
+        stride: Stride of the conv.
+        norm: Whether there is a norm.
+        film: Whether there is FiLM, if the recipe uses FiLM and there is a norm.
+        depthwise: Whether the conv filters each channel separately.
+        slim: Whether the inputs and whether the outputs follow the width. The channels of an image,
+            for example, do not.
     """
 
     def __init__(
@@ -77,30 +111,39 @@ class Unit(nn.Module):
             self.film = FiLM(options.code_dim, cout, options.film_start, options.film_rows)
 
     def channels(self, width: Width) -> int:
-        """How many channels come out at a width."""
+        """Return the number of output channels at a width."""
         return width.cut(self.cout) if self.slim_out else self.cout
 
     def forward(self, x: Tensor, dials: Dials) -> Tensor:
-        """The unfolded form: what training runs, and the reference for the folded forms."""
+        """Run the unfolded form, which training uses. It is the reference for the folded forms.
+
+        Args:
+            x: Features of shape (N, cin, H, W), sorted by the route.
+            dials: Route, codes, width and noise of the batch.
+
+        Returns:
+            Tensor of shape (N, cout, H/stride, W/stride).
+        """
         if self.conv is not None:
-            x = self._conv(x, dials)
+            x = self._conv(x, dials)  # (N, cout, H/stride, W/stride)
         channels = self.channels(dials.width)
         if self.norm is not None:
             x = self.norm.at(dials.width, channels)(x, dials.route.segments)
         if self.film is not None:
+            # (N, S) @ (S, C): one-hot rows pick γ and β of each sample's stop
             gamma, beta = (dials.route.pick @ table for table in self.film(dials.codes, channels))
             x = (x * per_channel(gamma)).add_(per_channel(beta))
         return x
 
     def _conv(self, x: Tensor, dials: Dials) -> Tensor:
-        """The conv, with the weights that each run of samples takes."""
+        """Apply the conv to each run of samples, with the weights that the run uses."""
         runs = dials.route.paths if self.conditioned else ((CLEAN, len(x)),)
         parts = x.split([n for _, n in runs])
         parts = [self.conv(part, self._trained(path, dials)) for part, (path, _) in zip(parts, runs, strict=True)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _trained(self, path: int, dials: Dials) -> Tensor:
-        """The weight of a path at a width as training sees it: masked, and on the adversarial path noisy."""
+        """Return the weight of a path in training: masked, and noisy if the path is ADV."""
         weight = self.conv.weight
         if self.masks is not None:
             weight = self.masks.train_view(weight, path)
@@ -110,49 +153,81 @@ class Unit(nn.Module):
         return self.conv.sliced(dials.width, weight)
 
     def _where_noisy(self, noise: Tensor, path: int) -> Tensor:
+        """The noise, or its masked part if only kept weights get noise."""
         return noise * self.masks.of(path) if self.masks is not None and self.noise_on == "kept" else noise
 
     @property
     def conditioned(self) -> bool:
-        """Whether clean and attacked images meet different weights here."""
+        """Whether clean and attacked images use different weights in this unit."""
         return self.noise is not None or (self.masks is not None and self.masks.adv is not None)
 
     def affine(self, codes: Tensor, branch: Tensor, width: Width) -> tuple[Tensor, Tensor]:
-        """Norm and FiLM in eval mode, for every λ stop at once: scale and shift, each (S, C at the width)."""
+        """Return norm and FiLM in eval mode as one scale and one shift, for every λ stop.
+
+        Args:
+            codes: λ codes of shape (S, d). Not used without FiLM.
+            branch: BatchNorm branch of each stop, (S,).
+            width: The width.
+
+        Returns:
+            Scale and shift, each of shape (S, C), where C is the number of channels at the width.
+        """
         channels = self.channels(width)
         scale, shift = (table[branch] for table in self.norm.at(width, channels).affine())
         if self.film is not None:
             gamma, beta = self.film(codes, channels)
+            # γ·(scale·x + shift) + β
             scale, shift = gamma * scale, torch.addcmul(beta, gamma, shift)
         return scale, shift
 
     def fold(self, place: Place) -> nn.Module:
-        """This unit at one setting per sample, or at one for all: nothing left to choose."""
+        """Return this unit at a fixed setting.
+
+        Every case computes a sum over the λ stops that `place.mix` uses: share of the stop, times
+        the unit at the stop. The cases differ in how much of that sum the weights can hold:
+
+        | unit | `mix` | result |
+        |---|---|---|
+        | no conv | any | scale and shift |
+        | conv | (1, S) | one conv: shares and scale are in the weight, shift is in the bias |
+        | conv, same weights for all stops | (N, S) | one conv, then scale and shift per sample |
+        | conv, weights depend on λ | (N, S) | a conv and a scale per used stop, added up (`Sum`) |
+
+        Args:
+            place: The setting, for all samples or one per sample.
+
+        Returns:
+            A `Folded` or `Sum` module without dials.
+        """
+        # Scale and shift of every stop, (S, C), then of every sample, (N, C) or (1, C).
         tables = (None, None) if self.norm is None else self.affine(place.codes, place.branches, place.width)
         scale, shift = (None if table is None else place.mix @ table for table in tables)
         if self.conv is None:
             return Folded(None, None, None, per_channel(scale), per_channel(shift))
-        if len(place.mix) == 1:  # one setting for all: the weights can carry it
+        if len(place.mix) == 1:  # one setting for all: the weight can hold the scale
             return self._fold_all(place, tables[0], shift)
         if not self.conditioned:
             return Folded(self.conv, self._weight(CLEAN, place), None, per_channel(scale), per_channel(shift))
+        # Weights depend on λ, and λ on the sample: one conv per used stop, scaled by its share.
         parts = []
         for stop in place.mix.any(0).nonzero()[:, 0].tolist():
             share = place.mix[:, stop, None]
             scale = per_channel(share if tables[0] is None else share * tables[0][stop])
-            rest = None if parts else per_channel(shift)
+            rest = None if parts else per_channel(shift)  # the first part adds the whole shift
             weight, noise = self._weight(place.paths[stop], place), self._noise(stop, place)
             parts.append(Folded(self.conv, weight, None, scale, rest, noise, place))
         return parts[0] if len(parts) == 1 else Sum(parts)
 
     def _fold_all(self, place: Place, scale: Tensor | None, shift: Tensor | None) -> Folded:
-        """For `mix` (1, S): one conv whose weight is the mixture of the scaled weights of the stops."""
+        """Fold for `mix` (1, S): one conv whose weight mixes the scaled weights of the stops."""
+        # `row` holds the factor of each used stop: its share times its scale, (C, 1, 1, 1).
         stops = place.mix[0].nonzero()[:, 0].tolist()
         row = [place.mix[0, s] * (1 if scale is None else scale[s][:, None, None, None]) for s in stops]
         if self.conditioned:
             parts = [
                 (r, self._weight(place.paths[s], place), self._noise(s, place)) for r, s in zip(row, stops, strict=True)
             ]
+            # The weight is the sum over the stops of factor times weight. So is the noise.
             weight = sum(r * w for r, w, _ in parts)
             noise = [r * n for r, _, n in parts if n is not None]
             noise = sum(noise) if noise else None
@@ -160,21 +235,24 @@ class Unit(nn.Module):
             weight, noise = self._weight(CLEAN, place), None
             weight = weight if scale is None else weight * sum(row)
         folded = Folded(self.conv, weight, None if shift is None else shift[0], None, None, noise, place)
+        # Whole input channels are masked: leave them out, unless noise on them still counts.
         everywhere = noise is not None and self.noise_on == "all"
         if self.masks is not None and len(self.masks.clean) == 1 < len(weight) and not everywhere:
-            # whole input channels are masked
             used = torch.stack([self.masks.of(place.paths[s]) for s in stops]).any(0)[0, : weight.shape[1], 0, 0]
             folded.keep_channels(used)
         return folded
 
     def _weight(self, path: int, place: Place) -> Tensor:
-        """The weight of a path at the width, without noise."""
+        """Return the weight of a path at the width, masked but without noise."""
         weight = self.conv.weight if self.masks is None else self.conv.weight * self.masks.of(path)
         return self.conv.sliced(place.width, weight)
 
     def _noise(self, stop: int, place: Place) -> Tensor | None:
-        """The noise of a stop, like the weight at the width: a draw of it, or if it is to be drawn at every forward the
-        size level·α·σ of each entry."""
+        """Return the weight noise of a stop at the width, or None if the stop has none.
+
+        With `place.fresh` it is the standard deviation of the noise, level·α·σ, in every entry.
+        Otherwise it is a sample of the noise.
+        """
         if self.noise is None or place.levels[stop] == 0:
             return None
         weight = self.conv.weight
@@ -184,7 +262,10 @@ class Unit(nn.Module):
 
 
 def _masks(options: UnitOptions, conv: SlimConv, slim: tuple[bool, bool]) -> Masks | None:
-    """Masks for a conv, and its weight cleared; where whole channels go, those of an image or a depthwise conv stay."""
+    """Return masks for a conv and set the masked weights to 0, or None if the conv is not masked.
+
+    With `mask_of="channels"`, convs on images and depthwise convs are not masked.
+    """
     if options.mask_of == "channels" and (not slim[0] or conv.groups > 1):
         return None
     masks = Masks(conv.weight, options.masks, options.density, options.mask_of)

@@ -1,6 +1,8 @@
-"""Exercises that check themselves: a verdict with the specific mistake, and the lesson goes on either way.
+"""Exercises that check themselves, and tell the learner which mistake was made.
 
-Each lesson has a module here, in which a function decorated with `exercise` looks at the learner's one.
+The lesson continues either way. Each lesson has a module here. For each exercise it holds a
+check: a function decorated with `exercise`, which runs the function of the learner. The docstring
+of a check is the signature of that function, "arguments -> result".
 """
 
 from __future__ import annotations
@@ -18,12 +20,19 @@ EXERCISES: dict[str, Exercise] = {}
 
 
 class Wrong(Exception):
-    """What is wrong with an answer, in a sentence for the learner."""
+    """An answer is wrong. The message is a sentence for the learner."""
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """`look(theirs)` raises Wrong; `answer` is the library's version, `where` it is to be found there."""
+    """A registered exercise.
+
+    Attributes:
+        look: Check of an answer. It takes the function of the learner and raises Wrong if that is
+            wrong.
+        answer: The reference solution, with the same signature.
+        where: Where the library has it, such as "oatlib.moves.project".
+    """
 
     look: Callable[[Callable], None]
     answer: Callable
@@ -31,7 +40,15 @@ class Exercise:
 
 
 def exercise(answer: Callable, where: str):
-    """Register the decorated check under its name, which is the name of the function that the learner writes."""
+    """Register the decorated check. Its name is the name of the function that the learner writes.
+
+    Args:
+        answer: The reference solution.
+        where: Where the library has it, such as "oatlib.moves.project".
+
+    Returns:
+        A decorator, which returns the check unchanged.
+    """
 
     def register(look: Callable) -> Callable:
         EXERCISES[look.__name__] = Exercise(look, answer, where)
@@ -41,7 +58,18 @@ def exercise(answer: Callable, where: str):
 
 
 def check(theirs: Callable) -> Callable:
-    """Look at an answer and say what is wrong with it. Returns it if it is right, else the library's version."""
+    """Check an answer, and display the verdict.
+
+    Args:
+        theirs: The function of the learner. Its name selects the exercise.
+
+    Returns:
+        The function of the learner if it is right, else the reference solution, so that the lesson
+        can continue.
+
+    Raises:
+        ValueError: If there is no exercise of that name.
+    """
     given = find(theirs.__name__)
     mark, colour, text = "✓", "#00845f", f"right. The library has it as <code>{given.where}</code>."
     mistake = verdict(theirs)
@@ -57,20 +85,38 @@ def check(theirs: Callable) -> Callable:
 
 
 def verdict(theirs: Callable) -> str | None:
-    """None if the answer is right, "" if it is still the stub, else what is wrong."""
+    """Check an answer, and display nothing.
+
+    Args:
+        theirs: The function of the learner. Its name selects the exercise.
+
+    Returns:
+        None if the answer is right, "" if it still raises NotImplementedError, else a sentence
+        about the mistake.
+
+    Raises:
+        ValueError: If there is no exercise of that name.
+    """
     try:
         find(theirs.__name__).look(theirs)
     except NotImplementedError:
         return ""
     except Wrong as mistake:
         return str(mistake)
-    except Exception as error:  # of the learner's code, or of what it returned
+    except Exception as error:  # raised by the learner's code, or because of its result
         return f"it stopped with {type(error).__name__}: {error}."
     return None
 
 
 def find(name: str) -> Exercise:
-    """The exercise of that name."""
+    """Return the exercise with a given name.
+
+    Args:
+        name: Name of the function that the learner writes.
+
+    Raises:
+        ValueError: If there is no such exercise.
+    """
     for module in pkgutil.iter_modules(__path__, f"{__name__}."):
         importlib.import_module(module.name)
     if name not in EXERCISES:
@@ -81,7 +127,17 @@ def find(name: str) -> Exercise:
 
 
 def same(got, want: torch.Tensor, mistake: str, tolerance: float = 1e-5) -> None:
-    """Raise Wrong with `mistake` unless `got` is a tensor like `want`."""
+    """Compare a result with the expected tensor.
+
+    Args:
+        got: The result of the learner's function, of any type.
+        want: The expected tensor.
+        mistake: The message if the values differ.
+        tolerance: Absolute and relative tolerance.
+
+    Raises:
+        Wrong: If `got` is no tensor, or differs from `want` in shape or values.
+    """
     if not isinstance(got, torch.Tensor):
         raise Wrong(f"it should return a tensor, but returns {'nothing' if got is None else type(got).__name__}.")
     if got.shape != want.shape:

@@ -1,4 +1,4 @@
-"""Exercises of lesson 02: the two losses of adversarial training, and an eye on the run."""
+"""Exercises of lesson 02: two losses of adversarial training, and when to stop a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _at_loss(net, x: Tensor, y: Tensor, attack, lam: float) -> Tensor:
 
 
 def _case() -> tuple[nn.Module, Tensor, Tensor]:
-    """A small network whose weights want gradients, images, labels."""
+    """Return a small network with trainable weights, images (6, 3, 4, 4) and labels (6,)."""
     generator = torch.Generator().manual_seed(5)
     x, y = torch.rand(6, 3, 4, 4, generator=generator), torch.randint(0, 5, (6,), generator=generator)
     net = nn.Sequential(nn.Flatten(), nn.Linear(48, 16), nn.Tanh(), nn.Linear(16, 5)).eval()
@@ -29,7 +29,7 @@ def _case() -> tuple[nn.Module, Tensor, Tensor]:
 
 @exercise(_at_loss, "oatlib.recipes.hybrid")
 def at_loss(theirs) -> None:
-    """net, x, y, attack, lam -> (1 - lam) times the clean loss and lam times the attacked one, a mean over images."""
+    """net, x, y, attack, lam -> mean over images of (1 - lam)·clean loss + lam·attacked loss."""
     net, x, y = _case()
     attack, lam = FGSM(0.2), 0.3
     got, want = theirs(net, x.clone(), y, attack, lam), _at_loss(net, x, y, attack, lam)
@@ -54,7 +54,7 @@ def at_loss(theirs) -> None:
 
 @exercise(lambda clean, attacked: kl(attacked, clean.log_softmax(1)), "oatlib.recipes.kl")
 def trades_kl(theirs) -> None:
-    """Logits on clean and on attacked images (N, C) -> KL(softmax clean || softmax attacked) per image, (N,)."""
+    """clean, attacked (logits (N, C)) -> KL(softmax clean || softmax attacked) per image, (N,)."""
     clean, attacked = torch.randn(2, 7, 4, generator=torch.Generator().manual_seed(6)) * 2
     got, want = theirs(clean.clone(), attacked.clone()), kl(attacked, clean.log_softmax(1))
     if isinstance(got, Tensor):
@@ -76,7 +76,7 @@ def trades_kl(theirs) -> None:
 
 
 def _fell_at(curve, drop: float = DROP) -> int | None:
-    """As `Watch.verdict` judges one epoch after the other."""
+    """Reference solution: the rule that `Watch.verdict` applies to one epoch after another."""
     best = 0.0
     for epoch, robust in enumerate(curve):
         if robust < best - drop:
@@ -87,7 +87,7 @@ def _fell_at(curve, drop: float = DROP) -> int | None:
 
 @exercise(_fell_at, "oatlib.watch.Watch")
 def fell_at(theirs) -> None:
-    """curve (robust accuracies by epoch), drop -> the first epoch that lies more than drop below the best so far."""
+    """curve (robust accuracies), drop -> first epoch over drop below the best so far, or None."""
     slow, noisy = [0.1, 0.5, 0.62, 0.5, 0.38, 0.25, 0.2], [0.3, 0.25, 0.4, 0.22, 0.35, 0.45]
     got = theirs(list(slow), 0.2)
     if got == 2:

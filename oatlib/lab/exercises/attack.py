@@ -1,4 +1,4 @@
-"""Exercises of lesson 01: the moves of an attack."""
+"""Exercises of lesson 01: the steps of a gradient attack."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import Wrong, exercise, same
 
 
 def _case(seed: int) -> tuple[nn.Module, Tensor, Tensor]:
-    """A small network, images of which two are at the ends of what a pixel can be, labels."""
+    """Return a small network, images (6, 3, 4, 4), of which two are all 0 and all 1, and labels."""
     generator = torch.Generator().manual_seed(seed)
     x, y = torch.rand(6, 3, 4, 4, generator=generator), torch.randint(0, 5, (6,), generator=generator)
     x[0], x[1] = 0.0, 1.0
@@ -32,7 +32,7 @@ def _project(x_adv: Tensor, x: Tensor, eps: float) -> Tensor:
 
 @exercise(_project, "oatlib.moves.project")
 def project(theirs) -> None:
-    """x_adv, x (N, C, H, W), eps -> x_adv inside the ball around x, and still a picture."""
+    """x_adv, x (N, C, H, W), eps -> x_adv projected onto the ball around x and onto [0, 1]."""
     _, x, _ = _case(0)
     far = x + 0.3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
     got = theirs(far.clone(), x, 0.1)
@@ -46,7 +46,7 @@ def project(theirs) -> None:
 
 @exercise(lambda f, x, y, eps: FGSM(eps)(f, x, y), "oatlib.FGSM")
 def fgsm(theirs) -> None:
-    """f, x, y, eps -> x after one step of eps up the loss."""
+    """f, x, y, eps -> x after one step of length eps that increases the loss."""
     net, x, y = _case(2)
     got, want = theirs(net, x.clone(), y, 0.05), FGSM(0.05)(net, x, y)
     if _like(got, x):
@@ -67,7 +67,7 @@ def _pgd_step(f, x_adv: Tensor, x: Tensor, y: Tensor, eps: float, size: float) -
 
 @exercise(_pgd_step, "oatlib.moves.step and project")
 def pgd_step(theirs) -> None:
-    """f, x_adv, x, y, eps, size -> the next point of the walk."""
+    """f, x_adv, x, y, eps, size -> x_adv after one step of PGD, of length size."""
     net, x, y = _case(3)
     x_adv = _project(x + 0.3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(4)), x, 0.1)
     got, want = theirs(net, x_adv.clone(), x, y, 0.1, 0.04), _pgd_step(net, x_adv, x, y, 0.1, 0.04)

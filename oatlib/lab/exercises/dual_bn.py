@@ -1,4 +1,7 @@
-"""Exercises of lesson 03: what a BatchNorm does, and a BatchNorm for each world."""
+"""Exercises of lesson 03: what BatchNorm computes, and separate statistics for each world.
+
+A world is one of two groups of images: 0 for clean ones, 1 for attacked ones.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,11 @@ from . import Wrong, exercise, same
 
 
 def _batch(seed: int) -> Tensor:
-    """Few values per channel, so that n and n - 1 differ; the last channel hardly varies, so that eps matters."""
+    """Return features (4, 3, 2, 2) on which mistakes show.
+
+    There are few values per channel, so that n and n - 1 differ, and the last channel hardly
+    varies, so that eps matters.
+    """
     x = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(seed))
     return x * torch.tensor([1.0, 3.0, 0.003]).view(3, 1, 1) + torch.tensor([0.5, -2.0, 1.0]).view(3, 1, 1)
 
@@ -27,7 +34,7 @@ def _normal(x: Tensor, mean: Tensor, var: Tensor, eps: float = 1e-5) -> Tensor:
 
 @exercise(_batch_norm, "torch.nn.BatchNorm2d")
 def batch_norm(theirs) -> None:
-    """x (N, C, H, W), mean and var (C,) as kept so far -> x normalised, and the new mean and var."""
+    """x (N, C, H, W), running mean and var (C,) -> normalised x, new mean, new var."""
     x, mean, var = _batch(0), torch.tensor([0.2, -1.0, 0.9]), torch.tensor([1.5, 2.0, 0.5])
     got = theirs(x.clone(), mean.clone(), var.clone())
     if not (isinstance(got, tuple | list) and len(got) == 3):
@@ -46,7 +53,7 @@ def batch_norm(theirs) -> None:
 
 
 def _look_at_values(got, x: Tensor, mean: Tensor, var: Tensor) -> None:
-    """Raise Wrong if x was normalised in one of the usual wrong ways."""
+    """Raise Wrong if x was normalised with one of the common mistakes."""
     batch, biased, unbiased = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0), x.var((0, 2, 3))
     if _like(got, _normal(x, mean, var)):
         raise Wrong("it uses the statistics that were kept: in training those of this batch count.")
@@ -71,7 +78,7 @@ def _dual_norm(x: Tensor, world: Tensor, eps: float = 1e-5) -> Tensor:
 
 @exercise(_dual_norm, "oatlib.layers.dual_bn.DualBN")
 def dual_norm(theirs) -> None:
-    """x (N, C, H, W), world (N,) of 0 and 1 -> x, each image normalised by the statistics of its own world."""
+    """x (N, C, H, W), world (N,) of 0 and 1 -> x, normalised with the statistics of each world."""
     x, world = torch.cat([_batch(1), 2 * _batch(2) + 1]), torch.tensor([0, 1, 1, 0, 1, 0, 0, 1])
     got, want = theirs(x.clone(), world.clone()), _dual_norm(x, world)
     if _like(got, _normal(x, x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0))):

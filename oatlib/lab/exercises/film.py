@@ -1,4 +1,7 @@
-"""Exercises of lesson 04: FiLM, what is left of it when λ stands still, and λ between two stops."""
+"""Exercises of lesson 04: FiLM, how it folds into BatchNorm at a fixed λ, and λ between two stops.
+
+FiLM scales and shifts each channel by γ and β, which depend on λ.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,9 @@ def _film(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
 
 @exercise(_film, "oatlib.layers.unit.Unit")
 def film(theirs) -> None:
-    """x (N, C, H, W), gamma and beta (N, C) -> each channel of each image scaled and shifted."""
+    """x (N, C, H, W), gamma, beta (N, C) -> x, each channel of each image scaled and shifted."""
     draw = torch.Generator().manual_seed(0)
-    # all sizes are equal: what is meant for channels then fits the columns, too
+    # all sizes are equal, so that γ and β of the wrong shape (for columns) raise no error
     x, gamma, beta = (torch.randn(size, generator=draw) for size in ((4, 4, 4, 4), (4, 4), (4, 4)))
     got, want = theirs(x.clone(), gamma.clone(), beta.clone()), _film(x, gamma, beta)
     if _like(got, x * gamma + beta):
@@ -49,10 +52,10 @@ def _fold_film(mean, var, weight, bias, gamma, beta, eps: float = 1e-5) -> tuple
 
 @exercise(_fold_film, "oatlib.layers.unit.Unit and its affine()")
 def fold_film(theirs) -> None:
-    """Running mean and var, weight and bias of BatchNorm, gamma and beta, all (C,) -> scale and shift, (C,) each."""
+    """mean, var, weight, bias of BatchNorm, gamma, beta (all (C,)) -> scale (C,), shift (C,)."""
     draw = torch.Generator().manual_seed(1)
     mean, weight, bias, gamma, beta = (torch.randn(5, generator=draw) for _ in range(5))
-    var = torch.tensor([1.0, 4.0, 0.3, 2.0, 1e-5])  # the last one is as small as eps
+    var = torch.tensor([1.0, 4.0, 0.3, 2.0, 1e-5])  # the last one equals eps
     norm = (mean, var, weight, bias)
     got = theirs(*(t.clone() for t in norm), gamma.clone(), beta.clone())
     if not (isinstance(got, tuple | list) and len(got) == 2):
@@ -80,7 +83,7 @@ def _stop_weights(lam: float, stops=STOPS) -> Tensor:
 
 @exercise(_stop_weights, "oatlib.dial.mixture")
 def stop_weights(theirs) -> None:
-    """λ and the stops, ascending -> a weight for each stop (S,): 1 at a stop, linear between two neighbours."""
+    """lam, stops (ascending) -> weight of each stop (S,), linear between two neighbouring stops."""
     for lam in (0.12, 0.1, 0.7):
         got, want = theirs(lam, STOPS), _stop_weights(lam)
         if isinstance(got, Tensor) and got.shape == want.shape:
@@ -91,7 +94,7 @@ def stop_weights(theirs) -> None:
 
 
 def _look_at_weights(got: Tensor, lam: float, want: Tensor) -> None:
-    """Raise Wrong if the weights are wrong in one of the usual ways."""
+    """Raise Wrong if the weights show one of the common mistakes."""
     if abs(got.sum().item() - 1) > 1e-4:
         raise Wrong(f"the weights should add up to 1; at λ = {lam:g} they add up to {got.sum().item():.3g}.")
     ends = torch.zeros(len(STOPS)).index_copy(0, torch.tensor([0, len(STOPS) - 1]), torch.tensor([1 - lam, lam]))

@@ -1,4 +1,8 @@
-"""Exercises of lesson 10: a loss without a scale, steps that become shorter, a search without slope, the worst case."""
+"""Exercises of lesson 10: parts of stronger attacks.
+
+They are a loss that ignores the scale of the logits, shorter steps at checkpoints, a search without
+gradients, and the worst case of several attacks.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,10 @@ from . import Wrong, exercise, same
 
 @exercise(dlr, "oatlib.moves.dlr")
 def dlr_loss(theirs) -> None:
-    """logits (N, C), y (N,) -> (N,) the margin in units of the gap between the first and the third logit."""
+    """logits (N, C), y (N,) -> margin / (largest logit - third largest logit), (N,)."""
     generator = torch.Generator().manual_seed(0)
     z, y = 3 * torch.randn(12, 6, generator=generator), torch.arange(12) % 6
-    y[:6] = z[:6].argmax(1)  # half of them are right
+    y[:6] = z[:6].argmax(1)  # the first half is classified correctly
     got, want = theirs(z.clone(), y.clone()), dlr(z, y)
     true, top = z.gather(1, y[:, None])[:, 0], z.sort(1, descending=True).values
     gap = top[:, 0] - top[:, 2]
@@ -37,7 +41,7 @@ def dlr_loss(theirs) -> None:
 
 
 def _halve_steps(size: Tensor, rose: Tensor, better: Tensor, halved: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """The decision of APGD's own checkpoint: all else of its state is put to zero."""
+    """Reference solution: the checkpoint of APGD. All other parts of its state are 0."""
     nothing = torch.zeros_like(size)
     places = dict.fromkeys(("at", "top", "grad", "top_grad", "loss", "marked"), nothing)
     state = _halve({"size": size, "rose": rose, "halved": halved, "top_loss": better.to(size.dtype), **places}, steps)
@@ -46,8 +50,8 @@ def _halve_steps(size: Tensor, rose: Tensor, better: Tensor, halved: Tensor, ste
 
 @exercise(_halve_steps, "oatlib.APGD")
 def halve_steps(theirs) -> None:
-    """size, rose, better, halved (N,), steps -> (size, halved): what a checkpoint decides for each image."""
-    rose = torch.tensor([10, 7, 8, 2, 9, 3, 8, 10])  # 8 of 10 are enough, 7 are not
+    """size, rose, better, halved (N,), steps -> (size, halved) (N,) after a checkpoint of APGD."""
+    rose = torch.tensor([10, 7, 8, 2, 9, 3, 8, 10])  # 8 rising steps of 10 are enough, 7 are not
     better = torch.tensor([True, True, True, True, False, False, False, False])
     halved = torch.tensor([False, False, True, True, False, False, True, True])
     size = torch.tensor([0.8, 0.8, 0.4, 0.4, 0.8, 0.2, 0.1, 0.1])
@@ -79,16 +83,17 @@ def _blind_step(f, y: Tensor, best: Tensor, tried: Tensor) -> Tensor:
 
 @exercise(_blind_step, "oatlib.Square")
 def blind_step(theirs) -> None:
-    """f, y (N,), best and tried (N, C, H, W) -> per image the one of the two with the larger margin."""
+    """f, y (N,), best, tried (N, C, H, W) -> per image, best or tried: the one of larger margin."""
     generator = torch.Generator().manual_seed(2)
     best, tried = (torch.rand(12, 1, 3, 3, generator=generator) for _ in range(2))
     weight, y = torch.randn(9, 4, generator=generator), torch.arange(12) % 4
 
-    def f(x):  # so sure of everything that the cross-entropy of whoever is right is 0
+    def f(x):
+        """the factor makes the cross-entropy of correctly classified images 0"""
         return 1e4 * (x.flatten(1) @ weight)
 
     y[:8] = f(best[:8]).argmax(1)
-    tried[:4] = best[:4] + 0.01 * (tried[:4] - best[:4])  # right before and after
+    tried[:4] = best[:4] + 0.01 * (tried[:4] - best[:4])  # correct before and after the step
     got, want = theirs(f, y, best.clone(), tried.clone()), _blind_step(f, y, best, tried)
     now, old = (torch.nn.functional.cross_entropy(f(x), y, reduction="none") for x in (tried, best))
     gain = margin(f(tried), y) - margin(f(best), y)
@@ -120,7 +125,11 @@ def _worst_case(f, x: Tensor, y: Tensor, attacks) -> Tensor:
 
 
 class _Planted:
-    """An attack on images (margin, number) that fools those with some numbers, nudges the others, and remembers."""
+    """An attack on images (margin, number), for tests.
+
+    It fools the images whose number is in `fools`, changes the others a little, and keeps its
+    input.
+    """
 
     def __init__(self, *fools: int):
         self.fools, self.given = torch.tensor(fools), None
@@ -134,9 +143,9 @@ class _Planted:
 
 @exercise(_worst_case, "oatlib.Suite")
 def worst_case(theirs) -> None:
-    """f, x, y, attacks -> (N,) bool: right as it is and under every attack; the fallen are not attacked again."""
+    """f, x, y, attacks -> (N,) bool: correct on x and under all attacks; skips fooled images."""
     x, y = torch.stack([torch.ones(8), torch.arange(8.0)], 1), torch.zeros(8, dtype=torch.int64)
-    x[0, 0] = -1  # wrong as it is
+    x[0, 0] = -1  # misclassified without any attack
     attacks = [_Planted(1, 2), _Planted(2, 3), _Planted(0, 5)]
 
     def f(images):

@@ -1,4 +1,4 @@
-"""Exercises of lesson 05: the loss, the draws, and the coin between two networks."""
+"""Exercises of lesson 05: the loss of OAT, how it samples λ, and the coin between two networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ def _hybrid_loss(clean: Tensor, attacked: Tensor, y: Tensor, lam: Tensor, zeros:
 
 
 def _batch(zeros: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Logits of eight images, clean and attacked, labels, and λ of which the first `zeros` are 0."""
+    """Return clean logits (8, 5), attacked logits (8 - zeros, 5), labels (8,) and λ (8,).
+
+    The first `zeros` values of λ are 0, and these images have no attacked logits.
+    """
     generator = torch.Generator().manual_seed(zeros)
     clean, attacked = (2 * torch.randn(8, 5, generator=generator) for _ in range(2))
     lam = torch.tensor([0.1, 0.4, 1.0, 0.2, 0.3, 1.0, 0.1, 0.2])
@@ -25,7 +28,7 @@ def _batch(zeros: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _mixed_up(clean: Tensor, attacked: Tensor, y: Tensor, lam: Tensor, zeros: int) -> dict[str, Tensor]:
-    """What some mistakes give, by what is to be said about them."""
+    """Return the losses that common mistakes give, by the message for each mistake."""
     calm, hit = F.cross_entropy(clean, y, reduction="none"), F.cross_entropy(attacked, y[zeros:], reduction="none")
     rest, n, front = lam[zeros:], len(y), slice(len(attacked))
     weighed = ((1 - lam) * calm).sum() / n
@@ -46,7 +49,7 @@ def _mixed_up(clean: Tensor, attacked: Tensor, y: Tensor, lam: Tensor, zeros: in
 
 @exercise(_hybrid_loss, "oatlib.recipes.hybrid")
 def hybrid_loss(theirs) -> None:
-    """Logits clean (N, K), attacked (N - zeros, K), y (N,), lam (N,), zeros -> mean of (1-λ)·clean + λ·attacked."""
+    """clean (N, K), attacked (N - zeros, K), y, lam, zeros -> mean of (1-λ)·clean + λ·attacked."""
     batch = (*_batch(3), 3)
     got, want = theirs(*batch), _hybrid_loss(*batch)
     if isinstance(got, Tensor) and got.shape == batch[3].shape:
@@ -63,7 +66,7 @@ def hybrid_loss(theirs) -> None:
 
 @exercise(sample_stops, "oatlib.recipes.sample_stops")
 def draw_stops(theirs) -> None:
-    """stops, n, generator -> the λ stop of each of n images (n,), ceil(n / S) zeros first; how many zeros."""
+    """stops, n, generator -> stop indices (n,), the first ceil(n / S) of them 0; how many those."""
     n, zeros = 6000, 1000
     got = theirs(OAT_STOPS, n, torch.Generator().manual_seed(0))
     if not (isinstance(got, tuple | list) and len(got) == 2 and isinstance(got[0], Tensor)):
@@ -88,6 +91,7 @@ def draw_stops(theirs) -> None:
 
 
 def _drawn_from_the_generator(theirs, stop: Tensor) -> None:
+    """Raise Wrong if the result does not follow the generator, or if n / S is not rounded up."""
     again, other = (theirs(OAT_STOPS, len(stop), torch.Generator().manual_seed(seed))[0] for seed in (0, 1))
     if not torch.equal(stop, again) or torch.equal(stop, other):
         raise Wrong("what comes out must depend on the generator, and on nothing else: pass it to torch.randint.")
@@ -101,7 +105,7 @@ STANDARD, ROBUST = (0.99, 0.01), (0.8, 0.6)  # two networks: (clean, robust)
 
 @exercise(oatlib_coin, "oatlib.coin")
 def coin(theirs) -> None:
-    """(clean, robust) of an accurate and of a robust network, and a clean accuracy -> robust accuracy of the coin."""
+    """standard, robust (each (clean, robust)), clean -> robust accuracy of the coin, or None."""
     got, want = theirs(STANDARD, ROBUST, 0.9), oatlib_coin(STANDARD, ROBUST, 0.9)
     if not isinstance(got, int | float | Tensor) or isinstance(got, bool):
         raise Wrong(f"it should return a number, but returns {'nothing' if got is None else type(got).__name__}.")
@@ -119,7 +123,7 @@ def coin(theirs) -> None:
 
 
 def _say_which_share(value: float) -> None:
-    """Raise Wrong if the value is that of a usual mistake."""
+    """Raise Wrong if the value is the result of a common mistake."""
     (clean0, robust0), (clean1, robust1) = STANDARD, ROBUST
     p = (clean0 - 0.9) / (clean0 - clean1)
     if abs(value - p) < 1e-6:

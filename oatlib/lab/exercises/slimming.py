@@ -1,4 +1,4 @@
-"""Exercises of lesson 06: one network of several widths."""
+"""Exercises of lesson 06: one network with several widths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _sliced_conv(x: Tensor, weight: Tensor, out: int) -> Tensor:
 
 @exercise(_sliced_conv, "oatlib.layers.slim.SlimConv")
 def sliced_conv(theirs) -> None:
-    """x (N, C, H, W), weight (outputs, inputs, k, k), out -> the first `out` outputs from the first C inputs."""
+    """x (N, C, H, W), weight (outputs, inputs, k, k), out -> first out outputs, from C inputs."""
     generator = torch.Generator().manual_seed(0)
     x, weight = torch.randn(2, 3, 5, 5, generator=generator), torch.randn(8, 6, 3, 3, generator=generator)
     try:
@@ -51,7 +51,7 @@ def _calibrated_stats(batches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 @exercise(_calibrated_stats, "oatlib.calibrate.take_statistics")
 def calibrated_stats(theirs) -> None:
-    """Batches (N, C, H, W) -> mean and variance (C,), averaged over the batches."""
+    """batches (each (N, C, H, W)) -> mean (C,), variance (C,), averaged over the batches."""
     generator = torch.Generator().manual_seed(1)
     batches = [(k + 1) * torch.randn(4, 3, 2, 2, generator=generator) + k for k in range(3)]
     mean, variance = _calibrated_stats(batches)
@@ -67,7 +67,7 @@ def calibrated_stats(theirs) -> None:
 
 
 def _mistaken(got: Tensor, batches: Sequence[Tensor]) -> None:
-    """Say which of the usual other variances this is."""
+    """Raise Wrong if this is one of the variances that are often computed instead."""
     biased = torch.stack([b.var((0, 2, 3), unbiased=False) for b in batches]).mean(0)
     if torch.allclose(got, biased, atol=1e-5):
         raise Wrong("this is the biased variance; BatchNorm stores the unbiased one, which divides by one less.")
@@ -87,7 +87,7 @@ def _slim_step(f, x: Tensor, y: Tensor, widths: Sequence[float]) -> float:
 
 
 class _Slim(nn.Module):
-    """A linear map of which a width sees the first features; it remembers which widths it was asked for."""
+    """A linear map that uses fewer features at a narrow width, and logs the requested widths."""
 
     def __init__(self):
         super().__init__()
@@ -103,7 +103,7 @@ class _Slim(nn.Module):
 
 @exercise(_slim_step, "oatlib.step.step")
 def slim_step(theirs) -> None:
-    """f(x, width), x, y, widths -> the summed loss, with the summed gradients left in .grad."""
+    """f(x, width), x, y, widths -> sum of the losses; the summed gradients are in .grad."""
     generator, widths = torch.Generator().manual_seed(3), [0.25, 0.5, 1.0]
     x, y = torch.randn(10, 8, generator=generator), torch.randint(0, 4, (10,), generator=generator)
     mine, right = _Slim(), _Slim()

@@ -1,4 +1,7 @@
-"""Exercises of lesson 09: masks that move, two experts that share no weight, and what lies between two networks."""
+"""Exercises of lesson 09: sparse masks, and interpolation between the weights of two networks.
+
+Masks change during training, or split the weights between two experts that share none.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def _generator(seed: int = 1) -> torch.Generator:
 
 
 def _masks(weight: Tensor, kind: str, density: float, generator: torch.Generator) -> Masks:
-    """The library's masks; their places come from a generator instead of the global one."""
+    """Make the masks of the library, with random places from `generator`, not the global one."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.set_state(generator.get_state())
         return Masks(weight, kind, density)
@@ -36,7 +39,7 @@ def _prune_regrow(weight: Tensor, keep: Tensor, momentum: Tensor, rate: float) -
 
 @exercise(_prune_regrow, "oatlib.rewire.rewire")
 def prune_regrow(theirs) -> None:
-    """weight, keep, momentum, rate -> the mask without its smallest weights, and with the most pushed absent ones."""
+    """weight, keep, momentum, rate -> mask after dropping small weights and growing absent ones."""
     weight, momentum = (torch.randn(6, 3, generator=_generator(seed)) for seed in (0, 3))
     keep = _masks(weight, "shared", 0.5, _generator(2)).clean
     given = keep.clone()
@@ -65,7 +68,7 @@ def prune_regrow(theirs) -> None:
 
 
 def _by(weight: Tensor, keep: Tensor, momentum: Tensor, number: int, sizes=Tensor.abs, pushed=Tensor.abs) -> Tensor:
-    """What comes out if weights and momenta are ranked in another way."""
+    """Return the mask if weights are ranked by `sizes` and momenta by `pushed`."""
     keep = keep.clone().flatten()
     keep[sizes(weight).flatten().masked_fill(~keep, torch.inf).argsort()[:number]] = False
     keep[pushed(momentum).flatten().masked_fill(keep, -torch.inf).argsort(descending=True)[:number]] = True
@@ -79,7 +82,7 @@ def _two_experts(weight: Tensor, density: float, generator: torch.Generator) -> 
 
 @exercise(_two_experts, "oatlib.layers.masks.Masks")
 def two_experts(theirs) -> None:
-    """weight, density, generator -> two masks: `density` of the weights at random, and all the others."""
+    """weight, density, generator -> two masks: a random fraction density, and the other weights."""
     weight = torch.zeros(6, 3)
     got = theirs(weight, 0.4, _generator())
     if not (isinstance(got, tuple) and len(got) == 2):
@@ -106,7 +109,7 @@ def _blend_weights(clean: dict, adv: dict, lam: float) -> dict:
 
 @exercise(_blend_weights, "oatlib.nets.Network")
 def blend_weights(theirs) -> None:
-    """clean, adv (state dicts), lam -> the state dict on the straight line between them."""
+    """clean, adv (state dicts), lam -> state dict at lam on the straight line from clean to adv."""
     clean, adv = ({k: torch.randn(s, generator=_generator(seed)) for k, s in _SHAPES.items()} for seed in (0, 1))
     given = {name: tensor.clone() for name, tensor in clean.items()}
     got, want = theirs(clean, adv, 0.3), _blend_weights(given, adv, 0.3)

@@ -1,4 +1,4 @@
-"""Exercises of lesson 07: output layers that switch with the width, and gains over many sub-networks."""
+"""Exercises of lesson 07: an output layer per width, and the gain of choosing a sub-network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _switched_head(features: Tensor, heads: Sequence[nn.Linear], index: int) -> 
 
 
 def _heads() -> tuple[list[nn.Linear], Tensor]:
-    """Heads of which the last two take as many features; features for the largest."""
+    """Return three heads, the last two with the same number of features, and features (5, 4)."""
     generator, heads = torch.Generator().manual_seed(0), []
     for size in (2, 4, 4):
         heads.append(nn.Linear(size, 3))
@@ -28,7 +28,7 @@ def _heads() -> tuple[list[nn.Linear], Tensor]:
 
 @exercise(_switched_head, "oatlib.layers.head.Head")
 def switched_head(theirs) -> None:
-    """features, heads, index -> the logits of head `index`."""
+    """features, heads, index -> logits of heads[index]."""
     heads, features = _heads()
     for index in range(3):
         given = features[:, : heads[index].in_features]
@@ -46,6 +46,7 @@ def switched_head(theirs) -> None:
 
 
 def _shared(heads: Sequence[nn.Linear], given: Tensor) -> Tensor:
+    """Compute the result of a shared head: the largest one, cut to the features."""
     full = heads[-1]
     return given @ full.weight[:, : given.shape[1]].T + full.bias
 
@@ -58,7 +59,7 @@ def _head_parameters(features: int, classes: int, widths: Sequence[float]) -> in
 
 @exercise(_head_parameters, "oatlib.layers.head.Head")
 def head_parameters(theirs) -> None:
-    """features, classes, widths -> how many parameters more than those of a shared head."""
+    """features, classes, widths -> parameters of a head per width, minus those of a shared head."""
     features, classes, widths = 12, 5, (0.25, 0.5, 1.0)
     got, want = theirs(features, classes, widths), _head_parameters(features, classes, widths)
     shared, biases = (features + 1) * classes, classes * (len(widths) - 1)
@@ -84,7 +85,7 @@ def _held_out_gain(gains: Tensor) -> float:
 
 @exercise(_held_out_gain, "oatlib.lab.exercises.switchable_heads._held_out_gain")
 def held_out_gain(theirs) -> None:
-    """Gains (seeds, sub-networks) -> the mean gain of choices made on the other seeds."""
+    """gains (seeds, sub-networks) -> mean gain if each choice is made on the other seeds."""
     gains = torch.tensor([[1.0, 5.0, 2.0, 0.5], [4.0, -3.0, 3.5, 1.0], [0.0, 2.0, 2.5, 6.0], [1.0, 0.0, 2.0, -4.0]])
     got, want = float(theirs(gains.clone())), _held_out_gain(gains)
     if abs(got - gains.max(1).values.mean()) < 1e-5:
@@ -100,5 +101,6 @@ def held_out_gain(theirs) -> None:
 
 
 def _the_wrong_way_round(gains: Tensor) -> float:
+    """Compute the result of a common mistake: choose on one seed, and measure on the others."""
     rest = [torch.cat([gains[:s], gains[s + 1 :]])[:, row.argmax()].mean().item() for s, row in enumerate(gains)]
     return sum(rest) / len(rest)

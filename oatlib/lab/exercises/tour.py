@@ -1,4 +1,4 @@
-"""Exercises of the tour: what counts as robust, and how to choose a setting."""
+"""Exercises of lesson 00: when an image counts as robust, and how to choose a setting."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def _robust_accuracy(answers: torch.Tensor, y: torch.Tensor) -> float:
 
 @exercise(_robust_accuracy, "oatlib.evaluate")
 def robust_accuracy(theirs) -> None:
-    """answers (T, N) at T points of an attack, y (N,) -> share of the images that are right at all of them."""
+    """answers (T, N) at T points of an attack, y (N,) -> fraction of images correct at all T."""
     y = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
     answers = y.repeat(4, 1)
-    answers[1:, 0] = 2  # fooled from the first step on
-    answers[2, 1] = 0  # fooled for a moment: the attacker may stop there
+    answers[1:, 0] = 2  # misclassified from the first step on
+    answers[2, 1] = 0  # misclassified at one point only: the attacker may stop there
     answers[3, 2] = 1
-    answers[:, 3] = 1  # never right
+    answers[:, 3] = 1  # never correct
     got, want = theirs(answers.clone(), y.clone()), _robust_accuracy(answers, y)
     if getattr(got, "shape", ()) not in ((), (1,)) or not isinstance(got, int | float | torch.Tensor):
         raise Wrong("it should return one number, the share of the images; it returns something else.")
@@ -49,7 +49,7 @@ def robust_accuracy(theirs) -> None:
 
 @exercise(lambda results, min_clean: choose(results, min_clean=min_clean), "oatlib.choose")
 def pick_setting(theirs) -> None:
-    """results with .clean and .robust, min_clean -> the most robust one whose clean is at least min_clean."""
+    """results (.clean, .robust), min_clean -> the most robust result with clean >= min_clean."""
     pairs = [(0.98, 0.02), (0.93, 0.3), (0.9, 0.45), (0.86, 0.7), (0.7, 0.6)]
     results = [SimpleNamespace(clean=c, robust=r, macs=None, lam=i / 4, width=1.0) for i, (c, r) in enumerate(pairs)]
     got, want = theirs(list(results), 0.9), choose(results, min_clean=0.9)

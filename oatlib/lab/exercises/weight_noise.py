@@ -1,4 +1,4 @@
-"""Exercises of lesson 08: noisy weights, and how to attack and to measure what is random."""
+"""Exercises of lesson 08: noisy weights, and how to attack and to measure a random network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _generator(seed: int = 1) -> torch.Generator:
 
 @exercise(_noisy_weight, "oatlib.layers.noise.WeightNoise")
 def noisy_weight(theirs) -> None:
-    """weight, alpha, lam, generator -> weight + λ·α·σ·(a draw of N(0, 1) for every entry)."""
+    """weight, alpha, lam, generator -> weight + λ·α·σ·(a sample of N(0, 1) for every entry)."""
     weight = (0.5 + 0.3 * torch.randn(5, 4, 3, 3, generator=_generator(0))).requires_grad_()
     alpha = torch.tensor(0.4, requires_grad=True)
     got, want = theirs(weight, alpha, 0.5, _generator()), _noisy_weight(weight, alpha, 0.5, _generator())
@@ -41,6 +41,7 @@ def noisy_weight(theirs) -> None:
 
 
 def _gradients(got: Tensor, weight: Tensor, alpha: Tensor) -> None:
+    """Raise Wrong if no gradient reaches alpha, or if a gradient flows through σ."""
     grads = torch.autograd.grad(got.pow(2).sum(), (weight, alpha), allow_unused=True)
     if grads[1] is None:
         raise Wrong("no gradient reaches alpha, so it cannot be learned: do not detach it or take its item().")
@@ -48,7 +49,7 @@ def _gradients(got: Tensor, weight: Tensor, alpha: Tensor) -> None:
 
 
 class _Random:
-    """A network whose weights are drawn anew at every call, and which counts its calls."""
+    """A network whose weights are sampled again at every call. It counts its calls."""
 
     def __init__(self, seed: int):
         self.weight, self.calls = torch.randn(12, 4, generator=_generator(seed)), 0
@@ -71,7 +72,7 @@ def _eot_gradient(f, x: Tensor, y: Tensor, draws: int, reduction: str = "sum") -
 
 @exercise(_eot_gradient, "oatlib.PGD")
 def eot_gradient(theirs) -> None:
-    """f, x, y, draws -> the gradient of the summed loss with respect to x, averaged over draws of f."""
+    """f, x, y, draws -> gradient of the summed loss with respect to x, averaged over the draws."""
     (x, y), f = _images(), _Random(2)
     got, want = theirs(f, x.clone(), y, 5), _eot_gradient(_Random(2), x, y, 5)
     if isinstance(got, Tensor) and got.shape == want.shape:
@@ -99,7 +100,7 @@ def _twin_accuracy(f, x: Tensor, x_adv: Tensor, y: Tensor, draws: int) -> tuple[
 
 @exercise(_twin_accuracy, "oatlib.evaluate")
 def twin_accuracy(theirs) -> None:
-    """f, x, x_adv, y, draws -> clean and robust accuracy of each draw, (draws,) each."""
+    """f, x, x_adv, y, draws -> clean and robust accuracy, (draws,) each, one value per draw."""
     (x, y), f = _images(), _Random(3)
     x_adv = (x + 0.3 * torch.randn(x.shape, generator=_generator(6))).clamp(0, 1)
     got, want = theirs(f, x, x_adv, y, 20), _twin_accuracy(_Random(3), x, x_adv, y, 20)
