@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from oatlib.lab.named_attacks import LABELS, QUICK
-from oatlib.lab.surface import N
+from oatlib.explorer.named_attacks import LABELS, QUICK
+from oatlib.explorer.surface import N
 from oatlib.record import versions, write_json
 from tests.browser import conftest
 

@@ -17,8 +17,8 @@ import torch
 from scipy.stats import t
 
 import oatlib
+from oatlib.attacks.suite import default_attack
 from oatlib.record import read_json, versions, write_json
-from oatlib.suite import default_attack
 
 from .trained import named, trained
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import yaml
 
-from oatlib.cost import cost
-from oatlib.evaluate import wilson
-from oatlib.lab.named_attacks import PGD_20, QUICK, SUITE
-from oatlib.lab.ready import FOLDER
-from oatlib.nets import load
+from oatlib.evaluation.results import wilson
+from oatlib.explorer.named_attacks import PGD_20, QUICK, SUITE
+from oatlib.explorer.shipped import FOLDER
+from oatlib.networks.cost import cost
+from oatlib.networks.network import load
 from oatlib.record import read_json
 
 ROOT = Path(__file__).parents[1]

@@ -1,7 +1,7 @@
 """`oatlib.check` on honest networks, on frauds and on the exhibit: `python -m bench.honest`.
 
 Trains the networks of ARMS with the `fast` preset and checks every trained setting of each. A false alarm is a
-question that an honest network raises; a miss is a fraud of `oatlib.lab.frauds` that is not caught by its name, or
+question that an honest network raises; a miss is a fraud of `oatlib.course.frauds` that is not caught by its name, or
 the exhibit (`data/course/oats_two_steps.safetensors`) without one of its questions.
 
 The record is written after every row, and rows that it holds are not measured again, so a run can be interrupted and
@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import oatlib
-from oatlib.checks import Report
-from oatlib.data import data_of
-from oatlib.lab.frauds import frauds
+from oatlib.audit.report import Report
+from oatlib.course.frauds import frauds
+from oatlib.data.load import data_of
 from oatlib.record import RecordError, read_json, versions, write_json
 
 from .trained import named, trained

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import oatlib
-from oatlib.baselines import LEVELS, percents, robust_at
+from oatlib.evaluation.baselines import LEVELS, percents, robust_at
 from oatlib.layers.dual_bn import DualBN
 from oatlib.record import versions, write_json
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from bench import front
 from bench.family import FIFTHS
-from oatlib import baselines
-from oatlib.baselines import LEVELS, coin, percents, robust_at
-from oatlib.data import best_points
+from oatlib.data.load import best_points
+from oatlib.data.shapes import World
+from oatlib.evaluation import baselines
+from oatlib.evaluation.baselines import LEVELS, coin, percents, robust_at
 from oatlib.record import read_json
-from oatlib.shapes import World
 
 HERE = Path(__file__).parent
 FIRST = HERE / "results" / "first_world"
@@ -79,7 +79,8 @@ def once_for_all(record: dict) -> list[str]:
     gap, system, lam, width, seed = max(gaps)
     return [f"| {line} |" for line in lines] + [
         "",
-        f"`shapes`, preset `fast`, n = {record['n']} test images for each seed; {record['attack_text']}. "
+        f"`shapes`, preset `fast`, n = {record['n']} test images for each seed ({record['n'] // 2} for mixed outputs "
+        f"and OATS); {record['attack_text']}. "
         "*Robust at clean >=*: interpolated along the measured points. *Best possible*: `oatlib.best_frontier`. "
         "Training in seconds of one thread beside other work. PGD-20 leaves at most "
         f"{100 * gap:.1f} points more than this attack on OAT and OATS ({system}, λ = {lam:g}, width {width:g}, seed "

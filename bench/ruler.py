@@ -47,10 +47,10 @@ from pathlib import Path
 import torch
 
 import oatlib
-from oatlib.data import data_of
-from oatlib.lab.ready import FOLDER, MEMBERS
+from oatlib.attacks.suite import default_attack
+from oatlib.data.load import data_of
+from oatlib.explorer.shipped import FOLDER, MEMBERS
 from oatlib.record import read_json, versions, write_json
-from oatlib.suite import default_attack
 
 EPS = 8 / 255
 FULL = {0.2, 1.0}  # λ at which the full suite is run, too

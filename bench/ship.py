@@ -19,24 +19,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import oatlib
-from oatlib.lab import family, ready
-from oatlib.lab.named_attacks import LABELS
-from oatlib.lab.surface import EPS, Surface
-from oatlib.recipes import OAT_STOPS
+from oatlib.explorer import open_files, shipped
+from oatlib.explorer.named_attacks import LABELS
+from oatlib.explorer.surface import EPS, Surface
 from oatlib.record import read_json, write_json
+from oatlib.training.recipes import OAT_STOPS
 
 from .trained import FOLDER as KEPT
 from .trained import named, trained
 
 DEDICATED = "dedicated"
-NAMES = (*ready.MEMBERS, DEDICATED)
+NAMES = (*shipped.MEMBERS, DEDICATED)
 
 
 def ship(name: str, folder: Path, *, train: bool = True, mixing: bool = True) -> str:
     """Make what is missing of one network.
 
     Args:
-        name: Of the network, in `ready.MEMBERS`.
+        name: Of the network, in `shipped.MEMBERS`.
         folder: Where the weights and the measurements are, or will be.
         train: Train the network if it is not there; else that is an error.
         mixing: Measure the mixed outputs of its two ends, too.
@@ -45,7 +45,7 @@ def ship(name: str, folder: Path, *, train: bool = True, mixing: bool = True) ->
         What was done, in words.
     """
     weights, started = folder / f"{name}.safetensors", time.perf_counter()
-    data, (recipe, options) = oatlib.load_data("shapes", seed=0), ready.MEMBERS[name]
+    data, (recipe, options) = oatlib.load_data("shapes", seed=0), shipped.MEMBERS[name]
     if not weights.exists():
         if not train:
             raise SystemExit(f"there is no {weights}: leave --only-surfaces out, and it is trained")
@@ -54,7 +54,7 @@ def ship(name: str, folder: Path, *, train: bool = True, mixing: bool = True) ->
             oatlib.even_dial(net, data, points=11 if net.spec.noise else 21, n=128, progress=False)
         oatlib.save(net, weights)
         print(f"{name}: trained, {time.perf_counter() - started:.0f} s", flush=True)
-    surface = family.surface_of(oatlib.load(weights), data)
+    surface = open_files.surface_of(oatlib.load(weights), data)
     record = weights.with_suffix(".json")
     surface.restore(record)
     measure(surface, name, record)
@@ -94,15 +94,15 @@ def mix(surface: Surface, name: str, record: Path) -> None:
 
 def dedicated(folder: Path) -> str:
     """Train and measure one network for each λ of OAT; those that are in the record stay."""
-    path, data, started = folder / family.MARKS, oatlib.load_data("shapes", seed=0), time.perf_counter()
+    path, data, started = folder / open_files.MARKS, oatlib.load_data("shapes", seed=0), time.perf_counter()
     source = [data.name, data.options]
     known = read_json(path) if path.exists() else {}
-    marks = known["marks"] if known.get("data") == source and known.get("n") == family.N else []
+    marks = known["marks"] if known.get("data") == source and known.get("n") == open_files.N else []
     for lam in OAT_STOPS:
         if any(mark["lam"] == lam for mark in marks):
             continue
         net, _, _ = trained("standard" if lam == 0 else named("pgd-at", {"lam": lam}), 0, KEPT)
-        surface = family.surface_of(net, data)
+        surface = open_files.surface_of(net, data)
         name = f"pgd-at, λ = {lam:g}"
         measure(surface, name)
         attacks = [surface.attack_at(0, e) for e in range(len(EPS))]
@@ -132,7 +132,7 @@ def main() -> None:
     """Make everything, or what is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(NAMES))
-    parser.add_argument("--folder", type=Path, default=ready.FOLDER)
+    parser.add_argument("--folder", type=Path, default=shipped.FOLDER)
     parser.add_argument("--only-surfaces", action="store_true", help="train nothing: measure what is there")
     parser.add_argument("--no-mixing", action="store_true", help="leave the mixed outputs out")
     options = parser.parse_args()

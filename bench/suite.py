@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 import oatlib
-from oatlib.data import data_of
-from oatlib.lab.ready import FOLDER, MEMBERS
+from oatlib.data.load import data_of
+from oatlib.explorer.shipped import FOLDER, MEMBERS
 from oatlib.record import read_json, versions, write_json
 
 EPS, DRAWS, NOISY_N = 8 / 255, 10, 128

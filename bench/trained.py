@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import oatlib
-from oatlib.presets import PRESETS
 from oatlib.record import RecordError
+from oatlib.training.presets import PRESETS
 
 FOLDER = Path("data/downloads/bench")
 

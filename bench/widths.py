@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 import oatlib
-from oatlib.recipes import draw_widths, sample_stops
-from oatlib.step import step
+from oatlib.training.recipes import draw_widths, sample_stops
+from oatlib.training.step import step
 
 from .clock import interleaved, milliseconds
 

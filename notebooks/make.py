@@ -13,8 +13,8 @@ from pathlib import Path
 import nbformat
 
 from notebooks import lab, lessons, pictures
-from oatlib.lab.execute import Progress, RerunError, execute, prepared
 from oatlib.record import write_bytes, write_json
+from oatlib.reruns.kernel import Progress, RerunError, execute, prepared
 
 RECORDS = lessons.HERE.parent / "data" / "course"
 RECORDED = "application/vnd.oatlib.recorded+json"

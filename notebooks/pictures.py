@@ -32,9 +32,9 @@ FLUSH = """import gc, sys
 def made(name, module):
     kind = getattr(sys.modules.get(module), name, ())
     return [thing for thing in gc.get_objects() if isinstance(thing, kind)]
-for explorer in made("Explorer", "oatlib.lab.explorer"):
+for explorer in made("Explorer", "oatlib.explorer.widget"):
     explorer._worker._names = ()  # no work in its pauses: curves that are not known yet may take minutes
-for worker in made("Worker", "oatlib.lab.worker"):
+for worker in made("Worker", "oatlib.explorer.worker"):
     worker.flush(300)"""  # in the kernel: what is drawn or measured beside the cells
 BLANK = "[...document.querySelectorAll('.js-plotly-plot')].filter(plot => !plot.data?.length).length"
 ANSWERS = ".jp-OutputArea-output .widget-html details"  # those of lesson.reveal

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oatlib.aimed import AimedPGD
-from oatlib.attacks import PGD
-from oatlib.presets import PRESETS, Preset
+from oatlib.attacks.aimed import AimedPGD
+from oatlib.attacks.pgd import PGD
+from oatlib.training.presets import PRESETS, Preset
 
 CLASSES, PIXELS = 5, 12
 

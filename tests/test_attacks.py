@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from oatlib.apgd import APGD
-from oatlib.attacks import FGSM, FGSMRS, NFGSM, PGD, Attack
-from oatlib.guard import check_images, frozen
-from oatlib.moves import LOSSES, init, margin, project, step
-from oatlib.square import Square
+from oatlib.attacks.apgd import APGD
+from oatlib.attacks.base import Attack
+from oatlib.attacks.freeze import check_images, frozen
+from oatlib.attacks.geometry import init, project, step
+from oatlib.attacks.losses import LOSSES, margin
+from oatlib.attacks.pgd import FGSM, FGSMRS, NFGSM, PGD
+from oatlib.attacks.square import Square
 
 EPS = 8 / 255
 ALL = [PGD(EPS), PGD(0.5, norm="l2"), PGD(EPS, restarts=2), FGSM(EPS), FGSM(0.5, norm="l2"), FGSMRS(EPS), NFGSM(EPS),

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oatlib
-from oatlib.baselines import LEVELS, frontier, percents, robust_at
-from oatlib.evaluate import Result, Table, evaluate
+from oatlib.evaluation.baselines import LEVELS, frontier, percents, robust_at
+from oatlib.evaluation.evaluate import evaluate
+from oatlib.evaluation.results import Result, Table
 from oatlib.record import RecordError
 
 quick = settings(max_examples=150, deadline=None)
@@ -330,13 +331,13 @@ def never(*_, **__):
     ],
 )
 def test_wrong_comparisons_are_refused_before_any_work(systems, monkeypatch, more, options, error, words):
-    monkeypatch.setattr(sys.modules["oatlib.compare"], "evaluate", never)
+    monkeypatch.setattr(sys.modules["oatlib.evaluation.compare"], "evaluate", never)
     with pytest.raises(error, match=words):
         oatlib.compare(systems | more, DATA.test, ATTACK, progress=False, **options)
 
 
 def test_networks_must_fit_the_images(systems, monkeypatch):
-    monkeypatch.setattr(sys.modules["oatlib.compare"], "evaluate", never)
+    monkeypatch.setattr(sys.modules["oatlib.evaluation.compare"], "evaluate", never)
     small = replace(DATA.test, x=torch.rand(24, 1, 8, 8))
     with pytest.raises(ValueError, match="takes images"):
         oatlib.compare(systems, small, ATTACK, progress=False)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import oatlib
-from oatlib.calibrate import take_statistics
+from oatlib.data.shapes import CONSTANT_TRUST
 from oatlib.layers.slim import SlimNorm
-from oatlib.shapes import CONSTANT_TRUST
+from oatlib.networks.calibrate import take_statistics
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 import oatlib
-from oatlib.checks import _training_preset
-from oatlib.cli import main
-from oatlib.data import data_of
-from oatlib.lab.frauds import frauds
-from oatlib.lab.ready import FOLDER
-from oatlib.questions import QUESTIONS, above_interval, clearly_above
-from oatlib.subject import Claim, Subject, _goes_further
-from oatlib.transfer import Transfer
+from oatlib.attacks.transfer import Transfer
+from oatlib.audit.questions import QUESTIONS, above_interval, clearly_above
+from oatlib.audit.report import _training_preset
+from oatlib.audit.subject import Claim, Subject, _goes_further
+from oatlib.cli.main import main
+from oatlib.course.frauds import frauds
+from oatlib.data.load import data_of
+from oatlib.explorer.shipped import FOLDER
 
 NAMES = ("saturated logits", "noise without EOT", "quantised input", "shattered gradient", "no gradient",
          "the other branch", "trained against one step")  # fmt: skip

@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import save_file
 
 import oatlib
-from oatlib import cli, commands
-from oatlib.dial import RULES
-from oatlib.evaluate import DRAWS
-from oatlib.lab import app, server
-from oatlib.suite import default_attack
+from oatlib.attacks.suite import default_attack
+from oatlib.cli import commands
+from oatlib.cli import main as cli
+from oatlib.evaluation.evaluate import DRAWS
+from oatlib.explorer import app, server
+from oatlib.networks.lambdas import RULES
 
 FAST = oatlib.Preset(epochs=1, batch=16, steps=1, panel=16)
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 import oatlib
-from oatlib.nets import Network
-from oatlib.spec import Spec
+from oatlib.networks.network import Network
+from oatlib.networks.spec import Spec
 
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
 TEN = tuple("abcdefghij")

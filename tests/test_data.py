@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from oatlib.data import PUBLISHED, batches, best_points, crop, flip, from_tensors, load_data, render
-from oatlib.shapes import CONSTANT_TRUST, SHAPES, best_frontier, compose, paint, tiles
-from oatlib.splits import shuffle
+from oatlib.data.load import PUBLISHED, batches, best_points, crop, flip, from_tensors, load_data, render
+from oatlib.data.shapes import CONSTANT_TRUST, SHAPES, best_frontier, compose, paint, tiles
+from oatlib.data.splits import shuffle
 
 PARTS = ("train", "val", "test")
 quick = settings(max_examples=30, deadline=None)

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 import oatlib
 from oatlib.layers.setting import ADV, CLEAN
 from oatlib.layers.unit import Unit
-from oatlib.recipes import LOSSES, Labels, sample_stops
-from oatlib.rewire import masked_units
-from oatlib.step import step
+from oatlib.networks.network import masked_units
+from oatlib.training.losses import LOSSES, Labels
+from oatlib.training.recipes import sample_stops
+from oatlib.training.step import step
 
 DATA = oatlib.load_data("shapes", seed=0, n_train=128, n_val=64, n_test=64)
 ROWS = {

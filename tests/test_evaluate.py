@@ -10,15 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from oatlib.apgd import APGD
-from oatlib.attacks import FGSM, PGD
-from oatlib.data import Split
-from oatlib.evaluate import Result, Table, evaluate, wilson
-from oatlib.nets import Network
+from oatlib.attacks.apgd import APGD
+from oatlib.attacks.pgd import FGSM, PGD
+from oatlib.attacks.square import Square
+from oatlib.attacks.suite import Suite, default_attack
+from oatlib.data.load import Split
+from oatlib.evaluation.evaluate import evaluate
+from oatlib.evaluation.results import Result, Table, wilson
+from oatlib.networks.network import Network
+from oatlib.networks.spec import Spec
 from oatlib.record import RecordError
-from oatlib.spec import Spec
-from oatlib.square import Square
-from oatlib.suite import Suite, default_attack
 
 STOPS = (0.0, 0.5, 1.0)
 EPS = 8 / 255

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oatlib
-from oatlib.even import FLOOR, even
-from oatlib.suite import default_attack
+from oatlib.attacks.suite import default_attack
+from oatlib.evaluation.slider import FLOOR, even
 
 DATA = oatlib.load_data("shapes", seed=0, n_train=128, n_val=64, n_test=64)
 LAMS = np.linspace(0, 1, 21)
@@ -101,6 +101,6 @@ def test_it_is_measured_with_the_default_attack(recipe, draws, monkeypatch):
         robust: float
         clean: float = 1.0
 
-    monkeypatch.setattr("oatlib.even.evaluate", watched)
+    monkeypatch.setattr("oatlib.evaluation.slider.evaluate", watched)
     oatlib.even_dial(oatlib.build(recipe, DATA), DATA, points=3, progress=False)
     assert used == [default_attack(draws=draws)]

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from oatlib import export as public
-from oatlib.nets import Network
+from oatlib.networks.network import Network
+from oatlib.networks.spec import Spec
 from oatlib.record import RecordError
-from oatlib.spec import Spec
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 import oatlib
 from oatlib import record
-from oatlib.dial import RULES
-from oatlib.lab.live import measure
-from oatlib.lab.ready import FOLDER
+from oatlib.attacks.suite import suited
+from oatlib.attacks.transfer import ThroughEnds
+from oatlib.explorer.measure import measure
+from oatlib.explorer.shipped import FOLDER
 from oatlib.layers.mixture import OutputMixture, log_mixture
-from oatlib.suite import suited
-from oatlib.transfer import ThroughEnds
+from oatlib.networks.lambdas import RULES
 
 DATA = oatlib.load_data("shapes", seed=0, n_train=64, n_val=32, n_test=24)
 EPS = 8 / 255

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import oatlib
-from oatlib.lab.ready import FOLDER
-from oatlib.moving import best_defended, mean_answer
+from oatlib.evaluation.across_lambda import best_defended, mean_answer
+from oatlib.explorer.shipped import FOLDER
 
 EPS = 8 / 255
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from oatlib import nets
-from oatlib.backbones import BACKBONES
 from oatlib.layers.dual_bn import DualBN
 from oatlib.layers.film import FiLM
 from oatlib.layers.setting import Setting
 from oatlib.layers.unit import Unit
-from oatlib.nets import Network
-from oatlib.spec import Spec
+from oatlib.networks import network
+from oatlib.networks.backbones import BACKBONES
+from oatlib.networks.network import Network
+from oatlib.networks.spec import Spec
 
 STOPS = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)
 NAMES = ("a", "b", "c", "d", "e", "f", "g", "h")
@@ -390,8 +390,8 @@ def test_building_leaves_the_random_state_of_the_caller_alone(monkeypatch):
 
 def test_codes_survive_the_file_and_logits_are_the_same_bits(zoo, tmp_path):
     path = tmp_path / "net.safetensors"
-    nets.save(zoo(), path)
-    back = nets.load(path)
+    network.save(zoo(), path)
+    back = network.load(path)
     assert "codes" in back.state_dict() and torch.equal(back.codes, zoo().codes)
     assert torch.equal(logits(back, images(), LAMS), logits(zoo(), images(), LAMS))
     assert torch.equal(logits(back.at(0.25), images()), logits(zoo().at(0.25), images()))

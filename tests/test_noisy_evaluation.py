@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 import oatlib
-from oatlib.nets import Network
+from oatlib.networks.network import Network
 
 DATA = oatlib.load_data("shapes", seed=0, n_train=128, n_val=64, n_test=96)
 EOT = oatlib.PGD(8 / 255, 3, draws=3)

@@ -1,14 +1,13 @@
 """What belongs to no module: packaging, README, and the rules of the house."""
 
 import ast
-import io
+import graphlib
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-import tokenize
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +15,8 @@ from pathlib import Path
 import pytest
 
 import oatlib
-from oatlib import cli, doctor
+from oatlib.cli import doctor
+from oatlib.cli import main as cli
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -26,49 +26,17 @@ MODULES = {
     for path in (ROOT / "oatlib").rglob("*.py")
 }
 
-# From the ground up; a module may import only from floors below its own. data.py and its helpers share the ground with
-# attacks.py and record.py, which import nothing of the house.
-FLOORS = [
-    {
-        "record",
-        "guard",
-        "moves",
-        "shapes",
-        "splits",
-        "folders",
-        "layers.__init__",
-        "layers.setting",
-        "layers.film",
-        "layers.noise",
-        "dial",
-        "baselines",
-    },
-    {"data", "attacks", "layers.dual_bn", "layers.masks", "layers.mixture"},
-    {"layers.slim", "layers.head", "aimed", "apgd", "square", "transfer", "spec"},
-    {"layers.folded", "suite", "presets"},
-    {"layers.unit"},
-    {"backbones"},
-    {"nets"},
-    {"recipes", "watch", "calibrate", "rewire", "export", "mixing"},
-    {"step", "cost"},
-    {"train"},
-    {"evaluate"},
-    {"choose", "even", "subject", "moving", "compare"},
-    {"questions"},
-    {"checks"},
-    {"lab.named_attacks"},
-    {"lab.__init__", "lab.worker", "lab.state", "lab.live", "lab.ready", "lab.parameters", "lab.execute", "lab.frauds"},
-    {"lab.surface", "lab.trainer", "lab.walks", "lab.sliders", "lab.figures", "lab.exercises.__init__", "reruns"},
-    {"lab.world"},
-    {"lab.explorer", "lab.family", *(name for name in MODULES if re.match(r"lab\.exercises\.[a-z]", name))},
-    {"lab.page", "lab.server", "lab.lesson"},
-    {"api"},
-    {"__init__"},
-    {"lab.app"},
-    {"doctor"},
-    {"commands"},
+# A module imports from its own package and from packages in lines above its own.
+ORDER = (
+    {"_suggest", "record"},
+    {"data", "layers", "reruns"},
+    {"attacks"},
+    {"networks"},
+    {"training", "evaluation"},
+    {"audit", "explorer"},
+    {"course"},
     {"cli"},
-]
+)
 
 
 def bounds(requirements):
@@ -146,25 +114,43 @@ def test_what_serves_the_explorer_imports_neither_pytorch_nor_a_grammar():
     pytest.importorskip("voila")
     in_a_new_python("""
 import sys
-from oatlib import cli
-from oatlib.lab import server
+from oatlib.cli import main as cli
+from oatlib.explorer import server
 server._voila = lambda *_: 0
 assert cli.main(["explore", "--no-browser"]) == 0
 assert "voila" in sys.modules and not {"torch", "lark"} & sys.modules.keys()""")
 
 
-@pytest.mark.parametrize("first", ["from oatlib.train import Training", "import oatlib.api", "oatlib.build"])
-def test_a_public_name_is_never_the_module_of_that_name(first):
+@pytest.mark.parametrize("first", ["from oatlib.training.loop import Training", "import oatlib.networks.cost"])
+def test_a_public_name_is_never_a_module(first):
     in_a_new_python(f"""
 import oatlib, types
 {first}
-import oatlib.cost, oatlib.evaluate, oatlib.export
 assert "train" in dir(oatlib)
 found = {{name: getattr(oatlib, name) for name in oatlib.__all__}}
 assert not any(isinstance(thing, types.ModuleType) for thing in found.values())
-assert found["train"] is oatlib.train and isinstance(oatlib.nets, types.ModuleType)
+assert found["train"] is oatlib.train and isinstance(oatlib.networks, types.ModuleType)
 oatlib.train = None  # others may still replace it
 assert oatlib.train is None""")
+
+
+def test_without_the_extra_lab_the_explorer_says_what_is_missing():
+    in_a_new_python("""
+import sys
+sys.modules["anywidget"] = None  # as if it was not installed
+import oatlib
+oatlib.train
+try:
+    oatlib.explore
+except ImportError as error:
+    assert "anywidget" in str(error) and "pip install 'oatlib[lab]'" in str(error)
+else:
+    raise AssertionError("explore needs anywidget")""")
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = oatlib.nothing
 
 
 # --- README ---
@@ -228,8 +214,8 @@ def test_readme_and_makefile_name_the_same_targets():
 
 
 def test_the_readme_knows_every_recipe_data_set_and_backbone():
-    from oatlib.backbones import BACKBONES
-    from oatlib.data import PUBLISHED
+    from oatlib.data.load import PUBLISHED
+    from oatlib.networks.backbones import BACKBONES
 
     for name in [*oatlib.RECIPES, *PUBLISHED, "shapes", "digits", *BACKBONES]:
         assert f"`{name}`" in README, name
@@ -275,29 +261,6 @@ def test_everything_public_is_documented(name):
         assert thing.__doc__ and not thing.__doc__.startswith(f"{name}(")
 
 
-def lines_of_code(path):
-    """Lines that hold code: no blank lines, comments or docstrings, which nobody should save on."""
-    source, tree = path.read_text(encoding="utf-8"), parse(path)
-    nothing = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
-    tokens = [t for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type not in nothing]
-    code = {line for t in tokens for line in range(t.start[0], t.end[0] + 1)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            code -= set(range(node.lineno, node.end_lineno + 1))
-    return len(code)
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_files_and_functions_stay_small(name):
-    assert lines_of_code(MODULES[name]) <= 280, "two ideas share a room"
-    for node in ast.walk(parse(MODULES[name])):
-        if isinstance(node, ast.FunctionDef):
-            first = node.body[0]
-            text = first.end_lineno - first.lineno + 1 if ast.get_docstring(node) else 0
-            lines = node.end_lineno - node.lineno + 1 - text  # what arguments mean may be said at length
-            assert lines <= 60, f"{node.name} does too much"
-
-
 def imports(name):
     """The modules of the house that a module imports, anywhere in it."""
     package = ["oatlib", *name.split(".")[:-1]]
@@ -314,27 +277,39 @@ def imports(name):
 
 
 def _module(words):
-    """oatlib.nets.Network -> nets; oatlib.build -> __init__"""
+    """oatlib.networks.network.Network -> networks.network; oatlib.build -> __init__"""
     parts = words.split(".")[1:]
     names = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
     return next((n for name in names for n in (name, f"{name}.__init__") if n in MODULES), "__init__")
 
 
-@pytest.mark.parametrize("name", MODULES)
+def level(module):
+    """The line of ORDER that holds the package of a module."""
+    package = module.partition(".")[0]
+    return next(number for number, packages in enumerate(ORDER) if package in packages)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "__init__"])
 def test_imports_run_one_way(name):
-    floor = {module: number for number, modules in enumerate(FLOORS) for module in modules}
-    assert name in floor, f"a new module: say in FLOORS where {name} lives"
     for other in imports(name):
-        assert floor[other] < floor[name], f"{name} imports {other}, which is not below it"
+        if other == "__init__":  # `import oatlib` for public names
+            assert name.startswith(("cli", "course"))
+        elif other.partition(".")[0] != name.partition(".")[0]:
+            assert level(other) < level(name), f"{name} imports {other}, which is not below it"
 
 
-def test_the_floors_hold_no_module_that_is_gone():
-    assert set().union(*FLOORS) == MODULES.keys()
+def test_there_is_no_cycle_between_modules():
+    graph = {name: {other for other in imports(name) if other not in ("__init__", name)} for name in MODULES}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_the_order_holds_every_package_and_no_other():
+    assert set().union(*ORDER) == {name.partition(".")[0] for name in MODULES} - {"__init__"}
 
 
 def test_imports_are_seen():
-    """Or the test above would pass on anything."""
-    assert {"record", "attacks", "data", "nets"} <= set(imports("evaluate"))
+    """Or the tests above would pass on anything."""
+    assert {"record", "attacks.base", "data.load", "networks.network"} <= set(imports("evaluation.evaluate"))
     assert {"layers.slim", "layers.film", "layers.setting"} <= set(imports("layers.unit"))
-    assert {"__init__", "commands", "spec"} <= set(imports("cli"))
-    assert set(imports("data")) == {"folders", "shapes", "splits"}
+    assert {"__init__", "cli.commands", "_suggest"} <= set(imports("cli.main"))
+    assert set(imports("data.load")) == {"data.folders", "data.shapes", "data.splits"}

@@ -9,11 +9,11 @@ import torch
 from published import Ball, FiLM, Net, oat_step, trades_step
 
 import oatlib
-from oatlib.data import from_tensors
-from oatlib.nets import Network, load, save
-from oatlib.recipes import draw_widths, sample_stops
+from oatlib.data.load import from_tensors
+from oatlib.networks.network import Network, load, save
 from oatlib.record import read_weights, write_weights
-from oatlib.step import step
+from oatlib.training.recipes import draw_widths, sample_stops
+from oatlib.training.step import step
 
 EXACT = 1e-12  # largest difference in float64, as a share of the largest entry
 LAYOUT = {"centre": False, "film_rows": "published", "film_start": "paper"}
@@ -286,7 +286,7 @@ def test_values_that_do_not_exist_are_refused(options, words):
         oatlib.build("oats", data(), **options)
 
 
-@pytest.mark.parametrize("backbone", oatlib.backbones.BACKBONES)
+@pytest.mark.parametrize("backbone", oatlib.networks.backbones.BACKBONES)
 def test_every_backbone_can_leave_its_input_as_it_is(backbone):
     """Fed with x, it is the centred network of the same weights fed with x / 4 + 1/2, in every form."""
     plain, centred = (oatlib.build("oat", data(), backbone, centre=c).double() for c in (False, True))

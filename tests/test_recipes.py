@@ -7,11 +7,12 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oatlib.backbones import BACKBONES
-from oatlib.data import from_tensors
+from oatlib.data.load import from_tensors
 from oatlib.layers.dual_bn import DualBN
 from oatlib.layers.film import FiLM
-from oatlib.recipes import LOSSES, OAT_STOPS, RECIPES, Labels, build, hybrid, kl, sample_stops, trades
+from oatlib.networks.backbones import BACKBONES
+from oatlib.training.losses import LOSSES, Labels, hybrid, kl, trades
+from oatlib.training.recipes import OAT_STOPS, RECIPES, build, sample_stops
 
 quick = settings(max_examples=60, deadline=None)
 stop_sets = st.sampled_from([OAT_STOPS, (0.0, 1.0), (0.0, 0.5, 1.0), (0.2, 0.7), (0.0,), (0.5,)])

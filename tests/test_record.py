@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from oatlib import record
-from oatlib.nets import Network, load, save
+from oatlib.networks.network import Network, load, save
+from oatlib.networks.spec import Spec
 from oatlib.record import RecordError, read_json, read_weights, write_bytes, write_json, write_weights
-from oatlib.spec import Spec
 
 SPEC = Spec("oat", "tiny", (1, 8, 8), ("a", "b"), (0.0, 1.0), dual=True, film=True, codes="rand", code_dim=4,
             data={"name": "digits", "options": {"seed": 3}})  # fmt: skip

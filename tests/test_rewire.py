@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oatlib
-from oatlib.rewire import _drop, allocate, clear, masked_units, rewire
+from oatlib.networks.network import masked_units
+from oatlib.training.rewire import _drop, allocate, clear, rewire
 
 DATA = oatlib.load_data("shapes", seed=0, n_train=256, n_val=64, n_test=64)
 
@@ -156,7 +157,7 @@ def test_without_clearing_after_each_step_absent_weights_would_grow(monkeypatch)
     """A planted fault that the test above must see."""
     import sys
 
-    monkeypatch.setattr(sys.modules["oatlib.train"], "clear", lambda net: None)
+    monkeypatch.setattr(sys.modules["oatlib.training.loop"], "clear", lambda net: None)
     net = build()
     oatlib.train(net, DATA, epochs=1, progress=False)
     assert absent_weights(net) > 0

@@ -14,15 +14,15 @@ from torch import nn
 import oatlib
 from bench.suite import autoattack
 from oatlib import FGSM, FGSMRS, PGD
-from oatlib.apgd import APGD, checkpoints
-from oatlib.cli import main
-from oatlib.guard import NoGradientError
-from oatlib.lab.ready import FOLDER
-from oatlib.moves import LOSSES, dlr, margin, towards
+from oatlib.attacks.apgd import APGD, checkpoints
+from oatlib.attacks.freeze import NoGradientError
+from oatlib.attacks.losses import LOSSES, dlr, margin, towards
+from oatlib.attacks.square import Square
+from oatlib.attacks.suite import BUDGETS, Suite, default_attack
+from oatlib.attacks.transfer import Transfer
+from oatlib.cli.main import main
+from oatlib.explorer.shipped import FOLDER
 from oatlib.record import RecordError
-from oatlib.square import Square
-from oatlib.suite import BUDGETS, Suite, default_attack
-from oatlib.transfer import Transfer
 
 EPS = 8 / 255
 
@@ -134,7 +134,9 @@ def test_apgd_needs_no_step_size_where_pgd_does():
 def test_targets_are_the_likeliest_wrong_classes_each_once(monkeypatch):
     net, x, y = linear()
     seen = []
-    monkeypatch.setattr("oatlib.apgd.towards", lambda z, y, target: (seen.append(target), towards(z, y, target))[1])
+    monkeypatch.setattr(
+        "oatlib.attacks.apgd.towards", lambda z, y, target: (seen.append(target), towards(z, y, target))[1]
+    )
     APGD(0.02, 1, targets=3)(net, x, y, generator())
     tried = torch.stack([t for t in dict.fromkeys(seen)])
     order = net(x).scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)

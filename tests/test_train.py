@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 import oatlib
 from bench import plain
-from oatlib.presets import PRESETS, Preset
-from oatlib.recipes import OAT_STOPS, more_at_last_stop, sample_stops
-from oatlib.step import step
-from oatlib.watch import Watch
+from oatlib.training.monitor import Watch
+from oatlib.training.presets import PRESETS, Preset
+from oatlib.training.recipes import OAT_STOPS, more_at_last_stop, sample_stops
+from oatlib.training.step import step
 
 SMALL = dict(batch=32, steps=1, step_size=8 / 255, panel=32, progress=False)
 
@@ -360,7 +360,7 @@ def test_where_nothing_can_move_chance_is_not_asked():
 def test_training_uses_the_share(data, monkeypatch):
     """A run in which all attacked images have λ = 1 gives other weights than one in which λ is uniform."""
     seen = []
-    module = sys.modules["oatlib.train"]
+    module = sys.modules["oatlib.training.loop"]
     real = module.step
     monkeypatch.setattr(
         module, "step", lambda net, x, y, stop, *rest: seen.append(stop) or real(net, x, y, stop, *rest)

@@ -9,14 +9,14 @@ from torch import nn
 
 import oatlib
 from bench import plain
-from oatlib.backbones import BACKBONES
 from oatlib.layers.head import Head
 from oatlib.layers.setting import Width, cut
 from oatlib.layers.unit import Unit
-from oatlib.nets import Network
-from oatlib.recipes import draw_widths
-from oatlib.spec import Spec
-from oatlib.step import step
+from oatlib.networks.backbones import BACKBONES
+from oatlib.networks.network import Network
+from oatlib.networks.spec import Spec
+from oatlib.training.recipes import draw_widths
+from oatlib.training.step import step
 
 STOPS = (0.0, 0.1, 1.0)
 WIDTHS = (0.25, 0.5, 1.0)
@@ -245,7 +245,7 @@ def test_k_widths(data):
 
 
 def batch(net, data, n=48):
-    stop, zeros = oatlib.recipes.sample_stops(net.spec.stops, n, torch.Generator().manual_seed(3))
+    stop, zeros = oatlib.training.recipes.sample_stops(net.spec.stops, n, torch.Generator().manual_seed(3))
     attack = oatlib.PGD(8 / 255, 2, best=False)
     return data.train.x[:n], data.train.y[:n], stop, zeros, attack, torch.Generator().manual_seed(4)
 

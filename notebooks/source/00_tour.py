@@ -38,11 +38,12 @@ from plotly.subplots import make_subplots
 
 import oatlib
 from oatlib import PGD
-from oatlib.lab import family, figures
-from oatlib.lab.exercises import check
-from oatlib.lab.lesson import begin, say
-from oatlib.lab.sliders import sliders
-from oatlib.lab.world import captions
+from oatlib.course import figures
+from oatlib.course.exercises import check
+from oatlib.course.lesson import begin, say
+from oatlib.course.sliders import sliders
+from oatlib.explorer import open_files
+from oatlib.explorer.description import captions
 
 lesson = begin("00_tour", globals())
 data = oatlib.load_data(data_set, seed=seed)
@@ -234,12 +235,12 @@ lesson.predict(
 ready = data_set == "shapes" and seed == 0 and not retrain  # else the networks were trained here, and are fewer
 if ready:
     names = ("oats", "oat", "blend", "pgd-at", "standard")
-    paths = [family.FOLDER / f"{name}.safetensors" for name in names]
-    shown, known = family.opened(paths)[0], None
-    known = family.measured(paths, shown, data)  # the curves, so that the sliders know them at once
+    paths = [open_files.FOLDER / f"{name}.safetensors" for name in names]
+    shown, known = open_files.opened(paths)[0], None
+    known = open_files.measured(paths, shown, data)  # the curves, so that the sliders know them at once
 else:
     shown, known = nets, None
-oatlib.explore(shown, data, lam=0.3, eps=eps, surfaces=known, marks=family.marks(data), hide=["training"])
+oatlib.explore(shown, data, lam=0.3, eps=eps, surfaces=known, marks=open_files.marks(data), hide=["training"])
 
 # %% [markdown]
 # ## The missions, measured

@@ -36,11 +36,11 @@ from torch import nn
 
 import oatlib
 from oatlib import FGSM, PGD
-from oatlib.lab import figures
-from oatlib.lab.exercises import check
-from oatlib.lab.lesson import begin, say
-from oatlib.lab.sliders import sliders
-from oatlib.lab.world import captions
+from oatlib.course import figures
+from oatlib.course.exercises import check
+from oatlib.course.lesson import begin, say
+from oatlib.course.sliders import sliders
+from oatlib.explorer.description import captions
 
 lesson = begin("01_attack", globals())
 data = oatlib.load_data(data_set, seed=seed)
@@ -328,7 +328,7 @@ figures.bars(list(left), {"robust accuracy": list(left.values())}, n=n, height=3
 # %% [markdown]
 # ## What you built is what the library keeps
 #
-# `oatlib/moves.py` has the three moves, `oatlib/attacks.py` the walk. One step of yours and one of theirs, on the images:
+# `oatlib/attacks/geometry.py` has the three moves, `oatlib/attacks/base.py` the walk. One step of yours and one of theirs, on the images:
 
 # %%
 # NBVAL_CHECK_OUTPUT

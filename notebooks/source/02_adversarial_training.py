@@ -41,17 +41,17 @@ from torch import nn
 
 import oatlib
 from oatlib import FGSM, FGSMRS, NFGSM, PGD, Preset
-from oatlib.data import batches
-from oatlib.lab import figures
-from oatlib.lab.exercises import check
-from oatlib.lab.lesson import begin, say
-from oatlib.lab.sliders import sliders
-from oatlib.lab.world import captions
-from oatlib.moves import project
-from oatlib.recipes import LOSSES, Labels
-from oatlib.shapes import CONSTANT_TRUST, World, render
-from oatlib.splits import stream
-from oatlib.step import step
+from oatlib.attacks.geometry import project
+from oatlib.course import figures
+from oatlib.course.exercises import check
+from oatlib.course.lesson import begin, say
+from oatlib.course.sliders import sliders
+from oatlib.data.load import batches
+from oatlib.data.shapes import CONSTANT_TRUST, World, render
+from oatlib.data.splits import stream
+from oatlib.explorer.description import captions
+from oatlib.training.losses import LOSSES, Labels
+from oatlib.training.step import step
 
 lesson = begin("02_adversarial_training", globals())
 data = oatlib.load_data(data_set, seed=seed)
@@ -348,7 +348,7 @@ say(
 # %% [markdown]
 # ## What you built is what the library trains
 #
-# `oatlib/step.py` is the training step of every recipe: attack each image, send clean and attacked images through the
+# `oatlib/training/step.py` is the training step of every recipe: attack each image, send clean and attacked images through the
 # network, mix the losses. The gradient of your loss on one batch must be its gradient, at any λ.
 
 

@@ -39,15 +39,15 @@ from torch import nn
 
 import oatlib
 from oatlib import PGD, Preset
-from oatlib.data import batches
-from oatlib.lab import figures
-from oatlib.lab.exercises import check
-from oatlib.lab.lesson import begin, say
-from oatlib.lab.sliders import sliders
-from oatlib.lab.world import captions
+from oatlib.course import figures
+from oatlib.course.exercises import check
+from oatlib.course.lesson import begin, say
+from oatlib.course.sliders import sliders
+from oatlib.data.load import batches
+from oatlib.data.shapes import CONSTANT_TRUST
+from oatlib.explorer.description import captions
 from oatlib.layers.dual_bn import DualBN
 from oatlib.layers.slim import SlimNorm
-from oatlib.shapes import CONSTANT_TRUST
 
 lesson = begin("03_dual_bn", globals())
 data = oatlib.load_data(data_set, seed=seed)

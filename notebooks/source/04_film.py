@@ -40,11 +40,12 @@ from torch import nn
 
 import oatlib
 from oatlib import PGD, Suite
-from oatlib.lab import family, figures
-from oatlib.lab.exercises import check
-from oatlib.lab.lesson import begin, say
-from oatlib.lab.sliders import sliders
-from oatlib.lab.world import captions
+from oatlib.course import figures
+from oatlib.course.exercises import check
+from oatlib.course.lesson import begin, say
+from oatlib.course.sliders import sliders
+from oatlib.explorer import open_files
+from oatlib.explorer.description import captions
 from oatlib.layers.film import FiLM, lambda_codes
 from oatlib.layers.unit import Unit
 
@@ -72,9 +73,10 @@ def standing(f):
 stops = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)
 blend = lesson.network("blend", data)
 asked = {"blend, one training": [standing(blend.at(lam)) | {"lam": lam} for lam in stops]}
-if marks := family.marks(data):  # measured when the networks that come along were made
+if marks := open_files.marks(data):  # measured when the networks that come along were made
     asked["a network for each λ"] = [
-        {"lam": m["lam"], "clean": m["clean"], "robust": m["robust"][m["eps"].index(8.0)], "n": family.N} for m in marks
+        {"lam": m["lam"], "clean": m["clean"], "robust": m["robust"][m["eps"].index(8.0)], "n": open_files.N}
+        for m in marks
     ]
 
 
@@ -105,7 +107,7 @@ if wanted:
     say(
         f"Asked for λ = {stops[k]:g}, `blend` gives {at['clean']:.1%} clean and {at['robust']:.1%} robust (n = {n}, the quick suite). "
         f"A network that was trained for this λ gives {wanted[k]['clean']:.1%} and {wanted[k]['robust']:.1%} (n = "
-        f"{family.N}, the suite). Over the {len(stops)} values of λ the two are {100 * distance(asked['blend, one training'], wanted):.1f} "
+        f"{open_files.N}, the suite). Over the {len(stops)} values of λ the two are {100 * distance(asked['blend, one training'], wanted):.1f} "
         f"points apart on average. But a network for each λ cost {len(wanted)} trainings, and knows no λ in between."
     )
 else:

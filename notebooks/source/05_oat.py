@@ -39,14 +39,16 @@ from torch import nn
 
 import oatlib
 from oatlib import PGD, Preset, Suite
-from oatlib.baselines import robust_at
-from oatlib.even import even
-from oatlib.lab import family, figures
-from oatlib.lab.exercises import check
-from oatlib.lab.lesson import begin, say
-from oatlib.lab.sliders import sliders
-from oatlib.recipes import OAT_STOPS, Labels, hybrid, sample_stops
-from oatlib.step import step
+from oatlib.course import figures
+from oatlib.course.exercises import check
+from oatlib.course.lesson import begin, say
+from oatlib.course.sliders import sliders
+from oatlib.evaluation.baselines import robust_at
+from oatlib.evaluation.slider import even
+from oatlib.explorer import open_files
+from oatlib.training.losses import Labels, hybrid
+from oatlib.training.recipes import OAT_STOPS, sample_stops
+from oatlib.training.step import step
 
 lesson = begin("05_oat", globals())
 data = oatlib.load_data(data_set, seed=seed)
@@ -375,13 +377,13 @@ def again():
 
 
 (drawn, front), (stop, zeros) = (draw(OAT_STOPS, 24, again()) for draw in (draw_stops, sample_stops))
-print("draw_stops is oatlib.recipes.sample_stops:", torch.equal(drawn, stop) and front == zeros)
+print("draw_stops is oatlib.training.recipes.sample_stops:", torch.equal(drawn, stop) and front == zeros)
 lam, logits = torch.tensor(OAT_STOPS)[stop], torch.randn(24, 10, generator=again())
 losses = (
     hybrid_loss(logits, -logits[zeros:], labels, lam, zeros),
     hybrid(logits, -logits[zeros:], Labels(labels, lam, zeros)),
 )
-print("hybrid_loss is oatlib.recipes.hybrid:", torch.allclose(*losses))
+print("hybrid_loss is oatlib.training.losses.hybrid:", torch.allclose(*losses))
 mine, theirs = (oatlib.build("oat", world, seed=seed) for _ in range(2))
 losses = [
     take(net, batch, labels, stop, zeros, Preset().attack(), again())
@@ -688,7 +690,7 @@ say(
 # %%
 both = {"oat": oat, "blend": lesson.network("blend", data)}
 known, hidden = lesson.surfaces(both, data), ["choose", "width", "price"]
-oatlib.explore(both, data, marks=family.marks(data), surfaces=known, hide=hidden)
+oatlib.explore(both, data, marks=open_files.marks(data), surfaces=known, hide=hidden)
 
 # %% [markdown]
 # > **Pitfalls**

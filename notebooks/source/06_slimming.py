@@ -41,15 +41,15 @@ from torch import nn
 
 import oatlib
 from oatlib import PGD
-from oatlib.lab import figures
-from oatlib.lab.exercises import check
-from oatlib.lab.lesson import begin, say
-from oatlib.lab.sliders import sliders
-from oatlib.lab.world import captions
+from oatlib.course import figures
+from oatlib.course.exercises import check
+from oatlib.course.lesson import begin, say
+from oatlib.course.sliders import sliders
+from oatlib.explorer.description import captions
 from oatlib.layers.setting import Width
 from oatlib.layers.slim import SlimConv, SlimNorm
-from oatlib.recipes import draw_widths
-from oatlib.step import step
+from oatlib.training.recipes import draw_widths
+from oatlib.training.step import step
 
 lesson = begin("06_slimming", globals())
 data = oatlib.load_data(data_set, seed=seed)

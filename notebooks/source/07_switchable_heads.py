@@ -41,11 +41,11 @@ from scipy.stats import t as student
 
 import oatlib
 from oatlib import PGD
-from oatlib.lab import figures
-from oatlib.lab.exercises import check
-from oatlib.lab.lesson import begin, say
-from oatlib.lab.sliders import sliders
-from oatlib.lab.world import captions
+from oatlib.course import figures
+from oatlib.course.exercises import check
+from oatlib.course.lesson import begin, say
+from oatlib.course.sliders import sliders
+from oatlib.explorer.description import captions
 from oatlib.layers.head import Head
 from oatlib.layers.setting import Width
 from oatlib.layers.unit import Dials

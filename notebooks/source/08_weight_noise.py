@@ -42,14 +42,14 @@ import torch
 
 import oatlib
 from oatlib import PGD
-from oatlib.lab import figures
-from oatlib.lab.exercises import check
-from oatlib.lab.lesson import begin, say
-from oatlib.lab.sliders import sliders
-from oatlib.lab.world import captions
+from oatlib.course import figures
+from oatlib.course.exercises import check
+from oatlib.course.lesson import begin, say
+from oatlib.course.sliders import sliders
+from oatlib.explorer.description import captions
 from oatlib.layers.noise import WeightNoise
-from oatlib.recipes import sample_stops
-from oatlib.step import step
+from oatlib.training.recipes import sample_stops
+from oatlib.training.step import step
 
 lesson = begin("08_weight_noise", globals())
 data = oatlib.load_data(data_set, seed=seed)
@@ -524,7 +524,7 @@ say(
 #
 # ## What you built is what the library keeps
 #
-# `oatlib/layers/noise.py` has the noise, `oatlib/attacks.py` EOT, `oatlib/evaluate.py` the twins.
+# `oatlib/layers/noise.py` has the noise, `oatlib/attacks/base.py` EOT, `oatlib/evaluation/evaluate.py` the twins.
 
 # %%
 # NBVAL_CHECK_OUTPUT

@@ -42,15 +42,17 @@ from torch import nn
 
 import oatlib
 from oatlib import PGD
-from oatlib.baselines import robust_at
-from oatlib.lab import family, figures
-from oatlib.lab.exercises import check
-from oatlib.lab.lesson import begin, say
-from oatlib.lab.sliders import sliders
-from oatlib.lab.surface import EPS as surface_eps
-from oatlib.lab.world import captions
+from oatlib.course import figures
+from oatlib.course.exercises import check
+from oatlib.course.lesson import begin, say
+from oatlib.course.sliders import sliders
+from oatlib.evaluation.baselines import robust_at
+from oatlib.explorer import open_files
+from oatlib.explorer.description import captions
+from oatlib.explorer.surface import EPS as surface_eps
 from oatlib.layers.masks import Masks
-from oatlib.rewire import masked_units, rewire
+from oatlib.networks.network import masked_units
+from oatlib.training.rewire import rewire
 
 lesson = begin("09_sparse_experts", globals())
 data = oatlib.load_data(data_set, seed=seed)
@@ -547,7 +549,7 @@ for name, surface in surfaces.items():
 # %%
 groups = [("oat", "oats", "solar"), ("blend", "float", "floats", "smart")]
 alone = {name: points[0] for name, points in fronts.items() if len(points) == 1}
-for mark in family.marks(data):  # networks that were trained for one λ each
+for mark in open_files.marks(data):  # networks that were trained for one λ each
     alone[mark["name"]] = {"clean": mark["clean"], "robust": mark["robust"][mark["eps"].index(8.0)]}
 dots = {"x": [100 * p["clean"] for p in alone.values()], "y": [100 * p["robust"] for p in alone.values()]}
 dots |= {"text": list(alone), "name": "no dial", "mode": "markers", "marker": figures.style(5)["marker"]}
@@ -616,7 +618,7 @@ say(about + "This is one seed in one small world.")
 # %% [markdown]
 # ## What you built is what the library keeps
 #
-# `oatlib/rewire.py` moves masks, `oatlib/layers/masks.py` makes them, `net.at` mixes the ends.
+# `oatlib/training/rewire.py` moves masks, `oatlib/layers/masks.py` makes them, `net.at` mixes the ends.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -678,7 +680,7 @@ oatlib.explore(
     everything,
     data,
     surfaces=surfaces,
-    marks=family.marks(data),
+    marks=open_files.marks(data),
     n=n,
     network="blend",
     lam=0.5,

@@ -37,15 +37,16 @@ from plotly.subplots import make_subplots
 
 import oatlib
 from oatlib import APGD, FGSM, PGD, Square, Suite
-from oatlib.apgd import checkpoints
-from oatlib.data import data_of
-from oatlib.lab import figures
-from oatlib.lab.exercises import check
-from oatlib.lab.frauds import frauds
-from oatlib.lab.lesson import RECORDS, begin, say
-from oatlib.lab.sliders import sliders
-from oatlib.lab.world import captions
-from oatlib.moves import cross_entropy, dlr, project
+from oatlib.attacks.apgd import checkpoints
+from oatlib.attacks.geometry import project
+from oatlib.attacks.losses import cross_entropy, dlr
+from oatlib.course import figures
+from oatlib.course.exercises import check
+from oatlib.course.frauds import frauds
+from oatlib.course.lesson import RECORDS, begin, say
+from oatlib.course.sliders import sliders
+from oatlib.data.load import data_of
+from oatlib.explorer.description import captions
 
 lesson = begin("10_is_it_robust", globals())
 data = oatlib.load_data(data_set, seed=seed)
@@ -444,13 +445,13 @@ worst_case = check(worst_case)
 # %% [markdown]
 # ## What you built is what the library keeps
 #
-# `oatlib.APGD`, `oatlib.Suite` and `oatlib.moves.dlr` are the same things:
+# `oatlib.APGD`, `oatlib.Suite` and `oatlib.attacks.losses.dlr` are the same things:
 
 # %%
 # NBVAL_CHECK_OUTPUT
 robust_end, few, whose = oat.at(stops[-1]), x[:16], y[:16]
 z = robust_end(x)
-print("dlr_loss is oatlib.moves.dlr:", torch.allclose(dlr_loss(z, y), dlr(z, y), atol=1e-5))
+print("dlr_loss is oatlib.attacks.losses.dlr:", torch.allclose(dlr_loss(z, y), dlr(z, y), atol=1e-5))
 print("it does not see the scale:", torch.allclose(dlr_loss(100 * z, y), dlr_loss(z, y), atol=1e-4))
 mine = climb(robust_end, few, whose, radius, 10, dlr_loss, 2 * radius, True)
 theirs = [at for at, _ in APGD(radius, 10, start="none", loss="dlr").iterates(robust_end, few, whose)]
@@ -705,7 +706,7 @@ print("the disguise changes no answer:", torch.equal(sure(x).argmax(1), network(
 #
 # * `oatlib.check(exhibit, old_panel, lam=middle, claim=middle_pgd)`: the exhibit with the claim of PGD-20. What is raised?
 # * Give the shattered network to `worst_case` with `Square(radius, 1000)` last. How much does each member add?
-# * Make an eighth fraud. Which question catches it, and if none does, can you write one (`oatlib/questions.py`)?
+# * Make an eighth fraud. Which question catches it, and if none does, can you write one (`oatlib/audit/questions.py`)?
 # * `oatlib.moving` with the two most robust λ only: does turning pay then?
 # * On the command line: `oatlib check` does the same for a file.
 #

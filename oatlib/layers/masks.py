@@ -43,7 +43,7 @@ class Masks(nn.Module):
 
     def __init__(self, weight: Tensor, kind: str, density: float, of: str = "weights"):
         super().__init__()
-        self.moves = kind != "complementary"  # whether rewire.py may move the masks
+        self.moves = kind != "complementary"  # whether training/rewire.py may move the masks
         shape = weight.shape if of == "weights" else (1, weight.shape[1], 1, 1)
         self.register_buffer("clean", _random(shape, density, spare=int(kind == "complementary")))
         # complementary: no weight is in both masks. overlapping: by chance some are in both, and
@@ -73,7 +73,7 @@ class Masks(nn.Module):
 
         Weights that only the other path keeps are masked. Weights that no path keeps stay in the
         graph. They are 0, so they do not change the output, but they get a gradient. The momentum
-        of that gradient decides which of them grow (see rewire.py).
+        of that gradient decides which of them grow (see training/rewire.py).
 
         Args:
             weight: Weight of the conv, (cout, cin, k, k).
@@ -105,7 +105,7 @@ def count(units: int, density: float) -> int:
 def _random(shape, density: float, spare: int = 0) -> Tensor:
     """Return a mask that keeps an exact number of random entries and drops at least `spare`.
 
-    It uses the global generator, as PyTorch's initialisers do. `nets.py` seeds that generator.
+    It uses the global generator, as PyTorch's initialisers do. `networks/network.py` seeds that generator.
     """
     keep = torch.zeros(torch.Size(shape).numel(), dtype=torch.bool)
     if len(keep) <= spare:

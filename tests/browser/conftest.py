@@ -12,17 +12,17 @@ import nbformat
 import pytest
 
 from notebooks import lab
-from oatlib.lab.surface import N  # noqa: F401 (for the tests)
+from oatlib.explorer.surface import N  # noqa: F401 (for the tests)
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "data" / "explorer" / "oats.safetensors"
 SHOTS = Path(__file__).parent / "shots"  # ignored by git: look at them
 CELL = f"""import oatlib
-from oatlib.lab import family
-nets, data = family.opened([{str(WEIGHTS)!r}])
-oatlib.explore(nets, data, lam=0.3, surfaces=family.measured([{str(WEIGHTS)!r}], nets, data))"""
+from oatlib.explorer import open_files
+nets, data = open_files.opened([{str(WEIGHTS)!r}])
+oatlib.explore(nets, data, lam=0.3, surfaces=open_files.measured([{str(WEIGHTS)!r}], nets, data))"""
 SERVE = """import secrets, sys
-from oatlib.lab import server
+from oatlib.explorer import server
 secrets.token_urlsafe = lambda n: "tok"
 server.serve(sys.argv[3:], sys.argv[2], int(sys.argv[1]), False)"""
 

@@ -5,12 +5,12 @@ import re
 import pytest
 
 from oatlib import export_explorer
-from oatlib.lab import app, explorer, family
-from oatlib.lab.state import read
+from oatlib.explorer import app, open_files, widget
+from oatlib.explorer.state import read
 
 from . import conftest
 
-NETS, DATA = family.opened([conftest.WEIGHTS])
+NETS, DATA = open_files.opened([conftest.WEIGHTS])
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def screen(chromium, file):
 
 def expected(text):
     """(clean, robust) in per cent at a state, on straight lines between the measured points."""
-    state, grid = read(text, NETS), family.measured([conftest.WEIGHTS], NETS, DATA)["oats"]
+    state, grid = read(text, NETS), open_files.measured([conftest.WEIGHTS], NETS, DATA)["oats"]
     w, table = grid.widths.index(state.width), grid.table()
     rows = [table["robust"][grid.attack_at(w, e)][w][e] for e in range(len(table["eps"]))]
     robust = line(table["eps"], [line(grid.lams, row, state.lam) for row in rows], state.eps)
@@ -175,9 +175,9 @@ def test_an_address_that_names_no_state_is_said(chromium, file):
     shown.context.close()
 
 
-@pytest.mark.parametrize("hide", [explorer.PARTS, ("network", "choose", "price", "state"), ("gallery",)])
+@pytest.mark.parametrize("hide", [widget.PARTS, ("network", "choose", "price", "state"), ("gallery",)])
 def test_hidden_parts_are_not_there_and_the_rest_works(chromium, tmp_path, hide):
-    known = family.measured([conftest.WEIGHTS], NETS, DATA)
+    known = open_files.measured([conftest.WEIGHTS], NETS, DATA)
     export_explorer(tmp_path / "a.html", NETS, DATA, surfaces=known, hide=hide, progress=False)
     shown = conftest.Screen(chromium)
     shown.page.goto((tmp_path / "a.html").as_uri())

@@ -8,15 +8,15 @@ import urllib.request
 import pytest
 
 import oatlib
-from oatlib.lab import family
-from oatlib.lab.live import measure
-from oatlib.lab.named_attacks import attack_named
-from oatlib.lab.state import read
-from oatlib.lab.surface import EPS
+from oatlib.explorer import open_files
+from oatlib.explorer.measure import measure
+from oatlib.explorer.named_attacks import attack_named
+from oatlib.explorer.state import read
+from oatlib.explorer.surface import EPS
 
 from . import conftest
 
-NETS, DATA = family.opened([conftest.WEIGHTS])
+NETS, DATA = open_files.opened([conftest.WEIGHTS])
 PANEL = DATA.val.panel(conftest.N)
 HOMES = ("lab", "lab without subshells", "page")
 
@@ -221,7 +221,7 @@ def test_choose_moves_the_dials_to_where_choose_says(screen):
 
 def chosen(least, size):
     """What `oatlib.choose` takes from the surface that the page has."""
-    grid = family.measured([conftest.WEIGHTS], NETS, DATA)["oats"]
+    grid = open_files.measured([conftest.WEIGHTS], NETS, DATA)["oats"]
     full = oatlib.cost(NETS["oats"]).macs
     at = EPS.index(8.0)
     rows = [grid.robust[grid.attack_at(w, at)][w][at] for w in range(len(grid.widths))]

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oatlib.layers.setting import ADV, CLEAN, Setting
-from oatlib.nets import Network
-from oatlib.spec import Spec
+from oatlib.networks.network import Network
+from oatlib.networks.spec import Spec
 
 STOPS = (0.0, 0.3, 1.0)
 quick = settings(max_examples=50, deadline=None)

@@ -3,11 +3,11 @@
 import gc
 import time
 
-from oatlib.lab.explorer import Explorer
-from oatlib.lab.lesson import Guess
-from oatlib.lab.named_attacks import CHOICES
-from oatlib.lab.sliders import Sliders
-from oatlib.lab.state import MAX_EPS
+from oatlib.course.lesson import Guess
+from oatlib.course.sliders import Sliders
+from oatlib.explorer.named_attacks import CHOICES
+from oatlib.explorer.state import MAX_EPS
+from oatlib.explorer.widget import Explorer
 
 LONG = 300  # seconds for one position
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from nbformat import NotebookNode
 
 from notebooks import lessons
-from oatlib.lab.parameters import declared
+from oatlib.reruns.parameters import declared
 
 RULES: dict[str, Callable[[str, NotebookNode], Iterator[str]]] = {}
 GOALS, EXERCISES = range(3, 6), range(2, 5)

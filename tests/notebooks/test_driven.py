@@ -7,11 +7,11 @@ import pytest
 
 import oatlib
 from notebooks import lessons
-from oatlib.lab import figures
-from oatlib.lab.execute import Progress, RerunError, execute, prepared
-from oatlib.lab.lesson import Guess
-from oatlib.lab.parameters import declared
-from oatlib.lab.sliders import sliders
+from oatlib.course import figures
+from oatlib.course.lesson import Guess
+from oatlib.course.sliders import sliders
+from oatlib.reruns.kernel import Progress, RerunError, execute, prepared
+from oatlib.reruns.parameters import declared
 from tests.notebooks import drive
 
 DRIVE = Path(drive.__file__).read_text(encoding="utf-8")
@@ -41,9 +41,9 @@ def test_a_lesson_works_with_its_cheapest_parameters_and_in_all_places_of_its_co
 
 PARAMETERS = "n: int = 3  # 1 to 5: images\nseed: int = 7  # 5 to 9: of all\nlr: float = 0.5  # 0.1 to 1: of SGD"
 CELLS = """import oatlib
-from oatlib.lab.figures import lines
-from oatlib.lab.lesson import begin
-from oatlib.lab.sliders import sliders
+from oatlib.course.figures import lines
+from oatlib.course.lesson import begin
+from oatlib.course.sliders import sliders
 lesson = begin("sample", globals())
 assert (n, seed, lr) == (1, 7, 0.5)
 #

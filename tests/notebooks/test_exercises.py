@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import oatlib
-from oatlib.lab import exercises
+from oatlib.course import exercises
 
 SOURCES = sorted((Path(__file__).parents[2] / "notebooks" / "source").glob("*.py"))
 NAMES = {"torch": torch, "F": F, "nn": nn, "math": math, "np": np, "oatlib": oatlib}  # what an answer may use

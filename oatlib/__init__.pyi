@@ -1,0 +1,50 @@
+# The public names of oatlib. `__init__.py` reads this file: a name is imported when it is first used.
+
+from .attacks.apgd import APGD as APGD
+from .attacks.freeze import frozen as frozen
+from .attacks.pgd import FGSM as FGSM
+from .attacks.pgd import FGSMRS as FGSMRS
+from .attacks.pgd import NFGSM as NFGSM
+from .attacks.pgd import PGD as PGD
+from .attacks.square import Square as Square
+from .attacks.suite import Suite as Suite
+from .attacks.transfer import Transfer as Transfer
+from .audit.report import Report as Report
+from .audit.report import check as check
+from .data.load import Data as Data
+from .data.load import Split as Split
+from .data.load import from_tensors as from_tensors
+from .data.load import load_data as load_data
+from .data.shapes import best_frontier as best_frontier
+from .evaluation.across_lambda import Moving as Moving
+from .evaluation.across_lambda import moving as moving
+from .evaluation.baselines import coin as coin
+from .evaluation.choose import choose as choose
+from .evaluation.compare import Comparison as Comparison
+from .evaluation.compare import compare as compare
+from .evaluation.evaluate import evaluate as evaluate
+from .evaluation.results import Result as Result
+from .evaluation.results import Table as Table
+from .evaluation.results import wilson as wilson
+from .evaluation.slider import even_dial as even_dial
+from .explorer.html import export_explorer as export_explorer
+from .explorer.widget import explore as explore
+from .networks.calibrate import calibrate as calibrate
+from .networks.cost import Cost as Cost
+from .networks.cost import cost as cost
+from .networks.mixing import mix as mix
+from .networks.network import Network as Network
+from .networks.network import load as load
+from .networks.network import save as save
+from .networks.onnx import export as export
+from .record import RecordError as RecordError
+from .reruns.rerun import rerun as rerun
+from .training.loop import History as History
+from .training.loop import Training as Training
+from .training.loop import train as train
+from .training.presets import PRESETS as PRESETS
+from .training.presets import Preset as Preset
+from .training.recipes import RECIPES as RECIPES
+from .training.recipes import build as build
+
+__version__: str

@@ -1,0 +1,142 @@
+"""Attacks whose images are computed on one function and then used against another.
+
+`Transfer` is the attack of an attacker without access to the weights. The attacker of `ThroughEnds`
+has the weights, and avoids the saturated probabilities that hide their gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..layers.mixture import MeanLogits, OutputMixture
+from .base import Attack
+
+
+@dataclass(frozen=True)
+class Transfer(Attack):
+    """Compute attacked images on the function `source`, for use against any network.
+
+    Args:
+        source: Function from images (N, ...) to logits (N, C) that the attack is computed on.
+        attack: The attack to run on `source`.
+        label: What `source` is, for result records.
+
+    Raises:
+        ValueError: `source` is not callable.
+    """
+
+    name: ClassVar[str] = "Transfer"
+    source: Callable[[Tensor], Tensor]
+    attack: Attack
+    label: str = "another network"
+
+    def __post_init__(self):
+        if not callable(self.source):
+            raise ValueError(f"source must be a function images -> logits, got {type(self.source).__name__}")
+
+    @property
+    def eps(self) -> float:
+        return self.attack.eps
+
+    @property
+    def norm(self) -> str:
+        return self.attack.norm
+
+    def walk_length_for(self, classes: int) -> int:
+        """Return 1: only the result of the attack on the source is shown to the network."""
+        return 1
+
+    def __call__(self, f, x: Tensor, y: Tensor, generator=None) -> Tensor:
+        """Return attacked images of the same shape as x.
+
+        Args:
+            f: The function that the images are meant for. It is not called.
+            x: Images (N, ...) with pixels in [0, 1].
+            y: Labels (N,), integers.
+            generator: Source of the random starts. None: a new generator with seed 0.
+        """
+        return self.attack(self.source, x, y, generator)
+
+    def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
+        x_adv = self.attack(self.source, x, y, generator)
+        yield (x_adv, self._judge(f, x_adv)) if only is None else (x_adv[only], self._judge(f, x_adv[only]))
+
+    def describe(self) -> dict:
+        return self.attack.describe() | {"name": self.name, "made_on": self.label}
+
+    def __str__(self) -> str:
+        return f"{self.attack}, made on {self.label}"
+
+
+@dataclass(frozen=True)
+class ThroughEnds(Attack):
+    """Attack a mixture of outputs through the mean logits of its ends (`MeanLogits`).
+
+    The ends of a mixture are the networks whose probabilities it averages. Where these
+    probabilities are saturated, an attack through the mixture misses images that this attack finds.
+
+    Args:
+        attack: The attack to run on the mean logits.
+    """
+
+    name: ClassVar[str] = "through the ends"
+    attack: Attack
+
+    @property
+    def eps(self) -> float:
+        return self.attack.eps
+
+    @property
+    def norm(self) -> str:
+        return self.attack.norm
+
+    @property
+    def draws(self) -> int:
+        return self.attack.draws
+
+    def walk_length_for(self, classes: int) -> int:
+        """Return 1: only the result of the attack is shown to the mixture."""
+        return 1
+
+    def __call__(self, f, x: Tensor, y: Tensor, generator=None) -> Tensor:
+        """Return attacked images of the same shape as x.
+
+        Args:
+            f: An `OutputMixture`, or the `forward` method of one.
+            x: Images (N, ...) with pixels in [0, 1].
+            y: Labels (N,), integers.
+            generator: Source of the random starts. None: a new generator with seed 0.
+
+        Raises:
+            ValueError: `f` is not a mixture of outputs.
+        """
+        mixture = mixture_of(f)
+        if mixture is None:
+            raise ValueError("this attack needs a mixture of outputs, such as net.with_dial('outputs').at(0.5)")
+        return self.attack(MeanLogits(mixture), x, y, generator)
+
+    def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
+        x_adv = self(f, x, y, generator)
+        yield (x_adv, self._judge(f, x_adv)) if only is None else (x_adv[only], self._judge(f, x_adv[only]))
+
+    def describe(self) -> dict:
+        """Return the facts that a result record must hold about the attack, as a dict for JSON."""
+        return self.attack.describe() | {"name": f"{self.attack.name} {self.name}"}
+
+    def __str__(self) -> str:
+        return f"{self.attack}, {self.name}"
+
+
+def mixture_of(f) -> OutputMixture | None:
+    """Return the mixture of outputs behind a function, or None.
+
+    Args:
+        f: Any function. The result is `f` itself if it is an `OutputMixture`, or the mixture if `f`
+            is a method of one.
+    """
+    owner = getattr(f, "__self__", f)
+    return owner if isinstance(owner, OutputMixture) else None

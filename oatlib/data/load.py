@@ -1,0 +1,319 @@
+"""Load data sets by name, for instance `load_data("shapes")`.
+
+Validation and test images are held out by one class-stratified shuffle that depends only on the
+seed. Asking for fewer training images therefore changes no other split. A published test set stays
+the test set. The built-in set `shapes` renders each split from a random stream of its own instead.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from oatlib.data import folders
+from oatlib.data.shapes import SHAPES, SPREAD, Scene, World, best_frontier, render
+from oatlib.data.splits import Data, Split, batches, crop, divide, flip, from_tensors, stream, whole
+
+__all__ = ["Data", "Scene", "Split", "batches", "crop", "data_of", "flip", "from_tensors", "load_data", "render"]
+
+ROOT = "data/downloads"  # default download folder, relative to the current directory
+
+
+def load_data(
+    name: str, seed: int = 0, device: torch.device | str | None = None, root: str | Path = ROOT, **options
+) -> Data:
+    """Load a data set by name.
+
+    Args:
+        name: "shapes" (built in), "digits", "fashion-mnist", "cifar10", "cifar100", "svhn",
+            "stl10", or "folder:PATH" for a folder with one subfolder of images per class.
+        seed: Seed of the splits, and of the images of "shapes": a whole number from 0 to 2**30 - 1.
+        device: Device of the tensors. Default: the CPU.
+        root: Folder for downloads, relative to the current directory.
+        **options: Every set takes `n_train`, `n_val` and `n_test`, numbers of images. "shapes" also
+            takes the fields of `oatlib.data.shapes.World`, and "folder:PATH" takes `size` in pixels.
+            The signatures of the loader functions below list the defaults.
+
+    Returns:
+        The data set. Its `options` are complete, so that `load_data` can load the same data again.
+
+    Raises:
+        ValueError: If the name is unknown, the seed or an option is out of range, or a split is
+            larger than the data. Also if a folder or an image in it cannot be used.
+        TypeError: If the set has no such option, or if a value is neither a number nor a bool.
+        ImportError: If a package that the set needs is not installed.
+        RuntimeError: If a published set cannot be loaded or downloaded.
+
+    Example:
+        >>> load_data("shapes", n_train=1000)
+        Data(shapes: 1000 train, 512 val, 2048 test; 3x16x16; 8 classes)
+    """
+    # `stream` derives four 32-bit seeds from each seed; below 2**30 they are all different.
+    if type(seed) is not int or not 0 <= seed < 2**30:
+        raise ValueError(f"seed={seed!r}: must be a whole number from 0 to 2**30 - 1")
+    loader = _loader(str(name), root)
+    options = _settle(f"load_data({name!r})", loader, options)
+    data = loader(seed, **options)
+    options |= {"seed": seed} | {f"n_{part.name}": len(part) for part in (data.train, data.val, data.test)}
+    if name in PUBLISHED and Path(root) != Path(ROOT):
+        options["root"] = str(root)
+    return replace(data, name=name, options=options).to(device)
+
+
+def data_of(source: dict, name: str | None = None, device: torch.device | str | None = None) -> Data:
+    """Load the data set that a network was trained on, or another set with the same seed.
+
+    The seed is always that of the training data. With another seed, test images of the set could be
+    images that the network was trained on.
+
+    Args:
+        source: Name and options of a data set, as in a network's `spec.data`.
+        name: Another data set. None: the one in `source`.
+        device: Device of the tensors. Default: the CPU.
+
+    Returns:
+        The data set. If `source` has no options, the seed is 0.
+
+    Raises:
+        ValueError: If `name` is None and `source` does not say how to load its data set.
+    """
+    known = source.get("options")
+    if name is None and not known:
+        raise ValueError("the file does not say how to load the data it was trained on: name a set with --data")
+    if name in (None, source.get("name")) and known:
+        return load_data(source["name"], device=device, **known)
+    return load_data(name, (known or {}).get("seed", 0), device)
+
+
+def best_points(source: dict, eps: float) -> list[tuple[float, float]] | None:
+    """Return the best possible accuracies of a data set along λ, where they are known.
+
+    Args:
+        source: Name and options of a data set, as in a network's `spec.data`.
+        eps: L-infinity radius of the attack, in pixel units [0, 1]. There is a bound only if the
+            attack can repaint every texture.
+
+    Returns:
+        101 points (clean, robust) in the order of λ, accuracies in [0, 1]. None if no bound is
+        known: only `shapes` has one.
+    """
+    options = source.get("options") or {}
+    world = {f.name: options[f.name] for f in fields(World) if f.name in options}
+    if source.get("name") != "shapes" or "trust" not in world or eps < SPREAD[1] * World(**world).amplitude:
+        return None
+    return [(point.clean, point.robust) for point in best_frontier([i / 100 for i in range(101)], **world)]
+
+
+# ---- loaders -------------------------------------------------------------------------------------
+
+
+def _shapes(
+    seed: int,
+    *,
+    n_train: int = 8192,
+    n_val: int = 512,
+    n_test: int = 2048,
+    size: int = World.size,
+    classes: int = World.classes,
+    trust: float = World.trust,
+    full_trust: float | None = World.full_trust,
+    palest: float = World.palest,
+    strongest: float = World.strongest,
+    channel: float = World.channel,
+    smallest: float = World.smallest,
+    largest: float = World.largest,
+    paired: bool = World.paired,
+    amplitude: float = World.amplitude,
+    noise: float = World.noise,
+) -> Data:
+    """Render the built-in RGB images, each split from a random stream of its own.
+
+    `oatlib.data.shapes.World` explains the options.
+    """
+    world = {
+        "size": size, "classes": classes, "trust": trust, "full_trust": full_trust, "palest": palest,
+        "strongest": strongest, "channel": channel, "smallest": smallest, "largest": largest,
+        "paired": paired, "amplitude": amplitude, "noise": noise,
+    }  # fmt: skip
+    pairs, facts = {}, {}
+    for index, (part, n) in enumerate({"train": n_train, "val": n_val, "test": n_test}.items()):
+        scene = render(whole(f"n_{part}", n), stream(seed, index), **world)
+        pairs[part] = scene.x, scene.y
+        facts[part] = {"shape": scene.shape, "vividness": scene.vividness, "trust": scene.trust}
+    # No augmentation: mirroring or shifting a texture tile gives another texture, and the renderer
+    # already varies the positions of the shapes.
+    return from_tensors("shapes", **pairs, classes=SHAPES[:classes], facts=facts)
+
+
+def _digits(seed: int, *, n_train: int | None = None, n_val: int = 200, n_test: int = 500) -> Data:
+    """Load scikit-learn's 1,797 handwritten digits (1x8x8), without augmentation.
+
+    By default 500 images are for testing, 200 for validation, and the other 1,097 for training.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ImportError("the digits come with scikit-learn: pip install scikit-learn") from error
+    raw = load_digits()  # pixel values are 0 to 16
+    x, y = torch.as_tensor(raw.images).float()[:, None] / 16, torch.as_tensor(raw.target).long()
+    parts = divide("digits", y, stream(seed), test=n_test, val=n_val, train=n_train)
+    return from_tensors("digits", **{part: (x[i], y[i]) for part, i in parts.items()}, classes=map(str, range(10)))
+
+
+@dataclass(frozen=True)
+class _Published:
+    """How to load a set from torchvision, and the augmentation that suits it.
+
+    Attributes:
+        cls: Name of the class in `torchvision.datasets`.
+        n_val: Default number of training images that are held out for validation.
+        flip: Whether to mirror training images at random.
+        crop: Largest random shift of training images, in pixels.
+        by_split: Whether the class takes `split="train"` instead of `train=True`.
+    """
+
+    cls: str
+    n_val: int
+    flip: bool
+    crop: int
+    by_split: bool = False
+
+
+PUBLISHED = {
+    "fashion-mnist": _Published("FashionMNIST", 5000, flip=True, crop=2),
+    "cifar10": _Published("CIFAR10", 5000, flip=True, crop=4),
+    "cifar100": _Published("CIFAR100", 5000, flip=True, crop=4),
+    "svhn": _Published("SVHN", 5000, flip=False, crop=0, by_split=True),
+    "stl10": _Published("STL10", 500, flip=True, crop=4, by_split=True),
+}
+
+
+def _published(
+    name: str,
+    root: str | Path,
+    seed: int,
+    *,
+    n_train: int | None = None,
+    n_val: int | None = None,
+    n_test: int | None = None,
+) -> Data:
+    """Load a torchvision set, which is downloaded into `root` at first use.
+
+    By default `n_val` is 5,000 (STL-10: 500) and `n_train` is the rest: 55,000 for FashionMNIST,
+    45,000 for CIFAR, 68,257 for SVHN, 4,500 for STL-10. Here a class-stratified part of the
+    training set is held out. The published OAT code holds images out by position. For STL-10 it
+    validates on the test set, so that the test set also selects the model.
+    """
+    known = PUBLISHED[name]
+    x, y, classes = _torchvision(known, root, train=True)
+    parts = divide(name, y, stream(seed), val=known.n_val if n_val is None else n_val, train=n_train)
+    pairs = {part: (_pixels(x[i]), y[i]) for part, i in parts.items()}
+    x, y, _ = _torchvision(known, root, train=False)
+    chosen = divide(f"{name} test set", y, stream(seed, 1), test=n_test)["test"]
+    return from_tensors(
+        name, **pairs, test=(_pixels(x[chosen]), y[chosen]), classes=classes, flip=known.flip, crop=known.crop
+    )
+
+
+def _torchvision(known: _Published, root: str | Path, train: bool) -> tuple[Tensor, Tensor, Sequence[str]]:
+    """Return one published part: images uint8 (N, C, H, W), labels int64 (N,), and class names."""
+    try:
+        from torchvision import datasets
+    except ImportError as error:
+        raise ImportError(f"{known.cls} is loaded by torchvision: pip install torchvision") from error
+    part = {"split": "train" if train else "test"} if known.by_split else {"train": train}
+    try:
+        raw = getattr(datasets, known.cls)(str(root), **part, download=True)
+    except ImportError as error:
+        raise ImportError(f"torchvision needs another package to read {known.cls}: pip install {error.name}") from error
+    except Exception as error:
+        # torchvision's readers raise many types of errors: URLError, AssertionError, KeyError, ...
+        raise RuntimeError(
+            f"could not load {known.cls} ({part}): {type(error).__name__}: {error}\n"
+            f"Tried to find it in {Path(root).resolve()} and, failing that, to download it there.\n"
+            "If there is no network, put the files there from a machine that has one. If a file is corrupt (an "
+            "interrupted download), delete it and try again. The set 'shapes' needs no download."
+        ) from error
+    x = torch.as_tensor(raw.data)
+    x = x[:, None] if x.ndim == 3 else x  # grey images get a channel dimension
+    x = x.permute(0, 3, 1, 2) if x.shape[-1] == 3 else x  # CIFAR stores channels last
+    y = torch.as_tensor(raw.targets if hasattr(raw, "targets") else raw.labels).long()
+    # SVHN has no class names
+    return x, y, getattr(raw, "classes", [str(digit) for digit in range(10)])
+
+
+def _folder(
+    path: str,
+    seed: int,
+    *,
+    n_train: int | None = None,
+    n_val: int | None = None,
+    n_test: int | None = None,
+    size: int = 32,
+) -> Data:
+    """Load a folder PATH/<class>/* or PATH/{train,test[,val]}/<class>/* as square RGB images.
+
+    Images have `size` x `size` pixels; transparency is dropped. By default a missing test split
+    takes 20 % of the images, a missing validation split takes 10 %, and `n_train` is the rest.
+    """
+    whole("size", size)
+    name = f"folder:{path}"
+    pools, classes = folders.find(path)
+    wanted = {"test": n_test, "val": n_val, "train": n_train}
+    share = {"test": 0.2, "val": 0.1}
+    pairs = {}
+    for index, (pool, (files, y)) in enumerate(pools.items()):
+        # Hold a missing split out of the training images, or out of all images ("all").
+        here = [part for part in wanted if part == pool or (part not in pools and pool in ("all", "train"))]
+        sizes = {part: wanted[part] for part in here}
+        for part, fraction in share.items():
+            if part in here and part != pool and sizes[part] is None:
+                sizes[part] = max(len(classes), round(fraction * len(y)))
+        for part, chosen in divide(f"{name}, {pool}", y, stream(seed, index), **sizes).items():
+            pairs[part] = folders.decode([files[i] for i in chosen.tolist()], size, part), y[chosen]
+    # This augmentation suits photographs. If left and right matter, turn mirroring off with
+    # dataclasses.replace(data, flip=False).
+    return from_tensors(name, **pairs, classes=classes, flip=True, crop=size // 8)
+
+
+# ---- helpers of the loaders ----------------------------------------------------------------------
+
+
+def _loader(name: str, root: str | Path) -> Callable[..., Data]:
+    """Return the function that loads the data set of this name."""
+    if name.startswith("folder:"):
+        return partial(_folder, name.removeprefix("folder:"))
+    loaders = {"shapes": _shapes, "digits": _digits}
+    loaders |= {known: partial(_published, known, root) for known in PUBLISHED}
+    if name not in loaders:
+        names = [*loaders, "folder:PATH"]
+        raise ValueError(f"no data set {name!r}{_guess(name, names)}. Choose one of: {', '.join(names)}")
+    return loaders[name]
+
+
+def _settle(call: str, loader: Callable[..., Data], options: dict) -> dict:
+    """Check the options and fill in the defaults, so that a record can load the same data again."""
+    accepted = inspect.signature(loader).parameters.values()
+    defaults = {option.name: option.default for option in accepted if option.default is not option.empty}
+    for key, value in options.items():
+        if key not in defaults:
+            raise TypeError(f"{call} has no option {key!r}{_guess(key, defaults)}. Its options: {', '.join(defaults)}")
+        if value is not None and type(value) not in (int, float, bool):
+            raise TypeError(f"{call}: {key}={value!r} must be a plain number, or True or False")
+    return defaults | options
+
+
+def _guess(word: str, known: Iterable[str]) -> str:
+    """Suggest the known word that is closest to a misspelt one, for an error message."""
+    close = difflib.get_close_matches(word.lower(), list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _pixels(x: Tensor) -> Tensor:
+    # uint8 in 0 ... 255 -> float32 in [0, 1]
+    return x.float().div_(255)

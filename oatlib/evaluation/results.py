@@ -1,0 +1,326 @@
+"""Results of measurements: one setting as a `Result`, several as a `Table` that prints itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+from .. import record
+from ..data.load import best_points
+from ..networks.lambdas import RULES
+from . import baselines
+from .baselines import LEVELS, Measured, Point, percents
+
+
+@dataclass(frozen=True)
+class Result:
+    """The measurement of one setting.
+
+    Accuracies are in [0, 1]. `..._low` and `..._high` are the ends of their 95 % Wilson intervals.
+
+    Attributes:
+        lam: λ. None for a function without a λ dial.
+        width: Share of the channels, in (0, 1].
+        n: Number of images.
+        clean: Clean accuracy.
+        clean_low: Lower end of its interval.
+        clean_high: Upper end of its interval.
+        robust: Robust accuracy: share of images that are correct both unattacked and attacked.
+        robust_low: Lower end of its interval.
+        robust_high: Upper end of its interval.
+        attack: Description of the attack with everything needed to repeat it.
+        split: Name of the split.
+        seed: Seed of the attack.
+        seconds: Duration of the measurement.
+        macs: Multiply-adds of the measured network for one image. None for a function.
+        parameters: Parameters of the measured network. None for a function.
+        nonzero: Parameters that are not 0, fewer than all where weights are masked.
+        draws: Samples of random weights. Accuracies are means over them.
+        clean_spread: Standard deviation of the clean accuracy over these samples.
+        robust_spread: Standard deviation of the robust accuracy over these samples.
+        about: Recipe, backbone, data set, and how the network was trained.
+    """
+
+    lam: float | None
+    width: float
+    n: int
+    clean: float
+    clean_low: float
+    clean_high: float
+    robust: float
+    robust_low: float
+    robust_high: float
+    attack: dict
+    split: str
+    seed: int
+    seconds: float
+    macs: int | None = None
+    parameters: int | None = None
+    nonzero: int | None = None
+    draws: int = 1
+    clean_spread: float = 0.0
+    robust_spread: float = 0.0
+    about: dict = field(default_factory=dict)
+
+
+class Table(list):
+    """A list of results, with functions that summarise them.
+
+    Printing a table shows one line per result, and robust accuracy at given clean accuracies.
+    """
+
+    @property
+    def widths(self) -> list[float]:
+        """The measured widths, ascending."""
+        return sorted({r.width for r in self})
+
+    def at_width(self, width: float | None = None) -> Table:
+        """Return the results of one width.
+
+        Args:
+            width: Share of the channels. None: the largest measured width.
+
+        Raises:
+            ValueError: If the width was not measured.
+        """
+        if width is None and self:
+            width = self.widths[-1]
+        kept = Table(r for r in self if abs(r.width - width) <= 1e-6)
+        if self and not kept:
+            raise ValueError(f"width {width:g} was not measured: there are {', '.join(f'{w:g}' for w in self.widths)}")
+        return kept
+
+    def ends(self, width: float | None = None) -> tuple[Result, Result] | None:
+        """Return the results of one width at its lowest and its highest λ.
+
+        If several results have the lowest λ, the most accurate one is taken. If several have the
+        highest λ, the most robust one is taken.
+
+        Args:
+            width: Share of the channels. None: the largest measured width.
+
+        Returns:
+            Two results, or None if there are not two values of λ.
+
+        Raises:
+            ValueError: If the width was not measured.
+        """
+        rows = [r for r in self.at_width(width) if r.lam is not None]
+        lams = {r.lam for r in rows}
+        if len(lams) < 2:
+            return None
+        low = max((r for r in rows if r.lam == min(lams)), key=lambda r: (r.clean, r.robust))
+        high = max((r for r in rows if r.lam == max(lams)), key=lambda r: (r.robust, r.clean))
+        return low, high
+
+    def robust_at(self, clean: float, width: float | None = None) -> float | None:
+        """Return the robust accuracy at clean accuracy >= `clean` along the dial of one width.
+
+        Results are sorted by λ. Between neighbouring λ both accuracies are interpolated linearly.
+        Of all points with at least the accuracy `clean`, the most robust one counts. Results
+        without λ are not interpolated. All results should come from the same attack.
+
+        Args:
+            clean: The clean accuracy to keep, in [0, 1].
+            width: Settings of this width only. None: the largest measured width.
+
+        Returns:
+            Robust accuracy in [0, 1]. None if no setting reaches `clean`.
+
+        Raises:
+            ValueError: If `clean` is no accuracy, or if the width was not measured.
+        """
+        rows = self.at_width(width)
+        dial = sorted((r.lam, -r.clean, -r.robust) for r in rows if r.lam is not None)
+        lines = [[(-clean, -robust) for _, clean, robust in dial]]
+        lines += [[(r.clean, r.robust)] for r in rows if r.lam is None]
+        values = [baselines.robust_at(points, clean) for points in lines]
+        return max((value for value in values if value is not None), default=None)
+
+    def gain_over_coin(
+        self,
+        clean: float,
+        standard: Measured | Point | None = None,
+        robust: Measured | Point | None = None,
+        width: float | None = None,
+    ) -> float | None:
+        """Return `robust_at(clean, width)` minus the robust accuracy of a coin at the same `clean`.
+
+        A coin answers each image with one of two networks at random, see `oatlib.coin`.
+
+        Args:
+            clean: The clean accuracy to keep, in [0, 1].
+            standard: One of the two networks of the coin: a result, or a point (clean, robust).
+                None, together with robust=None: the coin is between the results of that width at
+                its lowest and its highest λ.
+            robust: The other network of the coin.
+            width: As in `robust_at`.
+
+        Returns:
+            The difference, in [-1, 1]. It is negative where the coin is better. None if the dial or
+            the coin does not reach `clean`, or if there are no two ends.
+
+        Raises:
+            ValueError: If only one of the two networks is given, or for the reasons of `robust_at`.
+        """
+        if (standard is None) != (robust is None):
+            raise ValueError("a coin needs two networks: give standard= and robust=, or neither of them")
+        ends = self.ends(width) if standard is None else (standard, robust)
+        reference = None if ends is None else baselines.coin(*ends, clean)
+        return baselines.gain(self.robust_at(clean, width), reference)
+
+    @property
+    def frontier(self) -> Table:
+        """Results that no other result beats in both accuracies, by decreasing clean accuracy."""
+        kept = dict.fromkeys(baselines.frontier((r.clean, r.robust) for r in self))
+        return Table(next(r for r in self if (r.clean, r.robust) == point) for point in kept)
+
+    def save(self, path) -> None:
+        """Write the results to a JSON file.
+
+        Args:
+            path: Path of the file.
+        """
+        record.write_json(path, {"results": self.as_json()})
+
+    def as_json(self) -> list[dict]:
+        """Return the results as plain dictionaries, ready for JSON."""
+        return [asdict(r) for r in self]
+
+    @classmethod
+    def from_json(cls, rows: Sequence[dict]) -> Table:
+        """Return the table that `as_json` was called on.
+
+        Args:
+            rows: What `as_json` returned.
+        """
+        return cls(Result(**row) for row in rows)
+
+    @classmethod
+    def load(cls, path) -> Table:
+        """Read a table that `save` wrote.
+
+        Files of an earlier version can be read, too. They hold an area in addition.
+
+        Args:
+            path: Path of the file.
+
+        Raises:
+            RecordError: If the file does not exist or holds no results.
+        """
+        content = record.read_json(path)
+        try:
+            return cls.from_json(content["results"])
+        except (TypeError, KeyError) as error:
+            raise record.RecordError(f"{path} holds no oatlib results: {error}") from error
+
+    def text(self, best: Sequence[Point] | None = None) -> str:
+        """Return the table as text.
+
+        If results have at least two values of λ, the text also says the robust accuracy at given
+        clean accuracies.
+
+        Args:
+            best: Points (clean, robust) of a reference in the order of λ, such as the best possible
+                frontier. If given, the text also says which share of its robust accuracy is
+                reached.
+        """
+        if not self:
+            return "(no results)"
+        lines = [f"{'λ':>5} {'width':>5}  {'clean':>22}  {'robust':>22}  {'multiply-adds':>13}"]
+        for r in self:
+            lam = "-" if r.lam is None else f"{r.lam:g}"
+            macs = "-" if r.macs is None else f"{r.macs:,}"
+            lines.append(
+                f"{lam:>5} {r.width:>5.3g}  {_percent(r, 'clean'):>22}  {_percent(r, 'robust'):>22}  {macs:>13}"
+            )
+        lines += dict.fromkeys(f"n = {r.n} ({r.split}), {r.attack['text']}, attack seed {r.seed}" for r in self)
+        if noisy := [r for r in self if r.draws > 1]:
+            spread = max(max(r.clean_spread, r.robust_spread) for r in noisy)
+            lines.append(
+                f"where weights are noisy: means over {noisy[0].draws} draws, standard deviation <= {spread:.1%}"
+            )
+        lines[-1] += "; 95 % intervals"
+        for width in self.widths:
+            lines += self._dial_lines(width, best)
+        lines += dict.fromkeys(note for r in self if (note := two_ends(r)))
+        return "\n".join(lines)
+
+    def _dial_lines(self, width: float, best: Sequence[Point] | None) -> list[str]:
+        """Return lines on robust accuracy at given clean accuracies, if a width has two λ."""
+        if self.ends(width) is None:
+            return []
+        label = f"width {width:g}: " if len(self.widths) > 1 else ""
+        levels = " / ".join(f"{100 * level:g}" for level in LEVELS)
+        values = [self.robust_at(level, width) for level in LEVELS]
+        gains = [self.gain_over_coin(level, width=width) for level in LEVELS]
+        lines = [f"{label}robust at clean >= {levels} %: {percents(values)} %, "
+                 f"gain over a coin between its own ends: {percents(gains, signed=True)} points"]  # fmt: skip
+        if best is not None:
+            shares = [baselines.share(value, baselines.robust_at(best, level))
+                      for value, level in zip(values, LEVELS, strict=True)]  # fmt: skip
+            lines.append(f"{label}share of the best possible robust accuracy there: {percents(shares)} %")
+        return lines
+
+    def __str__(self) -> str:
+        return self.text(_best_possible(self))
+
+    __repr__ = __str__
+
+
+def _best_possible(results: Sequence[Result]) -> list[Point] | None:
+    """Return the best possible frontier, if it is known and all results share data set and eps."""
+    sources = [(r.about.get("data") or {}, r.attack.get("eps", 0.0)) for r in results]
+    if not sources or any(source != sources[0] for source in sources):
+        return None
+    return best_points(*sources[0])
+
+
+def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Return the Wilson confidence interval of an accuracy.
+
+    Unlike ±2 standard errors it stays inside [0, 1].
+
+    Args:
+        right: Number of correct images.
+        n: Number of images.
+        z: Quantile of the normal distribution. 1.96 gives a 95 % interval.
+
+    Returns:
+        Lower and upper end, in [0, 1].
+
+    Raises:
+        ValueError: If `n` is 0, or if `right` is not between 0 and `n`.
+
+    Example:
+        >>> wilson(90, 100)  # about (0.826, 0.945)
+    """
+    if not 0 <= right <= n or n == 0:
+        raise ValueError(f"wilson: need 0 <= right <= n and n > 0, got {right} of {n}")
+    share, z2 = right / n, z * z
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    # min and max remove rounding errors at right = 0 and right = n
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+
+
+def two_ends(result: Result) -> str:
+    """Describe what lies between the ends of a dial, if training defines only its two ends.
+
+    Args:
+        result: A result of the dial.
+
+    Returns:
+        A note in words, or "" for other results.
+    """
+    stops, dial = result.about.get("stops", []), result.about.get("dial")
+    if len(stops) < 2 or (len(stops) > 2 and dial != "outputs"):
+        return ""
+    rule = f"; between them: {RULES[dial]}" if dial in RULES else ""  # missing in old files
+    return f"{result.about.get('recipe', 'network')}: trained for λ = {stops[0]:g} and {stops[-1]:g} only{rule}"
+
+
+def _percent(r: Result, which: str) -> str:
+    low, high = getattr(r, f"{which}_low"), getattr(r, f"{which}_high")
+    return f"{getattr(r, which):.1%} [{low:.1%}, {high:.1%}]"

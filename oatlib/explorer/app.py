@@ -1,0 +1,62 @@
+"""Build the explorer for `oatlib explore`: as a served page, or as one HTML file.
+
+The command line calls `write` for a file. For a page, the notebook that is served calls `show`; see
+server.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+
+from ..record import check_writable
+from .html import export_explorer
+from .open_files import marks, measured, opened
+from .server import HANDED_OVER
+from .shipped import shipped
+from .widget import Explorer, explore
+
+
+def show() -> Explorer:
+    """Build the explorer that the served notebook shows.
+
+    The weight files and the state come from the environment variable `HANDED_OVER`, which the
+    server process sets.
+
+    Returns:
+        The widget. It keeps its state in the address of the page.
+    """
+    asked = json.loads(os.environ.get(HANDED_OVER, "{}"))
+    return explore(**_arguments(asked.get("weights", []), asked.get("state", "")), page=True)
+
+
+def write(path, weights: Sequence[str], state: str) -> int:
+    """Write the explorer as one HTML file.
+
+    Args:
+        path: The HTML file to write.
+        weights: Paths of weight files; if empty, the networks that are shipped with oatlib.
+        state: First positions of the dials, such as "lam=0.3&width=0.5"; "" for the default.
+
+    Returns:
+        The size of the file in bytes.
+
+    Raises:
+        RecordError: If `path` is a folder or lies in a folder that does not exist, or if a weight
+            file is unusable.
+        ValueError: If the networks were trained on different data, or if the state does not fit
+            them.
+    """
+    check_writable(path)
+    return export_explorer(path, **_arguments(weights, state))
+
+
+def _arguments(weights: Sequence[str], state: str) -> dict:
+    """Return keyword arguments for `explore` and `export_explorer`.
+
+    Without weights, the shipped networks are used.
+    """
+    paths = list(weights) or shipped()
+    nets, data = opened(paths)
+    return {"nets": nets, "data": data, "state": state, "surfaces": measured(paths, nets, data), "marks": marks(data)}

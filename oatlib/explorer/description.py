@@ -1,0 +1,134 @@
+"""Describe to the browser all that does not change with the dials: the images and the networks.
+
+The explorer sends this description once per page, and again when a network is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from ..data.load import Data, Split, best_points
+from ..data.shapes import SHAPES
+from ..networks.cost import cost
+from ..networks.network import Network
+from ..training.recipes import RECIPES
+from .live_training import LIMIT
+from .measure import pixels
+from .named_attacks import CHOICES, LABELS
+from .state import MAX_EPS
+
+WATCHED = 6  # images in the gallery
+BEST_EPS = 8.0  # in 1/255: an attack of at least this size can repaint a whole texture
+
+
+def describe(nets: Mapping[str, Network], data: Data, panel: Split, watched: Tensor) -> dict:
+    """Return all that does not change with the dials.
+
+    Args:
+        nets: The networks, by their names on the page.
+        data: The data set that they were trained on.
+        panel: The images that are measured.
+        watched: Indices (M,) of the images in the gallery.
+
+    Returns:
+        A dict ready for JSON.
+    """
+    return {
+        "data": data.name,
+        "split": panel.name,
+        "n": len(panel),
+        "classes": list(data.classes),
+        "shape": list(data.shape),
+        "images": [pixels(panel.x[i]) for i in watched],
+        "captions": captions(data, panel, watched.tolist()),
+        "attacks": list(CHOICES),
+        "attackNames": LABELS,
+        "maxEps": MAX_EPS,
+        "recipes": list(RECIPES),
+        "maxEpochs": LIMIT,
+        "hint": hint(data),
+        "reference": _reference(data),
+        "networks": {name: _about(net) for name, net in nets.items()},
+    }
+
+
+def captions(data: Data, split: Split, indices: Iterable[int]) -> list[str]:
+    """Return a caption per image: "class: triangle · drawn: cross", or "class: dog".
+
+    Args:
+        data: The data set, for the names of its classes.
+        split: Part of it; its `facts` hold the drawn "shape" if it is known.
+        indices: Indices of the images in the split.
+
+    Returns:
+        One text per index. "drawn" is left out if the shapes are not known.
+    """
+    drawn = drawn_shapes(split)
+    lines = []
+    for i in indices:
+        line = f"class: {data.classes[int(split.y[i])]}"
+        if drawn is not None:
+            line += f" · drawn: {SHAPES[int(drawn[i])]}"
+        lines.append(line)
+    return lines
+
+
+def drawn_shapes(split: Split) -> Tensor | None:
+    """Return the shapes that the images show.
+
+    Args:
+        split: The images.
+
+    Returns:
+        Indices (N,) into SHAPES, or None if the shapes are not known.
+    """
+    return getattr(split, "facts", {}).get("shape")
+
+
+def hint(data: Data) -> str:
+    """Describe in words how reliable the drawn shapes of the data set "shapes" are.
+
+    Args:
+        data: The data set.
+
+    Returns:
+        Two sentences with the numbers of the data set; "" if it has no such numbers.
+    """
+    options = data.options
+    if data.name != "shapes" or "trust" not in options:
+        return ""
+    trust, full_trust = options["trust"], options["full_trust"]
+    texture = "A texture too faint to see always tells the class."
+    if full_trust is None:
+        return f"{1 - trust:.0%} of the drawn shapes belong to another class, whatever they look like. {texture}"
+    return (
+        f"Vivid shapes tell the class, faint ones often another: the faintest is right in {trust:.0%} of the images, "
+        f"the more vivid {1 - full_trust:.0%} always. {texture}"
+    )
+
+
+def _reference(data: Data) -> dict:
+    """Return the best possible (clean, robust) accuracies for comparison, if they are known."""
+    best = best_points({"name": data.name, "options": data.options}, BEST_EPS / 255)
+    return {} if best is None else {"best": [list(point) for point in best], "bestEps": BEST_EPS}
+
+
+def _about(net: Network) -> dict:
+    """Return what the browser has to know about a network."""
+    spec = net.spec
+    prices = [cost(net, spec.stops[-1], width) for width in spec.widths]
+    return {"recipe": spec.recipe, "stops": list(spec.stops), "slider": list(net.slider), "widths": list(spec.widths),
+            "noisy": spec.noise, "stored": prices[-1].stored,
+            "prices": [{"parameters": p.plain, "macs": p.macs} for p in prices]}  # fmt: skip
+
+
+def one_of_each_class(panel):
+    """Return the indices of the first image of each class, up to WATCHED of them.
+
+    Args:
+        panel: The images.
+    """
+    first = {int(y): i for i, y in reversed(list(enumerate(panel.y.tolist())))}
+    return panel.y.new_tensor(sorted(first.values())[:WATCHED])

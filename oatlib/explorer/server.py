@@ -1,0 +1,88 @@
+"""Serve the explorer as a web page, on this machine only.
+
+`oatlib explore` runs one notebook through Voila. The server process needs no PyTorch. The process
+of the notebook does, see app.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .shipped import shipped
+
+SHARE = Path(__file__).parent / "share"
+# extensions of JupyterLab that the page loads; other installed ones may fail outside of JupyterLab
+EXTENSIONS = ["anywidget", "@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8"]
+HANDED_OVER = "OATLIB_EXPLORE"  # environment variable that tells the notebook what to show
+
+
+def serve(weights: Sequence[str], state: str, port: int, browser: bool) -> int:
+    """Serve the explorer on 127.0.0.1, protected by a token, until the user presses Ctrl-C.
+
+    Args:
+        weights: Paths of weight files; if empty, the networks that are shipped with oatlib.
+        state: First positions of the dials, such as "lam=0.3&width=0.5"; "" for the default.
+        port: Port to listen on; 0 for any free one.
+        browser: Open the page in a browser.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        ImportError: If Voila is not installed.
+        RecordError: If a weight file is unusable, or if none is given and none is shipped.
+        ValueError: If the state cannot be read, or if the networks were trained on different data.
+    """
+    # Building the grammar of international addresses in this package takes as long as the rest of
+    # the start. jsonschema works without it, so its import is blocked.
+    sys.modules.setdefault("rfc3987_syntax", None)
+    try:
+        import voila  # noqa: F401
+    except ImportError as error:
+        raise ImportError("the page of its own needs voila: pip install 'oatlib[lab]'") from error
+    paths = list(weights) or shipped()
+    # Errors in the arguments appear here, before a server starts. Without arguments this is not
+    # needed, and PyTorch is not imported.
+    if weights or state:
+        from .open_files import opened
+        from .state import read
+
+        read(state, opened(paths)[0])
+    port, token = port or _free_port(), secrets.token_urlsafe(16)
+    asked = {"weights": [str(Path(w).resolve()) for w in weights], "state": state}
+    os.environ[HANDED_OVER] = json.dumps(asked)
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(SHARE), os.environ.get("JUPYTER_PATH")]))
+    print(f"the explorer: http://127.0.0.1:{port}/?token={token}\n(Ctrl-C ends it)", flush=True)
+    return _voila(port, token, browser)
+
+
+def _voila(port: int, token: str, browser: bool) -> int:
+    """Start Voila. It returns after Ctrl-C."""
+    from traitlets.config import Config
+    from voila.app import Voila  # only after JUPYTER_PATH is set, where it looks for templates
+
+    config = Config()
+    config.Voila.update(ip="127.0.0.1", port=port, port_retries=0, token=token, open_browser=browser, log_level="ERROR")
+    config.VoilaConfiguration.update(template="explorer", extension_allowlist=EXTENSIONS, prelaunch_hook=_greet)
+    # seconds; ends the kernels of pages whose browser was killed
+    config.MappingKernelManager.update(cull_idle_timeout=60, cull_interval=20)
+    Voila.launch_instance([str(SHARE / "explorer.ipynb")], config=config)
+    return 0
+
+
+def _greet(handler, **_) -> None:
+    """Set the cookie that allows the page to end its kernel when the page is closed."""
+    # reading the property sets the cookie
+    handler.xsrf_token  # noqa: B018
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,316 @@
+"""The explorer: a widget whose sliders change the setting of real networks.
+
+It runs in a notebook or on a web page. The browser draws an estimate from measured
+surfaces at once (see surface.py). Meanwhile the exact setting is measured here, on a background
+thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import anywidget
+import traitlets
+
+from .._suggest import did_you_mean
+from ..data.load import Data
+from ..networks.network import Network
+from .cache import Walks
+from .description import describe, one_of_each_class
+from .live_training import Trainer
+from .measure import measure
+from .named_attacks import attack_named
+from .state import State, read
+from .surface import N, Surface
+from .worker import PACES, Worker
+
+STATIC = Path(__file__).parent / "static"
+# concatenated in this order they are one ES module
+SCRIPTS = (
+    "curves.js",
+    "state.js",
+    "labels.js",
+    "plot.js",
+    "parts.js",
+    "screen.js",
+    "shown.js",
+    "view.js",
+)
+PARTS = ("network", "lam", "width", "eps", "attack", "choose", "price", "gallery", "training", "state")
+# At full pace, the least seconds between two frames that are shown. The first frame of the attack
+# and the settled one are shown without this delay.
+GLANCE = 0.25
+UNDER_WAY = ("running", "paused")  # status of a training that can continue
+
+
+def script() -> str:
+    """Return the front end as one ES module.
+
+    Notebooks and pages without a kernel use the same one.
+    """
+    return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS)
+
+
+def style() -> str:
+    """Return the style sheet of the front end."""
+    return (STATIC / "explorer.css").read_text(encoding="utf-8")
+
+
+class Explorer(anywidget.AnyWidget):
+    """The widget that `explore` returns.
+
+    Attributes:
+        state: The positions of all dials as a string. Assign a string or a mapping to move the
+            dials.
+        nets: The networks, by name.
+        data: The data set.
+        panel: The images that are measured.
+        live: The newest measurement, as a dict (see `measure` in measure.py).
+        surfaces: The measured grid of each network, as `Surface.table` returns it.
+        training: The report of the training that was started from the page (see live_training.py).
+        pace: How the attack advances: "run", "slow" or "pause".
+        error: The newest error message, or "".
+    """
+
+    _esm = traitlets.Unicode(script()).tag(sync=True)
+    _css = traitlets.Unicode(style()).tag(sync=True)
+    world = traitlets.Dict().tag(sync=True)  # all that does not depend on the dials
+    controls = traitlets.Dict().tag(sync=True)  # the state, as a dict
+    surfaces = traitlets.Dict().tag(sync=True)  # per network, see surface.py
+    live = traitlets.Dict().tag(sync=True)  # the newest measurement, see measure.py
+    training = traitlets.Dict().tag(sync=True)  # see live_training.py
+    pace = traitlets.Enum(PACES, "run").tag(sync=True)  # how the attack advances
+    error = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, nets, data: Data, start: State, panel, surfaces=None, **fixed):
+        super().__init__()
+        self.nets, self.data, self.panel = dict(nets), data, panel
+        self.watched = one_of_each_class(panel)
+        self._worker = Worker(self._complain, ("train", "curve", "ahead"))
+        self._walks = Walks(self._walk)
+        self._trainer: Trainer | None = None
+        self._surfaces = {name: (surfaces or {}).get(name) or Surface(net, panel) for name, net in self.nets.items()}
+        self._fixed = fixed | {"live": True}
+        self.world = describe(self.nets, data, panel, self.watched) | self._fixed
+        self.surfaces = {name: surface.table() for name, surface in self._surfaces.items()}
+        self.controls = _for_browser(start)
+        self.observe(lambda _: self._worker.submit(self._measured()), "controls")
+        self.observe(lambda change: self._worker.pace(change.new), "pace")
+        self.on_msg(lambda _, message, __: self._told(message))
+        self._worker.submit(self._measured())
+
+    @property
+    def state(self) -> str:
+        """The positions of all dials, as a string.
+
+        It is what the button *copy* copies, and what `explore(..., state=...)` accepts.
+        """
+        return str(read(self.controls, self.nets))
+
+    @state.setter
+    def state(self, given: str | Mapping) -> None:
+        self.controls = _for_browser(read(given, self.nets, read(self.controls, self.nets)))
+
+    @property
+    def grids(self) -> dict[str, Surface]:
+        """The measured grid of each network, by name."""
+        return dict(self._surfaces)
+
+    def halt(self) -> None:
+        """Stop all work for good, and wait for the thread to end. Measurements are kept."""
+        self._worker.close()
+        self._walks.drop()
+
+    def flush(self, timeout: float = 120.0) -> None:
+        """Wait until all outstanding work is done, so that `live` and `surfaces` no longer change.
+
+        Args:
+            timeout: Limit in seconds.
+
+        Raises:
+            TimeoutError: If there is still work after `timeout` seconds.
+        """
+        self._worker.flush(timeout)
+
+    def close(self) -> None:
+        """Remove the widget from the page and stop its work."""
+        self.halt()
+        super().close()
+
+    def _measured(self) -> Iterator[bool]:
+        """A job for the worker: measure the current setting, then queue the rest of its curve.
+
+        The setting is read when the job begins, which may be later than when it was submitted.
+        """
+        state = read(self.controls, self.nets)
+        self.error = ""
+        told = -1  # step of the newest frame that was shown
+        shown = time.monotonic()
+        for frame in self._walks.frames(state, fresh=self.pace != "run"):
+            # started: this is the first step of the attack (0, 1, ...) that is shown
+            started, now = told < 0 <= frame["step"], time.monotonic()
+            # at full pace not every step is shown: drawing takes time from the attack
+            news = started or frame["phase"] == "settled" or self.pace != "run" or now - shown > GLANCE
+            if news:
+                shown, told, self.live = now, frame["step"], frame
+            yield news
+        surface = self._surfaces[state.network]
+        self._worker.meanwhile("curve", self._filled(state.network, surface.fill(state.width, state.eps)))
+
+    def _walk(self, state: State) -> Iterator[dict]:
+        """Measure a setting frame by frame. The "key" of each frame names the setting."""
+        net, attack = self.nets[state.network], attack_named(state.attack, state.eps / 255)
+        for frame in measure(net, self.panel, state.lam, state.width, attack, self.watched.tolist()):
+            yield frame | {"key": list(state.setting)}
+
+    def _lead(self, lam: float) -> None:
+        """When the worker is idle, prefetch the setting that the next key press may choose."""
+        state = read({"lam": lam}, self.nets, read(self.controls, self.nets))
+        self._worker.meanwhile("ahead", self._walks.lead(state))
+
+    def _filled(self, name: str, cells: Iterator[bool]) -> Iterator[bool]:
+        """Pass `cells` on, and send the surface to the browser after each new cell."""
+        for new in cells:
+            if new:
+                self.surfaces = self.surfaces | {name: self._surfaces[name].table()}
+            yield new
+
+    def _told(self, message) -> None:
+        """Handle a message from a button of the page.
+
+        This may run on any thread, so only quick work is done here.
+        """
+        orders = {"step": self._worker.step, "ahead": self._lead, "train": self._train, "train-pause": self._pause,
+                  "train-resume": self._resume, "train-step": lambda: self._resume(1),
+                  "train-stop": self._stop}  # fmt: skip
+        try:
+            message = dict(message)
+            orders[message.pop("do")](**message)
+        except Exception as error:  # a callback has no cell to print under, so the page shows it
+            self._complain(error)
+
+    def _train(self, recipe: str, epochs: int = 8) -> None:
+        if self.training.get("status") in UNDER_WAY:
+            raise ValueError("a training is under way: stop it first, or let it end")
+        self._trainer = Trainer(recipe, self.data, epochs, self._report)
+        self._trainer.tell("running")
+        self._resume()
+
+    def _pause(self) -> None:
+        """Pause the training.
+
+        Like stopping, it is queued as work, so that it never interrupts a training step.
+        """
+        self._on_trainer(lambda trainer: trainer.tell("paused"))
+
+    def _stop(self) -> None:
+        self._on_trainer(Trainer.stop)
+
+    def _on_trainer(self, do: Callable[[Trainer], None]) -> None:
+        trainer = self._trainer
+
+        def work() -> Iterator[bool]:
+            # checked on the worker: the step before may have been the last one
+            if self.training["status"] in UNDER_WAY:
+                do(trainer)
+            yield True
+
+        if trainer is not None:
+            self._worker.meanwhile("train", work())
+
+    def _resume(self, steps: int | None = None) -> None:
+        if self.training.get("status") not in UNDER_WAY:
+            raise ValueError("there is no training to go on with: start one")
+        self._worker.meanwhile("train", self._trainer.work(steps))
+
+    def _report(self, training: dict) -> None:
+        if training["status"] in ("finished", "interrupted", "stopped"):
+            training["name"] = self._add(self._trainer.net)
+        self.training = training
+
+    def _add(self, net: Network) -> str:
+        """Add a trained network to the others.
+
+        The browser then moves the dials to the name that is returned.
+        """
+        names = (f"{net.spec.recipe}, trained here {i}" for i in range(1, len(self.nets) + 2))
+        name = next(name for name in names if name not in self.nets)
+        self.nets, self._surfaces = self.nets | {name: net}, self._surfaces | {name: Surface(net, self.panel)}
+        self.world = describe(self.nets, self.data, self.panel, self.watched) | self._fixed
+        self.surfaces = self.surfaces | {name: self._surfaces[name].table()}
+        return name
+
+    def _complain(self, error: Exception) -> None:
+        self.error = f"{type(error).__name__}: {error}"
+
+
+def explore(
+    nets: Network | Sequence[Network] | Mapping[str, Network], data: Data, state: str | Mapping | State | None = None,
+    *, n: int = N, hide: Sequence[str] = (), marks: Sequence[Mapping] = (), surfaces=None, page: bool = False,
+    **settings,
+) -> Explorer:  # fmt: skip
+    """Show sliders for one network or several, as a widget.
+
+    Write it as the last line of a notebook cell.
+
+    Args:
+        nets: One network, a sequence of them, or a mapping from names to networks.
+        data: The data set. It must have the image shape and the number of classes of the networks.
+        state: First positions of the dials: a string from the button *copy*, a mapping, or a State.
+        n: Measure at most this many validation images.
+        hide: Parts of the screen to leave out: network, lam, width, eps, attack, choose, price,
+            gallery, training, state.
+        marks: Points of other networks to compare with (see `marks` in open_files.py).
+        surfaces: Measured grids by name of the network, if there are any (see `measured` in
+            open_files.py).
+        page: Keep the state in the address of the page.
+        **settings: Single values of the state, such as lam=0.3. They take precedence over `state`.
+
+    Returns:
+        The widget.
+
+    Raises:
+        TypeError: If `nets` holds anything but networks, or nothing.
+        ValueError: If the data does not fit a network, if a state cannot be read, or if a part to
+            hide does not exist.
+
+    Example:
+        >>> oatlib.explore(net, data, lam=0.3, hide=["training"])
+    """
+    named = _named(nets)
+    for name, net in named.items():
+        if tuple(data.shape) != net.spec.shape or len(data.classes) != len(net.spec.classes):
+            raise ValueError(f"{name!r} takes images {net.spec.shape} of {len(net.spec.classes)} classes; the data has "
+                             f"{tuple(data.shape)} and {len(data.classes)} classes")  # fmt: skip
+    for part in hide:
+        if part not in PARTS:
+            raise ValueError(f"there is no part {part!r} to hide{did_you_mean(part, PARTS)}; use {', '.join(PARTS)}")
+    first = next(iter(named))
+    start = read(state, named, State(first, lam=named[first].lam(0.5)))
+    start = read(settings, named, start)
+    panel = data.val.panel(min(n, len(data.val)))
+    return Explorer(named, data, start, panel, surfaces, hide=list(hide), marks=list(marks), page=page)
+
+
+def _named(nets) -> dict[str, Network]:
+    """Return {name: network}.
+
+    Networks without a name get that of their recipe, numbered if it repeats.
+    """
+    if isinstance(nets, Mapping):
+        named = dict(nets)
+    else:
+        named = {}
+        for net in nets if isinstance(nets, Sequence) else [nets]:
+            recipe = net.spec.recipe if isinstance(net, Network) else "?"
+            named[recipe if recipe not in named else f"{recipe} {len(named) + 1}"] = net
+    if not named or not all(isinstance(net, Network) for net in named.values()):
+        raise TypeError("explore takes networks of oatlib: one, a list, or {name: network}")
+    return named
+
+
+def _for_browser(state: State) -> dict:
+    return asdict(state) | {"compare": list(state.compare)}

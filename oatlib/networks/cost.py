@@ -1,0 +1,136 @@
+"""The cost of a setting: numbers of parameters and of multiply-adds.
+
+Both depend on the width, and for some networks on λ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..layers.folded import Folded
+from ..layers.head import FoldedHead, Head
+from ..layers.setting import Width
+from ..layers.unit import Unit
+from .network import Network, masked_units
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of one setting.
+
+    Weights that masks leave out are neither stored nor active. In the plain network they are zeros,
+    which save time only on hardware that skips them.
+
+    Args:
+        width: Fraction of the channels.
+        stored: Parameters of the network with all its dials.
+        active: Parameters of the network that this setting uses.
+        plain: Parameters of the plain network `net.at(lam, width)`. For mixed outputs they include
+            the two mixing weights.
+        nonzero: Parameters of the plain network that are not 0.
+        macs: Multiply-adds of the plain network for one image.
+        nonzero_macs: Multiply-adds of the plain network for one image, without those by a weight of
+            0.
+    """
+
+    width: float
+    stored: int
+    active: int
+    plain: int
+    nonzero: int
+    macs: int
+    nonzero_macs: int
+
+
+@torch.no_grad()
+def cost(net: Network, lam: float | None = None, width: float | None = None) -> Cost:
+    """Count the parameters and multiply-adds of one setting.
+
+    λ makes a difference in three cases: two experts, mixed outputs (two forward passes between the
+    ends), and weight noise on masked weights, which are not 0 then.
+
+    Args:
+        net: The network.
+        lam: λ, from the first to the last stop. None: the first stop.
+        width: Fraction of the channels. None: the full width.
+
+    Returns:
+        The `Cost`.
+
+    Raises:
+        ValueError: If the network does not have this λ or this width.
+    """
+    lam = net.spec.stops[0] if lam is None else lam
+    where = net.check(lam, width)[1]
+    plain = net.at(lam, width)
+    # A folded network has buffers instead of parameters. Integer buffers are channel indices.
+    numbers = [b for b in plain.buffers() if b.is_floating_point()]
+    dense, nonzero = _multiply_adds(plain, next(net.parameters()).new_zeros(1, *net.spec.shape))
+    # weights that no mask keeps
+    absent = sum((~unit.masks.union()).expand_as(unit.conv.weight).sum().item() for unit in masked_units(net))
+    return Cost(
+        where.share,
+        stored=sum(p.numel() for p in net.parameters()) - absent,
+        active=sum(_active_at(member, own_lam, where.share) for member, own_lam in net.members(lam)),
+        plain=sum(b.numel() for b in numbers),
+        nonzero=sum(b.count_nonzero().item() for b in numbers),
+        macs=dense,
+        nonzero_macs=nonzero,
+    )
+
+
+def _multiply_adds(plain: nn.Module, image: torch.Tensor) -> tuple[int, int]:
+    """Return the multiply-adds of convs and linear maps for one image: all, and those not by 0.
+
+    Every weight counts once per output position.
+    """
+    counts = []
+
+    def look(part, _, out):
+        if part.weight is not None:  # None: a folded unit without a conv
+            positions = out[0, 0].numel()  # H·W after a conv, 1 after a linear map
+            counts.append((part.weight.numel() * positions, part.weight.count_nonzero().item() * positions))
+
+    hooks = [p.register_forward_hook(look) for p in plain.modules() if isinstance(p, (Folded, FoldedHead))]
+    plain(image)
+    for hook in hooks:
+        hook.remove()
+    return sum(c[0] for c in counts), sum(c[1] for c in counts)
+
+
+def _active_at(net: Network, lam: float, width: float) -> int:
+    """Return how many parameters of one network a setting uses."""
+    (mix, _), where = net.check(lam, width)
+    paths = {net.paths[stop] for stop in mix[0].nonzero()[:, 0].tolist()}
+    return sum(_active(part, where, paths) for part in net.modules() if isinstance(part, (Unit, Head)))
+
+
+def _active(part: Unit | Head, width: Width, paths: set[int]) -> int:
+    """Return how many parameters of a unit or head a setting uses.
+
+    These are the slices of conv and FiLM, the BatchNorms of the width (both branches), and its
+    head.
+    """
+    if isinstance(part, Head):
+        return sum(p.numel() for p in part.parts(width))
+    channels = part.channels(width)
+    count = 0 if part.noise is None else 1  # α of the weight noise
+    if part.conv is not None:
+        count += _kept(part, width, paths)
+    if part.norm is not None:
+        count += sum(p.numel() for p in part.norm.at(width, channels).parameters())
+    if part.film is not None:
+        # the hidden and the output layer of FiLM, each with bias
+        count += 2 * channels * (part.film.hidden.in_features + 1) + 2 * channels * (2 * channels + 1)
+    return count
+
+
+def _kept(part: Unit, width: Width, paths: set[int]) -> int:
+    """Return how many weights of a conv the masks of some paths keep at a width."""
+    if part.masks is None:
+        return part.conv.sliced(width).numel()
+    keep = torch.stack([part.masks.of(path) for path in paths]).any(0).expand_as(part.conv.weight)
+    return part.conv.sliced(width, keep).sum().item()

@@ -1,0 +1,462 @@
+"""Networks with dials: an unfolded form for training, and folded forms for everything else.
+
+An unfolded network routes each sample by its λ. Folding fixes λ and width and merges norm and FiLM
+into other layers, which makes the network cheaper to run.
+
+* `net(x, lam)` runs the unfolded network, with dual BatchNorm, FiLM and routing. Training uses it.
+  λ must be a λ stop, unless the dial rule is `outputs`.
+* `net.bind(lams)` folds norm and FiLM into one scale and one shift per sample. The attacks inside
+  training use such a network.
+* `net.at(lam)` folds norm and FiLM into the conv weights. The result is a plain network, for any λ
+  from the first to the last stop.
+* `net.noisy(lam, generator=...)` is `at` for networks with weight noise. It samples the noise at
+  every forward.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import asdict, fields, replace
+
+import torch
+from torch import Tensor, nn
+
+from .. import record
+from .._suggest import lookup
+from ..layers.film import lambda_codes
+from ..layers.folded import Place
+from ..layers.head import Head
+from ..layers.mixture import OutputMixture, log_mixture
+from ..layers.setting import ADV, CLEAN, Setting, Width
+from ..layers.unit import Dials, Unit, UnitOptions
+from .backbones import BACKBONES
+from .lambdas import lambdas, listed, nearest, position
+from .spec import Spec, spec_from
+
+
+class Network(nn.Module):
+    """A backbone with its dials: images (N, C, H, W) in [0, 1] -> logits (N, classes).
+
+    `oatlib.build` makes a network from the name of a recipe. A new network is in eval mode.
+
+    Args:
+        spec: Everything needed to build the network.
+        seed: Seed of the initial weights, λ codes and masks.
+
+    Attributes:
+        spec: The spec.
+        trained: One dictionary per training run, newest last. It is saved with the weights.
+        slider: λ at evenly spaced slider positions, see `lam`.
+        body: The backbone.
+        codes: λ codes of shape (S, d), or None without FiLM.
+        branches: BatchNorm branch of each stop, (S,).
+        paths: Weight path of each stop.
+    """
+
+    def __init__(self, spec: Spec, seed: int = 0):
+        super().__init__()
+        self.spec = spec
+        self.trained: list[dict] = []
+        self.slider = (spec.stops[0], spec.stops[-1])
+        # PyTorch's initialisers only use the global generator: seed it and restore it afterwards.
+        with torch.random.fork_rng(devices=[]):
+            # torch.manual_seed would also reseed the accelerators
+            torch.default_generator.manual_seed(seed)
+            codes = _codes_of(spec, seed)
+            dim = 1 if codes is None else codes.shape[1]
+            given = {f.name: getattr(spec, f.name) for f in fields(UnitOptions) if f.name != "code_dim"}
+            options = UnitOptions(code_dim=dim, **given)
+            backbone = lookup("backbone", spec.backbone, BACKBONES)
+            self.body = backbone(options, spec.shape[0], len(spec.classes), centre=spec.centre)
+        self.register_buffer("codes", codes)
+        # The clean BatchNorm is used if and only if λ is exactly 0. A single BatchNorm has to see
+        # the whole batch at once, so without a pair all samples share a branch.
+        self.branches = torch.tensor([CLEAN if lam == 0 or not spec.dual else ADV for lam in spec.stops])
+        self.paths = tuple(ADV if lam > 0 and spec.two_paths else CLEAN for lam in spec.stops)
+        self.to(memory_format=torch.channels_last)  # up to 3x faster convs on a CPU
+        self.eval()
+
+    def forward(
+        self, x: Tensor, lam: float | Tensor | Setting | None = None, width: float | None = None,
+        noise: torch.Generator | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Run the unfolded network. See also `at` and `bind`.
+
+        Args:
+            x: Images of shape (N, C, H, W) in [0, 1].
+            lam: λ stops: one for all images, or one per image (N,), in any order. None: the only
+                stop. With the dial rule `outputs`, any λ from the first to the last stop. Training
+                passes a `Setting`.
+            width: Fraction of the channels. None: the full width. Ignored if `lam` is a `Setting`.
+            noise: Source of weight noise. Required if the network has weight noise and a λ is above
+                0 (with the dial rule `outputs`: at any λ).
+
+        Returns:
+            Logits of shape (N, classes).
+
+        Raises:
+            ValueError: If λ or width is not in this network, if the number of λ does not match the
+                number of images, or if `noise` is missing.
+        """
+        if self.spec.dial == "outputs" and not isinstance(lam, Setting):  # training passes settings
+            return self._unfolded_mixture(x, lam, width, noise)
+        setting = lam if isinstance(lam, Setting) else self.setting(lam, len(x), width)
+        if len(setting.stop) != len(x):
+            raise ValueError(f"a setting for {len(setting.stop)} images was given {len(x)}")
+        if noise is None and self.spec.noise and setting.path is not None and bool(setting.path.any()):
+            raise ValueError("at λ > 0 the weights of this network are noisy: say where from, noise=torch.Generator()")
+        # Sort the batch once; `leave` restores the order of the images.
+        route = setting.route(len(self.spec.stops), self._like)
+        x = route.enter(x.contiguous(memory_format=torch.channels_last))
+        return route.leave(self.body(x, Dials(route, self.codes, setting.width, noise)))
+
+    def width(self, share: float | None = None) -> Width:
+        """Return the width of this network that equals `share` up to rounding errors.
+
+        Args:
+            share: Fraction of the channels. None: the full width.
+
+        Raises:
+            ValueError: If the network does not have this width.
+        """
+        widths = self.spec.widths
+        share = widths[-1] if share is None else share
+        index = min(range(len(widths)), key=lambda i: abs(widths[i] - share))
+        if not abs(widths[index] - share) <= 1e-6:
+            more = "; oatlib.calibrate adds others" if self.spec.norm_sharing == "affine" else ""
+            raise ValueError(f"width {share:g} is not in this network: its widths are {listed(widths)}{more}")
+        return Width(widths[index], index)
+
+    def setting(self, lam: float | Tensor | None, n: int, width: float | Width | None = None) -> Setting:
+        """Resolve λ and width for a batch of n images.
+
+        Args:
+            lam: λ stops: one for all images, or one per image (n,). None: the only stop.
+            n: Number of images.
+            width: Fraction of the channels, or a `Width`. None: the full width.
+
+        Returns:
+            The `Setting` of the batch, as one training pass.
+
+        Raises:
+            ValueError: If a λ is not a stop, if the number of λ does not match n, or if the network
+                does not have this width.
+        """
+        width = width if isinstance(width, Width) else self.width(width)
+        lams = lambdas(self.spec.stops, lam)
+        if len(lams) not in (1, n):
+            raise ValueError(f"{len(lams)} values of λ for {n} images: give one for all, or one each")
+        stop = nearest(self.spec.stops, lams).expand(n) if n else torch.empty(0).long()
+        path = torch.tensor(self.paths)[stop] if self.spec.two_paths else None
+        return Setting(stop, self.branches[stop], (n,), width, path)
+
+    def at(self, lam: float | None = None, width: float | None = None, noise_seed: int = 0) -> nn.Module:
+        """Return a plain module for one λ and one width: no FiLM, no branches, no dials.
+
+        The module shares nothing with this network. If the weights are noisy, it contains one
+        frozen sample of the noise.
+
+        Args:
+            lam: λ, from the first to the last stop. None: the only stop.
+            width: Fraction of the channels. None: the full width.
+            noise_seed: Seed of the noise sample.
+
+        Returns:
+            A module, images (N, C, H, W) in [0, 1] -> logits (N, classes), for any N.
+
+        Raises:
+            ValueError: If the network does not have this λ or this width.
+
+        Example:
+            >>> plain = net.at(0.5)
+            >>> logits = plain(images)
+        """
+        return _own(self.answering(*self.check(lam, width), torch.Generator().manual_seed(noise_seed)))
+
+    def noisy(self, lam: float, width: float | None = None, *, generator: torch.Generator) -> nn.Module:
+        """Return `at` with weight noise that is sampled at every forward.
+
+        The module shares nothing with this network. It shares the generator with the caller.
+
+        Args:
+            lam: λ, from the first to the last stop.
+            width: Fraction of the channels. None: the full width.
+            generator: Source of weight noise.
+
+        Returns:
+            A module, images (N, C, H, W) in [0, 1] -> logits (N, classes), for any N.
+
+        Raises:
+            ValueError: If the network does not have this λ or this width.
+        """
+        return _own(self.answering(*self.check(lam, width), generator, fresh=True))
+
+    def noise_at(self, lam: float | None = None) -> bool:
+        """Return whether the weights are noisy at this λ.
+
+        Args:
+            lam: λ, from the first to the last stop. None: the only stop.
+        """
+        (mix, levels), _ = self.check(lam)
+        return bool((mix * torch.tensor(levels)).any())
+
+    def check(self, lam: float | None = None, width: float | None = None) -> tuple[tuple, Width]:
+        """Check a setting, and return its position on the dial and its width.
+
+        Args:
+            lam: λ, from the first to the last stop. None: the only stop.
+            width: Fraction of the channels. None: the full width.
+
+        Returns:
+            The position, as `oatlib.networks.lambdas.position` gives it: weights over the stops (1, S), and the
+            level of noise at each stop. Then the width.
+
+        Raises:
+            ValueError: If `at` cannot give this setting.
+        """
+        lams = lambdas(self.spec.stops, lam)
+        if len(lams) != 1:
+            raise ValueError(f"net.at takes one λ, got {len(lams)}; for one λ per image use net.bind(lams)")
+        return position(self.spec, lams), self.width(width)
+
+    def lam(self, u: float) -> float:
+        """Return λ at a slider position. Until `even_dial` has fitted the slider, λ is linear in u.
+
+        Args:
+            u: Slider position in [0, 1]. 0 is the first stop, 1 the last stop.
+
+        Raises:
+            ValueError: If u lies outside [0, 1].
+        """
+        if not 0 <= u <= 1:
+            raise ValueError(f"a slider position lies in [0, 1], got {u:g}")
+        at = u * (len(self.slider) - 1)
+        left = min(int(at), len(self.slider) - 2)
+        return self.slider[left] + (at - left) * (self.slider[left + 1] - self.slider[left])
+
+    def bind(
+        self, lams: Tensor, width: float | None = None, noise: torch.Generator | None = None
+    ) -> nn.Module:  # fmt: skip
+        """Return the network for one batch, with a λ per image.
+
+        Scale and shift are computed once. Weights may be shared with this network, so the result is
+        valid until they change.
+
+        Args:
+            lams: λ of each image, (N,), from the first to the last stop.
+            width: Fraction of the channels. None: the full width.
+            noise: Source of weight noise, which is sampled at every forward. None: one frozen
+                sample, of seed 0.
+
+        Returns:
+            A module, images (N, C, H, W) in [0, 1] -> logits (N, classes), for a batch of N images.
+
+        Raises:
+            ValueError: If the network does not have one of these λ, or not this width.
+        """
+        generator = torch.Generator().manual_seed(0) if noise is None else noise
+        where = position(self.spec, lambdas(self.spec.stops, lams))
+        return self.answering(where, self.width(width), generator, noise is not None)
+
+    def with_dial(self, rule: str) -> Network:
+        """Return a network that shares all weights with this one and reads λ by another rule.
+
+        Nothing is trained.
+
+        Args:
+            rule: One of `oatlib.networks.lambdas.RULES`, for instance "outputs", which mixes the outputs of
+                both ends.
+
+        Returns:
+            A new Network. Its slider is not fitted. This network is not changed.
+
+        Raises:
+            ValueError: If there is no such rule, or if it needs something that this network does
+                not have.
+
+        Example:
+            >>> mixed = net.with_dial("outputs")
+            >>> mixed.at(0.6)(images)
+            log(0.4 softmax(net.at(0)(images)) + 0.6 softmax(net.at(1)(images)))
+        """
+        spec = replace(self.spec, dial=rule)
+        twin = copy.copy(self)  # a shallow copy: the same tensors in the same submodules
+        twin.spec = spec
+        twin.slider = (spec.stops[0], spec.stops[-1])
+        return twin
+
+    def members(self, lam: float) -> list[tuple[Network, float]]:
+        """Return the networks that are used at λ, each with the λ at which it is used.
+
+        More than one only for `oatlib.mix`.
+
+        Args:
+            lam: λ, from the first to the last stop.
+        """
+        return [(self, lam)]
+
+    def answering(self, where: tuple, width: Width, generator: torch.Generator | None, fresh=False) -> nn.Module:
+        """Return the folded network at a position on the dial, by the rule of this network.
+
+        It may share tensors with this network.
+
+        Args:
+            where: Weights over the stops (N, S) or (1, S), and the level of noise at each stop, as
+                `oatlib.networks.lambdas.position` gives them.
+            width: The width.
+            generator: Source of weight noise.
+            fresh: True: noise is sampled at every forward. False: once.
+        """
+        if self.spec.dial != "outputs":
+            return self._folded(where, width, generator, fresh)
+        # Rule `outputs`: fold the ends that have a weight, then mix their outputs.
+        weights = where[0][:, [0, -1]]  # of the first and the last stop, (N or 1, 2)
+        used = [end for end in (0, -1) if bool(weights[:, end].any())]
+        ends = [self._end(end, width, generator, fresh) for end in used]
+        if len(ends) == 1 and len(weights) == 1:
+            return ends[0]
+        return OutputMixture(ends, weights[:, used].to(self._like))
+
+    def _end(self, end: int, width: Width, generator: torch.Generator | None, fresh: bool) -> nn.Module:
+        """Fold one end of the dial: the first stop (0) or the last one (-1)."""
+        stops = self.spec.stops
+        return self._folded(position(self.spec, lambdas(stops, stops[end])), width, generator, fresh)
+
+    def _unfolded_mixture(self, x: Tensor, lam, width: float | None, noise: torch.Generator | None) -> Tensor:
+        """Run the unfolded form under the rule `outputs`: mix the outputs of both ends."""
+        lams = lambdas(self.spec.stops, lam)
+        if len(lams) not in (1, len(x)):
+            raise ValueError(f"{len(lams)} values of λ for {len(x)} images: give one for all, or one each")
+        weights = position(self.spec, lams)[0][:, [0, -1]]
+        return log_mixture([self._unfolded_end(end, x, width, noise) for end in (0, -1)], weights)
+
+    def _unfolded_end(self, end: int, x: Tensor, width: float | None, noise: torch.Generator | None) -> Tensor:
+        """The logits of one end of the dial, unfolded: the first stop (0) or the last one (-1)."""
+        return self.forward(x, self.setting(self.spec.stops[end], len(x), width), noise=noise)
+
+    def bind_stops(self, setting: Setting, noise: torch.Generator | None = None) -> nn.Module:
+        """Return `bind` for a setting that is already resolved. Training uses it.
+
+        Args:
+            setting: The setting of N images.
+            noise: Source of weight noise. If the spec says redraw="forward", it is sampled at every
+                forward, otherwise once.
+        """
+        # At a stop all of the weight is on it. Its noise has level 1 on the adversarial path.
+        mix = nn.functional.one_hot(setting.stop, len(self.spec.stops))
+        return self._folded(
+            (mix, tuple(float(path) for path in self.paths)), setting.width, noise, self.spec.redraw == "forward"
+        )
+
+    @torch.no_grad()
+    def _folded(self, where: tuple, width: Width, generator: torch.Generator | None, fresh=False) -> nn.Module:
+        """Fold the body at a position on the dial.
+
+        `where` holds weights over the stops (N or 1, S), and the level of noise at each stop.
+        """
+        (mix, levels), branches = where, self.branches.to(self._like.device)
+        place = Place(mix.to(self._like), branches, self.codes, width, self.paths, levels, generator, fresh)
+        return _replace(self.body, lambda part: part.fold(place))
+
+    @property
+    def _like(self) -> Tensor:
+        """A tensor with the device and type of the network."""
+        return self.body.head.each[0].weight
+
+    def header(self) -> dict:
+        """Return what a file stores about this network beside its tensors, ready for JSON."""
+        return {"spec": asdict(self.spec), "trained": self.trained, "slider": self.slider}
+
+    def extra_repr(self) -> str:
+        """Return one line for `print(net)`: recipe, backbone, stops and widths."""
+        spec = self.spec
+        return f"{spec.recipe} on {spec.backbone}, λ stops {listed(spec.stops)}, widths {listed(spec.widths)}"
+
+
+def _codes_of(spec: Spec, seed: int) -> Tensor | None:
+    """The λ codes of a spec, (S, d), or None without FiLM."""
+    if not spec.film:
+        return None
+    return lambda_codes(spec.codes, spec.stops, spec.code_dim, torch.Generator().manual_seed(seed))
+
+
+def _replace(module: nn.Module, convert: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    """Return a copy of a module tree in which every unit and the head is converted.
+
+    Other modules without children become frozen copies.
+    """
+    if isinstance(module, (Unit, Head)):
+        return convert(module)
+    if not module._modules:
+        return copy.deepcopy(module).requires_grad_(False).eval()
+    # A shallow copy with a new dictionary of submodules: `module` keeps its own.
+    twin = copy.copy(module)
+    twin._modules = {
+        name: child if child is None else _replace(child, convert) for name, child in module._modules.items()
+    }
+    twin.training = False
+    return twin
+
+
+def _own(folded: nn.Module) -> nn.Module:
+    """Give a folded network its own copy of every buffer, and return it.
+
+    A buffer may be a slice. Saving or copying it would keep the whole tensor that it was cut from.
+    """
+    for part in folded.modules():
+        part._buffers = {name: None if b is None else b.clone() for name, b in part._buffers.items()}
+    return folded
+
+
+def masked_units(net: Network) -> list[Unit]:
+    """Return the units of a network whose conv is masked."""
+    return [part for part in net.modules() if isinstance(part, Unit) and part.masks is not None]
+
+
+def save(net: Network, path) -> None:
+    """Write a network to one safetensors file: weights, λ codes and a JSON header with the spec.
+
+    Args:
+        net: The network.
+        path: The file to write.
+
+    Raises:
+        RecordError: If `path` is a folder, or its folder does not exist.
+        ValueError: If the network is a mix of two networks (`oatlib.mix`).
+    """
+    record.write_weights(path, net.state_dict(), net.header())
+
+
+def load(path, device=None) -> Network:
+    """Read a network that `save` wrote.
+
+    The file must fit exactly: a missing, extra or misshapen tensor is an error.
+
+    Args:
+        path: The file to read.
+        device: Where to put the network. None: it stays on the CPU.
+
+    Raises:
+        RecordError: If the file cannot be read, is a checkpoint, or does not describe and fit a
+            network.
+    """
+    tensors, header = record.read_weights(path)
+    if "checkpoint" in header:
+        raise record.RecordError(f"{path} is a checkpoint of a training run: go on with train(..., resume=True)")
+    try:
+        net = Network(spec_from(header["spec"]))
+        net.trained = list(header["trained"])
+        # The first files have no slider.
+        net.slider = tuple(float(lam) for lam in header.get("slider", net.slider))
+        if len(net.slider) < 2 or list(net.slider) != sorted(net.slider):
+            raise ValueError(f"a slider needs ascending λ, got {net.slider}")
+        for lam in net.slider:
+            net.check(lam)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise record.RecordError(
+            f"{path}: its header describes no network that this oatlib knows ({type(error).__name__}: {error}). "
+            "Copy the file again, or update oatlib."
+        ) from error
+    record.fill(net, tensors, path)
+    return net.to(device) if device else net

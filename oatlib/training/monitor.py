@@ -1,0 +1,121 @@
+"""Monitor a training run: detect failures, describe them, and keep the last good weights.
+
+Adversarial training fails in three ways. Numbers become NaN or infinite. The network gives the same
+answer to every image (collapse to chance). Or it learns to resist a weak attack only and loses its
+robustness to a stronger one (catastrophic overfitting). To detect this, a fixed panel of validation
+images is attacked after every so many epochs (`Preset.watch`).
+
+The attack is short (PGD-5), because it only has to show a collapse. Its robust accuracy is an upper
+bound, and can be far above the value that `evaluate` measures.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..attacks.pgd import PGD
+from ..networks.network import Network
+
+# So much less robust accuracy than the best so far counts as catastrophic overfitting.
+DROP = 0.20
+
+
+class Watch:
+    """Measures a network on a panel of held-out images, and remembers the last good weights.
+
+    Args:
+        panel: Split with the images of the panel.
+        attack: Attack for the robust accuracy.
+
+    Attributes:
+        best_robust: Best robust accuracy so far, in [0, 1].
+        looks: Number of measurements so far.
+        good: State of the network at the last good measurement, or None.
+    """
+
+    def __init__(self, panel, attack: PGD):
+        self.x, self.y, self.attack = panel.x, panel.y, attack
+        self.best_robust = 0.0
+        self.looks = 0
+        self.good: dict[str, Tensor] | None = None
+
+    def state(self) -> list:
+        """Return what a checkpoint must hold besides the good weights."""
+        return [self.best_robust, self.looks]
+
+    @torch.no_grad()
+    def look(self, net: Network) -> dict[str, float]:
+        """Measure a network on the panel.
+
+        Args:
+            net: The network, in eval mode.
+
+        Returns:
+            Accuracies in [0, 1]: "clean" at the first λ stop, and "clean_robust_end" and "robust"
+            at the last one.
+        """
+        first, last = (net.at(net.spec.stops[i]) for i in (0, -1))
+        attacked = self.attack(last, self.x, self.y)
+        right = [
+            (f(x).argmax(1) == self.y).float().mean().item()
+            for f, x in ((first, self.x), (last, self.x), (last, attacked))
+        ]
+        return dict(zip(("clean", "clean_robust_end", "robust"), right, strict=True))
+
+    def verdict(self, net: Network, row: dict, done: float) -> str:
+        """Decide whether training still works after an epoch, and remember good weights.
+
+        Args:
+            net: The network.
+            row: Row of the epoch in the curve: "loss", and in watched epochs what `look` returned.
+            done: Fraction of the training that is done, in [0, 1].
+
+        Returns:
+            What went wrong, in words. An empty string if nothing did.
+        """
+        if not math.isfinite(row["loss"]):
+            return "the loss became NaN or infinite: lower the learning rate"
+        if "clean" not in row:  # the panel was not measured in this epoch
+            return ""
+        self.looks += 1
+        chance = 1 / len(net.spec.classes)
+        # two standard errors of the accuracy of guessing
+        above = 2 * math.sqrt(chance * (1 - chance) / len(self.y))
+        low = min(row["clean"], row["clean_robust_end"])
+        trained_robust = net.spec.stops[-1] > 0
+        if low <= chance + above:
+            # Early in training, accuracy at chance often recovers without help.
+            if done <= 0.5 or self.looks < 3:
+                if self.best_robust == 0:
+                    self.good = _copy(net)  # there are no better weights yet
+                return ""
+            return f"clean accuracy fell to chance ({low:.1%}): lower the learning rate or ramp eps up more slowly"
+        if trained_robust and row["robust"] < self.best_robust - DROP:
+            return (
+                f"robust accuracy fell from {self.best_robust:.1%} to {row['robust']:.1%} (catastrophic overfitting): "
+                "train with more attack steps or a smaller eps"
+            )
+        self.best_robust = max(self.best_robust, row["robust"])
+        self.good = _copy(net)
+        return ""
+
+    def restore(self, net: Network) -> str:
+        """Load the last good weights into the network, if there are any.
+
+        Args:
+            net: The network, modified in place.
+
+        Returns:
+            What was done, in words.
+        """
+        if self.good is None:
+            return "no epoch was good: the network is as the last step left it"
+        net.load_state_dict(self.good)
+        return "the weights of the last good epoch were kept"
+
+
+def _copy(net: Network) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}

@@ -1,0 +1,114 @@
+"""Walks: what is known is not measured again, what was begun ahead goes on, and nothing is left half-way."""
+
+import pytest
+
+from oatlib.explorer import cache as module
+from oatlib.explorer.cache import Walks
+from oatlib.explorer.state import State
+
+STEPS = 4
+
+
+class Measured:
+    """A stand-in for `measure`: it keeps account of what was begun, taken and closed."""
+
+    def __init__(self):
+        self.begun, self.taken, self.open = [], 0, 0
+
+    def __call__(self, state):
+        self.begun.append(state.lam)
+        self.open += 1
+        try:
+            for step in range(-1, STEPS + 1):
+                self.taken += 1
+                yield {"lam": state.lam, "step": step, "phase": "settled" if step == STEPS else "walk"}
+        finally:
+            self.open -= 1
+
+
+@pytest.fixture
+def measured():
+    return Measured()
+
+
+@pytest.fixture
+def walks(measured):
+    return Walks(measured)
+
+
+def at(lam):
+    return State("net", lam=lam)
+
+
+def steps(frames):
+    return [frame["step"] for frame in frames]
+
+
+def lead(walks, lam, items):
+    """Begin ahead, and leave after so many items; as the worker does, which keeps the iterator."""
+    leading = walks.lead(at(lam))
+    assert [next(leading) for _ in range(items)] == [False] * items
+    return leading
+
+
+ALL = list(range(-1, STEPS + 1))
+
+
+def test_every_step_is_a_frame_and_the_second_time_only_the_last(walks, measured):
+    assert steps(walks.frames(at(0.1))) == ALL
+    assert steps(walks.frames(at(0.1))) == [STEPS] and measured.begun == [0.1]
+    assert steps(walks.frames(at(0.1), fresh=True)) == ALL
+
+
+@pytest.mark.parametrize("items", range(1, STEPS + 3))
+def test_what_was_begun_ahead_goes_on_where_it_is_and_no_step_is_measured_twice(walks, measured, items):
+    leading = lead(walks, 0.1, items)
+    assert steps(walks.frames(at(0.1))) == ALL[items - 1 :]
+    assert measured.begun == [0.1] and measured.taken == len(ALL) and measured.open == 0
+    assert list(leading) == [], "it was taken over"
+
+
+def test_ahead_to_the_end_it_is_remembered(walks, measured):
+    assert list(walks.lead(at(0.1))) == [False] * len(ALL)
+    assert measured.open == 0 and steps(walks.frames(at(0.1))) == [STEPS]
+    assert list(walks.lead(at(0.1))) == [], "known already"
+
+
+@pytest.mark.parametrize("asked", [(at(0.2), False), (at(0.1), True)], ids=["another", "fresh"])
+def test_something_else_is_asked_for_and_what_was_begun_is_closed(walks, measured, asked):
+    leading = lead(walks, 0.1, 2)
+    frames = walks.frames(*asked)
+    next(frames)
+    assert list(leading) == [] and measured.open == 1
+    assert steps(frames) == ALL[1:] and measured.open == 0
+
+
+def test_a_walk_that_is_left_in_the_middle_is_closed_and_begins_anew(walks, measured):
+    frames = walks.frames(at(0.1))
+    next(frames)
+    frames.close()
+    assert measured.open == 0 and steps(walks.frames(at(0.1))) == ALL
+    leading = lead(walks, 0.2, 2)
+    frames = walks.frames(at(0.2))
+    next(frames), next(frames)
+    frames.close()
+    assert list(leading) == [] and measured.open == 0 and steps(walks.frames(at(0.2))) == ALL
+
+
+@pytest.mark.parametrize("end", ["drop", "known", "newer"])
+def test_one_is_ahead_at_most(walks, measured, end):
+    list(walks.frames(at(0.3)))
+    leading = lead(walks, 0.1, 2)
+    if end == "drop":
+        walks.drop()
+    else:
+        others = walks.lead(at(0.3 if end == "known" else 0.2))
+        next(others, None)
+    assert list(leading) == [] and measured.open == (end == "newer")
+
+
+def test_memory_is_bounded_and_what_was_used_last_stays(walks, monkeypatch):
+    monkeypatch.setattr(module, "KEPT", 3)
+    for lam in (0.1, 0.2, 0.3, 0.1, 0.4):
+        list(walks.frames(at(lam)))
+    assert [len(steps(walks.frames(at(lam)))) for lam in (0.1, 0.3, 0.4, 0.2)] == [1, 1, 1, len(ALL)]

@@ -1,0 +1,166 @@
+"""A setting measured for all to see: the numbers are those of `evaluate`, the gallery is what was measured."""
+
+import base64
+import json
+import threading
+
+import pytest
+import torch
+
+import oatlib
+from oatlib.explorer import measure as live
+from oatlib.explorer.measure import HELPER, measure
+
+DATA = oatlib.load_data("shapes", n_train=512, n_val=300, n_test=8)  # 300: more than one batch
+
+
+@pytest.fixture(scope="module")
+def net():
+    made = oatlib.build("oats", DATA)
+    oatlib.train(made, DATA, epochs=4, batch=32, ramp=0.0, progress=False)
+    return made
+
+
+def frames(net, lam=0.5, width=1.0, eps=8, steps=6, panel=DATA.val, watched=range(6)):
+    return list(measure(net, panel, lam, width, oatlib.PGD(eps / 255, steps), watched))
+
+
+@pytest.mark.parametrize(("lam", "width", "eps", "steps"), [(0.0, 1.0, 2, 5), (1.0, 0.5, 4, 5), (0.15, 0.75, 1, 2)])
+def test_the_settled_numbers_are_those_of_evaluate(net, lam, width, eps, steps):
+    last = frames(net, lam, width, eps, steps)[-1]
+    attack = oatlib.PGD(eps / 255, steps)
+    (result,) = oatlib.evaluate(net, DATA.val, attack, [lam], [width], progress=False)
+    assert last["phase"] == "settled" and last["n"] == result.n
+    assert last["clean"] == result.clean and 0 < result.robust < result.clean
+    assert abs(last["robust"] - result.robust) <= 1.01 / 300, "batches of other sizes round differently: one image"
+    assert last["nonzero"] == oatlib.cost(net, lam, width).nonzero
+
+
+def test_clean_comes_first_then_robust_falls_step_by_step(net):
+    shown = frames(net)
+    assert [frame["phase"] for frame in shown] == ["clean"] + ["walk"] * 6 + ["settled"]
+    assert [frame["step"] for frame in shown] == list(range(-1, 7))
+    robust = [frame["robust"] for frame in shown]
+    assert robust == sorted(robust, reverse=True) and robust[0] == shown[0]["clean"] > robust[-1]
+    assert all(frame["ms"] > 0 for frame in shown)
+    json.dumps(shown, allow_nan=False)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_numbers_do_not_depend_on_the_number_of_threads(net, threads, monkeypatch):
+    expected = frames(net)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    found = frames(net)
+    assert [f["clean"] for f in found] == [f["clean"] for f in expected]
+    assert abs(found[-1]["robust"] - expected[-1]["robust"]) <= 1.01 / 300
+    assert [row["before"]["said"] for row in found[-1]["gallery"]] == [
+        row["before"]["said"] for row in expected[-1]["gallery"]]  # fmt: skip
+
+
+def helpers():
+    return [each for each in threading.enumerate() if each.name.startswith(HELPER)]
+
+
+@pytest.mark.parametrize("end", ["settled", "abandoned", "failed"])
+def test_its_helpers_go_with_the_walk_and_leave_the_number_of_threads_as_it_was(net, end, monkeypatch):
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    loss = (lambda logits, y: logits) if end == "failed" else "ce"
+    walk = measure(net, DATA.val, 0.5, 1.0, oatlib.PGD(8 / 255, 6, loss=loss))
+    next(walk), next(walk)
+    first = helpers()
+    assert len(first) == 2, "else the test does not see them"
+    if end == "abandoned":
+        assert next(walk) and helpers() == first, "one pair for the whole walk"
+        walk.close()
+    elif end == "settled":
+        assert list(walk)
+    else:
+        with pytest.raises(ValueError, match="one value per image"):
+            list(walk)
+    assert not helpers()
+    monkeypatch.undo()
+    assert torch.get_num_threads() == threads
+
+
+def test_a_suite_leaves_what_it_leaves_when_it_runs_at_once(net):
+    """A misclassified image stays so across the members, and the number of steps is an upper bound."""
+    members = oatlib.APGD(4 / 255, steps=3), oatlib.APGD(4 / 255, steps=2, targets=2), oatlib.Square(4 / 255, 5)
+    panel, suite = DATA.val.panel(60), oatlib.Suite(4 / 255, members=members)
+    shown = list(measure(net, panel, 1.0, 1.0, suite))
+    direct = suite.run(net.at(1.0), panel.x, panel.y, torch.Generator().manual_seed(0), progress=False)
+    assert shown[-1]["phase"] == "settled" and shown[-1]["clean"] == pytest.approx(direct.clean)
+    assert shown[-1]["robust"] == pytest.approx(direct.robust, abs=1.01 / 60)
+    robust = [frame["robust"] for frame in shown]
+    assert robust == sorted(robust, reverse=True) and shown[-1]["step"] <= shown[-1]["steps"]
+    assert [frame["phase"] == "settled" for frame in shown].count(True) == 1
+
+
+class Uneven:
+    """An attack whose walk on a second batch ends at once, though images are left."""
+
+    def walk_length_for(self, classes):
+        return 4
+
+    def survivors(self, f, x, y, generator):
+        index, logits = torch.arange(len(y)), torch.nn.functional.one_hot(y, 8).float()
+        for _ in range(2 if len(y) < 150 else 5):
+            yield index, x, logits
+
+
+def test_a_batch_that_ends_early_keeps_its_survivors(net, monkeypatch):
+    monkeypatch.setattr(live, "BATCH", 200)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    shown = list(measure(net, DATA.val, 1.0, 1.0, Uneven()))
+    assert [frame["robust"] for frame in shown] == [1.0] * 5 and shown[-1]["phase"] == "settled"
+
+
+def test_an_attack_that_ends_before_its_bound_is_settled(net):
+    few = DATA.val.panel(100)
+    shown = list(measure(net, few, 1.0, 1.0, Uneven()))
+    assert [frame["phase"] for frame in shown] == ["clean", "walk", "settled"] and shown[-1]["robust"] == 1.0
+
+
+def test_without_an_attack_robust_is_clean(net):
+    last = frames(net, eps=0, steps=0)[-1]
+    assert last["phase"] == "settled" and last["robust"] == last["clean"]
+
+
+def test_it_ends_when_nobody_stands(net):
+    wrong = type(DATA.val)(DATA.val.x, (net.at(0.0)(DATA.val.x).argmax(1) + 1) % 8, "val")
+    shown = frames(net, 0.0, panel=wrong)
+    assert len(shown) == 1 and shown[0]["phase"] == "settled" and shown[0]["robust"] == shown[0]["clean"] == 0
+
+
+def test_noisy_weights_are_one_frozen_draw():
+    noisy = oatlib.build("float", DATA)
+    first, second = (frames(noisy, 1.0, steps=2)[-1] for _ in range(2))
+    assert first["gallery"] == second["gallery"] and first["robust"] == second["robust"]
+
+
+def pixels(text):
+    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8).view(16, 16, 3).permute(2, 0, 1)
+
+
+def test_the_gallery_shows_what_was_measured(net):
+    watched = [3, 250, 299]
+    shown = frames(net, watched=watched)
+    f, x, y = net.at(0.5), DATA.val.x[watched], DATA.val.y[watched]
+    before = f(x).softmax(1)
+    for i, row in enumerate(shown[-1]["gallery"]):
+        assert row["before"]["said"] == before[i].argmax() and row["before"]["right"] == (before[i].argmax() == y[i])
+        assert row["before"]["sure"] == pytest.approx(before[i].max().item(), abs=1e-3)
+        change = pixels(row["image"]).float() - x[i] * 255
+        assert change.abs().max() <= 8 + 0.51
+        assert ("fell" in row) == (not row["now"]["right"])
+    assert torch.equal(pixels(shown[0]["gallery"][0]["image"]), (x[0] * 255).round().byte())
+
+
+def test_who_has_fallen_stays_as_he_fell(net):
+    shown = frames(net, watched=range(60), steps=10)
+    fallen = [i for i, row in enumerate(shown[-1]["gallery"]) if 0 < row.get("fell", -1) < 10]
+    assert fallen, "some fall on the way"
+    for i in fallen:
+        at = shown[-1]["gallery"][i]["fell"]
+        assert shown[at + 1]["gallery"][i] == shown[-1]["gallery"][i]
+        assert "fell" not in shown[at]["gallery"][i], "frames that were shown do not change later"
