@@ -28,7 +28,7 @@ MODULES = {
 
 # A module imports from its own package and from packages in lines above its own.
 ORDER = (
-    {"_suggest", "record"},
+    {"_suggest", "_bundled", "record"},
     {"data", "layers", "reruns"},
     {"attacks"},
     {"networks"},

@@ -172,7 +172,7 @@ def test_list_shows_the_parameters(capsys, here, no_kernel):
     ],
 )  # fmt: skip
 def test_a_notebook_is_found(here, monkeypatch, given, found):
-    monkeypatch.setattr(reruns, "ROOT", here / "root")
+    monkeypatch.setattr(reruns, "LESSONS", here / "root" / "notebooks")
     for name in (
         "x.ipynb",
         "notebooks/x.ipynb",

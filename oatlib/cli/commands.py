@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import replace
 from functools import partial
@@ -148,7 +149,16 @@ def _rerun(options) -> int:
     return 0
 
 
+def _course(options) -> int:
+    from ..reruns.copies import copy_lessons
+
+    lessons = copy_lessons(options.folder)
+    print(f"{len(lessons)} lessons are in {options.folder}: open the first one with\n"
+          f"jupyter lab {shlex.quote(str(lessons[0]))}")  # fmt: skip
+    return 0
+
+
 COMMANDS = {
     "train": _train, "eval": _eval, "check": _check, "even": _even, "choose": _choose, "export": _export,
-    "rerun": _rerun, "doctor": lambda _: doctor(),
+    "course": _course, "rerun": _rerun, "doctor": lambda _: doctor(),
 }  # fmt: skip

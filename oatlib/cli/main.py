@@ -1,4 +1,5 @@
-"""Command line: `oatlib train | eval | check | even | choose | export | explore | rerun | doctor`.
+"""Command line: `oatlib train | eval | check | even | choose | export | explore | course | rerun
+| doctor`.
 
 This module parses the arguments; commands.py runs the commands. Wrong input gives one line on
 stderr and exit code 2.
@@ -195,6 +196,9 @@ def _add_use(commands) -> None:
     one.add_argument("--html", metavar="FILE", help="write it as one file that needs no Python, instead of opening it")
     one.add_argument("--port", type=int, default=0, help="of the page, on 127.0.0.1 (default: any that is free)")
     one.add_argument("--no-browser", action="store_true", help="only print the address")
+
+    one = _command(commands, "course", "copy the lessons into a folder, to open them in Jupyter")
+    one.add_argument("folder", nargs="?", default="oatlib-course", help="is made (default %(default)s)")
 
     one = _command(commands, "rerun", "run a notebook with other parameters, and keep its record")
     one.add_argument("notebook", help="a file, or the name of a lesson, such as 01_attack")

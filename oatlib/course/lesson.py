@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import ipywidgets
 import torch
 from IPython.display import Markdown, display
 
+from .._bundled import bundled
 from ..data.load import Data
 from ..evaluation.results import Table
 from ..explorer import open_files
@@ -27,7 +27,7 @@ from ..training.loop import train
 from ..training.presets import Preset
 from ..training.recipes import build
 
-RECORDS = Path(__file__).parents[2] / "data" / "course"
+RECORDS = bundled("course")
 RECORD, RECORDED = "application/vnd.oatlib.record+json", "application/vnd.oatlib.recorded+json"
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[2] / "data" / "explorer"
+from .._bundled import bundled
+
+FOLDER = bundled("explorer")
 # name -> recipe, and options for `oatlib.build`
 MEMBERS: dict[str, tuple[str, dict]] = {
     "oats": ("oats", {}),

@@ -18,12 +18,13 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from .._bundled import bundled
 from .._suggest import did_you_mean
 from ..record import write_bytes
 from .kernel import Progress, RerunError, execute, prepared
 from .parameters import Parameter, checked, declared, table
 
-ROOT = Path(__file__).parents[2]
+LESSONS = bundled("notebooks")
 MIME = "application/vnd.oatlib.record+json"  # type of the output with the results
 
 
@@ -122,7 +123,7 @@ def find(notebook) -> Path:
 
     Args:
         notebook: Path, with or without ".ipynb". A bare name is also looked up in the folder
-            "notebooks", here and in the source folder of oatlib.
+            "notebooks" here, and among the lessons that come with oatlib.
 
     Returns:
         Path of the notebook.
@@ -131,7 +132,7 @@ def find(notebook) -> Path:
         ValueError: If there is no such notebook. The message suggests similar names.
     """
     given = Path(notebook)
-    folders = [Path(), Path("notebooks"), ROOT / "notebooks"] if given.name == str(notebook) else [Path()]
+    folders = [Path(), Path("notebooks"), LESSONS] if given.name == str(notebook) else [Path()]
     for path in (folder / f"{given}{end}" for folder in folders for end in ("", ".ipynb")):
         if path.is_file():
             return path

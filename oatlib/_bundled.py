@@ -1,0 +1,21 @@
+"""Find the files that come with oatlib: networks, records of the course, and lessons.
+
+In a clone of the repository they lie beside the package. An installed wheel holds a copy inside it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+IN_A_CLONE = {"explorer": "data/explorer", "course": "data/course", "notebooks": "notebooks"}
+
+
+def bundled(name: str) -> Path:
+    """Return the folder of one kind of files.
+
+    Args:
+        name: "explorer" (networks and their curves), "course" (records) or "notebooks" (lessons).
+    """
+    inside = PACKAGE / "bundled" / name
+    return inside if inside.is_dir() else PACKAGE.parent / IN_A_CLONE[name]
