@@ -18,7 +18,7 @@
 # * find the setting that suits you: the most robust one that is still accurate enough
 # * use a lesson of this course: guess, run, check, change, run again
 #
-# **Before this:** nothing · **Run time:** about 60 s on two CPU cores · **Needs:** no network, no GPU
+# **Before this:** nothing · **Run time:** about 60 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 data_set: str = "shapes"  # one of shapes, digits: the images

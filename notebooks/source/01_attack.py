@@ -18,7 +18,7 @@
 # * watch an attack step by step, and say why one step is not enough
 # * tell a weak attack from a strong one by its loss
 #
-# **Before this:** [00 · The tour](00_tour.ipynb) · **Run time:** about 40 s on two CPU cores · **Needs:** no network, no GPU
+# **Before this:** [00 · The tour](00_tour.ipynb) · **Run time:** about 40 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 data_set: str = "shapes"  # one of shapes, digits: the images

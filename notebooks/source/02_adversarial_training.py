@@ -18,7 +18,7 @@
 # * say what robustness costs in clean accuracy, and compute the ceiling before any training
 # * recognise catastrophic overfitting, and say why one attack step is not enough
 #
-# **Before this:** [01 · The attack](01_attack.ipynb) · **Run time:** about 60 s on two CPU cores · **Needs:** no network, no GPU
+# **Before this:** [01 · The attack](01_attack.ipynb) · **Run time:** about 60 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 data_set: str = "shapes"  # one of shapes, digits: the images

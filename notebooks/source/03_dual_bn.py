@@ -18,7 +18,7 @@
 # * measure, layer by layer, how far the two crowds are apart, and who has pushed them apart
 # * recognise a robust accuracy that is too good because the attack saw another branch than the answer
 #
-# **Before this:** [02 · Adversarial training](02_adversarial_training.ipynb) · **Run time:** about 40 s on two CPU cores · **Needs:** no network, no GPU
+# **Before this:** [02 · Adversarial training](02_adversarial_training.ipynb) · **Run time:** about 40 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 data_set: str = "shapes"  # one of shapes, digits: the images (an attack of 8/255 does little to digits)

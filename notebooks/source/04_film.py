@@ -18,7 +18,7 @@
 # * read γ(λ) and β(λ) of a trained network, and find the layers that turn the dial
 # * fold BatchNorm and FiLM into one multiply-add, for any λ, and show that nothing is lost
 #
-# **Before this:** [03 · Two BatchNorms](03_dual_bn.ipynb) · **Run time:** about 50 s on two CPU cores · **Needs:** no network, no GPU
+# **Before this:** [03 · Two BatchNorms](03_dual_bn.ipynb) · **Run time:** about 50 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 data_set: str = "shapes"  # one of shapes, digits: the images (an attack of 8/255 does little to digits)

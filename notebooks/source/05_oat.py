@@ -18,7 +18,7 @@
 # * compare one network fairly with six dedicated ones and with a coin: at the same clean accuracy, and by cost
 # * turn the dial between trained λ, say what is interpolated there, and make its moves even
 #
-# **Before this:** [04 · FiLM](04_film.ipynb) · **Run time:** about 50 s on two CPU cores · **Needs:** no network, no GPU
+# **Before this:** [04 · FiLM](04_film.ipynb) · **Run time:** about 50 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 data_set: str = "shapes"  # one of shapes, digits: the images

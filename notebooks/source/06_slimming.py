@@ -18,7 +18,7 @@
 # * train all widths together, by adding up their gradients, and show that your step is the library's
 # * price a setting of two dials, λ and width, and choose one within limits
 #
-# **Before this:** [05 · OAT](05_oat.ipynb) · **Run time:** about 45 s on two CPU cores · **Needs:** no network, no GPU
+# **Before this:** [05 · OAT](05_oat.ipynb) · **Run time:** about 45 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 data_set: str = "shapes"  # one of shapes, digits: the images

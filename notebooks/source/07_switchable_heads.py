@@ -18,7 +18,7 @@
 # * compare two methods over seeds, with an interval
 # * show why the gain of the best of many sub-networks is positive even where there is no gain, and report it honestly
 #
-# **Before this:** [06 · Slimming](06_slimming.ipynb) · **Run time:** about 40 s on two CPU cores · **Needs:** no network, no GPU
+# **Before this:** [06 · Slimming](06_slimming.ipynb) · **Run time:** about 40 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 data_set: str = "shapes"  # one of shapes, digits: the images

@@ -19,7 +19,7 @@
 # * expose a defence that is only noise: its robust accuracy falls with the number of draws per gradient
 #
 # **Before this:** [03 · Dual BatchNorm](03_dual_bn.ipynb) and [05 · OAT](05_oat.ipynb) · **Run time:** about 60 s on two CPU
-# cores · **Needs:** no network, no GPU
+# cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 data_set: str = "shapes"  # one of shapes, digits: the images

@@ -18,7 +18,7 @@
 # * predict from the weights of both ends whether the way between them is a dial or a switch
 # * read a picture of eleven systems: robust accuracy at a given clean accuracy, price, and what is within noise
 #
-# **Before this:** [08 · Weight noise](08_weight_noise.ipynb) · **Run time:** about 40 s on two CPU cores · **Needs:** no
+# **Before this:** [08 · Weight noise](08_weight_noise.ipynb) · **Run time:** about 40 s on two CPU cores · **Needs:** no · **Words:** [glossary](GLOSSARY.md)
 # network, no GPU
 
 # %% tags=["parameters"]

@@ -19,7 +19,7 @@
 # * say what it helps to turn the dial while somebody attacks
 #
 # **Before this:** [09 · Sparse experts](09_sparse_experts.ipynb), though lessons [01](01_attack.ipynb) and
-# [05](05_oat.ipynb) are all it needs · **Run time:** about 50 s on two CPU cores · **Needs:** no network, no GPU
+# [05](05_oat.ipynb) are all it needs · **Run time:** about 50 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 data_set: str = "shapes"  # one of shapes, digits: the images (digits are harder to attack: there is little to see)

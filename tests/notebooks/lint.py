@@ -26,6 +26,13 @@ def rule(check):
     return check
 
 
+@rule
+def glossary(name, notebook):
+    """Every lesson links the page that explains its words."""
+    if "(GLOSSARY.md)" not in words(notebook):
+        yield "link the glossary in the first cell: [glossary](GLOSSARY.md)"
+
+
 def faults(name: str, notebook: NotebookNode) -> list[str]:
     """What is wrong with a lesson; one line each, which begins with the rule."""
     return [f"{key}: {fault}" for key, check in RULES.items() for fault in check(name, notebook)]

@@ -56,7 +56,7 @@ GOOD = f'''# ---
 # * do another
 # * stop
 #
-# **Before this:** nothing · **Run time:** about 30 s on two CPU cores
+# **Before this:** nothing · **Run time:** about 30 s on two CPU cores · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 n: int = 4  # 1 to 8: images
@@ -112,6 +112,7 @@ PLANTED = {  # rule: [(what is replaced, by what)]
     "parameters": [("seed: int = 0  # 0 to 9: of everything\n", ""), ("n: int = 4 ", "n = 4 "), ("1 to 8", "5 to 8"),
                    ("epochs: int = 1  # 1 to 2: of training\n", ""), (' tags=["parameters"]', ""),
                    ("recompute: bool = False  # measure again\n", "")],
+    "glossary": [("[glossary](GLOSSARY.md)", "glossary")],
     "beginning": [(f'begin("{NAME}"', 'begin("02_other"')],
     "ending": [("lesson.finish(a=1)", "print(1)"), ("lesson.finish(a=1)\n", "lesson.finish(a=1)\n\n# %%\nprint(1)\n")],
     "early_picture": [('figures.lines([1], {"a": [1]})', "print(1)")],
