@@ -1,4 +1,4 @@
-"""The tables of the front page: the networks that come along, as the explorer knows them, and the lessons."""
+"""The tables of the front page: the bundled networks, as the explorer knows them, and the lessons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The claim itself: one network with a dial against what one could do without it.
+"""The claim itself: one network with a dial against what is possible without one.
 
 `python -m bench.once_for_all [--seeds 0 1 2] [--n 1024] [--attack quick] [--out FILE]`. For each seed, all with
 the `fast` preset on `shapes` and measured on the same test images:

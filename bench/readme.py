@@ -1,4 +1,4 @@
-"""Write recorded figures into README.md and bench/README.md: `python -m bench.readme`. Nobody types them."""
+"""Write recorded figures into README.md and bench/README.md: `python -m bench.readme`. A test compares."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def dials(record: dict) -> dict[str, dict[int, dict]]:
 
 
 def once_for_all(record: dict) -> list[str]:
-    """One network with a dial against what one could do without it: means over the seeds."""
+    """One network with a dial against what is possible without one: means over the seeds."""
     found = dials(record)
     titles = ["% (mean over seeds)", "seeds", "λ = 0", "λ = 1", AT_CLEAN, "over the coin between its own ends",
               "over the coin of `standard` and `pgd-at`", "of the best possible", "training"]  # fmt: skip
