@@ -1,9 +1,9 @@
 """The family, measured: `python -m bench.family [name ...] [--seeds 3] [--out FILE]`.
 
 Every network is trained with the `fast` preset and attacked with the quick suite at some λ of each width. Compared are
-OATS with OAT, output layers per width (SOLAR) with one for all, and BatchNorm per width with one for all. Along the dial,
-OAT is compared with the networks whose weights depend on λ. Noisy weights are attacked and measured over 10 draws. What
-is already in the record is not trained again.
+OATS with OAT, output layers per width (SOLAR) with one for all, and BatchNorm per width with one for all. Along the
+dial, OAT is compared with the networks whose weights depend on λ. Noisy weights are attacked and measured over 10
+draws. What is already in the record is not measured again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The dial on photographs: `python -m bench.photographs FOLDER --title "CIFAR-10" [--recipes oat blend]`.
 
 FOLDER holds `train/<class>/*` and `test/<class>/*`. Each recipe is trained on `--n-train` of its images with the preset
-`fast` and the changes in CHANGES. It is measured on `--n` test images at every λ stop, by the quick suite and by PGD-20.
-`blend` is measured along its dial, and with its outputs mixed. What is in the record already is not trained again.
+`fast` and the changes in CHANGES. It is measured on `--n` test images at every λ stop, by the quick suite and by
+PGD-20. `blend` is measured along its dial, and with its outputs mixed. What is in the record is not trained again.
 
 The built-in world is made so that a dial is worth turning. This bench asks whether photographs show the same picture:
 robust accuracy above the coin between the ends of the dial, and PGD-20 close to the suite.

@@ -1,9 +1,9 @@
 """The networks that come with oatlib: `python -m bench.ship [name ...] [--folder DIR] [--only-surfaces] [--no-mixing]`.
 
 Each is trained with the `fast` preset and seed 0 on the built-in images, and its slider is fitted. Then it is measured
-over all its dials for the explorer: by the suite and PGD-20 at ε = 8/255, and by the quick cascade at the other ε. Last,
-the outputs of its two ends are mixed, where it has two. The name `dedicated` stands for one network for
-each λ of OAT, which are measured in the same way and not kept.
+over all its dials for the explorer: by the suite and PGD-20 at ε = 8/255, and by the quick cascade at the other ε.
+Last, the outputs of its two ends are mixed, where it has two. The name `dedicated` stands for one network for each λ
+of OAT. These are measured in the same way and not kept.
 
 What is there is not made again, and every number is written as soon as it is known. After an interruption the same
 command continues. Two of these commands may run at once, also with the same names: each network is made by one of them.
