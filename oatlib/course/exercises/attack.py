@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ...attacks import geometry
+from ...attacks import geometry, losses
 from ...attacks.pgd import FGSM
 from . import Wrong, exercise, same
 
@@ -61,7 +61,7 @@ def fgsm(theirs) -> None:
 
 def _pgd_step(f, x_adv: Tensor, x: Tensor, y: Tensor, eps: float, size: float) -> Tensor:
     x_adv = x_adv.detach().requires_grad_()
-    (grad,) = torch.autograd.grad(geometry.cross_entropy(f(x_adv), y).sum(), x_adv)
+    (grad,) = torch.autograd.grad(losses.cross_entropy(f(x_adv), y).sum(), x_adv)
     return _project(geometry.step(x_adv.detach(), grad, size, "linf"), x, eps)
 
 
