@@ -219,7 +219,8 @@ def test_a_stopped_training_says_why_and_exits_with_1(capsys, monkeypatch):
 
 def test_as_a_program_also_where_the_terminal_has_no_lambda(tmp_path, weights):
     def program(*words):
-        command = [sys.executable, "-c", "import sys; from oatlib.cli.main import main; sys.exit(main())", *map(str, words)]
+        start = "import sys; from oatlib.cli.main import main; sys.exit(main())"
+        command = [sys.executable, "-c", start, *map(str, words)]
         environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(sys.path)}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
