@@ -2,6 +2,8 @@
 
 import ast
 import graphlib
+import importlib
+import json
 import os
 import re
 import shlex
@@ -151,6 +153,18 @@ else:
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="nothing"):
         _ = oatlib.nothing
+
+
+def test_the_notebook_behind_the_page_imports_what_there_is():
+    """Voila shows nothing where it does not."""
+    content = json.loads((ROOT / "oatlib" / "explorer" / "share" / "explorer.ipynb").read_text(encoding="utf-8"))
+    code = "\n".join("".join(cell["source"]) for cell in content["cells"] if cell["cell_type"] == "code")
+    found = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in found if node.module.startswith("oatlib")]
+    assert ours
+    for node in ours:
+        module = importlib.import_module(node.module)
+        assert all(hasattr(module, alias.name) for alias in node.names)
 
 
 # --- README ---

@@ -113,9 +113,10 @@ def test_the_next_key_press_is_measured_ahead(screen):
         screen.page.keyboard.press(key)
         screen.settled()
         screen.page.wait_for_function("ahead.length")
-        ahead = screen.page.evaluate("ahead.splice(0)")
+        # where the setting was known already, the press before has sent a guess of its own: the newest counts
+        ahead = screen.page.evaluate("ahead.splice(0)")[-1]
         screen.page.keyboard.press(key)
-        assert [read(screen.state, NETS).lam] == ahead
+        assert read(screen.state, NETS).lam == ahead
     assert_exact(screen)
     screen.page.evaluate("ahead.length = 0")
     screen.dial("lam").click()
