@@ -27,6 +27,8 @@ _import, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 def __getattr__(name: str):
     """Import a public name when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module 'oatlib' has no attribute {name!r}")
     try:
         return _import(name)
     except ModuleNotFoundError as error:

@@ -13,12 +13,12 @@ import nbformat
 import pytest
 from jupyter_core.utils import run_sync
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from reruns.rerun.kernel import Progress
 from tqdm import TMonitor
 
 import oatlib
 from oatlib.cli import main as cli
 from oatlib.reruns import rerun as reruns
+from oatlib.reruns.kernel import Progress
 
 PARAMETERS = """\
 n: int = 256  # 32 to 1024: images
@@ -363,15 +363,14 @@ def test_a_python_that_somebody_registered_as_python3_is_not_used(here, monkeypa
 
 def test_rerun_stays_callable(here):
     """A module of the same name would take its place as soon as it is imported."""
-    import oatlib.reruns
-
-    assert callable(oatlib.rerun) and oatlib.rerun is reruns.rerun.rerun
+    assert callable(oatlib.rerun) and oatlib.rerun is reruns.rerun
     with pytest.raises(AttributeError, match="no attribute 'reruns_'"):
         oatlib.reruns_  # noqa: B018
 
 
 def test_without_the_lab_extra_it_says_what_to_install(capsys, here, monkeypatch):
     monkeypatch.setitem(sys.modules, "papermill", None)
+    monkeypatch.delattr(oatlib, "rerun", raising=False)  # as if it was not used before
     monkeypatch.delitem(sys.modules, "oatlib.reruns.rerun")
     for module in [name for name in sys.modules if name.startswith("papermill.") or name == "oatlib.reruns.kernel"]:
         monkeypatch.delitem(sys.modules, module)

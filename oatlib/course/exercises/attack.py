@@ -30,7 +30,7 @@ def _project(x_adv: Tensor, x: Tensor, eps: float) -> Tensor:
     return geometry.project(x_adv, x, eps, "linf")
 
 
-@exercise(_project, "oatlib.geometry.project")
+@exercise(_project, "oatlib.attacks.geometry.project")
 def project(theirs) -> None:
     """x_adv, x (N, C, H, W), eps -> x_adv projected onto the ball around x and onto [0, 1]."""
     _, x, _ = _case(0)
@@ -65,7 +65,7 @@ def _pgd_step(f, x_adv: Tensor, x: Tensor, y: Tensor, eps: float, size: float) -
     return _project(geometry.step(x_adv.detach(), grad, size, "linf"), x, eps)
 
 
-@exercise(_pgd_step, "oatlib.geometry.step and project")
+@exercise(_pgd_step, "oatlib.attacks.geometry.step and project")
 def pgd_step(theirs) -> None:
     """f, x_adv, x, y, eps, size -> x_adv after one step of PGD, of length size."""
     net, x, y = _case(3)
