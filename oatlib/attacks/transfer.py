@@ -16,8 +16,51 @@ from ..layers.mixture import MeanLogits, OutputMixture
 from .base import Attack
 
 
+class MadeElsewhere(Attack):
+    """Base class of attacks whose images are computed on one function and then shown to another.
+
+    A subclass has the field `attack`, which runs on the function that `_source` returns.
+    """
+
+    attack: Attack
+
+    @property
+    def eps(self) -> float:
+        """Radius of the attack."""
+        return self.attack.eps
+
+    @property
+    def norm(self) -> str:
+        """Norm of the attack."""
+        return self.attack.norm
+
+    def walk_length_for(self, classes: int) -> int:
+        """Return 1: only the result of the attack is shown to the network."""
+        return 1
+
+    def __call__(self, f, x: Tensor, y: Tensor, generator=None) -> Tensor:
+        """Return attacked images of the same shape as x.
+
+        Args:
+            f: The function that the images are meant for.
+            x: Images (N, ...) with pixels in [0, 1].
+            y: Labels (N,), integers.
+            generator: Source of the random starts. None: a new generator with seed 0.
+        """
+        return self.attack(self._source(f), x, y, generator)
+
+    def _source(self, f) -> Callable[[Tensor], Tensor]:
+        """Return the function that the attack runs on."""
+        raise NotImplementedError
+
+    def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
+        x_adv = self(f, x, y, generator)
+        x_adv = x_adv if only is None else x_adv[only]
+        yield x_adv, self._judge(f, x_adv)
+
+
 @dataclass(frozen=True)
-class Transfer(Attack):
+class Transfer(MadeElsewhere):
     """Compute attacked images on the function `source`, for use against any network.
 
     Args:
@@ -38,34 +81,11 @@ class Transfer(Attack):
         if not callable(self.source):
             raise ValueError(f"source must be a function images -> logits, got {type(self.source).__name__}")
 
-    @property
-    def eps(self) -> float:
-        return self.attack.eps
-
-    @property
-    def norm(self) -> str:
-        return self.attack.norm
-
-    def walk_length_for(self, classes: int) -> int:
-        """Return 1: only the result of the attack on the source is shown to the network."""
-        return 1
-
-    def __call__(self, f, x: Tensor, y: Tensor, generator=None) -> Tensor:
-        """Return attacked images of the same shape as x.
-
-        Args:
-            f: The function that the images are meant for. It is not called.
-            x: Images (N, ...) with pixels in [0, 1].
-            y: Labels (N,), integers.
-            generator: Source of the random starts. None: a new generator with seed 0.
-        """
-        return self.attack(self.source, x, y, generator)
-
-    def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
-        x_adv = self.attack(self.source, x, y, generator)
-        yield (x_adv, self._judge(f, x_adv)) if only is None else (x_adv[only], self._judge(f, x_adv[only]))
+    def _source(self, f) -> Callable[[Tensor], Tensor]:
+        return self.source
 
     def describe(self) -> dict:
+        """Return the facts that a result record must hold about the attack, as a dict for JSON."""
         return self.attack.describe() | {"name": self.name, "made_on": self.label}
 
     def __str__(self) -> str:
@@ -73,7 +93,7 @@ class Transfer(Attack):
 
 
 @dataclass(frozen=True)
-class ThroughEnds(Attack):
+class ThroughEnds(MadeElsewhere):
     """Attack a mixture of outputs through the mean logits of its ends (`MeanLogits`).
 
     The ends of a mixture are the networks whose probabilities it averages. Where these
@@ -87,41 +107,16 @@ class ThroughEnds(Attack):
     attack: Attack
 
     @property
-    def eps(self) -> float:
-        return self.attack.eps
-
-    @property
-    def norm(self) -> str:
-        return self.attack.norm
-
-    @property
     def draws(self) -> int:
+        """Samples of a random network per gradient."""
         return self.attack.draws
 
-    def walk_length_for(self, classes: int) -> int:
-        """Return 1: only the result of the attack is shown to the mixture."""
-        return 1
-
-    def __call__(self, f, x: Tensor, y: Tensor, generator=None) -> Tensor:
-        """Return attacked images of the same shape as x.
-
-        Args:
-            f: An `OutputMixture`, or the `forward` method of one.
-            x: Images (N, ...) with pixels in [0, 1].
-            y: Labels (N,), integers.
-            generator: Source of the random starts. None: a new generator with seed 0.
-
-        Raises:
-            ValueError: `f` is not a mixture of outputs.
-        """
+    def _source(self, f) -> Callable[[Tensor], Tensor]:
+        """Return the mean logits of the mixture `f`. Raise a ValueError if `f` is no mixture."""
         mixture = mixture_of(f)
         if mixture is None:
             raise ValueError("this attack needs a mixture of outputs, such as net.with_dial('outputs').at(0.5)")
-        return self.attack(MeanLogits(mixture), x, y, generator)
-
-    def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
-        x_adv = self(f, x, y, generator)
-        yield (x_adv, self._judge(f, x_adv)) if only is None else (x_adv[only], self._judge(f, x_adv[only]))
+        return MeanLogits(mixture)
 
     def describe(self) -> dict:
         """Return the facts that a result record must hold about the attack, as a dict for JSON."""
