@@ -1,8 +1,8 @@
 """`oatlib.check` on honest networks, on frauds and on the exhibit: `python -m bench.honest`.
 
 Trains the networks of ARMS with the `fast` preset and checks every trained setting of each. A false alarm is a
-question that an honest network raises. A miss is a fraud of `oatlib.course.frauds` that is not caught by its name. It
-is also a miss if none of its questions catches the exhibit (`data/course/oats_two_steps.safetensors`).
+question that an honest network raises. A miss is a fraud of `oatlib.course.frauds` that is not caught by its name. The
+exhibit (`data/course/oats_two_steps.safetensors`) is a miss if no question of EXHIBIT_QUESTIONS catches it.
 
 The record is written after every row, and rows that it holds are not measured again, so a run can be interrupted and
 can be divided: `--seeds 3 4 --networks oat frauds`. Networks are kept by `bench.trained`.

@@ -172,6 +172,14 @@ def between(points: list[dict]) -> tuple[float, float]:
     return min(clean[0], clean[-1]) - min(clean), max(b - a for a, b in pairwise(way)) / (way[-1] - way[0])
 
 
+def kind_of_dial(runs: list[dict]) -> str:
+    """Whether λ is a dial or a switch, from the means over the runs of one network."""
+    dip, leap = (statistics.fmean(values) for values in zip(*(between(fifths(run)) for run in runs), strict=True))
+    if dip > DIP:
+        return f"switch, dips by {dip * 100:.0f}"
+    return f"{'switch' if leap > LEAP else 'dial'}, {leap:.0%}"
+
+
 def dial(record: dict) -> list[str]:
     """The networks whose weights depend on λ next to OAT: both ends, what they cost, and whether λ is a dial."""
     lines = [f"network | seeds | λ = 0 | λ = 1 | {AT_CLEAN} | training | stored | active | "
@@ -181,13 +189,11 @@ def dial(record: dict) -> list[str]:
         mine, large = runs[name], record["resnet34"][name]
         ends = [" / ".join(f"{statistics.fmean(r['points'][i][k] for r in mine):.1%}"[:-1] for k in ("clean", "robust"))
                 for i in (0, -1)]  # fmt: skip
-        dip, leap = (statistics.fmean(v) for v in zip(*(between(fifths(r)) for r in mine), strict=True))
-        kind = f"switch, dips by {dip * 100:.0f}" if dip > DIP else f"{'switch' if leap > LEAP else 'dial'}, {leap:.0%}"
         cost, seconds = mine[0]["cost"]["1"], statistics.fmean(r["train_seconds"] for r in mine)
         millions = " / ".join(f"{large['1'][k] / 1e6:.2f} M" for k in ("stored", "active"))
         kept = percents(mean_robust_at([fifths(r) for r in mine]))
         lines.append(f"{label} | {len(mine)} | {' | '.join(ends)} | {kept} | {seconds:.0f} s | "
-                     f"{cost['stored']:,} | {cost['active']:,} | {millions} | {kind}")  # fmt: skip
+                     f"{cost['stored']:,} | {cost['active']:,} | {millions} | {kind_of_dial(mine)}")  # fmt: skip
     return ["", *(f"| {line} |" for line in lines), "", *_dial_words(runs)]
 
 
@@ -303,8 +309,8 @@ def photographs(record: dict) -> list[str]:
     p, preset = record["runs"][0]["points"][0], record["preset"]
     half = 100 * max(high - low for run in record["runs"] for point in run["points"]
                      for low, high in [(point["robust_low"], point["robust_high"])]) / 2  # fmt: skip
-    seconds = {run["train_seconds"]: run["system"].partition(",")[0] for run in record["runs"]}
-    times = " and ".join(f"`{name}` {took:.0f} s" for took, name in seconds.items())
+    seconds = {run["system"].partition(",")[0]: run["train_seconds"] for run in record["runs"]}
+    times = " and ".join(f"`{name}` {took:.0f} s" for name, took in seconds.items())
     return ["", *(f"| {line} |" for line in lines), "",
             f"Photographs: {record['images']}, {record['n_train']:,} training images, `{record['backbone']}`, preset "
             f"`fast` with {preset['epochs']} epochs and lr {preset['lr']:g}; n = {p['n']} test images, one seed, 95 % "
@@ -320,13 +326,13 @@ def ends(record: dict) -> list[str]:
         mine = [r for r in record["runs"] if r["name"] == name]
         if not mine:
             continue
-        sides = [" / ".join(f"{100 * statistics.fmean(r['points'][i][k] for r in mine):.1f}" for k in ACCURACIES)
-                 for i in (0, -1)]  # fmt: skip
-        dip, leap = (statistics.fmean(v) for v in zip(*(between(fifths(r)) for r in mine), strict=True))
-        kind = f"switch, dips by {dip * 100:.0f}" if dip > DIP else f"{'switch' if leap > LEAP else 'dial'}, {leap:.0%}"
+        sides = []
+        for end in (0, -1):
+            clean, robust = (statistics.fmean(run["points"][end][key] for run in mine) for key in ("clean", "robust"))
+            sides.append(f"{100 * clean:.1f} / {100 * robust:.1f}")
         seconds = statistics.fmean(r["train_seconds"] for r in mine)
         kept = percents(mean_robust_at([fifths(r) for r in mine]))
-        lines.append(f"{label} | {len(mine)} | {' | '.join(sides)} | {kept} | {seconds:.0f} s | {kind}")
+        lines.append(f"{label} | {len(mine)} | {' | '.join(sides)} | {kept} | {seconds:.0f} s | {kind_of_dial(mine)}")
     gains = _gain_lines(record["gains"])
     noisy = [r["points"][-1] for r in record["runs"] if r["points"][-1]["draws"] > 1]
     told = f"; where weights are noisy n = {noisy[0]['n']}, means over {noisy[0]['draws']} draws (EOT)" if noisy else ""
@@ -337,9 +343,6 @@ def ends(record: dict) -> list[str]:
              "Recorded in `bench/results/family.json`; repeat with `python -m bench.family`."]  # fmt: skip
     words = ["", "Gains in points, ± 95 % over seeds:", "", *gains]
     return (table if len(lines) > 2 else []) + (words if gains else [])
-
-
-ACCURACIES = ("clean", "robust")
 
 
 def speed(step: dict, at: dict, width: dict, rows: dict) -> list[str]:
@@ -364,10 +367,10 @@ def speed(step: dict, at: dict, width: dict, rows: dict) -> list[str]:
     ]
 
 
-def trained_in(record: dict) -> list[str]:
-    """How long the preset `fast` took."""
+def trained_in(record: dict, version: str = "") -> list[str]:
+    """How long the preset `fast` took, alone on a machine."""
     times = " and ".join(f"`{name}` in {seconds:.0f} s" for name, seconds in record["training_seconds"].items())
-    return ["", f"`fast` of that version trained {times}, on two threads."]
+    return ["", f"`fast`{version} trained {times}, on {record['machine']['threads']} threads."]
 
 
 def answers(record: dict) -> list[str]:
@@ -458,13 +461,14 @@ def first_world() -> str:
         + dial(records["family"])
         + claims(records["family"], rows)
         + robustness(records["suite"], records["honest"])
-        + trained_in(records["training"])
+        + trained_in(records["training"], " of that version")
         + answers(records["explorer"])
     )
 
 
 # record -> what is said of it; a record that was not made yet is left out
-CLAIMS = {"once_for_all": once_for_all, "family": ends, "photographs": photographs, "ruler": ruler, "honest": audits}
+CLAIMS = {"once_for_all": once_for_all, "family": ends, "photographs": photographs, "ruler": ruler, "honest": audits,
+          "training": trained_in}  # fmt: skip
 
 
 def pages() -> dict[Path, dict[str, str]]:
