@@ -1,4 +1,4 @@
-"""The building blocks of all attacks: three operations on images, and the losses to increase.
+"""The building blocks of all attacks: three operations on images.
 
 An attack starts near an image (`init`), steps along the gradient of a loss (`step`), and returns to
 the ball of allowed changes (`project`).
@@ -10,8 +10,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-
-# --- the three operations ---
 
 
 def init(x: Tensor, eps: float, norm: str, generator: torch.Generator) -> Tensor:
@@ -123,6 +121,3 @@ def draw(law, shape, x: Tensor, generator: torch.Generator) -> Tensor:
         Tensor of the given shape.
     """
     return law(shape, dtype=x.dtype, device=generator.device, generator=generator).to(x.device)
-
-
-# --- attack losses: logits (N, C), labels y (N,) -> one value per image (N,), to be increased ---

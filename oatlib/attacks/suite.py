@@ -97,8 +97,8 @@ class Suite:
         budget: How much work the suite does.
 
             * "quick": APGD-10, then APGD-10 towards 2 targets. At most 30 gradient steps per image,
-              and at most 1.5 times the cost of PGD-20. It is the default of `evaluate`. It leaves
-              somewhat more images correct than "fast".
+              and 1.3 to 1.5 times the cost of PGD-20 (bench/ruler.py). It is the default of
+              `evaluate`. It leaves somewhat more images correct than "fast".
             * "fast": APGD-100, then APGD-50 towards 5 targets, then Square with 500 queries. At
               most 350 gradient steps per image. On 256 images of the hardest setting it left 26
               correct where AutoAttack left 24.

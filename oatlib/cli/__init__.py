@@ -1,6 +1,6 @@
 """The command line: `oatlib train`, `oatlib eval`, `oatlib explore` and others.
 
-* main: the parser
-* commands: what each command does
-* doctor: `oatlib doctor`, which checks an installation
+* main: the parser.
+* commands: what each command does.
+* doctor: `oatlib doctor`, which checks an installation.
 """

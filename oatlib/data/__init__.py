@@ -1,7 +1,7 @@
 """Data sets: images with labels, split into training, validation and test parts.
 
-* load: `load_data`, every set by its name
-* splits: `Split`, `Data`, and how images are divided
-* shapes: the built-in world and its best possible frontier
-* folders: class folders of image files
+* load: `load_data`, every set by its name.
+* splits: `Split`, `Data`, and how images are divided.
+* shapes: the built-in world and its best possible frontier.
+* folders: class folders of image files.
 """

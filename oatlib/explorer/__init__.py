@@ -1,18 +1,18 @@
 """The explorer: a page on which sliders move real networks.
 
-* widget: the widget itself
-* state: where the dials stand, as a checked value and a string
-* measure: one setting, measured step by step
-* named_attacks: the attacks that the page offers
-* surface: curves over all dials, measured before
-* cache: known measurements, and the one measured ahead
-* worker: the one background thread
-* live_training: a training that can be watched
-* description: what does not change with the dials
-* html: the page as one file
-* shipped: the bundled networks
-* open_files: networks and their curves from files
-* server: the page on a port of its own
-* app: what is on that page
-* static/: the front end, plain JavaScript
+* widget: the widget itself.
+* state: where the dials stand, as a checked value and a string.
+* measure: one setting, measured step by step.
+* named_attacks: the attacks that the page offers.
+* surface: curves over all dials, measured before.
+* cache: known measurements, and the one measured ahead.
+* worker: the one background thread.
+* live_training: a training that can be watched.
+* description: what does not change with the dials.
+* html: the page as one file.
+* shipped: the bundled networks.
+* open_files: networks and their curves from files.
+* server: the page on a port of its own.
+* app: what is on that page.
+* static/: the front end, plain JavaScript.
 """
