@@ -51,7 +51,7 @@ lesson.predict("one", "how many?", 0, 10, "")
 #
 lesson.reveal("one", 3.0)
 #
-sliders(lambda a, b: lines([a], {b: [1]}), {"press": lambda: print(0)}, a=(0.0, 4.0, 1.0), b=["x", "y"])
+sliders(lambda a, b: lines([a], {b: [1]}), {"press": lambda: None}, a=(0.0, 4.0, 1.0), b=["x", "y"])
 #
 data = oatlib.load_data("shapes", n_train=32, n_val=16, n_test=16)
 oatlib.explore(oatlib.build("oat", data), data, n=16)"""
