@@ -1,1 +1,3 @@
-"""Speed, as ratios measured side by side in one run. `python -m bench` prints them and writes bench/results."""
+"""Speed, as ratios measured side by side in one run. `python -m bench` prints them and writes
+bench/results.
+"""

@@ -13,8 +13,14 @@ from oatlib.record import versions, write_json
 
 from . import folded, growth, rows, step, training, widths
 
-BENCHES = {"step": step.run, "at": folded.run, "growth": growth.run, "widths": widths.run, "rows": rows.run,
-           "training": training.run}  # fmt: skip
+BENCHES = {
+    "step": step.run,
+    "at": folded.run,
+    "growth": growth.run,
+    "widths": widths.run,
+    "rows": rows.run,
+    "training": training.run,
+}
 
 
 def main(names: list[str]) -> int:
@@ -24,8 +30,12 @@ def main(names: list[str]) -> int:
         return 2
     folder = Path(__file__).parent / "results"
     folder.mkdir(exist_ok=True)
-    machine = {"processor": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads(),
-               "system": platform.platform(), "versions": versions()}  # fmt: skip
+    machine = {
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "versions": versions(),
+    }
     for name in names or BENCHES:
         result = BENCHES[name]()
         write_json(folder / f"{name}.json", result | {"machine": machine})

@@ -1,4 +1,6 @@
-"""Timing two or more ways of doing the same work, in turn, so that a noisy machine is noisy for all of them."""
+"""Timing two or more ways of doing the same work, in turn, so that a noisy machine is noisy for all
+of them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ import time
 from collections.abc import Callable
 
 
-def interleaved(ways: dict[str, Callable[[], object]], rounds: int = 15, warmup: int = 3) -> dict[str, list[float]]:
+def interleaved(
+    ways: dict[str, Callable[[], object]], rounds: int = 15, warmup: int = 3
+) -> dict[str, list[float]]:
     """Seconds of each way, one per round; every round runs each way once."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for i in range(warmup + rounds):
@@ -20,7 +24,9 @@ def interleaved(ways: dict[str, Callable[[], object]], rounds: int = 15, warmup:
 
 
 def ratio(seconds: dict[str, list[float]], slow: str, fast: str) -> dict:
-    """How many times as long `slow` takes as `fast`: median of the ratios of each round, and their spread."""
+    """How many times as long `slow` takes as `fast`: median of the ratios of each round, and their
+    spread.
+    """
     ratios = sorted(a / b for a, b in zip(seconds[slow], seconds[fast], strict=True))
     return {
         "ratio": round(statistics.median(ratios), 3),

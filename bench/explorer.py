@@ -1,10 +1,10 @@
 """How fast the explorer answers, in a real browser: `python -m bench.explorer [--out FILE]`.
 
-Counted from the key press: the first number on screen (from the measured curve), the first robust number of the exact
-setting, and the settled one (the quick cascade on 256 images). Three kinds of key presses are measured: every move
-different from the one before, so that what the explorer measures ahead, the same move once more, is never asked for;
-equal moves in haste; equal moves with a look at the numbers in between. Then a slider is dragged for three seconds.
-Needs Chromium.
+Counted from the key press: the first number on screen (from the measured curve), the first robust
+number of the exact setting, and the settled one (the quick cascade on 256 images). Three kinds of
+key presses are measured: every move different from the one before, so that what the explorer
+measures ahead, the same move once more, is never asked for; equal moves in haste; equal moves with
+a look at the numbers in between. Then a slider is dragged for three seconds. Needs Chromium.
 """
 
 from __future__ import annotations
@@ -22,14 +22,19 @@ from tests.browser import conftest
 
 MOVES, DRAG = 27, 3.0  # key presses; seconds
 HASTE, LOOK = 0.3, 3.0  # seconds from settled numbers to the next key press
-KINDS = {"other moves": (("PageUp", "ArrowRight"), HASTE), "equal moves": (("PageUp",), HASTE),
-         "equal moves, unhurried": (("PageUp",), LOOK)}  # fmt: skip
+KINDS = {
+    "other moves": (("PageUp", "ArrowRight"), HASTE),
+    "equal moves": (("PageUp",), HASTE),
+    "equal moves, unhurried": (("PageUp",), LOOK),
+}
 WATCH = """() => {
-  const root = document.querySelector('.oat'), robust = root.querySelector('[data-number=robust]').closest('.number');
+  const root = document.querySelector('.oat');
+  const robust = root.querySelector('[data-number=robust]').closest('.number');
   window.moves = []; window.updates = [];
   addEventListener('keydown', (e) => moves.push({ start: performance.now() }), true);
   new MutationObserver(() => {
-    const move = moves.at(-1), kind = robust.dataset.kind, settled = root.dataset.phase === 'settled';
+    const move = moves.at(-1), kind = robust.dataset.kind;
+    const settled = root.dataset.phase === 'settled';
     updates.push(performance.now());
     if (!move || move.settled) return;
     requestAnimationFrame(() => {
@@ -43,7 +48,9 @@ WATCH = """() => {
 
 
 def keys(screen, width: str, pressed: tuple[str, ...], pause: float) -> dict:
-    """Milliseconds from a key press to what it brings, over moves along the whole dial at one width."""
+    """Milliseconds from a key press to what it brings, over moves along the whole dial at one
+    width.
+    """
     slider, page, moves = screen.dial("lam"), screen.page, []
     page.click(f'.oat [data-part="width"] label:has-text("{width}") >> nth=-1')
     for sweep in range(MOVES // 9):
@@ -62,7 +69,9 @@ def keys(screen, width: str, pressed: tuple[str, ...], pause: float) -> dict:
 
 
 def drag(screen) -> dict:
-    """Updates a second while a slider is dragged, and milliseconds from letting it go to the settled numbers."""
+    """Updates a second while a slider is dragged, and milliseconds from letting it go to the
+    settled numbers.
+    """
     box = screen.dial("lam").bounding_box()
     y, mouse = box["y"] + box["height"] / 2, screen.page.mouse
     mouse.move(box["x"] + 10, y)
@@ -77,27 +86,37 @@ def drag(screen) -> dict:
     released = time.perf_counter()
     mouse.up()
     screen.settled()
-    return {"updates_a_second": round(updates / DRAG, 1),
-            "settled_after_release": round(1000 * (time.perf_counter() - released))}  # fmt: skip
+    return {
+        "updates_a_second": round(updates / DRAG, 1),
+        "settled_after_release": round(1000 * (time.perf_counter() - released)),
+    }
 
 
 def spread(values: list[float]) -> dict:
     """Least, median and largest, in whole milliseconds."""
-    return {"n": len(values), "min": round(min(values)), "median": round(statistics.median(values)),
-            "max": round(max(values))}  # fmt: skip
+    return {
+        "n": len(values),
+        "min": round(min(values)),
+        "median": round(statistics.median(values)),
+        "max": round(max(values)),
+    }
 
 
 def home(opened, pressed: tuple[str, ...], pause: float) -> dict:
-    """What one kind of key presses gives in a home that is opened for it: the explorer knows what it has settled."""
+    """What one kind of key presses gives in a home that is opened for it: the explorer knows what
+    it has settled.
+    """
     started = time.perf_counter()
     with opened as screen:
         screen.page.wait_for_selector(".oat .big")
         seconds = round(time.perf_counter() - started, 1)
         screen.settled()
         screen.page.evaluate(WATCH)
-        return {"start_to_first_number_s": seconds,
-                **{f"width {width}": keys(screen, width, pressed, pause) for width in ("0.5", "1")},
-                "drag": drag(screen)}  # fmt: skip
+        return {
+            "start_to_first_number_s": seconds,
+            **{f"width {width}": keys(screen, width, pressed, pause) for width in ("0.5", "1")},
+            "drag": drag(screen),
+        }
 
 
 def main() -> None:
@@ -109,15 +128,25 @@ def main() -> None:
 
     found: dict = {"page": {}, "lab": {}}
     with sync_playwright() as session:
-        browser = session.chromium.launch(executable_path=conftest.lab.browser(), args=["--no-sandbox"])
+        browser = session.chromium.launch(
+            executable_path=conftest.lab.browser(), args=["--no-sandbox"]
+        )
         for kind, how in KINDS.items():
             with tempfile.TemporaryDirectory() as folder:
                 found["page"][kind] = home(conftest.on_its_page(browser, (), ""), *how)
                 found["lab"][kind] = home(conftest.in_lab(browser, Path(folder), True), *how)
             print(kind, {name: of[kind] for name, of in found.items()}, flush=True)
         browser.close()
-    write_json(options.out, {"command": "python -m bench.explorer", "n": N, "attack": LABELS[QUICK],
-                             "versions": versions(), **found})  # fmt: skip
+    write_json(
+        options.out,
+        {
+            "command": "python -m bench.explorer",
+            "n": N,
+            "attack": LABELS[QUICK],
+            "versions": versions(),
+            **found,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """The family, measured: `python -m bench.family [name ...] [--seeds 3] [--out FILE]`.
 
-Every network is trained with the `fast` preset and attacked with the quick suite at some λ of each width. Compared are
-OATS with OAT, output layers per width (SOLAR) with one for all, and BatchNorm per width with one for all. Along the
-dial, OAT is compared with the networks whose weights depend on λ. Noisy weights are attacked and measured over 10
-draws. What is already in the record is not measured again.
+Every network is trained with the `fast` preset and attacked with the quick suite at some λ of each
+width. Compared are OATS with OAT, output layers per width (SOLAR) with one for all, and BatchNorm
+per width with one for all. Along the dial, OAT is compared with the networks whose weights depend
+on λ. Noisy weights are attacked and measured over 10 draws. What is already in the record is not
+measured again.
 """
 
 from __future__ import annotations
@@ -51,8 +52,13 @@ NETWORKS = {  # recipe, options, λ
     "smart_overlapping": ("smart", {"masks": "overlapping"}, TENTHS),
     "smart_everywhere": ("smart", {"mask_in": "all"}, TENTHS),
 }
-PAIRS = (("solar_4", "oats_4"), ("solar_8", "oats_8"), ("solar_snn_4", "snn_4"), ("solar_snn_8", "snn_8"),
-         ("snn_4", "snn_4_shared_norm"))  # fmt: skip
+PAIRS = (
+    ("solar_4", "oats_4"),
+    ("solar_8", "oats_8"),
+    ("solar_snn_4", "snn_4"),
+    ("solar_snn_8", "snn_8"),
+    ("snn_4", "snn_4_shared_norm"),
+)
 
 
 def measure(name: str, seed: int, n: int) -> dict:
@@ -61,22 +67,51 @@ def measure(name: str, seed: int, n: int) -> dict:
     net, data, seconds = trained(named(recipe, options), seed)
     draws = DRAWS if net.spec.noise else 1
     panel = data.test.panel(min(n, NOISY_N) if net.spec.noise else n)
-    table = oatlib.evaluate(net, panel, default_attack(8 / 255, draws), lams, progress=False, draws=draws)
-    keys = ("lam", "width", "n", "clean", "clean_low", "clean_high", "robust", "robust_low", "robust_high", "macs",
-            "nonzero", "draws", "clean_spread", "robust_spread")  # fmt: skip
+    table = oatlib.evaluate(
+        net, panel, default_attack(8 / 255, draws), lams, progress=False, draws=draws
+    )
+    keys = (
+        "lam",
+        "width",
+        "n",
+        "clean",
+        "clean_low",
+        "clean_high",
+        "robust",
+        "robust_low",
+        "robust_high",
+        "macs",
+        "nonzero",
+        "draws",
+        "clean_spread",
+        "robust_spread",
+    )
     points = [{k: getattr(r, k) for k in keys} for r in table]
-    costs = {f"{lam:g}": asdict(oatlib.cost(net, lam)) for lam in (net.spec.stops[0], net.spec.stops[-1])}
+    costs = {
+        f"{lam:g}": asdict(oatlib.cost(net, lam)) for lam in (net.spec.stops[0], net.spec.stops[-1])
+    }
     alpha = [round(p.item(), 4) for name, p in net.named_parameters() if name.endswith("alpha")]
-    return {"name": name, "seed": seed, "train_seconds": seconds, "points": points, "cost": costs, "alpha": alpha}
+    return {
+        "name": name,
+        "seed": seed,
+        "train_seconds": seconds,
+        "points": points,
+        "cost": costs,
+        "alpha": alpha,
+    }
 
 
 def resnet34(record: dict) -> dict:
-    """Parameters of the networks along the dial if built as ResNet-34 for 10 classes: {name: {λ: Cost}}."""
+    """Parameters of the networks along the dial if built as ResNet-34 for 10 classes: {name: {λ:
+    Cost}}.
+    """
     if "resnet34" in record:
         return record["resnet34"]
     x, y = torch.zeros(30, 3, 32, 32), torch.arange(10).repeat(3)
     data, found = oatlib.from_tensors("ten", *[(x, y)] * 3, classes=range(10)), {}
-    small = {"oat_scalar": ("oat", {"codes": "none"}, TENTHS)}  # λ itself as the code: what the papers compare with
+    small = {
+        "oat_scalar": ("oat", {"codes": "none"}, TENTHS)
+    }  # λ itself as the code: what the papers compare with
     for name, (recipe, options, lams) in (NETWORKS | small).items():
         if lams in (TENTHS, FIFTHS):
             net = oatlib.build(recipe, data, "resnet34", **options)
@@ -85,18 +120,27 @@ def resnet34(record: dict) -> dict:
 
 
 def gains(runs: list[dict], ours: str, base: str) -> dict:
-    """Accuracy of `ours` minus `base` over the sub-networks, per seed; then mean over seeds and its 95 % interval."""
+    """Accuracy of `ours` minus `base` over the sub-networks, per seed; then mean over seeds and its
+    95 % interval.
+    """
     by = {(r["name"], r["seed"]): r["points"] for r in runs}
     seeds = sorted(s for name, s in by if name == ours and (base, s) in by)
     found: dict = {"seeds": len(seeds), "n": by[ours, seeds[0]][0]["n"]}
     for what in ("clean", "robust"):
-        each = [[a[what] - b[what] for a, b in zip(by[ours, s], by[base, s], strict=True)] for s in seeds]
+        each = [
+            [a[what] - b[what] for a, b in zip(by[ours, s], by[base, s], strict=True)]
+            for s in seeds
+        ]
         if what == "robust" and by[ours, seeds[0]][0]["lam"] == by[ours, seeds[0]][-1]["lam"] == 0:
             continue  # trained on clean images only: robust accuracy is 0 throughout
         found[f"{what}_mean"] = _interval([statistics.fmean(e) for e in each])
         found[f"{what}_max"] = _interval([max(e) for e in each])
-        found[f"{what}_narrowest"] = _interval([statistics.fmean(e[: len(e) // _widths(by[ours, s])])
-                                                for e, s in zip(each, seeds, strict=True)])  # fmt: skip
+        found[f"{what}_narrowest"] = _interval(
+            [
+                statistics.fmean(e[: len(e) // _widths(by[ours, s])])
+                for e, s in zip(each, seeds, strict=True)
+            ]
+        )
     return found
 
 
@@ -108,13 +152,18 @@ def _interval(values: list[float]) -> dict:
     """Mean over seeds and half the width of its 95 % t-interval, which one seed does not have."""
     n = len(values)
     half = float(t.ppf(0.975, n - 1)) * statistics.stdev(values) / n**0.5 if n > 1 else None
-    return {"mean": round(statistics.fmean(values), 4), "plus_minus": None if half is None else round(half, 4)}
+    return {
+        "mean": round(statistics.fmean(values), 4),
+        "plus_minus": None if half is None else round(half, 4),
+    }
 
 
 def main() -> None:
     """Measure what is missing, write the record after every network."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=list(NETWORKS), metavar="name", help=", ".join(NETWORKS))
+    parser.add_argument(
+        "names", nargs="*", default=list(NETWORKS), metavar="name", help=", ".join(NETWORKS)
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--n", type=int, default=1024, help="test images")
     parser.add_argument("--out", default="bench/results/family.json")
@@ -128,18 +177,38 @@ def main() -> None:
             if any((r["name"], r["seed"]) == (name, seed) for r in runs):
                 continue
             runs.append(measure(name, seed, options.n))
-            write_json(options.out, {"command": "python -m bench.family", "attack": default_attack(8 / 255).describe(),
-                                     "versions": versions(), "gains": _all_gains(runs), "resnet34": counts,
-                                     "runs": runs})  # fmt: skip
+            write_json(
+                options.out,
+                {
+                    "command": "python -m bench.family",
+                    "attack": default_attack(8 / 255).describe(),
+                    "versions": versions(),
+                    "gains": _all_gains(runs),
+                    "resnet34": counts,
+                    "runs": runs,
+                },
+            )
             last = runs[-1]
-            print(name, "seed", seed, f"{last['train_seconds']} s",
-                  *(f"{p['lam']:g}/{p['width']:g}: {p['clean']:.1%} {p['robust']:.1%}" for p in last["points"]),
-                  flush=True)  # fmt: skip
+            print(
+                name,
+                "seed",
+                seed,
+                f"{last['train_seconds']} s",
+                *(
+                    f"{p['lam']:g}/{p['width']:g}: {p['clean']:.1%} {p['robust']:.1%}"
+                    for p in last["points"]
+                ),
+                flush=True,
+            )
 
 
 def _all_gains(runs: list[dict]) -> dict:
     done = {r["name"] for r in runs if r["seed"] == 0}
-    return {f"{ours} over {base}": gains(runs, ours, base) for ours, base in PAIRS if {ours, base} <= done}
+    return {
+        f"{ours} over {base}": gains(runs, ours, base)
+        for ours, base in PAIRS
+        if {ours, base} <= done
+    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""`net.at(lam)` against an ordinary network with the same convs: a folded network must cost nothing extra."""
+"""`net.at(lam)` against an ordinary network with the same convs: a folded network must cost nothing
+extra.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from .clock import interleaved, ratio
 
 
 class PlainResNet(nn.Module):
-    """The convs of `tiny` with biases and ReLUs, as anyone would write them; BatchNorm is folded for deployment."""
+    """The convs of `tiny` with biases and ReLUs, as anyone would write them; BatchNorm is folded
+    for deployment.
+    """
 
     def __init__(self, classes: int = 8):
         super().__init__()
@@ -24,7 +28,9 @@ class PlainResNet(nn.Module):
         rows = [(16, 16, 1), (16, 32, 2), (32, 64, 2)]
         self.first = nn.ModuleList(conv(a, b, 3, s) for a, b, s in rows)
         self.second = nn.ModuleList(conv(b, b, 3) for _, b, _ in rows)
-        self.shortcut = nn.ModuleList(nn.Identity() if a == b else conv(a, b, 1, s) for a, b, s in rows)
+        self.shortcut = nn.ModuleList(
+            nn.Identity() if a == b else conv(a, b, 1, s) for a, b, s in rows
+        )
         self.head = nn.Linear(64, classes)
 
     def forward(self, x):
@@ -46,7 +52,14 @@ def run(rounds: int = 31) -> dict:
         return f(x)
 
     seconds = interleaved(
-        {"at": lambda: forward(folded), "plain": lambda: forward(ordinary),
-         "unfolded": lambda: forward(lambda x: net(x, 0.3))}, rounds,
-    )  # fmt: skip
-    return {"at_ratio": ratio(seconds, "at", "plain"), "at_speedup": ratio(seconds, "unfolded", "at")}
+        {
+            "at": lambda: forward(folded),
+            "plain": lambda: forward(ordinary),
+            "unfolded": lambda: forward(lambda x: net(x, 0.3)),
+        },
+        rounds,
+    )
+    return {
+        "at_ratio": ratio(seconds, "at", "plain"),
+        "at_speedup": ratio(seconds, "unfolded", "at"),
+    }

@@ -1,4 +1,4 @@
-"""The tables of the front page: the bundled networks, as the explorer knows them, and the lessons."""
+"""The tables of README.md: the bundled networks, as the explorer has them, and the lessons."""
 
 from __future__ import annotations
 
@@ -17,31 +17,52 @@ from oatlib.record import read_json
 ROOT = Path(__file__).parents[1]
 EPS = 8.0
 LESSONS = {  # network -> the lesson that builds it
-    "standard": "01_attack", "pgd-at": "02_adversarial_training", "trades": "02_adversarial_training", "oat": "05_oat",
-    "oats": "06_slimming", "snn": "06_slimming", "solar": "07_switchable_heads", "blend": "03_dual_bn",
-    "float": "08_weight_noise", "floats": "09_sparse_experts", "smart": "09_sparse_experts",
-}  # fmt: skip
+    "standard": "01_attack",
+    "pgd-at": "02_adversarial_training",
+    "trades": "02_adversarial_training",
+    "oat": "05_oat",
+    "oats": "06_slimming",
+    "snn": "06_slimming",
+    "solar": "07_switchable_heads",
+    "blend": "03_dual_bn",
+    "float": "08_weight_noise",
+    "floats": "09_sparse_experts",
+    "smart": "09_sparse_experts",
+}
 
 
 def networks() -> str:
-    """Return the table of every system at its ends, on the same images, as the explorer has them."""
-    titles = ["clean / robust, %", "λ = 0", "λ = 1", "its narrowest width, λ = 0, 1", "parameters", "lesson"]
+    """Return the table of every system at its ends, on the images of the explorer."""
+    titles = [
+        "clean / robust, %",
+        "λ = 0",
+        "λ = 1",
+        "its narrowest width, λ = 0, 1",
+        "parameters",
+        "lesson",
+    ]
     lines = [" | ".join(titles), "|".join(["---"] * len(titles))]
     records = {name: read_json(FOLDER / f"{name}.json") for name in LESSONS}
     for name, record in records.items():
         wide, narrow = ([_point(record, width, lam) for lam in (0.0, 1.0)] for width in (-1, 0))
-        narrow = f"{record['widths'][0]:g}: {', '.join(narrow)}" if len(record["widths"]) > 1 else ""
+        narrow = (
+            f"{record['widths'][0]:g}: {', '.join(narrow)}" if len(record["widths"]) > 1 else ""
+        )
         stored = cost(load(FOLDER / f"{name}.safetensors")).stored
         link = f"[{LESSONS[name][:2]}](notebooks/{LESSONS[name]}.ipynb)"
         lines.append(f"`{name}` | {' | '.join(wide)} | {narrow} | {stored:,} | {link}")
     (n,) = {record["n"] for record in records.values()}
     widest = 100 * (wilson(n // 2, n)[1] - 0.5)
     return "\n".join(f"| {line} |" for line in lines) + (
-        f"\n\nThe suite (budget `fast`; at narrower widths `quick`) at ε = {EPS:g}/255 on n = {n} validation images of "
-        f"`shapes`, one network each (seed 0, preset `fast`); 95 % interval of one accuracy: at most "
+        f"\n\nThe suite (budget `fast`; at narrower widths `quick`) at ε = {EPS:g}/255 on n = {n} "
+        "validation images of "
+        "`shapes`, one network each (seed 0, preset `fast`); 95 % interval of one accuracy: at "
+        "most "
         f"±{widest:.1f} points. Of noisy weights: "
-        f"one frozen draw. {_overestimate(records)} Recorded beside the weights in `data/explorer/`; "
-        "`python -m bench.ship` makes both again. More seeds, test images, and what the papers claim: "
+        f"one frozen draw. {_overestimate(records)} Recorded beside the weights in "
+        "`data/explorer/`; "
+        "`python -m bench.ship` makes both again. More seeds, test images, and what the papers "
+        "claim: "
         "[bench/README.md](bench/README.md)."
     )
 
@@ -52,13 +73,16 @@ def _overestimate(records: dict[str, dict]) -> str:
         (weak - strong, name, record["widths"][w], record["lams"][i]): (weak, strong)
         for name, record in records.items()
         for w in (len(record["widths"]) - 1,)
-        for i, (weak, strong) in enumerate(zip(_row(record, PGD_20, w), _row(record, SUITE, w), strict=True))
+        for i, (weak, strong) in enumerate(
+            zip(_row(record, PGD_20, w), _row(record, SUITE, w), strict=True)
+        )
     }
     worst = max(gaps)
     _, name, width, lam = worst
     weak, strong = gaps[worst]
     return (
-        f"PGD-20 leaves at most {100 * worst[0]:.1f} points more (`{name}`, λ = {lam:.3g}, width {width:g}: "
+        f"PGD-20 leaves at most {100 * worst[0]:.1f} points more (`{name}`, λ = {lam:.3g}, width "
+        f"{width:g}: "
         f"{100 * weak:.1f} % instead of {100 * strong:.1f} %)."
     )
 
@@ -84,19 +108,27 @@ def lessons() -> str:
     for source in _sources():
         text = source.read_text(encoding="utf-8")
         title = re.search(r"^# # \d+ · (.+)$", text, re.MULTILINE)[1]
-        lines.append(f"[{source.stem}](notebooks/{source.stem}.ipynb) | {title} | {_seconds(text)} s")
+        lines.append(
+            f"[{source.stem}](notebooks/{source.stem}.ipynb) | {title} | {_seconds(text)} s"
+        )
     return "\n".join(f"| {line} |" for line in lines)
 
 
 def ladder() -> str:
-    """The course for teachers: what comes before each lesson, how long it takes, what is solved in it."""
+    """The course for teachers: what comes before each lesson, how long it takes, what is solved in
+    it.
+    """
     lines, before = ["lesson | needs | runs | exercises", "---|---|---|---"], "nothing"
     for source in _sources():
         text = source.read_text(encoding="utf-8")
         names = re.findall(r"^# ### Exercise: (.+)$", text, re.MULTILINE)
-        minutes = sum(map(int, re.findall(r"^# Difficulty .*? · (\d+) minutes", text, re.MULTILINE)))
+        minutes = sum(
+            map(int, re.findall(r"^# Difficulty .*? · (\d+) minutes", text, re.MULTILINE))
+        )
         solved = f"{', '.join(f'`{name}`' for name in names)}: {minutes} minutes"
-        lines.append(f"[{source.stem}]({source.stem}.ipynb) | {before} | {_seconds(text)} s | {solved}")
+        lines.append(
+            f"[{source.stem}]({source.stem}.ipynb) | {before} | {_seconds(text)} s | {solved}"
+        )
         before = source.stem[:2]
     return "\n".join(f"| {line} |" for line in lines)
 

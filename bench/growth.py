@@ -24,7 +24,9 @@ def _step_way(stops: tuple[float, ...], batch: int, size: int):
 
 
 def run(rounds: int = 7) -> dict:
-    """Each step time over that of the reference (6 stops, batch 128, 16x16), and PGD images per second."""
+    """Each step time over that of the reference (6 stops, batch 128, 16x16), and PGD images per
+    second.
+    """
     six = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)
     many = tuple(i / 20 for i in range(21))
     ways = {
@@ -36,7 +38,9 @@ def run(rounds: int = 7) -> dict:
     }
     seconds = interleaved(ways, rounds)
     base = milliseconds(seconds["reference"])
-    growth = {f"{name}_over_reference": round(milliseconds(s) / base, 3) for name, s in seconds.items()}
+    growth = {
+        f"{name}_over_reference": round(milliseconds(s) / base, 3) for name, s in seconds.items()
+    }
     return {"step_growth": growth | {"reference_ms": base}, "pgd": _pgd_rate(rounds)}
 
 

@@ -1,11 +1,13 @@
 """`oatlib.check` on honest networks, on frauds and on the exhibit: `python -m bench.honest`.
 
-Trains the networks of ARMS with the `fast` preset and checks every trained setting of each. A false alarm is a
-question that an honest network raises. A miss is a fraud of `oatlib.course.frauds` that is not caught by its name. The
-exhibit (`data/course/oats_two_steps.safetensors`) is a miss if no question of EXHIBIT_QUESTIONS catches it.
+Trains the networks of ARMS with the `fast` preset and checks every trained setting of each. A false
+alarm is a question that an honest network raises. A miss is a fraud of `oatlib.course.frauds` that
+is not caught by its name. The exhibit (`data/course/oats_two_steps.safetensors`) is a miss if no
+question of EXHIBIT_QUESTIONS catches it.
 
-The record is written after every row, and rows that it holds are not measured again, so a run can be interrupted and
-can be divided: `--seeds 3 4 --networks oat frauds`. Networks are kept by `bench.trained`.
+The record is written after every row, and rows that it holds are not measured again, so a run can
+be interrupted and can be divided: `--seeds 3 4 --networks oat frauds`. Networks are kept by
+`bench.trained`.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ SUITES = {"fast": oatlib.Suite(EPS), "light": oatlib.Suite(EPS, members=LIGHT)}
 
 @dataclass(frozen=True)
 class Arm:
-    """A kind of honest network: how it is built, and whether its narrower widths are checked too."""
+    """A kind of honest network: its recipe, its options, and the narrowest width to audit."""
 
     recipe: str
     options: dict = field(default_factory=dict)
@@ -73,7 +75,9 @@ class Record:
         if path.exists():
             content = read_json(path)
             if any(content.get(key) != value for key, value in self.about.items()):
-                raise RecordError(f"{path} is of another world or preset: delete it, or name another with --out")
+                raise RecordError(
+                    f"{path} is of another world or preset: delete it, or name another with --out"
+                )
             self.rows = content["rows"]
 
     def has(self, key: dict) -> bool:
@@ -113,9 +117,17 @@ def planted(record: Record, seed: int, n: int, suite: str) -> None:
     for name, fraud in frauds(standard, oat, data, seed).items():
         key = _key("fraud", name, seed, n, suite)
         if not record.has(key):
-            # the frauds have an eps of their own, and some are random: the default suite fits itself to them
+            # the frauds have an eps of their own, and some are random: the default suite fits
+            # itself to them
             report, seconds = _checked(
-                fraud.f, fraud.split, None, eps=fraud.eps, claim=fraud.claim, n=n, seed=seed, **fraud.also
+                fraud.f,
+                fraud.split,
+                None,
+                eps=fraud.eps,
+                claim=fraud.claim,
+                n=n,
+                seed=seed,
+                **fraud.also,
             )
             missed = not {*fraud.caught} <= {check.name for check in report.raised}
             record.add(_row(key, report, seconds) | {"fault": missed})
@@ -144,7 +156,15 @@ def _checked(f, data, suite: str | None, **options) -> tuple[Report, float]:
 
 
 def _key(kind, name, seed, n, suite, lam=None, width=None) -> dict:
-    return {"kind": kind, "name": name, "seed": seed, "n": n, "suite": suite, "lam": lam, "width": width}
+    return {
+        "kind": kind,
+        "name": name,
+        "seed": seed,
+        "n": n,
+        "suite": suite,
+        "lam": lam,
+        "width": width,
+    }
 
 
 def _row(key: dict, report: Report, seconds: float) -> dict:
@@ -154,13 +174,25 @@ def _row(key: dict, report: Report, seconds: float) -> dict:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--networks", nargs="+", choices=NAMES, default=list(NAMES), metavar="NAME",
-                        help=f"of {', '.join(NAMES)} (default: all)")  # fmt: skip
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        choices=NAMES,
+        default=list(NAMES),
+        metavar="NAME",
+        help=f"of {', '.join(NAMES)} (default: all)",
+    )
     parser.add_argument("--n", type=int, default=128, help="validation images (default 128)")
-    parser.add_argument("--n-widths", type=int, default=64, help="of networks with several widths (default 64)")
-    parser.add_argument("--suite", choices=SUITES, default="fast", help="attacks (default: those of check)")
+    parser.add_argument(
+        "--n-widths", type=int, default=64, help="of networks with several widths (default 64)"
+    )
+    parser.add_argument(
+        "--suite", choices=SUITES, default="fast", help="attacks (default: those of check)"
+    )
     parser.add_argument("--out", type=Path, default=Path("bench/results/honest.json"))
     options = parser.parse_args()
     try:

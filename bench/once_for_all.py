@@ -1,14 +1,16 @@
 """The claim itself: one network with a dial against what is possible without one.
 
-`python -m bench.once_for_all [--seeds 0 1 2] [--n 1024] [--attack quick] [--out FILE]`. For each seed, all with
-the `fast` preset on `shapes` and measured on the same test images:
+`python -m bench.once_for_all [--seeds 0 1 2] [--n 1024] [--attack quick] [--out FILE]`. For each
+seed, all with the `fast` preset on `shapes` and measured on the same test images:
 
-* `oat` and `oats` at their λ stops (and `oats` at each of its widths), with PGD-20 beside the attack of the record;
+* `oat` and `oats` at their λ stops (and `oats` at each of its widths), with PGD-20 beside the
+attack of the record;
 * six dedicated networks, one for each λ stop of `oat`;
 * output mixing of two dedicated networks, of the two ends of `blend`, and of those of `oat`;
 * `blend` with interpolated weights.
 
-Where an image takes two passes, or where there are many settings (HALF), half of the images are measured.
+Where an image takes two passes, or where there are many settings (HALF), half of the images are
+measured.
 
 Networks are kept by `bench.trained`; what is in the record already is not measured again.
 """
@@ -68,8 +70,21 @@ HALF = ("mix of two", "blend, outputs", "oat, outputs", "oats")
 
 def measure(net, lams: list[float] | None, split, attack, with_pgd: bool) -> list[dict]:
     """Accuracies of one system at all its settings, ready for JSON."""
-    keys = ("lam", "width", "n", "clean", "clean_low", "clean_high", "robust", "robust_low", "robust_high")
-    rows = [{key: getattr(r, key) for key in keys} for r in oatlib.evaluate(net, split, attack, lams, progress=False)]
+    keys = (
+        "lam",
+        "width",
+        "n",
+        "clean",
+        "clean_low",
+        "clean_high",
+        "robust",
+        "robust_low",
+        "robust_high",
+    )
+    rows = [
+        {key: getattr(r, key) for key in keys}
+        for r in oatlib.evaluate(net, split, attack, lams, progress=False)
+    ]
     if with_pgd:
         weak = oatlib.evaluate(net, split, oatlib.PGD(EPS, 20), lams, progress=False)
         rows = [row | {"pgd": r.robust} for row, r in zip(rows, weak, strict=True)]
@@ -78,11 +93,19 @@ def measure(net, lams: list[float] | None, split, attack, with_pgd: bool) -> lis
 
 def main() -> None:
     """Measure what is missing, write the record after every system."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--n", type=int, default=1024, help="test images (for some systems half of them)")
-    parser.add_argument("--attack", choices=("quick", "fast", "full"), default="quick", help="budget of the suite")
-    parser.add_argument("--only", nargs="+", metavar="system", default=list(SYSTEMS), choices=SYSTEMS)
+    parser.add_argument(
+        "--n", type=int, default=1024, help="test images (for some systems half of them)"
+    )
+    parser.add_argument(
+        "--attack", choices=("quick", "fast", "full"), default="quick", help="budget of the suite"
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="system", default=list(SYSTEMS), choices=SYSTEMS
+    )
     parser.add_argument("--out", default="bench/results/once_for_all.json")
     options = parser.parse_args()
     attack = oatlib.Suite(EPS, budget=options.attack)
@@ -96,10 +119,16 @@ def main() -> None:
             images = test.panel(options.n // 2) if name in HALF else test
             points = measure(net, lams, images, attack, with_pgd=name in ("oat", "oats"))
             runs.append({"system": name, "seed": seed, "train_seconds": seconds, "points": points})
-            about = {"command": "python -m bench.once_for_all", "n": options.n, "attack": attack.describe()}
+            about = {
+                "command": "python -m bench.once_for_all",
+                "n": options.n,
+                "attack": attack.describe(),
+            }
             about |= {"attack_text": str(attack), "versions": versions(), "runs": runs}
             write_json(options.out, about)
-            told = "  ".join(f"{p['lam']:g}/{p['width']:g}: {p['clean']:.1%} {p['robust']:.1%}" for p in points)
+            told = "  ".join(
+                f"{p['lam']:g}/{p['width']:g}: {p['clean']:.1%} {p['robust']:.1%}" for p in points
+            )
             print(f"seed {seed} {name}: {told}", flush=True)
 
 

@@ -1,8 +1,9 @@
-"""Which way leads from the clean end of `blend` to its robust end? `python -m bench.paths [seeds] [--out FILE]`
+"""Which way leads from the clean end of `blend` to its robust end? `python -m bench.paths [seeds]
+[--out FILE]`
 
-Each path is walked in 21 steps on validation images (PGD-10, n = 512). Paths are compared by robust accuracy at clean
-accuracy >= 98, 95 and 90 %.
-Then, on test images: how much of its way a network makes in the largest of ten moves of λ, and of the fitted slider.
+Each path is walked in 21 steps on validation images (PGD-10, n = 512). Paths are compared by robust
+accuracy at clean accuracy >= 98, 95 and 90 %. Then, on test images: how much of its way a network
+makes in the largest of ten moves of λ, and of the fitted slider.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ STEPS = 21
 
 
 def folded(net: oatlib.Network, share) -> nn.Module:
-    """Interpolated folded weights; `share(k, t)` is how far unit k of the network (k in [0, 1]) has got at t."""
+    """Interpolated folded weights; `share(k, t)` is how far unit k of the network (k in [0, 1]) has
+    got at t.
+    """
     plain, robust = net.at(0.0), net.at(1.0)
     parts = [(a, b) for a, b in zip(plain.modules(), robust.modules(), strict=True) if a._buffers]
     for k, (a, b) in enumerate(parts):
@@ -35,7 +38,9 @@ def folded(net: oatlib.Network, share) -> nn.Module:
 
 
 def statistics_of_both(net: oatlib.Network, t: float, power: float) -> nn.Module:
-    """Interpolated BatchNorms: mean, w, b, and the variance to some power (1/2: the standard deviation)."""
+    """Interpolated BatchNorms: mean, w, b, and the variance to some power (1/2: the standard
+    deviation).
+    """
     twin = copy.deepcopy(net)
     for pair in (part for part in twin.modules() if isinstance(part, DualBN)):
         clean, adv = pair.clean.state_dict(), pair.adv.state_dict()
@@ -65,13 +70,17 @@ def walk(net: oatlib.Network, panel, way) -> list[tuple[float, float]]:
     """(clean, robust) at every step of a path."""
     points = []
     for i in range(STEPS):
-        found = oatlib.evaluate(way(net, i / (STEPS - 1)), panel, oatlib.PGD(8 / 255, 10), progress=False)[0]
+        found = oatlib.evaluate(
+            way(net, i / (STEPS - 1)), panel, oatlib.PGD(8 / 255, 10), progress=False
+        )[0]
         points.append((found.clean, found.robust))
     return points
 
 
 def largest_move(net: oatlib.Network, panel, slider: bool) -> float:
-    """The share of the whole way (clean lost plus robust gained) that is made in the largest of ten equal moves."""
+    """The share of the whole way (clean lost plus robust gained) that is made in the largest of ten
+    equal moves.
+    """
     lams = [net.lam(i / 10) if slider else i / 10 for i in range(11)]
     table = oatlib.evaluate(net, panel, oatlib.PGD(8 / 255, 10), lams, progress=False)
     way = [r.robust - r.clean for r in table]
@@ -88,7 +97,10 @@ def trained(recipe: str, seed: int):
 
 def _means(seeds: list[list[float | None]]) -> list[float | None]:
     """The mean over the seeds for each clean accuracy, None where a seed does not reach it."""
-    return [None if None in values else round(statistics.fmean(values), 4) for values in zip(*seeds, strict=True)]
+    return [
+        None if None in values else round(statistics.fmean(values), 4)
+        for values in zip(*seeds, strict=True)
+    ]
 
 
 def main() -> None:
@@ -105,19 +117,32 @@ def main() -> None:
             net, data = trained(recipe, seed)
             oatlib.even_dial(net, data, n=options.n, progress=False)
             panel = data.test.panel(options.n)
-            found = {kind: largest_move(net, panel, kind == "slider") for kind in ("lambda", "slider")}
-            moves.append({"recipe": recipe, "seed": seed, "slider": net.slider, "largest_move": found})
+            found = {
+                kind: largest_move(net, panel, kind == "slider") for kind in ("lambda", "slider")
+            }
+            moves.append(
+                {"recipe": recipe, "seed": seed, "slider": net.slider, "largest_move": found}
+            )
             print(moves[-1], flush=True)
             for name, way in PATHS.items() if recipe == "blend" else ():
                 points = walk(net, data.val.panel(options.n), way)
                 robust = [robust_at(points, level) for level in LEVELS]
                 runs[name].append({"seed": seed, "robust_at": robust, "points": points})
-                print(f"seed {seed} {name}: robust at clean >= 98 / 95 / 90 %: {percents(robust)} ",
-                      *(f"{c:.3f}/{r:.3f}" for c, r in points[::2]), flush=True)  # fmt: skip
-        about = {"command": "python -m bench.paths", "n": options.n, "versions": versions(),
-                 "attack": oatlib.PGD(8 / 255, 10).describe()}  # fmt: skip
+                print(
+                    f"seed {seed} {name}: robust at clean >= 98 / 95 / 90 %: {percents(robust)} ",
+                    *(f"{c:.3f}/{r:.3f}" for c, r in points[::2]),
+                    flush=True,
+                )
+        about = {
+            "command": "python -m bench.paths",
+            "n": options.n,
+            "versions": versions(),
+            "attack": oatlib.PGD(8 / 255, 10).describe(),
+        }
         mean = {name: _means([r["robust_at"] for r in found]) for name, found in runs.items()}
-        write_json(options.out, about | {"mean_robust_at": mean, "largest_moves": moves, "paths": runs})
+        write_json(
+            options.out, about | {"mean_robust_at": mean, "largest_moves": moves, "paths": runs}
+        )
 
 
 if __name__ == "__main__":

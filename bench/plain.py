@@ -1,7 +1,9 @@
-"""The plain way to write OAT, as a yardstick: no folding, no routing, FiLM once per sample, default memory layout.
+"""The plain way to write OAT, as a yardstick: no folding, no routing, FiLM once per sample, default
+memory layout.
 
-Written from the equations, independently of `oatlib`, with the same parameter names, so that weights can be copied
-and both give the same numbers to rounding. Samples must be ordered: the first `zeros` have λ = 0.
+Written from the equations, independently of `oatlib`, with the same parameter names, so that
+weights can be copied and both give the same numbers to rounding. Samples must be ordered: the first
+`zeros` have λ = 0.
 """
 
 from __future__ import annotations
@@ -59,7 +61,10 @@ class Block(nn.Module):
 
 def plain_names(state):
     """The state of an oatlib body of one width under the names of this file."""
-    return {name.replace(".pairs.0", "").replace(".each.0", ""): tensor for name, tensor in state.items()}
+    return {
+        name.replace(".pairs.0", "").replace(".each.0", ""): tensor
+        for name, tensor in state.items()
+    }
 
 
 class TinyOAT(nn.Module):
@@ -80,7 +85,9 @@ class TinyOAT(nn.Module):
 
 
 def pgd(net, x, y, code, eps, steps, size, noise):
-    """PGD on the network in eval mode with frozen parameters; `noise` is the random start in [-eps, eps]."""
+    """PGD on the network in eval mode with frozen parameters; `noise` is the random start in [-eps,
+    eps].
+    """
     net.eval()
     for p in net.parameters():
         p.requires_grad_(False)
@@ -98,7 +105,9 @@ def pgd(net, x, y, code, eps, steps, size, noise):
 
 
 def oat_step(net, optimizer, x, y, lam, code, zeros, eps, steps, size, noise):
-    """One training step: attack the samples with λ > 0, a clean and an attacked forward, backward, SGD."""
+    """One training step: attack the samples with λ > 0, a clean and an attacked forward, backward,
+    SGD.
+    """
     x_adv = pgd(net, x[zeros:], y[zeros:], code[zeros:], eps, steps, size, noise)
     clean = F.cross_entropy(net(x, code, zeros), y, reduction="none")
     adv = F.cross_entropy(net(x_adv, code[zeros:], 0), y[zeros:], reduction="none")

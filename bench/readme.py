@@ -1,4 +1,6 @@
-"""Write recorded figures into README.md and bench/README.md: `python -m bench.readme`. A test compares."""
+"""Write recorded figures into README.md and bench/README.md: `python -m bench.readme`. A test
+compares.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +34,16 @@ CALLED = {
 
 
 def dials(record: dict) -> dict[str, dict[int, dict]]:
-    """{system: {seed: {"points": by λ, "seconds": of training}}}; every width of `oats` is a system."""
+    """{system: {seed: {"points": by λ, "seconds": of training}}}; every width of `oats` is a
+    system.
+    """
     found: dict[str, dict[int, dict]] = {}
     for run in record["runs"]:
         name, seed = run["system"], run["seed"]
         if name.startswith("dedicated"):
-            mine = found.setdefault("dedicated", {}).setdefault(seed, {"points": [], "seconds": 0.0})
+            mine = found.setdefault("dedicated", {}).setdefault(
+                seed, {"points": [], "seconds": 0.0}
+            )
             mine["points"] += run["points"]
             mine["seconds"] += run["train_seconds"]
             continue
@@ -51,40 +57,73 @@ def dials(record: dict) -> dict[str, dict[int, dict]]:
 def once_for_all(record: dict) -> list[str]:
     """One network with a dial against what is possible without one: means over the seeds."""
     found = dials(record)
-    titles = ["% (mean over seeds)", "seeds", "λ = 0", "λ = 1", AT_CLEAN, "over the coin between its own ends",
-              "over the coin of `standard` and `pgd-at`", "of the best possible", "training"]  # fmt: skip
+    titles = [
+        "% (mean over seeds)",
+        "seeds",
+        "λ = 0",
+        "λ = 1",
+        AT_CLEAN,
+        "over the coin between its own ends",
+        "over the coin of `standard` and `pgd-at`",
+        "of the best possible",
+        "training",
+    ]
     lines = [" | ".join(titles), "|".join(["---"] * len(titles))]
-    names = [name for name in CALLED if name in found] + [name for name in found if name not in CALLED]
+    names = [name for name in CALLED if name in found] + [
+        name for name in found if name not in CALLED
+    ]
     for name in names:
-        runs = {seed: run for seed, run in found[name].items() if name != "dedicated" or len(run["points"]) > 2}
+        runs = {
+            seed: run
+            for seed, run in found[name].items()
+            if name != "dedicated" or len(run["points"]) > 2
+        }
         if not runs:  # the two ends are there for the coin, the others are not
             continue
         rows = [_pairs(sorted(run["points"], key=lambda p: p["lam"])) for run in runs.values()]
-        both = [_ends_of(found["dedicated"][seed]["points"]) for seed in runs if seed in found["dedicated"]]
+        both = [
+            _ends_of(found["dedicated"][seed]["points"])
+            for seed in runs
+            if seed in found["dedicated"]
+        ]
         kept = [[robust_at(row, level) for level in LEVELS] for row in rows]
         own = [[coin(row[0], row[-1], level) for level in LEVELS] for row in rows]
         other = [[coin(*ends, level) for level in LEVELS] for ends in both]
         best = [robust_at(best_points(BEST_OF, 8 / 255), level) for level in LEVELS]
-        ends = [" / ".join(f"{100 * statistics.fmean(row[i][k] for row in rows):.1f}" for k in (0, 1)) for i in (0, -1)]
+        ends = [
+            " / ".join(f"{100 * statistics.fmean(row[i][k] for row in rows):.1f}" for k in (0, 1))
+            for i in (0, -1)
+        ]
         cells = [
-            CALLED.get(name, name), str(len(rows)), *ends, percents(_means(kept)),
+            CALLED.get(name, name),
+            str(len(rows)),
+            *ends,
+            percents(_means(kept)),
             percents(_means(_differences(kept, own)), signed=True),
             percents(_means(_differences(kept, other)), signed=True),
             percents([baselines.share(a, b) for a, b in zip(_means(kept), best, strict=True)]),
             f"{statistics.fmean(run['seconds'] for run in runs.values()):.0f} s",
-        ]  # fmt: skip
+        ]
         lines.append(" | ".join(cells))
-    gaps = [(p["pgd"] - p["robust"], run["system"], p["lam"], p["width"], run["seed"])
-            for run in record["runs"] for p in run["points"] if "pgd" in p]  # fmt: skip
+    gaps = [
+        (p["pgd"] - p["robust"], run["system"], p["lam"], p["width"], run["seed"])
+        for run in record["runs"]
+        for p in run["points"]
+        if "pgd" in p
+    ]
     gap, system, lam, width, seed = max(gaps)
     return [f"| {line} |" for line in lines] + [
         "",
-        f"`shapes`, preset `fast`, n = {record['n']} test images for each seed ({record['n'] // 2} for mixed outputs "
+        f"`shapes`, preset `fast`, n = {record['n']} test images for each seed ({record['n'] // 2} "
+        "for mixed outputs "
         f"and OATS); {record['attack_text']}. "
-        "*Robust at clean >=*: interpolated along the measured points. *Best possible*: `oatlib.best_frontier`. "
+        "*Robust at clean >=*: interpolated along the measured points. *Best possible*: "
+        "`oatlib.best_frontier`. "
         "Training in seconds of one thread beside other work. PGD-20 leaves at most "
-        f"{100 * gap:.1f} points more than this attack on OAT and OATS ({system}, λ = {lam:g}, width {width:g}, seed "
-        f"{seed}). Recorded in `bench/results/once_for_all.json`; repeat with `python -m bench.once_for_all`.",
+        f"{100 * gap:.1f} points more than this attack on OAT and OATS ({system}, λ = {lam:g}, "
+        f"width {width:g}, seed "
+        f"{seed}). Recorded in `bench/results/once_for_all.json`; repeat with `python -m "
+        "bench.once_for_all`.",
     ]
 
 
@@ -94,22 +133,32 @@ def _ends_of(points: list[dict]) -> list[tuple[float, float]]:
     return [ordered[0], ordered[-1]]
 
 
-def _differences(rows: list[list[float | None]], others: list[list[float | None]]) -> list[list[float | None]]:
-    return [[baselines.gain(a, b) for a, b in zip(row, other, strict=True)]
-            for row, other in zip(rows, others, strict=False)]  # fmt: skip
+def _differences(
+    rows: list[list[float | None]], others: list[list[float | None]]
+) -> list[list[float | None]]:
+    return [
+        [baselines.gain(a, b) for a, b in zip(row, other, strict=True)]
+        for row, other in zip(rows, others, strict=False)
+    ]
 
 
 def ruler(record: dict) -> list[str]:
     """The default attack against PGD-20 and the long suites."""
-    lines = ["left, % | λ | PGD-20 | quick (the default) | fast | full | cost of quick over PGD-20",
-             "|".join(["---"] * 7)]  # fmt: skip
+    lines = [
+        "left, % | λ | PGD-20 | quick (the default) | fast | full | cost of quick over PGD-20",
+        "|".join(["---"] * 7),
+    ]
     for row in record["rows"]:
         keys = ("pgd20", "quick", "fast", "full")
         left = [f"{100 * row[key]:.1f}" if key in row else "" for key in keys]
         lines.append(f"`{row['name']}` | {row['lam']:g} | {' | '.join(left)} | {row['cost']:.2f}")
-    return ["", *(f"| {line} |" for line in lines), "",
-            f"The ready networks on n = {record['rows'][0]['n']} validation images. Recorded in "
-            "`bench/results/ruler.json`; repeat with `python -m bench.ruler`."]  # fmt: skip
+    return [
+        "",
+        *(f"| {line} |" for line in lines),
+        "",
+        f"The ready networks on n = {record['rows'][0]['n']} validation images. Recorded in "
+        "`bench/results/ruler.json`; repeat with `python -m bench.ruler`.",
+    ]
 
 
 def widths(record: dict) -> list[str]:
@@ -117,26 +166,40 @@ def widths(record: dict) -> list[str]:
     runs = record["runs"]
     names = ("oat", "oats")
     lams = sorted({p["lam"] for r in runs if r["name"] == "oats" for p in r["points"]})
-    lines = ["clean / robust, % | " + " | ".join(f"λ = {lam:g}" for lam in lams) + " | training",
-             "|".join(["---"] * (len(lams) + 2))]  # fmt: skip
+    lines = [
+        "clean / robust, % | " + " | ".join(f"λ = {lam:g}" for lam in lams) + " | training",
+        "|".join(["---"] * (len(lams) + 2)),
+    ]
     for name in names:
         mine = [r for r in runs if r["name"] == name]
         for width in sorted({p["width"] for p in mine[0]["points"]}, reverse=True):
             cells = []
             for lam in lams:
-                here = [p for r in mine for p in r["points"] if (p["lam"], p["width"]) == (lam, width)]
-                clean, robust = (statistics.fmean(p[k] for p in here) * 100 for k in ("clean", "robust"))
+                here = [
+                    p for r in mine for p in r["points"] if (p["lam"], p["width"]) == (lam, width)
+                ]
+                clean, robust = (
+                    statistics.fmean(p[k] for p in here) * 100 for k in ("clean", "robust")
+                )
                 cells.append(f"{clean:.1f} / {robust:.1f}")
             seconds = statistics.fmean(r["train_seconds"] for r in mine)
             label = f"{name.upper()}, width {width:g}"
             lines.append(f"{label} | " + " | ".join(cells) + f" | {seconds:.0f} s")
     count = len({r["seed"] for r in runs if r["name"] == "oats"})
     n = runs[0]["points"][0]["n"]
-    return ["", *(f"| {line} |" for line in lines), "",
-            f"Mean of {count} seeds, n = {n} test images, PGD-20. Gains in points, ± 95 % over seeds, n as given:",
-            "", *_gain_lines(record["gains"]), "",
-            "Recorded in `bench/results/family.json`; repeat with `python -m bench.family`. Seconds in both tables are "
-            "of one thread beside other work."]  # fmt: skip
+    return [
+        "",
+        *(f"| {line} |" for line in lines),
+        "",
+        f"Mean of {count} seeds, n = {n} test images, PGD-20. Gains in points, ± 95 % over seeds, "
+        "n as given:",
+        "",
+        *_gain_lines(record["gains"]),
+        "",
+        "Recorded in `bench/results/family.json`; repeat with `python -m bench.family`. Seconds in "
+        "both tables are "
+        "of one thread beside other work.",
+    ]
 
 
 ROWS = {  # networks along the dial -> how the README calls them
@@ -154,10 +217,15 @@ ROWS = {  # networks along the dial -> how the README calls them
     "smart_everywhere": "`smart`, mask_in=all",
     "smart_overlapping": "`smart`, masks=overlapping",
 }
-DIP, LEAP = 0.05, 0.8  # clean accuracy below both ends, and the share of the way in a fifth of λ, that make a switch
+DIP, LEAP = (
+    0.05,
+    0.8,
+)  # clean accuracy below both ends, and the share of the way in a fifth of λ, that make a switch
 SWITCH = (
-    "the largest share of the way from end to end that is made within a fifth of λ; a switch makes more than "
-    f"{LEAP:.0%} of it there, or dips in clean accuracy by more than {DIP * 100:.0f} points below both ends."
+    "the largest share of the way from end to end that is made within a fifth of λ; a switch makes "
+    "more than "
+    f"{LEAP:.0%} of it there, or dips in clean accuracy by more than {DIP * 100:.0f} points below "
+    "both ends."
 )
 
 
@@ -167,33 +235,52 @@ def fifths(run: dict) -> list[dict]:
 
 
 def between(points: list[dict]) -> tuple[float, float]:
-    """How far clean accuracy dips below both ends, and the largest share of the way made between two points."""
+    """How far clean accuracy dips below both ends, and the largest share of the way made between
+    two points.
+    """
     clean, way = [p["clean"] for p in points], [p["robust"] - p["clean"] for p in points]
-    return min(clean[0], clean[-1]) - min(clean), max(b - a for a, b in pairwise(way)) / (way[-1] - way[0])
+    return min(clean[0], clean[-1]) - min(clean), max(b - a for a, b in pairwise(way)) / (
+        way[-1] - way[0]
+    )
 
 
 def kind_of_dial(runs: list[dict]) -> str:
     """Whether λ is a dial or a switch, from the means over the runs of one network."""
-    dip, leap = (statistics.fmean(values) for values in zip(*(between(fifths(run)) for run in runs), strict=True))
+    dip, leap = (
+        statistics.fmean(values)
+        for values in zip(*(between(fifths(run)) for run in runs), strict=True)
+    )
     if dip > DIP:
         return f"switch, dips by {dip * 100:.0f}"
     return f"{'switch' if leap > LEAP else 'dial'}, {leap:.0%}"
 
 
 def dial(record: dict) -> list[str]:
-    """The networks whose weights depend on λ next to OAT: both ends, what they cost, and whether λ is a dial."""
-    lines = [f"network | seeds | λ = 0 | λ = 1 | {AT_CLEAN} | training | stored | active | "
-             "stored / active, ResNet-34 | dial?", "|".join(["---"] * 10)]  # fmt: skip
+    """The networks whose weights depend on λ next to OAT: both ends, what they cost, and whether λ
+    is a dial.
+    """
+    lines = [
+        f"network | seeds | λ = 0 | λ = 1 | {AT_CLEAN} | training | stored | active | "
+        "stored / active, ResNet-34 | dial?",
+        "|".join(["---"] * 10),
+    ]
     runs = {name: [r for r in record["runs"] if r["name"] == name] for name in ROWS}
     for name, label in ROWS.items():
         mine, large = runs[name], record["resnet34"][name]
-        ends = [" / ".join(f"{statistics.fmean(r['points'][i][k] for r in mine):.1%}"[:-1] for k in ("clean", "robust"))
-                for i in (0, -1)]  # fmt: skip
+        ends = [
+            " / ".join(
+                f"{statistics.fmean(r['points'][i][k] for r in mine):.1%}"[:-1]
+                for k in ("clean", "robust")
+            )
+            for i in (0, -1)
+        ]
         cost, seconds = mine[0]["cost"]["1"], statistics.fmean(r["train_seconds"] for r in mine)
         millions = " / ".join(f"{large['1'][k] / 1e6:.2f} M" for k in ("stored", "active"))
         kept = percents(mean_robust_at([fifths(r) for r in mine]))
-        lines.append(f"{label} | {len(mine)} | {' | '.join(ends)} | {kept} | {seconds:.0f} s | "
-                     f"{cost['stored']:,} | {cost['active']:,} | {millions} | {kind_of_dial(mine)}")  # fmt: skip
+        lines.append(
+            f"{label} | {len(mine)} | {' | '.join(ends)} | {kept} | {seconds:.0f} s | "
+            f"{cost['stored']:,} | {cost['active']:,} | {millions} | {kind_of_dial(mine)}"
+        )
     return ["", *(f"| {line} |" for line in lines), "", *_dial_words(runs)]
 
 
@@ -202,9 +289,12 @@ def _dial_words(runs: dict) -> list[str]:
     other = runs["float_rule_a"][0]["points"][-1]
     return [
         "Clean / robust in %, mean over seeds, test images: "
-        f"n = {plain['n']}, where weights are noisy n = {noisy['n']} with all accuracies and attack gradients averaged "
-        f"over {noisy['draws']} draws (EOT-PGD-20; dial=rule-a and rule-b: {other['draws']}). *Stored* and *active* "
-        f"(at λ = 1) count the parameters that no mask leaves out. *{AT_CLEAN}*: interpolated over λ = 0, 0.2 ... 1. "
+        f"n = {plain['n']}, where weights are noisy n = {noisy['n']} with all accuracies and "
+        "attack gradients averaged "
+        f"over {noisy['draws']} draws (EOT-PGD-20; dial=rule-a and rule-b: {other['draws']}). "
+        "*Stored* and *active* "
+        f"(at λ = 1) count the parameters that no mask leaves out. *{AT_CLEAN}*: interpolated over "
+        "λ = 0, 0.2 ... 1. "
         f"*Dial?* {SWITCH[0].upper()}{SWITCH[1:]} "
         "Seconds are of one thread beside other work. Recorded in `bench/results/family.json`.",
     ]
@@ -219,36 +309,47 @@ def claims(record: dict, rows: dict) -> list[str]:
     def fewer(name, what):
         scalar, code = (large[n][what] / large[name][what] for n in ("oat_scalar", "oat_dial"))
         ours = tiny["oat_dial"][what] / tiny[name][what]
-        return f"{scalar:.2f} times for ResNet-34 ({code:.2f} with the default code of λ), {ours:.2f} times for `tiny`"
+        return (
+            f"{scalar:.2f} times for ResNet-34 ({code:.2f} with the default code of λ), "
+            f"{ours:.2f} times for `tiny`"
+        )
 
-    times = " and ".join(f"{found['float']['ratio']:.2f} (PGD-{k})" for k, found in rows["oat_over"].items())
-    gains = " and ".join(f"{_mean_gain(record, name):+.1f} points for `{label}`" for name, label in
-                         (("float", "float"), ("smart", "smart"), ("blend", "blend")))  # fmt: skip
+    times = " and ".join(
+        f"{found['float']['ratio']:.2f} (PGD-{k})" for k, found in rows["oat_over"].items()
+    )
+    gains = " and ".join(
+        f"{_mean_gain(record, name):+.1f} points for `{label}`"
+        for name, label in (("float", "float"), ("smart", "smart"), ("blend", "blend"))
+    )
     return [
         "",
         "The papers' claims, and what was found here:",
         "",
-        f"* FLOAT trains up to 1.43 times faster than with FiLM: a training step of `oat` takes {times} times as long.",
+        "* FLOAT trains up to 1.43 times faster than with FiLM: a training step of `oat` takes "
+        f"{times} times as long.",
         f"* FLOAT has up to 1.47 times fewer parameters: {fewer('float', 'stored')}.",
         f"* SMART uses up to 2.72 times fewer non-zero parameters: {fewer('smart', 'active')}.",
-        f"* They are more accurate: robust accuracy at λ = 1 minus that of `oat`, same seeds: {gains}.",
+        "* They are more accurate: robust accuracy at λ = 1 minus that of `oat`, same seeds: "
+        f"{gains}.",
     ]
 
 
 def _mean_gain(record: dict, name: str) -> float:
-    """Points of robust accuracy at the robust end over OAT's, mean over the seeds that both have."""
+    """Points of robust accuracy over OAT at the robust end, mean over the seeds of both."""
     ends = {(r["name"], r["seed"]): r["points"][-1]["robust"] for r in record["runs"]}
     seeds = [seed for n, seed in ends if n == name and ("oat_dial", seed) in ends]
     return statistics.fmean(ends[name, seed] - ends["oat_dial", seed] for seed in seeds) * 100
 
 
 def mean_robust_at(runs: list[list[dict]]) -> list[float | None]:
-    """Robust accuracy at clean >= 98, 95, 90 %, mean over runs; None where a run does not reach it."""
+    """Mean robust accuracy at clean >= 98, 95, 90 %; None where a run does not reach it."""
     return _means([[robust_at(_pairs(points), level) for level in LEVELS] for points in runs])
 
 
 def _means(rows: list[list[float | None]]) -> list[float | None]:
-    return [None if None in values else statistics.fmean(values) for values in zip(*rows, strict=True)]
+    return [
+        None if None in values else statistics.fmean(values) for values in zip(*rows, strict=True)
+    ]
 
 
 def _pairs(points: list[dict]) -> list[tuple[float, float]]:
@@ -280,10 +381,15 @@ def _gain_lines(gains: dict) -> list[str]:
                         "mean": "on average",
                         "max": "in the sub-network that gains most",
                     }[where]
-                    what.append(f"{kind} {name} {value['mean'] * 100:+.1f} ± {value['plus_minus'] * 100:.1f}")
+                    what.append(
+                        f"{kind} {name} {value['mean'] * 100:+.1f} ± "
+                        f"{value['plus_minus'] * 100:.1f}"
+                    )
         if what:
             place = f", {ours.rsplit('_', 1)[1]} widths" if not at_narrowest else ""
-            lines.append(f"* {phrase}{place}: {', '.join(what)} ({gain['seeds']} seeds, n = {gain['n']})")
+            lines.append(
+                f"* {phrase}{place}: {', '.join(what)} ({gain['seeds']} seeds, n = {gain['n']})"
+            )
     return lines
 
 
@@ -295,9 +401,13 @@ PHOTO_SYSTEMS = {
 
 
 def photographs(record: dict) -> list[str]:
-    """Dials on photographs: the same columns for every setting, and what a coin between the ends keeps there."""
-    lines = ["system | λ | clean | PGD-20 | suite | coin between the ends, at that clean accuracy",
-             "|".join(["---"] * 6)]  # fmt: skip
+    """Dials on photographs: the same columns for every setting, and what a coin between the ends
+    keeps there.
+    """
+    lines = [
+        "system | λ | clean | PGD-20 | suite | coin between the ends, at that clean accuracy",
+        "|".join(["---"] * 6),
+    ]
     for run in record["runs"]:
         points = sorted(run["points"], key=lambda p: p["lam"])
         first, last = _ends_of(points)
@@ -305,42 +415,80 @@ def photographs(record: dict) -> list[str]:
             left = [f"{100 * p[key]:.1f}" for key in ("clean", "pgd", "robust")]
             kept = coin(first, last, p["clean"])
             told = "-" if kept is None else f"{100 * kept:.1f}"
-            lines.append(f"{PHOTO_SYSTEMS[run['system']]} | {p['lam']:g} | {' | '.join(left)} | {told}")
+            lines.append(
+                f"{PHOTO_SYSTEMS[run['system']]} | {p['lam']:g} | {' | '.join(left)} | {told}"
+            )
     p, preset = record["runs"][0]["points"][0], record["preset"]
-    half = 100 * max(high - low for run in record["runs"] for point in run["points"]
-                     for low, high in [(point["robust_low"], point["robust_high"])]) / 2  # fmt: skip
+    half = (
+        100
+        * max(
+            high - low
+            for run in record["runs"]
+            for point in run["points"]
+            for low, high in [(point["robust_low"], point["robust_high"])]
+        )
+        / 2
+    )
     seconds = {run["system"].partition(",")[0]: run["train_seconds"] for run in record["runs"]}
     times = " and ".join(f"`{name}` {took:.0f} s" for name, took in seconds.items())
-    return ["", *(f"| {line} |" for line in lines), "",
-            f"Photographs: {record['images']}, {record['n_train']:,} training images, `{record['backbone']}`, preset "
-            f"`fast` with {preset['epochs']} epochs and lr {preset['lr']:g}; n = {p['n']} test images, one seed, 95 % "
-            f"intervals of at most ±{half:.1f} points; {record['attack_text']}. Training on {record['threads']} "
-            f"thread{'s' * (record['threads'] > 1)}: {times}. Recorded in `bench/results/photographs.json`; repeat "
-            "with `python -m bench.photographs`."]  # fmt: skip
+    return [
+        "",
+        *(f"| {line} |" for line in lines),
+        "",
+        f"Photographs: {record['images']}, {record['n_train']:,} training images, "
+        f"`{record['backbone']}`, preset "
+        f"`fast` with {preset['epochs']} epochs and lr {preset['lr']:g}; n = {p['n']} test images, "
+        "one seed, 95 % "
+        f"intervals of at most ±{half:.1f} points; {record['attack_text']}. Training on "
+        f"{record['threads']} "
+        f"thread{'s' * (record['threads'] > 1)}: {times}. Recorded in "
+        "`bench/results/photographs.json`; repeat "
+        "with `python -m bench.photographs`.",
+    ]
 
 
 def ends(record: dict) -> list[str]:
-    """Both ends of the dials that training defines there only, and between them; then gains of output layers."""
-    lines = [f"network | seeds | λ = 0 | λ = 1 | {AT_CLEAN} | training | between the ends", "|".join(["---"] * 7)]
+    """Both ends of the dials that training defines there only, and between them; then gains of
+    output layers.
+    """
+    lines = [
+        f"network | seeds | λ = 0 | λ = 1 | {AT_CLEAN} | training | between the ends",
+        "|".join(["---"] * 7),
+    ]
     for name, label in ROWS.items():
         mine = [r for r in record["runs"] if r["name"] == name]
         if not mine:
             continue
         sides = []
         for end in (0, -1):
-            clean, robust = (statistics.fmean(run["points"][end][key] for run in mine) for key in ("clean", "robust"))
+            clean, robust = (
+                statistics.fmean(run["points"][end][key] for run in mine)
+                for key in ("clean", "robust")
+            )
             sides.append(f"{100 * clean:.1f} / {100 * robust:.1f}")
         seconds = statistics.fmean(r["train_seconds"] for r in mine)
         kept = percents(mean_robust_at([fifths(r) for r in mine]))
-        lines.append(f"{label} | {len(mine)} | {' | '.join(sides)} | {kept} | {seconds:.0f} s | {kind_of_dial(mine)}")
+        lines.append(
+            f"{label} | {len(mine)} | {' | '.join(sides)} | {kept} | {seconds:.0f} s | "
+            f"{kind_of_dial(mine)}"
+        )
     gains = _gain_lines(record["gains"])
     noisy = [r["points"][-1] for r in record["runs"] if r["points"][-1]["draws"] > 1]
-    told = f"; where weights are noisy n = {noisy[0]['n']}, means over {noisy[0]['draws']} draws (EOT)" if noisy else ""
+    told = (
+        f"; where weights are noisy n = {noisy[0]['n']}, means over {noisy[0]['draws']} draws (EOT)"
+        if noisy
+        else ""
+    )
     n = max(p["n"] for r in record["runs"] for p in r["points"])
-    table = ["", *(f"| {line} |" for line in lines), "",
-             f"Clean / robust in %, mean over seeds, quick suite, n = {n} test images of `shapes`{told}. Training "
-             f"defines the two ends of these dials only. *Between the ends*: {SWITCH} "
-             "Recorded in `bench/results/family.json`; repeat with `python -m bench.family`."]  # fmt: skip
+    table = [
+        "",
+        *(f"| {line} |" for line in lines),
+        "",
+        f"Clean / robust in %, mean over seeds, quick suite, n = {n} test images of "
+        f"`shapes`{told}. Training "
+        f"defines the two ends of these dials only. *Between the ends*: {SWITCH} "
+        "Recorded in `bench/results/family.json`; repeat with `python -m bench.family`.",
+    ]
     words = ["", "Gains in points, ± 95 % over seeds:", "", *gains]
     return (table if len(lines) > 2 else []) + (words if gains else [])
 
@@ -350,18 +498,23 @@ def speed(step: dict, at: dict, width: dict, rows: dict) -> list[str]:
     s, a, layout = step["step_ratio"], at["at_ratio"], step["step_ratio_channels_last"]
     return [
         "",
-        f"Speed, on {step['machine']['threads']} threads ({step['machine']['processor']}): one OAT step with PGD-7 "
+        f"Speed, on {step['machine']['threads']} threads ({step['machine']['processor']}): one OAT "
+        "step with PGD-7 "
         f"takes {s['ours_ms']:.0f} ms, {s['ratio']:.2f} times as fast as the plain way to write it "
-        f"({layout['ratio']:.2f} times if that is given our memory layout); a folded network takes {a['ratio']:.2f} "
-        "times as long as an ordinary network with the same convolutions. At half the width a forward takes "
+        f"({layout['ratio']:.2f} times if that is given our memory layout); a folded network takes "
+        f"{a['ratio']:.2f} "
+        "times as long as an ordinary network with the same convolutions. At half the width a "
+        "forward takes "
         + " and ".join(
-            f"{row['0.5']['time']:.2f} of the full width's time for `{name}` ({row['images']} images of {row['size']}x"
+            f"{row['0.5']['time']:.2f} of the full width's time for `{name}` ({row['images']} "
+            f"images of {row['size']}x"
             f"{row['size']}; multiply-adds: {row['0.5']['multiply_adds']:.2f})"
             for name, row in width["forward_over_full"].items()
         )
         + ". A training step of OAT takes, with PGD-7, "
         + " and ".join(
-            f"{r['ratio']:.2f} times as long as one of `{name}`" for name, r in rows["oat_over"]["7"].items()
+            f"{r['ratio']:.2f} times as long as one of `{name}`"
+            for name, r in rows["oat_over"]["7"].items()
         )
         + ". Repeat with `make bench`.",
     ]
@@ -369,55 +522,77 @@ def speed(step: dict, at: dict, width: dict, rows: dict) -> list[str]:
 
 def trained_in(record: dict, version: str = "") -> list[str]:
     """How long the preset `fast` took, alone on a machine."""
-    times = " and ".join(f"`{name}` in {seconds:.0f} s" for name, seconds in record["training_seconds"].items())
+    times = " and ".join(
+        f"`{name}` in {seconds:.0f} s" for name, seconds in record["training_seconds"].items()
+    )
     return ["", f"`fast`{version} trained {times}, on {record['machine']['threads']} threads."]
 
 
 def answers(record: dict) -> list[str]:
     """How long the explorer takes to answer a key."""
-    lines = ["key presses | home | width | first number, ms | first robust number of the exact setting | settled",
-             "|".join(["---"] * 6)]  # fmt: skip
+    lines = [
+        "key presses | home | width | first number, ms | first robust number of the exact setting "
+        "| settled",
+        "|".join(["---"] * 6),
+    ]
     for kind in record["page"]:
         for home, words in (("lab", "JupyterLab"), ("page", "its own page")):
             for width in ("1", "0.5"):
                 found = record[home][kind][f"width {width}"]
-                times = " | ".join(str(found[what]["median"]) for what in ("first", "live", "settled"))
+                times = " | ".join(
+                    str(found[what]["median"]) for what in ("first", "live", "settled")
+                )
                 lines.append(f"{kind} | {words} | {width} | {times}")
     drags = [of["drag"] for home in ("lab", "page") for of in record[home].values()]
     slowest = max(drag["settled_after_release"] for drag in drags) / 1000
     moves = record["lab"]["equal moves"]["width 1"]["first"]["n"]
     return [
         "",
-        f"The explorer, in Chromium on the same machine, `oats`, {record['attack']} on n = {record['n']} images, "
-        f"medians over {moves} key presses along the dial, 0.3 s after the numbers have settled (*unhurried*: 3 s). "
-        "While one looks, what the same key would bring once more is measured ahead; *other moves* are never that.",
+        f"The explorer, in Chromium on the same machine, `oats`, {record['attack']} on n = "
+        f"{record['n']} images, "
+        f"medians over {moves} key presses along the dial, 0.3 s after the numbers have settled "
+        "(*unhurried*: 3 s). "
+        "While one looks, what the same key would bring once more is measured ahead; *other moves* "
+        "are never that.",
         "",
         *(f"| {line} |" for line in lines),
         "",
-        f"While a slider is dragged, the number changes {min(drag['updates_a_second'] for drag in drags):.0f} times a "
+        "While a slider is dragged, the number changes "
+        f"{min(drag['updates_a_second'] for drag in drags):.0f} times a "
         f"second or more; let go of, it took at most {slowest:.1f} s until the numbers had settled "
         f"({len(drags)} drags). Repeat with `python -m bench.explorer`.",
     ]
 
 
 def robustness(suite: dict, honest: dict) -> list[str]:
-    """What stronger attacks leave, and what `oatlib.check` says of honest networks and of frauds."""
+    """Tables of stronger attacks, and of `oatlib.check` on honest networks and on frauds."""
     lines = ["left, % | λ | n | PGD-20 | suite | AutoAttack", "|".join(["---"] * 6)]
     for row in suite["rows"]:
-        left = [f"{100 * row[key]:.1f}" if key in row else "" for key in ("pgd", "suite", "autoattack")]
+        left = [
+            f"{100 * row[key]:.1f}" if key in row else "" for key in ("pgd", "suite", "autoattack")
+        ]
         lines.append(f"`{row['name']}` | {row['lam']:g} | {row['n']} | {' | '.join(left)}")
-    kinds = {kind: [row for row in honest["rows"] if row["kind"] == kind] for kind in ("honest", "fraud")}
+    kinds = {
+        kind: [row for row in honest["rows"] if row["kind"] == kind] for kind in ("honest", "fraud")
+    }
     seeds, (n,) = len({row["seed"] for row in honest["rows"]}), {row["n"] for row in honest["rows"]}
     alarms, missed = (sum(row["fault"] for row in rows) for rows in kinds.values())
     return [
-        "", *(f"| {line} |" for line in lines), "",
-        "The networks that come along, on validation images of `shapes` (seed 0), ε = 8/255. The suite: "
-        f"{suite['suite']}. Noisy networks (n smaller): EOT over 10 draws, and fewer steps. AutoAttack: that of "
-        "torchattacks. Repeat with `python -m bench.suite`.", "",
-        f"`oatlib.check` on newly trained networks, {seeds} seeds, n = {n}: of {len(kinds['honest'])} honest settings "
-        f"(`pgd-at`, `oat`, `oats`) {alarms} raised anything, of {len(kinds['fraud'])} planted frauds {missed} were "
+        "",
+        *(f"| {line} |" for line in lines),
+        "",
+        "The networks that come along, on validation images of `shapes` (seed 0), ε = 8/255. The "
+        "suite: "
+        f"{suite['suite']}. Noisy networks (n smaller): EOT over 10 draws, and fewer steps. "
+        "AutoAttack: that of "
+        "torchattacks. Repeat with `python -m bench.suite`.",
+        "",
+        f"`oatlib.check` on newly trained networks, {seeds} seeds, n = {n}: of "
+        f"{len(kinds['honest'])} honest settings "
+        f"(`pgd-at`, `oat`, `oats`) {alarms} raised anything, of {len(kinds['fraud'])} planted "
+        f"frauds {missed} were "
         "not caught by name. Repeat with `python -m bench.honest`.",
-    ]  # fmt: skip
+    ]
 
 
 def block() -> str:
@@ -426,34 +601,52 @@ def block() -> str:
     for name, told in CLAIMS.items():
         if (path := HERE / "results" / f"{name}.json").exists():
             lines += told(read_json(path))
-    records = {name: read_json(HERE / "results" / f"{name}.json") for name in ("step", "at", "widths", "rows")}
+    records = {
+        name: read_json(HERE / "results" / f"{name}.json")
+        for name in ("step", "at", "widths", "rows")
+    }
     return "\n".join(lines + speed(*(records[name] for name in ("step", "at", "widths", "rows"))))
 
 
 def audits(record: dict) -> list[str]:
     """What `oatlib.check` says of honest networks, of frauds and of the exhibit."""
-    kinds = {kind: [row for row in record["rows"] if row["kind"] == kind] for kind in ("honest", "fraud", "exhibit")}
+    kinds = {
+        kind: [row for row in record["rows"] if row["kind"] == kind]
+        for kind in ("honest", "fraud", "exhibit")
+    }
     counts = {kind: (len(rows), sum(row["fault"] for row in rows)) for kind, rows in kinds.items()}
     seeds = sorted({row["seed"] for row in kinds["honest"]})
     names = ", ".join(dict.fromkeys(f"`{row['name']}`" for row in kinds["honest"]))
     sizes = sorted({row["n"] for row in kinds["honest"]})
     suites = " and ".join(sorted({row["suite"] for row in kinds["honest"]}))
-    known = "" if counts["exhibit"][1] else " The exhibit, overfitted to its training attack, is caught by name."
+    known = (
+        ""
+        if counts["exhibit"][1]
+        else " The exhibit, overfitted to its training attack, is caught by name."
+    )
     alarms = []
     for row in (row for row in kinds["honest"] if row["fault"]):
         where = f"λ = {row['lam']:g}, width {row['width']:g}, seed {row['seed']}"
         alarms.append(f"`{row['name']}`, {where}: {', '.join(row['raised'])}")
-    return ["", f"`oatlib.check` ({suites} suite) on newly trained networks ({names}), {len(seeds)} seeds, n = "
-            f"{' or '.join(map(str, sizes))} validation images: of {counts['honest'][0]} honest settings "
-            f"{counts['honest'][1]} raised anything{' (' + '; '.join(alarms) + ')' if alarms else ''}, of "
-            f"{counts['fraud'][0]} planted frauds {counts['fraud'][1]} were not caught by name.{known} Recorded in "
-            "`bench/results/honest.json`; repeat with `python -m bench.honest`."]  # fmt: skip
+    return [
+        "",
+        f"`oatlib.check` ({suites} suite) on newly trained networks ({names}), {len(seeds)} seeds, "
+        "n = "
+        f"{' or '.join(map(str, sizes))} validation images: of {counts['honest'][0]} honest "
+        "settings "
+        f"{counts['honest'][1]} raised anything{' (' + '; '.join(alarms) + ')' if alarms else ''}, "
+        "of "
+        f"{counts['fraud'][0]} planted frauds {counts['fraud'][1]} were not caught by name.{known} "
+        "Recorded in "
+        "`bench/results/honest.json`; repeat with `python -m bench.honest`.",
+    ]
 
 
 def first_world() -> str:
     """Figures of the first world, which have not been measured again."""
     records = {
-        name: read_json(FIRST / f"{name}.json") for name in ("family", "suite", "honest", "training", "explorer")
+        name: read_json(FIRST / f"{name}.json")
+        for name in ("family", "suite", "honest", "training", "explorer")
     }
     rows = read_json(HERE / "results" / "rows.json")
     return "\n".join(
@@ -467,8 +660,14 @@ def first_world() -> str:
 
 
 # record -> what is said of it; a record that was not made yet is left out
-CLAIMS = {"once_for_all": once_for_all, "family": ends, "photographs": photographs, "ruler": ruler, "honest": audits,
-          "training": trained_in}  # fmt: skip
+CLAIMS = {
+    "once_for_all": once_for_all,
+    "family": ends,
+    "photographs": photographs,
+    "ruler": ruler,
+    "honest": audits,
+    "training": trained_in,
+}
 
 
 def pages() -> dict[Path, dict[str, str]]:

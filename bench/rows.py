@@ -1,4 +1,6 @@
-"""What a training step of each recipe costs next to one of OAT, at the same batch, backbone and attack."""
+"""What a training step of each recipe costs next to one of OAT, at the same batch, backbone and
+attack.
+"""
 
 from __future__ import annotations
 
@@ -31,5 +33,7 @@ def run(rounds: int = 15) -> dict:
     found = {}
     for steps in STEPS:
         seconds = interleaved({recipe: _step_way(recipe, steps) for recipe in RECIPES}, rounds)
-        found[str(steps)] = {recipe: ratio(seconds, "oat", recipe) for recipe in RECIPES if recipe != "oat"}
+        found[str(steps)] = {
+            recipe: ratio(seconds, "oat", recipe) for recipe in RECIPES if recipe != "oat"
+        }
     return {"oat_over": found}

@@ -1,16 +1,17 @@
 """The default attack against PGD-20 and the long suites: `python -m bench.ruler [--n 256]`.
 
-For every network with a λ dial that comes with oatlib: robust accuracy under PGD-20, the quick suite (the default of
-`evaluate`) and the fast suite at every λ > 0 of its stops, and under the full suite at a few. Cost is the time of the
-quick suite over that of PGD-20, where both drop images once they are misclassified: the two run alternately in one
-process, and the median of the ratios is kept. Time is CPU time of the process, so that other programs disturb it
-little. What is in the record already is not measured again.
+For every network with a λ dial that comes with oatlib: robust accuracy under PGD-20, the quick
+suite (the default of `evaluate`) and the fast suite at every λ > 0 of its stops, and under the full
+suite at a few. Cost is the time of the quick suite over that of PGD-20, where both drop images once
+they are misclassified: the two run alternately in one process, and the median of the ratios is
+kept. Time is CPU time of the process, so that other programs disturb it little. What is in the
+record already is not measured again.
 
-The quick suite is meant to lie within 2 points of the fast one at no more than 1.5 times the time of PGD-20. Other
-compositions were measured on networks that resist short attacks more than long ones (trained with PGD-2 on a ball of
-1.25 eps; n = 256). Each cell is robust accuracy minus that of the fast suite, in points, and the passes through the
-network relative to PGD-20, where a backward pass counts as two. "10 + 2 x 10" is APGD-10, then APGD-10 towards 2
-targets:
+The quick suite is meant to lie within 2 points of the fast one at no more than 1.5 times the time
+of PGD-20. Other compositions were measured on networks that resist short attacks more than long
+ones (trained with PGD-2 on a ball of 1.25 eps; n = 256). Each cell is robust accuracy minus that of
+the fast suite, in points, and the passes through the network relative to PGD-20, where a backward
+pass counts as two. "10 + 2 x 10" is APGD-10, then APGD-10 towards 2 targets:
 
     attack              oat λ=.3     oat λ=.4     oat λ=1      oats λ=.1    oats λ=.2
     PGD-20              14.8  1.00   19.9  1.00   2.3   1.00   25.4  1.00   29.3  1.00
@@ -30,11 +31,12 @@ targets:
     DLR 10 + 2 x 10      2.7   .61    3.9   .78    .4   1.42   12.1   .82   11.7   .92
     margin 10 + 2 x 10   2.0   .61    2.7   .77    .0   1.41    9.8   .77   12.9   .91
 
-At oats λ=.2 alone: 10 + 2 x 10 without random start 11.3 .88; 14 + 2 x 8 9.0 .82; 16 + 2 x 7 10.9 .83; 20 + 1 x 10
-9.4 .82; 10 + 3 x 7 10.6 .87; 15 + 3 x 5 9.4 .83; two and three untargeted walks of 10 steps 15.6 .67 and 14.9 .87;
-10 + 2 x 20 7.0 1.15; 20 + 2 x 10 7.4 .98; APGD-100 7.0 1.89; 10 + 3 x 20 5.1 1.41; 20 + 3 x 20 3.1 1.48. So no
-composition of at most 30 steps is within 2 points there, and those of more steps cost too much where a network is
-robust. That difference is a property of such networks, which `oatlib.check` reports.
+At oats λ=.2 alone: 10 + 2 x 10 without random start 11.3 .88; 14 + 2 x 8 9.0 .82; 16 + 2 x 7 10.9
+.83; 20 + 1 x 10 9.4 .82; 10 + 3 x 7 10.6 .87; 15 + 3 x 5 9.4 .83; two and three untargeted walks of
+10 steps 15.6 .67 and 14.9 .87; 10 + 2 x 20 7.0 1.15; 20 + 2 x 10 7.4 .98; APGD-100 7.0 1.89; 10 + 3
+x 20 5.1 1.41; 20 + 3 x 20 3.1 1.48. So no composition of at most 30 steps is within 2 points there,
+and those of more steps cost too much where a network is robust. That difference is a property of
+such networks, which `oatlib.check` reports.
 """
 
 from __future__ import annotations
@@ -65,7 +67,9 @@ def attacks(lam: float) -> dict:
 
 
 def left(f, panel, attack) -> tuple[float, float]:
-    """Robust accuracy under an attack that drops images once they are misclassified, and the CPU seconds it took."""
+    """Robust accuracy under an attack that drops images once they are misclassified, and the CPU
+    seconds it took.
+    """
     started = time.process_time()
     for index, _, logits in attack.survivors(f, panel.x, panel.y, torch.Generator().manual_seed(0)):
         right = (logits.argmax(1) == panel.y[index]).sum().item()
@@ -84,16 +88,27 @@ def measure(name: str, net, panel, lam: float, rounds: int) -> dict:
         seconds[key].append(taken)
     row["seconds"] = {key: round(statistics.median(taken), 3) for key, taken in seconds.items()}
     ratios = [quick / pgd for pgd, quick in zip(*(seconds[key] for key in ALTERNATED), strict=True)]
-    return row | {"cost": round(statistics.median(ratios), 3), "gap": round(row["quick"] - row["fast"], 4)}
+    return row | {
+        "cost": round(statistics.median(ratios), 3),
+        "gap": round(row["quick"] - row["fast"], 4),
+    }
 
 
 def main() -> None:
     """Measure what the record lacks, write it, and print each row."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("names", nargs="*", default=["oat", "oats"], metavar="name", help=", ".join(MEMBERS))
-    parser.add_argument("--n", type=int, default=256, help="validation images (default %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="of PGD-20 and the quick suite (default %(default)s)")
-    parser.add_argument("--lams", type=float, nargs="+", help="only these λ (default: all stops above 0)")
+    parser.add_argument(
+        "names", nargs="*", default=["oat", "oats"], metavar="name", help=", ".join(MEMBERS)
+    )
+    parser.add_argument(
+        "--n", type=int, default=256, help="validation images (default %(default)s)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="of PGD-20 and the quick suite (default %(default)s)"
+    )
+    parser.add_argument(
+        "--lams", type=float, nargs="+", help="only these λ (default: all stops above 0)"
+    )
     parser.add_argument("--out", default="bench/results/ruler.json")
     options = parser.parse_args()
     if unknown := [name for name in options.names if name not in MEMBERS]:
@@ -109,16 +124,27 @@ def main() -> None:
             print(rows[-1], flush=True)
             write_json(options.out, record(rows))
     if rows:
-        print({key: record(rows)[key] for key in ("largest_gap", "largest_cost", "largest_gap_of_pgd20")})
+        print(
+            {
+                key: record(rows)[key]
+                for key in ("largest_gap", "largest_cost", "largest_gap_of_pgd20")
+            }
+        )
 
 
 def record(rows: list[dict]) -> dict:
     """What is written: the rows, their worst values and how they were made."""
-    return {"command": "python -m bench.ruler", "largest_gap": max(row["gap"] for row in rows),
-            "largest_cost": max(row["cost"] for row in rows),
-            "largest_gap_of_pgd20": round(max(row["pgd20"] - row["fast"] for row in rows), 4), "limits": LIMITS,
-            "attacks": {key: str(attack) for key, attack in attacks(1.0).items()},
-            "threads": torch.get_num_threads(), "versions": versions(), "rows": rows}  # fmt: skip
+    return {
+        "command": "python -m bench.ruler",
+        "largest_gap": max(row["gap"] for row in rows),
+        "largest_cost": max(row["cost"] for row in rows),
+        "largest_gap_of_pgd20": round(max(row["pgd20"] - row["fast"] for row in rows), 4),
+        "limits": LIMITS,
+        "attacks": {key: str(attack) for key, attack in attacks(1.0).items()},
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "rows": rows,
+    }
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-"""The networks that come with oatlib: `python -m bench.ship [name ...] [--folder DIR] [--only-surfaces] [--no-mixing]`.
+"""The networks that come with oatlib: `python -m bench.ship [name ...] [--folder DIR]
+[--only-surfaces] [--no-mixing]`.
 
-Each is trained with the `fast` preset and seed 0 on the built-in images, and its slider is fitted. Then it is measured
-over all its dials for the explorer: by the suite and PGD-20 at ε = 8/255, and by the quick cascade at the other ε.
-Last, the outputs of its two ends are mixed, where it has two. The name `dedicated` stands for one network for each λ
-of OAT. These are measured in the same way and not kept.
+Each is trained with the `fast` preset and seed 0 on the built-in images, and its slider is fitted.
+Then it is measured over all its dials for the explorer: by the suite and PGD-20 at ε = 8/255, and
+by the quick cascade at the other ε. Last, the outputs of its two ends are mixed, where it has two.
+The name `dedicated` stands for one network for each λ of OAT. These are measured in the same way
+and not kept.
 
-What is there is not made again, and every number is written as soon as it is known. After an interruption the same
-command continues. Two of these commands may run at once, also with the same names: each network is made by one of them.
+What is there is not made again, and every number is written as soon as it is known. After an
+interruption the same command continues. Two of these commands may run at once, also with the same
+names: each network is made by one of them.
 """
 
 from __future__ import annotations
@@ -76,7 +79,11 @@ def measure(surface: Surface, name: str, record: Path | None = None) -> None:
         where = f"λ {surface.lams[i]:.3g}, width {surface.widths[w]:g}, ε {EPS[e]:g}/255"
         result = f"clean {surface.clean[w][i]:.1%}, robust {surface.robust[attack][w][e][i]:.1%}"
         seconds = time.perf_counter() - started
-        print(f"  {name} [{number}/{len(cells)}] {LABELS[attack]}, {where}: {result}, {seconds:.1f} s", flush=True)
+        print(
+            f"  {name} [{number}/{len(cells)}] {LABELS[attack]}, {where}: {result}, {seconds:.1f} "
+            "s",
+            flush=True,
+        )
 
 
 def mix(surface: Surface, name: str, record: Path) -> None:
@@ -88,13 +95,19 @@ def mix(surface: Surface, name: str, record: Path) -> None:
         _, clean, robust = next(point for point in surface.mixed if point[0] == weight)
         seconds = time.perf_counter() - started
         print(
-            f"  {name}, outputs mixed {weight:g}: clean {clean:.1%}, robust {robust:.1%}, {seconds:.1f} s", flush=True
+            f"  {name}, outputs mixed {weight:g}: clean {clean:.1%}, robust {robust:.1%}, "
+            f"{seconds:.1f} s",
+            flush=True,
         )
 
 
 def dedicated(folder: Path) -> str:
     """Train and measure one network for each λ of OAT; those that are in the record stay."""
-    path, data, started = folder / open_files.MARKS, oatlib.load_data("shapes", seed=0), time.perf_counter()
+    path, data, started = (
+        folder / open_files.MARKS,
+        oatlib.load_data("shapes", seed=0),
+        time.perf_counter(),
+    )
     source = [data.name, data.options]
     known = read_json(path) if path.exists() else {}
     marks = known["marks"] if known.get("data") == source and known.get("n") == open_files.N else []
@@ -107,7 +120,13 @@ def dedicated(folder: Path) -> str:
         measure(surface, name)
         attacks = [surface.attack_at(0, e) for e in range(len(EPS))]
         robust = [surface.robust[attack][0][e][0] for e, attack in enumerate(attacks)]
-        mark = {"name": name, "lam": lam, "clean": surface.clean[0][0], "eps": list(EPS), "robust": robust}
+        mark = {
+            "name": name,
+            "lam": lam,
+            "clean": surface.clean[0][0],
+            "eps": list(EPS),
+            "robust": robust,
+        }
         marks = sorted([*marks, mark | {"attacks": attacks}], key=lambda mark: mark["lam"])
         write_json(path, {"data": source, "n": len(surface.panel), "marks": marks})
     return f"{DEDICATED}: {len(marks)} networks, {time.perf_counter() - started:.0f} s"
@@ -130,10 +149,14 @@ def claimed(name: str, folder: Path) -> Iterator[bool]:
 
 def main() -> None:
     """Make everything, or what is named."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(NAMES))
     parser.add_argument("--folder", type=Path, default=shipped.FOLDER)
-    parser.add_argument("--only-surfaces", action="store_true", help="train nothing: measure what is there")
+    parser.add_argument(
+        "--only-surfaces", action="store_true", help="train nothing: measure what is there"
+    )
     parser.add_argument("--no-mixing", action="store_true", help="leave the mixed outputs out")
     options = parser.parse_args()
     if unknown := [name for name in options.names if name not in NAMES]:
@@ -145,11 +168,19 @@ def main() -> None:
         with claimed(name, options.folder) as mine:
             if not mine:
                 lock = options.folder / f"{name}.lock"
-                print(f"{name}: another process makes it (if there is none, delete {lock})", flush=True)
+                print(
+                    f"{name}: another process makes it (if there is none, delete {lock})",
+                    flush=True,
+                )
             elif name == DEDICATED:
                 print(dedicated(options.folder), flush=True)
             else:
-                made = ship(name, options.folder, train=not options.only_surfaces, mixing=not options.no_mixing)
+                made = ship(
+                    name,
+                    options.folder,
+                    train=not options.only_surfaces,
+                    mixing=not options.no_mixing,
+                )
                 print(made, flush=True)
 
 

@@ -1,4 +1,6 @@
-"""One OAT training step: oatlib against the plain unfolded way, with the same weights, images and random start."""
+"""One OAT training step: oatlib against the plain unfolded way, with the same weights, images and
+random start.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def sgd(net):
 
 
 def run(rounds: int = 15) -> dict:
-    """{step_ratio: plain / ours, step_ratio_channels_last: the plain code in our memory layout / ours}."""
+    """{step_ratio: plain / ours, step_ratio_channels_last: the plain code in our memory layout /
+    ours}.
+    """
     net, twin, x, y, stop, zeros = setting()
     layout = plain.TinyOAT().to(memory_format=torch.channels_last)
     layout.load_state_dict(twin.state_dict())
@@ -47,14 +51,22 @@ def run(rounds: int = 15) -> dict:
         return loss.item()
 
     def plain_step(model, optimizer):
-        return plain.oat_step(model, optimizer, x, y, lam, code, zeros, EPS, STEPS, SIZE, noise).item()
+        return plain.oat_step(
+            model, optimizer, x, y, lam, code, zeros, EPS, STEPS, SIZE, noise
+        ).item()
 
     first = our_step(), plain_step(twin, theirs)
     if abs(first[0] - first[1]) > 1e-4 * abs(first[1]):
         raise RuntimeError(f"the two steps compute different losses: {first}")
     seconds = interleaved(
-        {"plain": lambda: plain_step(twin, theirs), "ours": our_step,
-         "plain_channels_last": lambda: plain_step(layout, theirs_layout)}, rounds,
-    )  # fmt: skip
-    return {"step_ratio": ratio(seconds, "plain", "ours"),
-            "step_ratio_channels_last": ratio(seconds, "plain_channels_last", "ours")}  # fmt: skip
+        {
+            "plain": lambda: plain_step(twin, theirs),
+            "ours": our_step,
+            "plain_channels_last": lambda: plain_step(layout, theirs_layout),
+        },
+        rounds,
+    )
+    return {
+        "step_ratio": ratio(seconds, "plain", "ours"),
+        "step_ratio_channels_last": ratio(seconds, "plain_channels_last", "ours"),
+    }

@@ -1,7 +1,9 @@
-"""PGD-20 against the suite, and the suite against another library's AutoAttack: `python -m bench.suite [--n 512]`.
+"""PGD-20 against the suite, and the suite against another library's AutoAttack: `python -m
+bench.suite [--n 512]`.
 
-On the networks that come with oatlib, validation images of `shapes`, at three λ. AutoAttack is that of
-torchattacks (its default steps), on pgd-at and on oat at three λ. What is in the record already is not measured again.
+On the networks that come with oatlib, validation images of `shapes`, at three λ. AutoAttack is that
+of torchattacks (its default steps), on pgd-at and on oat at three λ. What is in the record already
+is not measured again.
 """
 
 from __future__ import annotations
@@ -23,12 +25,17 @@ COMPARED = {("pgd-at", 1.0), ("oat", 0.2), ("oat", 0.4), ("oat", 1.0)}  # with A
 
 
 def measure(name: str, lam: float, n: int) -> dict:
-    """Robust accuracy of one setting under PGD-20, the suite and, for some, AutoAttack; with the seconds they took."""
+    """Robust accuracy of one setting under PGD-20, the suite and, for some, AutoAttack; with the
+    seconds they took.
+    """
     net = oatlib.load(FOLDER / f"{name}.safetensors")
     draws = DRAWS if net.noise_at(lam) else 1
     panel = data_of(net.spec.data).val.panel(min(n, NOISY_N) if draws > 1 else n)
     found = {"name": name, "lam": lam, "n": len(panel), "draws": draws}
-    for key, attack in (("pgd", oatlib.PGD(EPS, 20, draws=draws)), ("suite", oatlib.Suite(EPS, draws=draws))):
+    for key, attack in (
+        ("pgd", oatlib.PGD(EPS, 20, draws=draws)),
+        ("suite", oatlib.Suite(EPS, draws=draws)),
+    ):
         (result,) = oatlib.evaluate(net, panel, attack, [lam], [1.0], progress=False, draws=draws)
         found |= {"clean": result.clean, key: result.robust, f"{key}_seconds": result.seconds}
     if (name, lam) in COMPARED:
@@ -54,16 +61,25 @@ def autoattack(f, panel) -> dict:
     started = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        x_adv = torchattacks.AutoAttack(WithParameter(f), eps=EPS, n_classes=8, seed=0)(panel.x, panel.y)
+        x_adv = torchattacks.AutoAttack(WithParameter(f), eps=EPS, n_classes=8, seed=0)(
+            panel.x, panel.y
+        )
     with torch.no_grad():
         holds = (f(panel.x).argmax(1) == panel.y) & (f(x_adv).argmax(1) == panel.y)
-    return {"autoattack": holds.double().mean().item(), "autoattack_seconds": round(time.perf_counter() - started, 1)}
+    return {
+        "autoattack": holds.double().mean().item(),
+        "autoattack_seconds": round(time.perf_counter() - started, 1),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=list(MEMBERS), metavar="name", help=", ".join(MEMBERS))
-    parser.add_argument("--n", type=int, default=512, help="validation images (128 at most where weights are noisy)")
+    parser.add_argument(
+        "names", nargs="*", default=list(MEMBERS), metavar="name", help=", ".join(MEMBERS)
+    )
+    parser.add_argument(
+        "--n", type=int, default=512, help="validation images (128 at most where weights are noisy)"
+    )
     parser.add_argument("--out", default="bench/results/suite.json")
     options = parser.parse_args()
     if unknown := [name for name in options.names if name not in MEMBERS]:
@@ -74,11 +90,24 @@ def main() -> None:
             if any((row["name"], row["lam"]) == (name, lam) for row in rows):
                 continue
             rows.append(measure(name, lam, options.n))
-            write_json(options.out, {"command": "python -m bench.suite", "suite": str(oatlib.Suite(EPS)),
-                                     "pgd": str(oatlib.PGD(EPS, 20)), "threads": torch.get_num_threads(),
-                                     "versions": versions(), "rows": rows})  # fmt: skip
-            print({key: round(value, 3) if isinstance(value, float) else value for key, value in rows[-1].items()},
-                  flush=True)  # fmt: skip
+            write_json(
+                options.out,
+                {
+                    "command": "python -m bench.suite",
+                    "suite": str(oatlib.Suite(EPS)),
+                    "pgd": str(oatlib.PGD(EPS, 20)),
+                    "threads": torch.get_num_threads(),
+                    "versions": versions(),
+                    "rows": rows,
+                },
+            )
+            print(
+                {
+                    key: round(value, 3) if isinstance(value, float) else value
+                    for key, value in rows[-1].items()
+                },
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Networks that several benches measure, trained once: `python -m bench.trained NAME [--seeds 0 1 2] [--folder DIR]`.
+"""Networks that several benches measure, trained once: `python -m bench.trained NAME [--seeds 0 1
+2] [--folder DIR]`.
 
-A network is named by its recipe and what differs from the recipe's defaults, for instance `oat`, `pgd-at lam=0.2` or
-`float redraw=forward`. It is trained with the `fast` preset on `shapes` of the same seed, and kept in the folder
-(not part of the repository). A kept network is used again only if it was trained by the same preset on the same data.
+A network is named by its recipe and what differs from the recipe's defaults, for instance `oat`,
+`pgd-at lam=0.2` or `float redraw=forward`. It is trained with the `fast` preset on `shapes` of the
+same seed, and kept in the folder (not part of the repository). A kept network is used again only if
+it was trained by the same preset on the same data.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from oatlib.training.presets import PRESETS
 FOLDER = Path("data/downloads/bench")
 
 
-def trained(name: str, seed: int, folder: Path | None = FOLDER) -> tuple[oatlib.Network, oatlib.Data, float]:
+def trained(
+    name: str, seed: int, folder: Path | None = FOLDER
+) -> tuple[oatlib.Network, oatlib.Data, float]:
     """A trained network, its data, and the seconds of its training.
 
     Args:
@@ -67,7 +71,12 @@ def _kept(path: Path, data: oatlib.Data, seed: int) -> oatlib.Network | None:
         return None
     how = net.trained[-1]
     same = net.spec.data == {"name": data.name, "options": dict(data.options)}
-    same = same and how["preset"] == asdict(PRESETS["fast"]) and how["seed"] == seed and how["status"] == "finished"
+    same = (
+        same
+        and how["preset"] == asdict(PRESETS["fast"])
+        and how["seed"] == seed
+        and how["status"] == "finished"
+    )
     return net if same else None
 
 

@@ -1,4 +1,6 @@
-"""How long the `fast` preset trains here, alone on the machine, in seconds; the other benchmarks give ratios."""
+"""How long the `fast` preset trains here, alone on the machine, in seconds; the other benchmarks
+give ratios.
+"""
 
 from __future__ import annotations
 

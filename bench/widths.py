@@ -1,4 +1,6 @@
-"""What a width costs in time, next to what its multiply-adds say; and what more widths cost in training."""
+"""What a width costs in time, next to what its multiply-adds say; and what more widths cost in
+training.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,10 @@ from oatlib.training.step import step
 from .clock import interleaved, milliseconds
 
 IMAGES = 256
-SHAPES = {"tiny": (16, IMAGES), "resnet18": (32, 16)}  # image size, images: enough to be bound by arithmetic
+SHAPES = {
+    "tiny": (16, IMAGES),
+    "resnet18": (32, 16),
+}  # image size, images: enough to be bound by arithmetic
 
 
 def _forward_ways(net, images: int, size: int) -> dict:
@@ -37,28 +42,50 @@ def _step_way(recipe: str, widths: int, batch: int = 64):
     attack, drawn = oatlib.PGD(8 / 255, 2, best=False), draw_widths(net.spec, torch.Generator())
 
     def call():
-        step(net, data.train.x, data.train.y, stop, zeros, attack, torch.Generator().manual_seed(0), drawn)
+        step(
+            net,
+            data.train.x,
+            data.train.y,
+            stop,
+            zeros,
+            attack,
+            torch.Generator().manual_seed(0),
+            drawn,
+        )
 
     macs = sum(oatlib.cost(net, width=w).macs for w in net.spec.widths)
     return call, macs
 
 
 def run(rounds: int = 15) -> dict:
-    """{forward_over_full: time and multiply-adds of each width over width 1, step_over_one_width: the same of K}."""
+    """{forward_over_full: time and multiply-adds of each width over width 1, step_over_one_width:
+    the same of K}.
+    """
     found: dict = {"forward_over_full": {}, "step_over_one_width": {}}
     for backbone, (size, images) in SHAPES.items():
         data = oatlib.load_data("shapes", n_train=8, n_val=8, n_test=8, size=size)
         net = oatlib.build("oats", data, backbone, widths=4)
         seconds = interleaved(_forward_ways(net, images, size), rounds)
         full, macs = milliseconds(seconds[1.0]), oatlib.cost(net).macs
-        rows = {f"{w:g}": {"time": round(milliseconds(s) / full, 3),
-                           "multiply_adds": round(oatlib.cost(net, width=w).macs / macs, 3)}
-                for w, s in seconds.items()}  # fmt: skip
-        found["forward_over_full"][backbone] = {"images": images, "size": size, "full_ms": full} | rows
+        rows = {
+            f"{w:g}": {
+                "time": round(milliseconds(s) / full, 3),
+                "multiply_adds": round(oatlib.cost(net, width=w).macs / macs, 3),
+            }
+            for w, s in seconds.items()
+        }
+        found["forward_over_full"][backbone] = {
+            "images": images,
+            "size": size,
+            "full_ms": full,
+        } | rows
     ways = {k: _step_way("oats", k) for k in (1, 2, 4, 8)}
     seconds = interleaved({k: call for k, (call, _) in ways.items()}, max(3, rounds // 3), 1)
     one = milliseconds(seconds[1])
     for k, (_, macs) in ways.items():
-        ratios = {"time": round(milliseconds(seconds[k]) / one, 3), "multiply_adds": round(macs / ways[1][1], 3)}
+        ratios = {
+            "time": round(milliseconds(seconds[k]) / one, 3),
+            "multiply_adds": round(macs / ways[1][1], 3),
+        }
         found["step_over_one_width"][str(k)] = ratios
     return found

@@ -14,7 +14,8 @@ from pathlib import Path
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 HOMES = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "file:")
 APPUTILS, NOTEBOOKS = "@jupyterlab/apputils-extension", "@jupyterlab/notebook-extension"
-LONG = 120_000  # milliseconds: for a machine that does other things, too, and draws without a graphics card
+# milliseconds: for a machine that does other things, too, and draws without a graphics card
+LONG = 120_000
 HERE = "jupyterapp.shell.currentWidget"  # in the page
 
 
@@ -49,14 +50,21 @@ def running(command, port: int, cwd: Path, **environment: str) -> Iterator[subpr
 
 
 class Watched:
-    """One page of a browser, and in `faults` what it did that it should not: errors, and requests that leave here."""
+    """One page of a browser, and in `faults` what it did that it should not: errors, and requests
+    that leave here.
+    """
 
     def __init__(self, chromium, **options):
-        self.context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}} | options)
+        self.context = chromium.new_context(
+            **{"viewport": {"width": 1280, "height": 800}} | options
+        )
         self.context.route("**/*", self._route)
         self.page, self.faults = self.context.new_page(), []
         self.page.set_default_timeout(LONG)  # a page may have to wait for its kernel
-        self.page.on("console", lambda m: self.faults.append(f"{m.text} {m.location}") if m.type == "error" else None)
+        self.page.on(
+            "console",
+            lambda m: self.faults.append(f"{m.text} {m.location}") if m.type == "error" else None,
+        )
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
 
     def _route(self, route) -> None:
@@ -70,22 +78,43 @@ class Watched:
 
 @contextlib.contextmanager
 def serve(folder: Path, root: Path, settings: Mapping[str, Mapping] | None = None) -> Iterator[str]:
-    """JupyterLab on `root`, what it keeps in `folder`; yields what comes before the name of a notebook in its address.
+    """JupyterLab on `root`, what it keeps in `folder`; yields what comes before the name of a
+    notebook in its address.
 
-    `settings` are {"@extension/plugin": settings}; what somebody has set for their own JupyterLab is not used.
+    `settings` are {"@extension/plugin": settings}; what somebody has set for their own JupyterLab
+    is not used.
     """
-    pages = {f"settings/{name}.jupyterlab-settings": content for name, content in (settings or {}).items()}
-    pages["labconfig/page_config.json"] = {"disabledExtensions": {f"{APPUTILS}:announcements": True}}
+    pages = {
+        f"settings/{name}.jupyterlab-settings": content
+        for name, content in (settings or {}).items()
+    }
+    pages["labconfig/page_config.json"] = {
+        "disabledExtensions": {f"{APPUTILS}:announcements": True}
+    }
     for name, content in pages.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(content), encoding="utf-8")
-    places = {"JUPYTER_CONFIG_DIR": folder, "JUPYTERLAB_SETTINGS_DIR": folder / "settings",
-              "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces", "JUPYTER_DATA_DIR": folder / "data",
-              "JUPYTER_RUNTIME_DIR": folder / "runtime"}  # fmt: skip
+    places = {
+        "JUPYTER_CONFIG_DIR": folder,
+        "JUPYTERLAB_SETTINGS_DIR": folder / "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces",
+        "JUPYTER_DATA_DIR": folder / "data",
+        "JUPYTER_RUNTIME_DIR": folder / "runtime",
+    }
     port = free_port()
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
-               f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=tok",
-               "--expose-app-in-browser", f"--ServerApp.root_dir={root}"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=tok",
+        "--expose-app-in-browser",
+        f"--ServerApp.root_dir={root}",
+    ]
     with running(command, port, folder, **{name: str(place) for name, place in places.items()}):
         yield f"http://127.0.0.1:{port}/lab/tree/"
 
@@ -101,4 +130,7 @@ def open_notebook(page, address: str) -> None:
 
 def start(page) -> None:
     """Run all cells; `window.ended` tells when that is over."""
-    page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells').then(() => { window.ended = true }) }")
+    page.evaluate(
+        "() => { jupyterapp.commands.execute('notebook:run-all-cells').then(() => { window.ended = "
+        "true }) }"
+    )

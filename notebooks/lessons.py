@@ -1,4 +1,5 @@
-"""A lesson is a reviewed source, source/NN_name.py, and a notebook made from it, NN_name.ipynb, with light outputs.
+"""A lesson is a reviewed source, source/NN_name.py, and a notebook made from it, NN_name.ipynb,
+with light outputs.
 
 Here is what connects the two, and what must be true of a notebook before it is kept.
 """
@@ -13,11 +14,23 @@ import nbformat
 from nbformat import NotebookNode
 
 HERE = Path(__file__).resolve().parent
-HEAVY = ("application/vnd.jupyter.widget-view+json", "application/vnd.plotly.v1+json")  # pictures take their place
+HEAVY = (
+    "application/vnd.jupyter.widget-view+json",
+    "application/vnd.plotly.v1+json",
+)  # pictures take their place
 LIMIT = 300_000  # bytes of a notebook
 LONGEST = 60  # seconds that a lesson may say it takes
 CHECKED = "NBVAL_CHECK_OUTPUT"
-SHOWING = {"print", "display", "say", "predict", "reveal", "finish", "sliders", "explore"}  # calls that leave an output
+SHOWING = {
+    "print",
+    "display",
+    "say",
+    "predict",
+    "reveal",
+    "finish",
+    "sliders",
+    "explore",
+}  # calls that leave an output
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 # in parts, so that this file does not hold what it looks for
 PLACE = re.compile(rf"(?<![\w.~*/-])/(?:{'|'.join(['home', 'root', 'work', 'Users', 'tmp'])})/\w")
@@ -37,16 +50,21 @@ def build(source: Path) -> NotebookNode:
     read = jupytext.read(source, fmt="py:percent")
     cells = []
     for index, cell in enumerate(read.cells):
-        new = nbformat.v4.new_code_cell if cell.cell_type == "code" else nbformat.v4.new_markdown_cell
+        new = (
+            nbformat.v4.new_code_cell if cell.cell_type == "code" else nbformat.v4.new_markdown_cell
+        )
         if cell.cell_type == "raw":
             raise ValueError(f"{source.name}: cell {index} is raw: a lesson has Markdown and code")
         kept = {key: value for key, value in cell.metadata.items() if key != "lines_to_next_cell"}
         cells.append(new(cell.source, id=f"{source.stem}-{index:02d}", metadata=kept))
     about = read.metadata.get("oatlib")
     if not isinstance(about, dict) or not isinstance(about.get("seconds"), int):
-        raise ValueError(f"{source.name}: the front matter needs, under jupyter:, oatlib: {{seconds: 40}}")
+        raise ValueError(
+            f"{source.name}: the front matter needs, under jupyter:, oatlib: {{seconds: 40}}"
+        )
     return nbformat.v4.new_notebook(
-        cells=cells, metadata={"kernelspec": KERNEL, "language_info": {"name": "python"}, "oatlib": dict(about)}
+        cells=cells,
+        metadata={"kernelspec": KERNEL, "language_info": {"name": "python"}, "oatlib": dict(about)},
     )
 
 
@@ -58,8 +76,16 @@ def text(notebook: NotebookNode) -> str:
 def check(folder: Path = HERE) -> list[str]:
     """What is wrong with the notebooks of a folder, without running them; one line each."""
     known, made = sources(folder), {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
-    wrong = [f"{name}: there is no notebook of this source; run make notebooks" for name in known if name not in made]
-    wrong += [f"{name}: there is no source/{name}.py of this notebook" for name in made if name not in known]
+    wrong = [
+        f"{name}: there is no notebook of this source; run make notebooks"
+        for name in known
+        if name not in made
+    ]
+    wrong += [
+        f"{name}: there is no source/{name}.py of this notebook"
+        for name in made
+        if name not in known
+    ]
     for name in known.keys() & made.keys():
         wrong += [f"{name}: {fault}" for fault in faults(made[name])]
     return sorted(wrong)
@@ -109,7 +135,10 @@ def unfit(notebook: NotebookNode) -> Iterator[str]:
         if cell.cell_type == "code":
             yield from (f"cell {index}: {fault}" for fault in _unfit_outputs(cell))
     if (size := len(text(notebook).encode())) > LIMIT:
-        yield f"has {size / 1000:.0f} kB, {LIMIT / 1000:.0f} are allowed; largest outputs: {_largest(notebook)}"
+        yield (
+            f"has {size / 1000:.0f} kB, {LIMIT / 1000:.0f} are allowed; largest outputs: "
+            f"{_largest(notebook)}"
+        )
 
 
 def _unfit_outputs(cell: NotebookNode) -> Iterator[str]:
@@ -126,14 +155,18 @@ def _unfit_outputs(cell: NotebookNode) -> Iterator[str]:
                 yield f"holds {mime}, dead without a kernel: a picture takes its place"
         if is_checked(cell) and data and "image/png" in data:
             yield f"is marked # {CHECKED} and shows a picture: print words or rounded numbers"
-        if hit := PLACE.search(output.get("text", "") + "".join(str(v) for k, v in data.items() if k != "image/png")):
+        if hit := PLACE.search(
+            output.get("text", "") + "".join(str(v) for k, v in data.items() if k != "image/png")
+        ):
             yield f"names a place on the machine it ran on: {hit[0]}..."
 
 
 def is_checked(cell: NotebookNode) -> bool:
     """Whether the gate compares what a cell prints."""
     return any(
-        line.strip().lstrip("# ") == CHECKED for line in cell.source.splitlines() if line.strip().startswith("#")
+        line.strip().lstrip("# ") == CHECKED
+        for line in cell.source.splitlines()
+        if line.strip().startswith("#")
     )
 
 
@@ -147,10 +180,19 @@ def _shows(source: str) -> bool:
         return False
     last = body[-1].value
     called = last.func if isinstance(last, ast.Call) else None
-    name = called.attr if isinstance(called, ast.Attribute) else called.id if isinstance(called, ast.Name) else None
+    name = (
+        called.attr
+        if isinstance(called, ast.Attribute)
+        else called.id
+        if isinstance(called, ast.Name)
+        else None
+    )
     return isinstance(last, ast.Name) or name in SHOWING
 
 
 def _largest(notebook: NotebookNode) -> str:
-    sizes = sorted(((len(str(o)), i) for i, c in enumerate(notebook.cells) for o in c.get("outputs", [])), reverse=True)
+    sizes = sorted(
+        ((len(str(o)), i) for i, c in enumerate(notebook.cells) for o in c.get("outputs", [])),
+        reverse=True,
+    )
     return ", ".join(f"cell {index} with {size / 1000:.0f} kB" for size, index in sizes[:3])

@@ -22,14 +22,27 @@ RECORDED = "application/vnd.oatlib.recorded+json"
 
 def main(argv: list[str] | None = None, folder: Path = lessons.HERE) -> int:
     """What the command line asks for; the exit code."""
-    parser = argparse.ArgumentParser(description="Make the notebooks of the course from their sources.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="lessons, such as 01_attack; without a name all")
-    parser.add_argument("--check", action="store_true", help="run nothing: do notebooks and sources agree?")
-    parser.add_argument("--records", action="store_true", help="measure again what these lessons read from data/course")
+    parser = argparse.ArgumentParser(
+        description="Make the notebooks of the course from their sources."
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="lessons, such as 01_attack; without a name all"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="run nothing: do notebooks and sources agree?"
+    )
+    parser.add_argument(
+        "--records",
+        action="store_true",
+        help="measure again what these lessons read from data/course",
+    )
     asked = parser.parse_args(argv)
     known = lessons.sources(folder)
     if unknown := set(asked.names) - known.keys():
-        parser.error(f"there is no lesson {', '.join(sorted(unknown))}; there are {', '.join(known) or 'none'}")
+        parser.error(
+            f"there is no lesson {', '.join(sorted(unknown))}; there are "
+            f"{', '.join(known) or 'none'}"
+        )
     if asked.records and not asked.names:
         parser.error("--records takes minutes for each lesson: name them")
     chosen = {name: known[name] for name in asked.names or known}
@@ -55,7 +68,9 @@ def make(chosen: dict[str, Path], folder: Path) -> None:
 
     if lab.browser() is None:
         raise pictures.LessonError("needs Chromium (on Debian and Ubuntu: apt install chromium)")
-    built = {name: lessons.build(source) for name, source in chosen.items()}  # a typing error is found before all work
+    built = {
+        name: lessons.build(source) for name, source in chosen.items()
+    }  # a typing error is found before all work
     with tempfile.TemporaryDirectory() as place, sync_playwright() as session:
         root = Path(place) / "notebooks"
         root.mkdir()
@@ -79,7 +94,10 @@ def _one(chromium, address: str, built, path: Path) -> None:
     write_bytes(path, content)
     stated = built.metadata.oatlib.seconds
     late = "  more than it states" if seconds > stated else ""
-    print(f"{path.stem}: {seconds:.1f} s, {stated} s stated; {len(content) / 1000:.0f} kB{late}", flush=True)
+    print(
+        f"{path.stem}: {seconds:.1f} s, {stated} s stated; {len(content) / 1000:.0f} kB{late}",
+        flush=True,
+    )
 
 
 def _record(chosen: dict[str, Path], folder: Path) -> None:
@@ -91,7 +109,10 @@ def _record(chosen: dict[str, Path], folder: Path) -> None:
         found = _found(notebook)
         for record in found:
             write_json(RECORDS / f"{record['name']}.json", record["result"])
-        print(f"{name}: {', '.join(record['name'] for record in found) or 'it has no records'}", flush=True)
+        print(
+            f"{name}: {', '.join(record['name'] for record in found) or 'it has no records'}",
+            flush=True,
+        )
 
 
 def _found(notebook) -> list[dict]:

@@ -21,22 +21,35 @@ PATIENCE = 1_200_000  # milliseconds for all cells
 QUIET, STILL = 120.0, 0.7  # seconds: to wait until nothing moves, and for how long nothing must
 COLOURS = (64, 32, 16)  # of a picture; the most with which the notebook stays light
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
-SETTINGS = {f"{lab.NOTEBOOKS}/tracker": {
-    "windowingMode": "none", "recordTiming": True, "scrollPastEnd": False}}  # fmt: skip
+SETTINGS = {
+    f"{lab.NOTEBOOKS}/tracker": {
+        "windowingMode": "none",
+        "recordTiming": True,
+        "scrollPastEnd": False,
+    }
+}
 NOTEBOOK = f"{lab.HERE}.content"  # in the page
-OUTPUT = f"([cell, n]) => {NOTEBOOK}.widgets[cell].outputArea.widgets[n].node.querySelector('.jp-OutputArea-output')"
+OUTPUT = (
+    f"([cell, n]) => {NOTEBOOK}.widgets[cell].outputArea.widgets[n].node"
+    ".querySelector('.jp-OutputArea-output')"
+)
 WORDS = """node => [...new Set([...node.querySelectorAll(
-    ".gtitle, .xtitle, .ytitle, .legendtext, .annotation-text, .widget-html, [role=img][aria-label]")]
-    .map(part => (part.getAttribute("aria-label") || part.textContent).trim()).filter(Boolean))].join("; ")"""
+    ".gtitle, .xtitle, .ytitle, .legendtext, .annotation-text, .widget-html, " +
+    "[role=img][aria-label]")]
+    .map(part => (part.getAttribute("aria-label") || part.textContent).trim())
+    .filter(Boolean))].join("; ")"""
 FLUSH = """import gc, sys
 def made(name, module):
     kind = getattr(sys.modules.get(module), name, ())
     return [thing for thing in gc.get_objects() if isinstance(thing, kind)]
 for explorer in made("Explorer", "oatlib.explorer.widget"):
-    explorer._worker._names = ()  # no work in its pauses: curves that are not known yet may take minutes
+    # no work in its pauses: curves that are not known yet may take minutes
+    explorer._worker._names = ()
 for worker in made("Worker", "oatlib.explorer.worker"):
     worker.flush(300)"""  # in the kernel: what is drawn or measured beside the cells
-BLANK = "[...document.querySelectorAll('.js-plotly-plot')].filter(plot => !plot.data?.length).length"
+BLANK = (
+    "[...document.querySelectorAll('.js-plotly-plot')].filter(plot => !plot.data?.length).length"
+)
 ANSWERS = ".jp-OutputArea-output .widget-html details"  # those of lesson.reveal
 
 
@@ -44,8 +57,12 @@ class LessonError(Exception):
     """A lesson that cannot be made, and why."""
 
 
-def run(chromium, address: str, built: NotebookNode, name: str, shots: Path) -> tuple[NotebookNode, float]:
-    """Run a lesson that JupyterLab serves; its notebook with light outputs, and the seconds that its cells took."""
+def run(
+    chromium, address: str, built: NotebookNode, name: str, shots: Path
+) -> tuple[NotebookNode, float]:
+    """Run a lesson that JupyterLab serves; its notebook with light outputs, and the seconds that
+    its cells took.
+    """
     watched = lab.Watched(chromium, viewport=VIEW)
     page = watched.page
     try:
@@ -74,14 +91,20 @@ def _no_errors(ran: NotebookNode) -> None:
             if output.output_type == "error":
                 trace = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(output.traceback))
                 raise LessonError(
-                    f"cell {index} ended with {output.ename}: {output.evalue}\n\n{cell.source}\n\n{trace}"
+                    f"cell {index} ended with {output.ename}: "
+                    f"{output.evalue}\n\n{cell.source}\n\n{trace}"
                 )
 
 
 def _no_blanks(page) -> None:
-    """A busy browser loses what the kernel tells a FigureWidget: anywidget gives it two seconds to load plotly.js."""
+    """A busy browser loses what the kernel tells a FigureWidget: anywidget gives it two seconds to
+    load plotly.js.
+    """
     if blank := page.evaluate(BLANK):
-        raise LessonError(f"{blank} figures are empty: the browser was too slow. Try again when the machine does less")
+        raise LessonError(
+            f"{blank} figures are empty: the browser was too slow. Try again when the machine does "
+            "less"
+        )
 
 
 def _seconds(ran: NotebookNode) -> Iterator[float]:
@@ -92,9 +115,13 @@ def _seconds(ran: NotebookNode) -> Iterator[float]:
 
 
 def _settle(page) -> None:
-    """Wait until the kernel has nothing to do, the explorers hold exact numbers and nothing moves any more."""
+    """Wait until the kernel has nothing to do, the explorers hold exact numbers and nothing moves
+    any more.
+    """
     page.evaluate(
-        f"code => {lab.HERE}.sessionContext.session.kernel.requestExecute({{code, silent: true}}).done", FLUSH
+        f"code => {lab.HERE}.sessionContext.session.kernel.requestExecute({{code, silent: "
+        f"true}}).done",
+        FLUSH,
     )
     settled = "[...document.querySelectorAll('.oat')].every(oat => oat.dataset.phase === 'settled')"
     page.wait_for_function(settled, timeout=1000 * QUIET)
@@ -109,17 +136,28 @@ def _settle(page) -> None:
 
 
 def _stretch(page) -> None:
-    """Unfold the answers, and make the window as tall as the notebook: what scrolls cannot be photographed."""
-    page.evaluate("answers => document.querySelectorAll(answers).forEach(part => { part.open = true })", ANSWERS)
+    """Unfold the answers, and make the window as tall as the notebook: what scrolls cannot be
+    photographed.
+    """
+    page.evaluate(
+        "answers => document.querySelectorAll(answers).forEach(part => { part.open = true })",
+        ANSWERS,
+    )
     for _ in range(2):  # figures may grow with the window
         inside = f"{NOTEBOOK}.node.querySelector('.jp-WindowedPanel-outer').scrollHeight"
-        height = page.evaluate(inside) + page.evaluate("innerHeight") - page.evaluate(f"{NOTEBOOK}.node.clientHeight")
+        height = (
+            page.evaluate(inside)
+            + page.evaluate("innerHeight")
+            - page.evaluate(f"{NOTEBOOK}.node.clientHeight")
+        )
         page.set_viewport_size({"width": VIEW["width"], "height": min(height + 20, TALLEST)})
         _settle(page)
 
 
 def _dress(page, theme: str) -> None:
-    page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", THEMES[theme])
+    page.evaluate(
+        "theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", THEMES[theme]
+    )
 
 
 def _photograph(page, name: str, shots: Path) -> None:
@@ -132,12 +170,16 @@ def _photograph(page, name: str, shots: Path) -> None:
 
 
 def _lightened(page, ran: NotebookNode, built: NotebookNode) -> NotebookNode:
-    """What was built, with the outputs of what was run: pictures for widgets and figures, nothing that is random."""
+    """What was built, with the outputs of what was run: pictures for widgets and figures, nothing
+    that is random.
+    """
     result = nbformat.from_dict(built)
     for index, (cell, source) in enumerate(zip(result.cells, ran.cells, strict=True)):
         if cell.cell_type == "code":
             cell.execution_count = source.execution_count
-            cell.outputs = [_light(page, index, n, output) for n, output in enumerate(source.outputs)]
+            cell.outputs = [
+                _light(page, index, n, output) for n, output in enumerate(source.outputs)
+            ]
     return result
 
 
@@ -167,7 +209,9 @@ def _fitting(notebook: NotebookNode) -> NotebookNode:
         smaller = nbformat.from_dict(notebook)
         for output in (output for cell in smaller.cells for output in cell.get("outputs", [])):
             if png := output.get("data", {}).get("image/png"):
-                output.data["image/png"] = base64.b64encode(small(base64.b64decode(png), colours)).decode()
+                output.data["image/png"] = base64.b64encode(
+                    small(base64.b64decode(png), colours)
+                ).decode()
         if len(lessons.text(smaller).encode()) <= lessons.LIMIT:
             break
     return smaller
@@ -180,5 +224,7 @@ def small(png: bytes, colours: int) -> bytes:
     _, _, right, lower = ImageChops.difference(image, blank).getbbox() or (0, 0, 8, 8)
     image = image.crop((0, 0, min(right + 8, image.width), min(lower + 8, image.height)))
     packed = io.BytesIO()
-    image.quantize(colours, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(packed, "PNG", optimize=True)
+    image.quantize(colours, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+        packed, "PNG", optimize=True
+    )
     return packed.getvalue()

@@ -1,4 +1,4 @@
-# The public names of oatlib. `__init__.py` reads this file: a name is imported when it is first used.
+# The public names of oatlib. `__init__.py` reads this file: a name is imported on first use.
 
 from .attacks.apgd import APGD as APGD
 from .attacks.freeze import frozen as frozen

@@ -17,7 +17,9 @@ def lookup(kind: str, name: str, table: dict):
         ValueError: If there is no such name.
     """
     if name not in table:
-        raise ValueError(f"unknown {kind} {name!r}{did_you_mean(name, table)}: use one of {', '.join(table)}")
+        raise ValueError(
+            f"unknown {kind} {name!r}{did_you_mean(name, table)}: use one of {', '.join(table)}"
+        )
     return table[name]
 
 

@@ -95,7 +95,9 @@ def write_json(path, value) -> None:
         RecordError: If `path` is a folder, or its folder does not exist.
         ValueError: If the value contains infinity or NaN.
     """
-    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
+    write_bytes(
+        path, (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    )
 
 
 def read_json(path):
@@ -150,7 +152,8 @@ def read_weights(path) -> tuple[dict[str, Tensor], dict]:
     try:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {}).get("oatlib", "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, json.JSONDecodeError) as error:
         raise RecordError(
             f"{path} cannot be read: it is truncated, damaged or no safetensors file ({error}). "
@@ -158,7 +161,8 @@ def read_weights(path) -> tuple[dict[str, Tensor], dict]:
         ) from error
     if not isinstance(header, dict) or "format" not in header:
         raise RecordError(
-            f"{path} is a safetensors file, but not one that oatlib wrote: it has no oatlib header. "
+            f"{path} is a safetensors file, but not one that oatlib wrote: it has no oatlib "
+            "header. "
             "Choose a file written by oatlib.save, or train again with `oatlib train`."
         )
     if not isinstance(header["format"], int) or header["format"] > FORMAT:
@@ -193,7 +197,10 @@ def fill(net: nn.Module, tensors: dict[str, Tensor], path) -> None:
             faults.append(f"{name} holds NaN or infinite numbers")
     if faults:
         shown = "; ".join(sorted(faults)[:5]) + ("; ..." if len(faults) > 5 else "")
-        raise RecordError(f"{path} does not fit the network in its header: {shown}. Copy it again, or train again.")
+        raise RecordError(
+            f"{path} does not fit the network in its header: {shown}. Copy it again, or train "
+            "again."
+        )
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(tensors[name])

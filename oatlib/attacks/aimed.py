@@ -58,7 +58,9 @@ class AimedPGD(PGD):
         known = {"loss": "margin or target", "share": self.share, "candidates": self.candidates}
         return super().describe() | known
 
-    def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
+    def _walk(
+        self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None
+    ) -> Iterator:
         """Run the attack as `PGD._walk` does, with labels (N, 3) in place of (N,).
 
         The columns of the labels are the true class, the target class, and the random number that
@@ -67,7 +69,9 @@ class AimedPGD(PGD):
         generator = generator or torch.Generator(x.device).manual_seed(0)
         chance, lot = draw(torch.rand, (2, len(y)), x, generator)
         target = torch.where(chance < self.share, UNDECIDED, NO_TARGET)
-        yield from super()._walk(f, x, torch.stack([y, target, (lot * LOTS).long()], 1), generator, judge_last, only)
+        yield from super()._walk(
+            f, x, torch.stack([y, target, (lot * LOTS).long()], 1), generator, judge_last, only
+        )
 
     def _values(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss to increase (N,): the margin, or target logit minus true logit.
@@ -79,7 +83,9 @@ class AimedPGD(PGD):
         if labels.dim() == 1:
             return margin(logits, labels)
         y, target, lot = labels.unbind(1)
-        target.copy_(torch.where(target == UNDECIDED, self._likely_wrong(logits.detach(), y, lot), target))
+        target.copy_(
+            torch.where(target == UNDECIDED, self._likely_wrong(logits.detach(), y, lot), target)
+        )
         ahead = logits.gather(1, target.clamp(min=0)[:, None]) - logits.gather(1, y[:, None])
         return torch.where(target == NO_TARGET, margin(logits, y), ahead[:, 0])
 

@@ -78,13 +78,19 @@ class APGD(Attack):
         words, many = super().__str__(), f", {self.restarts} restart" + "s" * (self.restarts > 1)
         return words + (f", {self.targets} targets" if self.targets else many)
 
-    def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
+    def _walk(
+        self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None
+    ) -> Iterator:
         """Run the attack as `Attack._walk` does; with targets there is one run per wrong class."""
         generator = generator or torch.Generator(x.device).manual_seed(0)
         # What belongs to the images still under attack; "here" are their positions in x.
         kept = {"x": x, "y": y, "here": torch.arange(len(x), device=x.device)}
         if self.targets:  # the wrong classes of each image, the most likely first: (N, targets)
-            wrong = self._judge(f, x).scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
+            wrong = (
+                self._judge(f, x)
+                .scatter(1, y[:, None], -torch.inf)
+                .argsort(1, descending=True)[:, :-1]
+            )
             kept["wrong"] = wrong if self.targets == "all" else wrong[:, : self.targets]
         for walk in range(kept["wrong"].shape[1] if self.targets else self.restarts):
             if only is not None:
@@ -107,12 +113,20 @@ class APGD(Attack):
         # at, before: present and last point. size: step per image. rose: how many steps raised the
         # loss since the last checkpoint. halved: whether the last checkpoint halved the step.
         state = kept | {
-            "at": begun, "before": begun, "size": begun.new_full((len(begun), *[1] * (begun.dim() - 1)), self.size),
-            "rose": torch.zeros_like(kept["y"]), "halved": torch.ones_like(kept["y"], dtype=torch.bool),
-        }  # fmt: skip
+            "at": begun,
+            "before": begun,
+            "size": begun.new_full((len(begun), *[1] * (begun.dim() - 1)), self.size),
+            "rose": torch.zeros_like(kept["y"]),
+            "halved": torch.ones_like(kept["y"], dtype=torch.bool),
+        }
         state = yield from self._visit(f, state)
         # top, top_grad, top_loss: the best point so far. marked: its loss at the last checkpoint.
-        state |= {"top": state["at"], "top_grad": state["grad"], "top_loss": state["loss"], "marked": state["loss"]}
+        state |= {
+            "top": state["at"],
+            "top_grad": state["grad"],
+            "top_loss": state["loss"],
+            "marked": state["loss"],
+        }
         marks, last = checkpoints(self.steps), 0
         for k in range(1, self.steps + 1):
             state |= self._move(state, 1.0 if k == 1 else MOMENTUM) | {"earlier": state["loss"]}
@@ -136,7 +150,9 @@ class APGD(Attack):
             only = yield state["at"], logits
             state = state | {"grad": slope(), "loss": self._climbed(logits, state)}
             if not (state["grad"].sum(dtype=torch.float32) + logits.sum()).isfinite():
-                raise NonFiniteError("the network gave non-finite logits or gradients during the attack")
+                raise NonFiniteError(
+                    "the network gave non-finite logits or gradients during the attack"
+                )
         return state if only is None else _only(state, only)
 
     def _climbed(self, logits: Tensor, state: dict[str, Tensor]) -> Tensor:
@@ -148,7 +164,10 @@ class APGD(Attack):
         """Mix a projected gradient step (weight `share`) and the last move (weight 1 - `share`)."""
         at, onto_ball = state["at"], projection(state["x"], self.eps, self.norm)
         ahead = onto_ball(at + state["size"] * (step(at, state["grad"], 1.0, self.norm) - at))
-        return {"at": onto_ball(at + share * (ahead - at) + (1 - share) * (at - state["before"])), "before": at}
+        return {
+            "at": onto_ball(at + share * (ahead - at) + (1 - share) * (at - state["before"])),
+            "before": at,
+        }
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -199,7 +218,11 @@ def _halve(state: dict[str, Tensor], steps: int) -> dict[str, Tensor]:
     stuck = (state["rose"] < RISING * steps) | idle
     wide = stuck.view_as(state["size"])
     return {
-        "size": torch.where(wide, state["size"] / 2, state["size"]), "at": torch.where(wide, state["top"], state["at"]),
-        "grad": torch.where(wide, state["top_grad"], state["grad"]), "rose": torch.zeros_like(state["rose"]),
-        "loss": torch.where(stuck, state["top_loss"], state["loss"]), "halved": stuck, "marked": state["top_loss"],
-    }  # fmt: skip
+        "size": torch.where(wide, state["size"] / 2, state["size"]),
+        "at": torch.where(wide, state["top"], state["at"]),
+        "grad": torch.where(wide, state["top_grad"], state["grad"]),
+        "rose": torch.zeros_like(state["rose"]),
+        "loss": torch.where(stuck, state["top_loss"], state["loss"]),
+        "halved": stuck,
+        "marked": state["top_loss"],
+    }

@@ -72,13 +72,21 @@ class Attack:
         return self.eps, self.eps
 
     def __post_init__(self):
-        for value, name, valid in ((self.norm, "norm", tuple(NORMS)), (self.start, "start", STARTS)):
+        for value, name, valid in (
+            (self.norm, "norm", tuple(NORMS)),
+            (self.start, "start", STARTS),
+        ):
             if value not in valid:
                 raise ValueError(f"{name} must be one of {valid}, got {value!r}")
         if not callable(self.loss) and self.loss not in LOSSES:
-            raise ValueError(f"loss must be one of {tuple(LOSSES)} or (logits, y) -> (N,) values, got {self.loss!r}")
+            raise ValueError(
+                f"loss must be one of {tuple(LOSSES)} or (logits, y) -> (N,) values, got "
+                f"{self.loss!r}"
+            )
         if not 0 <= self.eps <= (1 if self.norm == "linf" else 1e6):
-            raise ValueError(f"eps must be >= 0 in pixel units [0, 1], such as 8/255, got {self.eps}")
+            raise ValueError(
+                f"eps must be >= 0 in pixel units [0, 1], such as 8/255, got {self.eps}"
+            )
         limits = {
             "steps": (self.steps, 0),
             "step_size": (self.size, 0),
@@ -89,9 +97,13 @@ class Attack:
             if not value >= least:
                 raise ValueError(f"{name} must be >= {least}, got {value}")
         if self.restarts > 1 and not self.best:
-            raise ValueError("restarts > 1 needs best=True: the last restart alone is no better than one")
+            raise ValueError(
+                "restarts > 1 needs best=True: the last restart alone is no better than one"
+            )
 
-    def __call__(self, f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, generator=None) -> Tensor:
+    def __call__(
+        self, f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, generator=None
+    ) -> Tensor:
         """Return attacked images.
 
         Args:
@@ -113,7 +125,11 @@ class Attack:
             clean, y = check_images(x, y), y.to(torch.int64, copy=True)
             if not clean.numel():
                 return x
-            found, wrong, value = clean, torch.zeros_like(y, dtype=torch.bool), x.new_full(y.shape, -torch.inf)
+            found, wrong, value = (
+                clean,
+                torch.zeros_like(y, dtype=torch.bool),
+                x.new_full(y.shape, -torch.inf),
+            )
             for x_adv, logits in self._walk(f, clean, y, generator, judge_last=self.best):
                 if not self.best:
                     found = x_adv
@@ -126,7 +142,9 @@ class Attack:
                 wrong, value = wrong | now, torch.where(wins, loss, value)
         return found
 
-    def iterates(self, f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, generator=None) -> Iterator:
+    def iterates(
+        self, f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, generator=None
+    ) -> Iterator:
         """Yield the iterates of the attack one by one, for plots and animations.
 
         `__call__` returns the best of these iterates, or the last one. Between two iterates f is in
@@ -147,7 +165,9 @@ class Attack:
             ValueError, NonFiniteError, NoGradientError: For the same reasons as `__call__`.
         """
         with attacking(f):
-            walk = self._walk(f, check_images(x, y), y.to(torch.int64, copy=True), generator, judge_last=True)
+            walk = self._walk(
+                f, check_images(x, y), y.to(torch.int64, copy=True), generator, judge_last=True
+            )
         while True:
             with attacking(f):  # not around the yield: the caller would get a frozen network
                 pair = next(walk, None)
@@ -171,7 +191,9 @@ class Attack:
         """
         return self.restarts * (self.steps + 1)
 
-    def survivors(self, f, x: Tensor, y: Tensor, generator=None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def survivors(
+        self, f, x: Tensor, y: Tensor, generator=None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Run the same attack as `__call__`, but drop images once they are misclassified.
 
         Gives the same robust accuracy as the best iterate, for less compute.
@@ -226,18 +248,36 @@ class Attack:
 
         `eps` and `step_size` are in pixel units; `step_size` is the one in use, never None.
         """
-        loss = self.loss if isinstance(self.loss, str) else getattr(self.loss, "__name__", type(self.loss).__name__)
-        values = {key: getattr(self, key) for key in ("steps", "norm", "restarts", "start", "best", "draws")}
+        loss = (
+            self.loss
+            if isinstance(self.loss, str)
+            else getattr(self.loss, "__name__", type(self.loss).__name__)
+        )
+        values = {
+            key: getattr(self, key)
+            for key in ("steps", "norm", "restarts", "start", "best", "draws")
+        }
         return {"name": self.name, "eps": self.eps, "step_size": self.size, "loss": loss, **values}
 
     def __str__(self) -> str:
         about, many = self.describe(), f"-{self.steps}" if "steps" in vars(self) else ""
-        eps, size = (f"{v * 255:.3g}/255" if self.norm == "linf" else f"{v:.3g}" for v in (self.eps, self.size))
-        unusual = [f"{key} {about[key]}" for key in ("start", "loss") if about[key] != getattr(type(self), key)]
+        eps, size = (
+            f"{v * 255:.3g}/255" if self.norm == "linf" else f"{v:.3g}"
+            for v in (self.eps, self.size)
+        )
+        unusual = [
+            f"{key} {about[key]}"
+            for key in ("start", "loss")
+            if about[key] != getattr(type(self), key)
+        ]
         unusual += [f"EOT over {self.draws} draws"] if self.draws > 1 else []
-        return ", ".join([self.name + many, NORMS[self.norm], f"eps {eps}", f"step {size}", *unusual])
+        return ", ".join(
+            [self.name + many, NORMS[self.norm], f"eps {eps}", f"step {size}", *unusual]
+        )
 
-    def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
+    def _walk(
+        self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None
+    ) -> Iterator:
         """Run the attack as a coroutine that yields every iterate and may be sent a mask.
 
         All other ways to run an attack (`__call__`, `iterates`, `survivors`) are built on this one.
@@ -265,7 +305,12 @@ class Attack:
         for restart in range(self.restarts):
             # Drop the images that the caller no longer wants.
             if only is not None:
-                x, y, here, only = x[only], y[only], only.nonzero()[:, 0] if here is None else here[only], None
+                x, y, here, only = (
+                    x[only],
+                    y[only],
+                    only.nonzero()[:, 0] if here is None else here[only],
+                    None,
+                )
                 onto_ball = projection(x, radius, self.norm)
             x_adv = self._begin(everybody, around, generator)
             x_adv = x_adv if here is None else x_adv[here]
@@ -293,7 +338,9 @@ class Attack:
             only = yield x_adv, logits
             finite &= logits is None or logits.isfinite().all()
         if not finite:  # read once at the end: reading a value from a GPU waits for its work
-            raise NonFiniteError("the network gave non-finite logits or gradients during the attack")
+            raise NonFiniteError(
+                "the network gave non-finite logits or gradients during the attack"
+            )
 
     def _begin(self, x: Tensor, radius: float, generator: torch.Generator) -> Tensor:
         if self.start == "uniform":
@@ -306,7 +353,9 @@ class Attack:
             return begun if self.steps else project(begun, x, radius, self.norm)
         return x
 
-    def _look(self, f, x_adv: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Callable[[], Tensor]]:
+    def _look(
+        self, f, x_adv: Tensor, loss: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Callable[[], Tensor]]:
         """Return the logits at x_adv, and a function that computes the gradient of the summed loss.
 
         Both are means over `draws` samples of the network.
@@ -329,19 +378,27 @@ class Attack:
     def _values(self, logits: Tensor, y: Tensor) -> Tensor:
         values = (self.loss if callable(self.loss) else LOSSES[self.loss])(logits, y)
         if values.shape != y.shape:
-            raise ValueError(f"the loss must give one value per image, {tuple(y.shape)}, got {tuple(values.shape)}")
+            raise ValueError(
+                f"the loss must give one value per image, {tuple(y.shape)}, got "
+                f"{tuple(values.shape)}"
+            )
         return values
 
 
 def _slope(values: Tensor, x_adv: Tensor) -> Tensor:
     if not values.requires_grad:
-        raise NoGradientError("no gradient reaches the images: is there a no_grad, detach or numpy inside the network?")
+        raise NoGradientError(
+            "no gradient reaches the images: is there a no_grad, detach or numpy inside the "
+            "network?"
+        )
     return torch.autograd.grad(values.sum(), x_adv)[0]
 
 
 def _logits(f, x: Tensor) -> Tensor:
     logits = f(x)
     if logits.dim() != 2 or len(logits) != len(x) or logits.shape[1] < 2:
-        raise ValueError(f"the network must give logits ({len(x)}, classes >= 2), got {tuple(logits.shape)}")
+        raise ValueError(
+            f"the network must give logits ({len(x)}, classes >= 2), got {tuple(logits.shape)}"
+        )
     # Half precision becomes single precision: 8 bits of mantissa are too few for a softmax.
     return logits.float() if logits.element_size() < 4 else logits

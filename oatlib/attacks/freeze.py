@@ -75,7 +75,11 @@ def attacking(f) -> Iterator[None]:
     Yields:
         None.
     """
-    with torch.inference_mode(False), torch.enable_grad(), frozen(*[f] if isinstance(f, nn.Module) else []):
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        frozen(*[f] if isinstance(f, nn.Module) else []),
+    ):
         yield
 
 
@@ -93,9 +97,14 @@ def check_images(x: Tensor, y: Tensor) -> Tensor:
         ValueError: The type, shape, device or range of x or y is wrong.
     """
     if not x.is_floating_point() or x.dim() < 2:
-        raise ValueError(f"images must be a floating point tensor (N, ...), got {x.dtype} of shape {tuple(x.shape)}")
+        raise ValueError(
+            f"images must be a floating point tensor (N, ...), got {x.dtype} of shape "
+            f"{tuple(x.shape)}"
+        )
     if y.shape != x.shape[:1] or y.is_floating_point() or y.device != x.device:
-        raise ValueError(f"y must be {len(x)} labels on {x.device}, got {y.dtype} {tuple(y.shape)} on {y.device}")
+        raise ValueError(
+            f"y must be {len(x)} labels on {x.device}, got {y.dtype} {tuple(y.shape)} on {y.device}"
+        )
     if x.numel() == 0:
         return x
     # NaN pixels are also detected here: `low` and `high` are NaN then, and no comparison holds.
@@ -104,7 +113,8 @@ def check_images(x: Tensor, y: Tensor) -> Tensor:
         raise ValueError(f"labels must be class indices from 0, found {label:.0f}")
     if not (low >= -DUST and high <= 1 + DUST):
         raise ValueError(
-            f"pixels must be in [0, 1], found [{low:.4g}, {high:.4g}]: attacks work on pixels; put the normalisation "
+            f"pixels must be in [0, 1], found [{low:.4g}, {high:.4g}]: attacks work on pixels; put "
+            "the normalisation "
             "inside the model (first layer), do not normalise the data"
         )
     return x.detach().clamp(0, 1)

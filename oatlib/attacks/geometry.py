@@ -29,7 +29,9 @@ def init(x: Tensor, eps: float, norm: str, generator: torch.Generator) -> Tensor
     direction = _unit(draw(torch.randn, x.shape, x, generator))
     # The volume within radius r grows like r^d, where d is the number of pixel values. The d-th
     # root makes points uniform in the ball. Without it most of them would lie near the centre.
-    share = draw(torch.rand, (len(x), *[1] * (x.dim() - 1)), x, generator) ** (1 / x.shape[1:].numel())
+    share = draw(torch.rand, (len(x), *[1] * (x.dim() - 1)), x, generator) ** (
+        1 / x.shape[1:].numel()
+    )
     return (x + direction * share * eps).clamp_(0, 1)
 
 
@@ -102,7 +104,9 @@ def _unit(v: Tensor) -> Tensor:
 
     The largest entry is scaled to 1 first, because squares of numbers such as 1e-25 underflow.
     """
-    v = v / v.abs().amax(dim=tuple(range(1, v.dim())), keepdim=True).clamp_min(torch.finfo(v.dtype).tiny)
+    v = v / v.abs().amax(dim=tuple(range(1, v.dim())), keepdim=True).clamp_min(
+        torch.finfo(v.dtype).tiny
+    )
     return v / _length(v)
 
 

@@ -1,4 +1,6 @@
-"""Losses that attacks increase: functions of logits (N, C) and labels (N,) that return one value per image."""
+"""Losses that attacks increase: functions of logits (N, C) and labels (N,) that return one value
+per image.
+"""
 
 from __future__ import annotations
 

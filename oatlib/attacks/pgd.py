@@ -52,7 +52,11 @@ class PGD(Attack):
 
     @property
     def size(self) -> float:
-        return min(2.5 * self.eps / max(self.steps, 1), self.eps) if self.step_size is None else self.step_size
+        return (
+            min(2.5 * self.eps / max(self.steps, 1), self.eps)
+            if self.step_size is None
+            else self.step_size
+        )
 
     def __str__(self) -> str:
         words = super().__str__() + f", {self.restarts} restart" + "s" * (self.restarts > 1)

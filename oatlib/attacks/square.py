@@ -51,19 +51,27 @@ class Square(Attack):
     def __post_init__(self):
         super().__post_init__()
         if self.queries < 1 or not 0 < self.share <= 1:
-            raise ValueError(f"need queries >= 1 and 0 < share <= 1, got {self.queries} and {self.share}")
+            raise ValueError(
+                f"need queries >= 1 and 0 < share <= 1, got {self.queries} and {self.share}"
+            )
 
     def walk_length_for(self, classes: int) -> int:
         """Return the number of queries: each query yields one point, for any number of classes."""
         return self.queries
 
     def describe(self) -> dict:
-        return super().describe() | {"steps": self.queries, "start": "stripes", "step_size": 2 * self.eps}
+        return super().describe() | {
+            "steps": self.queries,
+            "start": "stripes",
+            "step_size": 2 * self.eps,
+        }
 
     def __str__(self) -> str:
         return f"Square, L-inf, eps {self.eps * 255:.3g}/255, {self.queries} queries"
 
-    def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
+    def _walk(
+        self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None
+    ) -> Iterator:
         """Run the attack as `Attack._walk` does, with one item per query.
 
         Squares are drawn for all N images at every query. So the squares of an image do not depend
@@ -71,16 +79,24 @@ class Square(Attack):
         """
         generator = generator or torch.Generator(x.device).manual_seed(0)
         if x.dim() != 4:
-            raise ValueError(f"the Square attack paints squares: images must be (N, C, H, W), got {tuple(x.shape)}")
+            raise ValueError(
+                "the Square attack paints squares: images must be (N, C, H, W), got "
+                f"{tuple(x.shape)}"
+            )
         shape, here = x.shape, torch.arange(len(x), device=x.device)
         low, high = (x - self.eps).clamp_(min=0), (x + self.eps).clamp_(max=1)
         # The best point of each image so far, and its margin loss.
         top, value = x, x.new_full(y.shape, -torch.inf)
         for query in range(self.queries):
-            new = self._stripes(x, shape, here, generator) if query == 0 else \
-                self._squares(top, shape, here, query, generator)  # fmt: skip
+            new = (
+                self._stripes(x, shape, here, generator)
+                if query == 0
+                else self._squares(top, shape, here, query, generator)
+            )
             if only is not None:
-                x, y, low, high, top, value, new, here = (v[only] for v in (x, y, low, high, top, value, new, here))
+                x, y, low, high, top, value, new, here = (
+                    v[only] for v in (x, y, low, high, top, value, new, here)
+                )
             new = new.clamp(low, high)
             logits = self._judge(f, new)
             if not logits.isfinite().all():
@@ -95,14 +111,19 @@ class Square(Attack):
         sign = draw(torch.rand, (n, channels, 1, width), x, generator)[here].sub_(0.5).sign_()
         return x + self.eps * sign
 
-    def _squares(self, top: Tensor, shape, here: Tensor, query: int, generator: torch.Generator) -> Tensor:
+    def _squares(
+        self, top: Tensor, shape, here: Tensor, query: int, generator: torch.Generator
+    ) -> Tensor:
         n, channels, height, width = shape
         side = self.side(query, height, width)
         place = draw(torch.rand, (n, 2), top, generator)[here]
         sign = draw(torch.rand, (n, channels, 1, 1), top, generator)[here].sub_(0.5).sign_()
         upper = (place[:, :1] * (height - side + 1)).floor()
         left = (place[:, 1:] * (width - side + 1)).floor()
-        rows, columns = torch.arange(height, device=top.device), torch.arange(width, device=top.device)
+        rows, columns = (
+            torch.arange(height, device=top.device),
+            torch.arange(width, device=top.device),
+        )
         inside = ((rows >= upper) & (rows < upper + side))[:, None, :, None]
         inside = inside & ((columns >= left) & (columns < left + side))[:, None, None, :]
         return torch.where(inside, top + 2 * self.eps * sign, top)

@@ -48,13 +48,22 @@ class Budget:
     queries: int
 
 
-BUDGETS = {"quick": Budget(10, 10, 2, 0), "fast": Budget(100, 50, 5, 500), "full": Budget(100, 100, "all", 5000)}
+BUDGETS = {
+    "quick": Budget(10, 10, 2, 0),
+    "fast": Budget(100, 50, 5, 500),
+    "full": Budget(100, 100, "all", 5000),
+}
 # With EOT every step costs `draws` times as much, so these budgets have fewer steps.
-EOT_BUDGETS = {"quick": Budget(10, 10, 1, 0), "fast": Budget(40, 20, 2, 100), "full": Budget(100, 50, 5, 500)}
+EOT_BUDGETS = {
+    "quick": Budget(10, 10, 1, 0),
+    "fast": Budget(40, 20, 2, 100),
+    "full": Budget(100, 50, 5, 500),
+}
 
 
 def default_attack(eps: float = 8 / 255, draws: int = 1) -> Suite:
-    """Return the attack that measurements use if none is given: `Suite(eps, draws=draws, budget="quick")`.
+    """Return the attack that measurements use if none is given: `Suite(eps, draws=draws,
+    budget="quick")`.
 
     Args:
         eps: L-infinity radius in pixel units.
@@ -130,7 +139,10 @@ class Suite:
     def __post_init__(self):
         lookup("budget", self.budget, BUDGETS)
         if self.members and any(abs(member.eps - self.eps) > 1e-9 for member in self.members):
-            raise ValueError("every member of a suite must have the eps of the suite, or its accuracy means nothing")
+            raise ValueError(
+                "every member of a suite must have the eps of the suite, or its accuracy means "
+                "nothing"
+            )
         self.attacks()  # raises if a number is out of range
 
     def attacks(self) -> tuple[Attack, ...]:
@@ -173,7 +185,9 @@ class Suite:
         members = "; ".join(map(str, self.attacks()))
         return f"{kind}suite of {len(self.attacks())} attacks ({members}), worst case per image"
 
-    def __call__(self, f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, generator=None) -> Tensor:
+    def __call__(
+        self, f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, generator=None
+    ) -> Tensor:
         """Return attacked images.
 
         An image that the network classifies correctly under all members becomes the point with the
@@ -202,7 +216,9 @@ class Suite:
         self._check_able(state)
         return state.x_adv
 
-    def survivors(self, f, x: Tensor, y: Tensor, generator=None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def survivors(
+        self, f, x: Tensor, y: Tensor, generator=None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Run the cascade, and drop images once they are misclassified.
 
         Gives the same result as `run` with all images in one batch. The arguments are those of
@@ -225,9 +241,17 @@ class Suite:
         self._check_able(state)
 
     def run(
-        self, f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, generator=None, *, batch: int = 256,
-        seconds: float | None = None, progress: bool = True, keep: str | Path | None = None,
-    ) -> Outcome:  # fmt: skip
+        self,
+        f: Callable[[Tensor], Tensor],
+        x: Tensor,
+        y: Tensor,
+        generator=None,
+        *,
+        batch: int = 256,
+        seconds: float | None = None,
+        progress: bool = True,
+        keep: str | Path | None = None,
+    ) -> Outcome:
         """Run the cascade and report what each member did.
 
         Args:
@@ -253,7 +277,9 @@ class Suite:
         """
         state, _ = _begin(self, f, x, y, _seed(x, generator), keep)
         end = None if seconds is None else time.monotonic() + seconds
-        with tqdm(total=len(y) * len(self.attacks()), unit="image", disable=not progress, leave=False) as bar:
+        with tqdm(
+            total=len(y) * len(self.attacks()), unit="image", disable=not progress, leave=False
+        ) as bar:
             for index, member in enumerate(self.attacks()):
                 bar.set_description(member.name)
                 while len(todo := state.todo(index)[:batch]):
@@ -289,8 +315,11 @@ class Suite:
         if state.unable:
             names = ", ".join(state.names[index].partition(",")[0] for index in state.unable)
             warnings.warn(
-                f"no gradient reaches the images, so {names} of the suite could not run, and the robust accuracy is "
-                "an upper bound", stacklevel=3)  # fmt: skip
+                f"no gradient reaches the images, so {names} of the suite could not run, and the "
+                "robust accuracy is "
+                "an upper bound",
+                stacklevel=3,
+            )
 
 
 @dataclass
@@ -359,15 +388,27 @@ class Outcome:
         for index, name in enumerate(self.names):
             met = ((self.fell == NOBODY) | (self.fell >= index)) & (self.tried > index)
             fooled = (self.fell == index).sum().item()
-            found.append({"attack": name, "given": met.sum().item(), "fooled": fooled,
-                          "seconds": round(self.seconds[index], 2), "unable": self.unable.get(index, "")})  # fmt: skip
+            found.append(
+                {
+                    "attack": name,
+                    "given": met.sum().item(),
+                    "fooled": fooled,
+                    "seconds": round(self.seconds[index], 2),
+                    "unable": self.unable.get(index, ""),
+                }
+            )
         return found
 
     def __str__(self) -> str:
-        lines = [f"n = {len(self.y)}: clean {self.clean:.1%}, robust {self.robust:.1%}"
-                 + ("" if self.complete else " at most: the time was over before all attacks were")]  # fmt: skip
-        lines += [f"  {row['fooled']:4d} of {row['given']:4d} fooled in {row['seconds']:5.1f} s by {row['attack']}"
-                  + f" ({row['unable']})" * bool(row["unable"]) for row in self.rows()]  # fmt: skip
+        lines = [
+            f"n = {len(self.y)}: clean {self.clean:.1%}, robust {self.robust:.1%}"
+            + ("" if self.complete else " at most: the time was over before all attacks were")
+        ]
+        lines += [
+            f"  {row['fooled']:4d} of {row['given']:4d} fooled in {row['seconds']:5.1f} s by "
+            f"{row['attack']}" + f" ({row['unable']})" * bool(row["unable"])
+            for row in self.rows()
+        ]
         return "\n".join(lines)
 
     def save(self, path) -> None:
@@ -394,34 +435,56 @@ def _begin(suite: Suite, f, x: Tensor, y: Tensor, seed: int, keep=None) -> tuple
     about = {"attacks": names, "images": _digest(x, y), "n": len(y)}
     fell = torch.where(logits.argmax(1) == y, NOBODY, -2)
     no_time = [0.0] * len(names)
-    new = Outcome(names, x, y, x.clone(), margin(logits, y), fell, torch.zeros_like(fell), no_time, seed, about)
+    new = Outcome(
+        names,
+        x,
+        y,
+        x.clone(),
+        margin(logits, y),
+        fell,
+        torch.zeros_like(fell),
+        no_time,
+        seed,
+        about,
+    )
     if keep is None or not Path(keep).is_file():
         return new, logits
     tensors, header = read_weights(keep)
     if header.get("suite") != about:
-        raise RecordError(f"{keep} is the state of another suite or of other images: name another file, or delete it")
+        raise RecordError(
+            f"{keep} is the state of another suite or of other images: name another file, or "
+            "delete it"
+        )
     # Check that the network misclassifies the saved points that the file says it does. Otherwise
     # the state of another network would be accepted.
     with attacking(f):
         reached = suite.attacks()[0]._judge(f, tensors["x_adv"].to(x))
     fooled = reached.argmax(1) != y
     if suite.draws == 1 and not torch.equal(fooled.cpu(), tensors["fell"] != NOBODY):
-        raise RecordError(f"{keep} is the state of another network: name another file, or delete it")
+        raise RecordError(
+            f"{keep} is the state of another network: name another file, or delete it"
+        )
     for name, tensor in tensors.items():
         setattr(new, name, tensor.to(x.device))
     new.value, new.seconds, new.seed = margin(reached, y), header["seconds"], header["seed"]
     return new, logits
 
 
-def _strike(member: Attack, f, state: Outcome, index: int, todo: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def _strike(
+    member: Attack, f, state: Outcome, index: int, todo: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Attack the images at `todo` (M,) with one member, and write every step into the state.
 
     Each step is yielded after it is written.
     """
-    generator = torch.Generator(state.x.device).manual_seed(state.seed + 1009 * index + int(todo[0]))
+    generator = torch.Generator(state.x.device).manual_seed(
+        state.seed + 1009 * index + int(todo[0])
+    )
     everything = torch.ones_like(todo, dtype=torch.bool)
     try:
-        for at, x_adv, logits in member._drop_fooled(f, state.x[todo], state.y[todo], everything, generator):
+        for at, x_adv, logits in member._drop_fooled(
+            f, state.x[todo], state.y[todo], everything, generator
+        ):
             where = todo[at]
             value, wrong = margin(logits, state.y[where]), logits.argmax(1) != state.y[where]
             # Keep the point if the network is wrong there, or if it is the strongest so far.

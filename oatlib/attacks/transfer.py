@@ -53,7 +53,9 @@ class MadeElsewhere(Attack):
         """Return the function that the attack runs on."""
         raise NotImplementedError
 
-    def _walk(self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None) -> Iterator:
+    def _walk(
+        self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None
+    ) -> Iterator:
         x_adv = self(f, x, y, generator)
         x_adv = x_adv if only is None else x_adv[only]
         yield x_adv, self._judge(f, x_adv)
@@ -79,7 +81,9 @@ class Transfer(MadeElsewhere):
 
     def __post_init__(self):
         if not callable(self.source):
-            raise ValueError(f"source must be a function images -> logits, got {type(self.source).__name__}")
+            raise ValueError(
+                f"source must be a function images -> logits, got {type(self.source).__name__}"
+            )
 
     def _source(self, f) -> Callable[[Tensor], Tensor]:
         return self.source
@@ -115,7 +119,9 @@ class ThroughEnds(MadeElsewhere):
         """Return the mean logits of the mixture `f`. Raise a ValueError if `f` is no mixture."""
         mixture = mixture_of(f)
         if mixture is None:
-            raise ValueError("this attack needs a mixture of outputs, such as net.with_dial('outputs').at(0.5)")
+            raise ValueError(
+                "this attack needs a mixture of outputs, such as net.with_dial('outputs').at(0.5)"
+            )
         return MeanLogits(mixture)
 
     def describe(self) -> dict:

@@ -97,40 +97,70 @@ def question(why: str, todo: str):
     return add
 
 
-@question("Attacks that need eval mode, and users who deploy it, meet another function than the one that was measured.",
-          "Call .eval() before measuring, and leave it on.")  # fmt: skip
+@question(
+    "Attacks that need eval mode, and users who deploy it, meet another function than the one that "
+    "was measured.",
+    "Call .eval() before measuring, and leave it on.",
+)
 def mode(s: Subject):
     # Name the layers that behave differently in train mode first, as they explain the fault.
-    parts = [type(m).__name__ for m in s.f.modules() if m.training] if isinstance(s.f, nn.Module) else []
+    parts = (
+        [type(m).__name__ for m in s.f.modules() if m.training]
+        if isinstance(s.f, nn.Module)
+        else []
+    )
     own = [name for name in parts if any(kind in name for kind in ("Norm", "Drop"))]
     found = f"{len(parts)} parts are in train mode" if parts else "nothing is in train mode"
     return bool(parts), found, {"parts": len(parts), "kinds": sorted(set(own or parts))[:5]}
 
 
-@question("The loss of an attack needs logits. Of probabilities its slope is flat wherever the network is sure.",
-          "Return what goes into the softmax, not what comes out of it.")  # fmt: skip
+@question(
+    "The loss of an attack needs logits. Of probabilities its slope is flat wherever the network "
+    "is sure.",
+    "Return what goes into the softmax, not what comes out of it.",
+)
 def logits(s: Subject):
     # Outputs that are not negative and add up to 1 are probabilities.
     z = s.answers(s.x)
     sums = bool((z >= 0).all() and torch.allclose(z.sum(1), torch.ones_like(z[:, 0]), atol=1e-3))
-    return sums, "the outputs are probabilities" if sums else "the outputs are logits", {"largest": z.max().item()}
+    return (
+        sums,
+        "the outputs are probabilities" if sums else "the outputs are logits",
+        {"largest": z.max().item()},
+    )
 
 
-@question("An attack that sees one draw of the randomness climbs noise, and a single lucky draw counts as a defence.",
-          "Attack the average over draws (EOT): draws=10 or more, and measure accuracy over draws, too.")  # fmt: skip
+@question(
+    "An attack that sees one draw of the randomness climbs noise, and a single lucky draw counts "
+    "as a defence.",
+    "Attack the average over draws (EOT): draws=10 or more, and measure accuracy over draws, too.",
+)
 def randomness(s: Subject):
     """Raised if two passes of the same images differ and the attacks used one draw at a time."""
     changed = (s.answers(s.x).argmax(1) != s.answers(s.x).argmax(1)).double().mean().item()
     evidence = {"labels that change": changed, "draws": s.draws}
     if s.random and s.draws == 1:
-        found = "the same image gets another answer every time, and the attacks saw one draw at a time"
+        found = (
+            "the same image gets another answer every time, and the attacks saw one draw at a time"
+        )
         evidence |= {"plain": s.left(s.pgd()), "eot": s.left(s.eot())}
-        return True, found + f": {evidence['plain']:.1%} are left, {evidence['eot']:.1%} with EOT", evidence
-    return False, f"random, attacked with EOT over {s.draws} draws" if s.random else "the same answer twice", evidence
+        return (
+            True,
+            found + f": {evidence['plain']:.1%} are left, {evidence['eot']:.1%} with EOT",
+            evidence,
+        )
+    return (
+        False,
+        f"random, attacked with EOT over {s.draws} draws" if s.random else "the same answer twice",
+        evidence,
+    )
 
 
-@question("Gradient attacks stand still where there is no slope, whatever the network does a little further on.",
-          "Attack with a loss that does not saturate (margin, DLR), and with Square.")  # fmt: skip
+@question(
+    "Gradient attacks stand still where there is no slope, whatever the network does a little "
+    "further on.",
+    "Attack with a loss that does not saturate (margin, DLR), and with Square.",
+)
 def gradients(s: Subject):
     try:
         slope = _slope(s)
@@ -140,13 +170,17 @@ def gradients(s: Subject):
     size = slope.flatten(1).abs().amax(1)
     blind = (size < TINY).double().mean().item()
     found = (
-        f"{blind:.1%} of the images have no gradient to speak of; its largest entry has a median of {size.median():.1e}"
+        f"{blind:.1%} of the images have no gradient to speak of; its largest entry has a "
+        f"median of {size.median():.1e}"
     )
     return blind > 0.05, found, {"without": blind, "median": size.median().item()}
 
 
-@question("A gradient that says nothing about the loss leads attacks astray: the loss is a staircase, or shattered.",
-          "Put a smooth part in its place in the backward pass (BPDA), and attack with Square.")  # fmt: skip
+@question(
+    "A gradient that says nothing about the loss leads attacks astray: the loss is a staircase, or "
+    "shattered.",
+    "Put a smooth part in its place in the backward pass (BPDA), and attack with Square.",
+)
 def slope(s: Subject):
     """Raised if, for more than 10 % of the images, a small step along the gradient does not raise
     the loss above that of the same step back.
@@ -158,47 +192,73 @@ def slope(s: Subject):
         loss = [_losses(s, (s.x + step * grad).clamp(0, 1)) for step in (-RELIEF, RELIEF)]
     rising = (loss[1] > loss[0]).double().mean().item()
     found = (
-        f"a step of 1/255 along the gradient raises the loss of {rising:.1%} of the images, against the same step back"
+        f"a step of 1/255 along the gradient raises the loss of {rising:.1%} of the images, "
+        "against the same step back"
     )
     return rising < 0.9, found, {"rising": rising}
 
 
-@question("Many steps can do all that one step can. If one does more, the many are lost, mostly without a gradient.",
-          "Look at the loss along the steps; try other step sizes, random starts, and Square.")  # fmt: skip
+@question(
+    "Many steps can do all that one step can. If one does more, the many are lost, mostly without "
+    "a gradient.",
+    "Look at the loss along the steps; try other step sizes, random starts, and Square.",
+)
 def one_step(s: Subject):
     s.fooled(s.pgd())  # attack all images now: other questions need the result, which is cached
     return _paired(s, FGSM(s.eps, draws=s.draws), s.pgd(), "FGSM", "PGD-20")
 
 
-@question("Half the step of FGSM hurts more than the whole one: the mark of a network trained against one step only, "
-          "which has bent its loss around exactly that step (catastrophic overfitting).",
-          "Train against several steps, and watch the accuracy under PGD while training.")  # fmt: skip
+@question(
+    "Half the step of FGSM hurts more than the whole one: the mark of a network trained against "
+    "one step only, "
+    "which has bent its loss around exactly that step (catastrophic overfitting).",
+    "Train against several steps, and watch the accuracy under PGD while training.",
+)
 def half_step(s: Subject):
     # Accuracy after a step along the sign of the gradient, by its length as a fraction of eps.
     # Raised if a shorter step leaves clearly less accuracy than the whole one.
     sign = _slope(s).sign()
-    right = {share: (s.answers((s.x + share * s.eps * sign).clamp(0, 1)).argmax(1) == s.y).double().mean().item()
-             for share in (0.25, 0.5, 0.75, 1.0)}  # fmt: skip
+    right = {
+        share: (s.answers((s.x + share * s.eps * sign).clamp(0, 1)).argmax(1) == s.y)
+        .double()
+        .mean()
+        .item()
+        for share in (0.25, 0.5, 0.75, 1.0)
+    }
     worst = min(right, key=right.get)
-    found = f"{right[1.0]:.1%} are right after the whole step, {right[worst]:.1%} after {worst:g} of it"
-    return right[worst] < right[1.0] - max(0.05, s.slack), found, {str(k): v for k, v in right.items()}
+    found = (
+        f"{right[1.0]:.1%} are right after the whole step, {right[worst]:.1%} after {worst:g} of it"
+    )
+    return (
+        right[worst] < right[1.0] - max(0.05, s.slack),
+        found,
+        {str(k): v for k, v in right.items()},
+    )
 
 
-@question("More steps of the same attack can only find more. If they find less, the attack is lost on the way.",
-          "Take smaller steps, keep the best iterate, and look at the loss along the steps.")  # fmt: skip
+@question(
+    "More steps of the same attack can only find more. If they find less, the attack is lost on "
+    "the way.",
+    "Take smaller steps, keep the best iterate, and look at the loss along the steps.",
+)
 def more_steps(s: Subject):
     return _paired(s, s.pgd(10), s.pgd(50), "PGD-10", "PGD-50")
 
 
-@question("More starts of the same attack can only find more. If they find less, chance decides.",
-          "Average over draws (EOT), and keep the best of all restarts.")  # fmt: skip
+@question(
+    "More starts of the same attack can only find more. If they find less, chance decides.",
+    "Average over draws (EOT), and keep the best of all restarts.",
+)
 def restarts(s: Subject):
     five = s.pgd(10, restarts=5)
     return _paired(s, s.pgd(10), five, "PGD-10", "PGD-10 with five other starts", s.seed + 1)
 
 
-@question("A larger ball contains the smaller one, so accuracy can only fall. If it rises, the attack is what fails.",
-          "Use more steps for larger eps, and look for a gradient that vanishes.")  # fmt: skip
+@question(
+    "A larger ball contains the smaller one, so accuracy can only fall. If it rises, the attack is "
+    "what fails.",
+    "Use more steps for larger eps, and look for a gradient that vanishes.",
+)
 def larger_eps(s: Subject):
     """Raised if accuracy rises by more than chance from one eps to the next larger one."""
     left = {f"{k:g} eps": s.left(s.pgd(10, min(1.0, k * s.eps))) for k in (0.5, 1, 2, 4)}
@@ -208,8 +268,11 @@ def larger_eps(s: Subject):
     return rise > s.slack, f"PGD-10 leaves {told}", left
 
 
-@question("An attacker who may repaint the image leaves nothing to recognise. What is still right was never attacked.",
-          "Do not believe any number before this one is near 0.")  # fmt: skip
+@question(
+    "An attacker who may repaint the image leaves nothing to recognise. What is still right was "
+    "never attacked.",
+    "Do not believe any number before this one is near 0.",
+)
 def huge_eps(s: Subject):
     left = s.left(s.pgd(50, HUGE))
     return left > LEFT, f"PGD-50 with eps = {HUGE:g} leaves {left:.1%}", {"left": left}
@@ -230,8 +293,12 @@ def black_box(s: Subject):
     return more > s.slack, found, {"more": more, **s.suite.rows()[squares[-1]]}
 
 
-@question("Images made on another network know nothing of this one. If they fool it where its own do not, its own "
-          "gradients mislead.", "As for black_box.")  # fmt: skip
+@question(
+    "Images made on another network know nothing of this one. If they fool it where its own do "
+    "not, its own "
+    "gradients mislead.",
+    "As for black_box.",
+)
 def transfer(s: Subject):
     if not s.sources:
         return None, "not asked: no other network was given (sources=)", {}
@@ -242,11 +309,18 @@ def transfer(s: Subject):
         for name, f in s.sources.items()
     }
     name = max(more, key=more.get)
-    return more[name] > s.slack, f"images made on {name} fool another {more[name]:.1%} that the suite could not", more
+    return (
+        more[name] > s.slack,
+        f"images made on {name} fool another {more[name]:.1%} that the suite could not",
+        more,
+    )
 
 
-@question("The attack of the claim did not meet the network that answers: another branch, another λ, or a stand-in.",
-          "Attack exactly the function that is deployed: net.at(lam, width).")  # fmt: skip
+@question(
+    "The attack of the claim did not meet the network that answers: another branch, another λ, or "
+    "a stand-in.",
+    "Attack exactly the function that is deployed: net.at(lam, width).",
+)
 def same_function(s: Subject):
     if s.attacked is None:
         return None, "not asked: nothing was said about what the claim attacked (attacked=)", {}
@@ -254,15 +328,22 @@ def same_function(s: Subject):
     return _paired(s, s.pgd(), other, "the attack on what is deployed", "the attack of the claim")
 
 
-@question("Attacks run on the folded network, users run the unfolded one, or the other way round: they must be one.",
-          "This is a fault of the fold: tell those who made it.")  # fmt: skip
+@question(
+    "Attacks run on the folded network, users run the unfolded one, or the other way round: they "
+    "must be one.",
+    "This is a fault of the fold: tell those who made it.",
+)
 def folded(s: Subject):
     if s.whole is None:
         return None, "not asked: this is a plain function, or a λ between the stops, or random", {}
     with torch.no_grad():
         gap = (s.answers(s.x) - s.whole(s.x).float()).abs().max().item()
     scale = 1 + s.answers(s.x).abs().max().item()
-    return gap > 1e-3 * scale, f"folded and unfolded logits differ by at most {gap:.1g}", {"gap": gap}
+    return (
+        gap > 1e-3 * scale,
+        f"folded and unfolded logits differ by at most {gap:.1g}",
+        {"gap": gap},
+    )
 
 
 @question(

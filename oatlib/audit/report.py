@@ -75,29 +75,50 @@ class Report:
     def __str__(self) -> str:
         lines = [self.verdict, ""]
         marks = {True: "RAISED", False: "ok", None: "-"}
-        lines += [f"{marks[check.raised]:>6}  {check.name.replace('_', ' ')}: {check.found}" for check in self.checks]
+        lines += [
+            f"{marks[check.raised]:>6}  {check.name.replace('_', ' ')}: {check.found}"
+            for check in self.checks
+        ]
         for check in self.raised:
             lines += ["", f"{check.name.replace('_', ' ')}: {check.why} What to do: {check.todo}"]
-        return "\n".join([*lines, "", f"n = {self.n}, {self.about['attack']}, seed {self.about['seed']}"])
+        return "\n".join(
+            [*lines, "", f"n = {self.n}, {self.about['attack']}, seed {self.about['seed']}"]
+        )
 
     def _repr_html_(self) -> str:
         return _body(self)
 
     def html(self) -> str:
         """Return the report as a complete HTML page."""
-        style = "body{font:16px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
+        style = (
+            "body{font:16px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
+        )
         title = "Is it robust?"
-        return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{style}</style>'
-                f"<h1>{title}</h1>{_body(self)}</html>\n")  # fmt: skip
+        return (
+            '<!doctype html><html lang="en"><meta '
+            f'charset="utf-8"><title>{title}</title><style>{style}</style>'
+            f"<h1>{title}</h1>{_body(self)}</html>\n"
+        )
 
 
 def check(
-    net: Network | Callable[[Tensor], Tensor], data: Data | Split, lam: float | None = None,
-    width: float | None = None, *, eps: float = 8 / 255, claim: float | None = None, n: int = 256, seed: int = 0,
-    draws: int | None = None, attacked: Callable[[Tensor], Tensor] | None = None,
-    sources: Mapping[str, Callable[[Tensor], Tensor]] | None = None, seconds: float | None = None,
-    progress: bool = True, claim_n: int | None = None, suite: Suite | None = None,
-) -> Report:  # fmt: skip
+    net: Network | Callable[[Tensor], Tensor],
+    data: Data | Split,
+    lam: float | None = None,
+    width: float | None = None,
+    *,
+    eps: float = 8 / 255,
+    claim: float | None = None,
+    n: int = 256,
+    seed: int = 0,
+    draws: int | None = None,
+    attacked: Callable[[Tensor], Tensor] | None = None,
+    sources: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+    seconds: float | None = None,
+    progress: bool = True,
+    claim_n: int | None = None,
+    suite: Suite | None = None,
+) -> Report:
     """Audit the robustness of a network at one setting, or of any function images -> logits.
 
     Args:
@@ -150,8 +171,15 @@ def check(
         bar.update()
         subject = Subject(f, panel.x, panel.y, eps, seed, draws, suite=outcome, **known)
         found = [_asked(each, subject, bar) for each in QUESTIONS]
-    about |= {"attack": str(suite), "eps": eps, "draws": draws, "seed": seed, "split": split.name,
-              "versions": record.versions(), "suite": outcome.rows()}  # fmt: skip
+    about |= {
+        "attack": str(suite),
+        "eps": eps,
+        "draws": draws,
+        "seed": seed,
+        "split": split.name,
+        "versions": record.versions(),
+        "suite": outcome.rows(),
+    }
     return _report(found, subject, panel, about)
 
 
@@ -166,7 +194,10 @@ def _validate(eps: float, claim: float | None, claim_n: int | None, suite: Suite
     if not 0 < eps <= 1:
         raise ValueError(f"eps must be in (0, 1], in pixel units such as 8/255, got {eps}")
     if suite is not None and (abs(suite.eps - eps) > 1e-9 or suite.norm != "linf"):
-        raise ValueError(f"the suite must be L-inf with the eps of the audit, {eps:g}, got {suite.norm}, {suite.eps:g}")
+        raise ValueError(
+            f"the suite must be L-inf with the eps of the audit, {eps:g}, got {suite.norm}, "
+            f"{suite.eps:g}"
+        )
 
 
 def _asked(question: Question, subject: Subject, bar) -> Check:
@@ -184,9 +215,13 @@ def _deployed(net, lam: float | None, width: float | None, seed: int):
     """
     if not isinstance(net, Network):
         if lam is not None or width is not None:
-            raise ValueError("lam= and width= need a network with dials; this is a plain function of images")
+            raise ValueError(
+                "lam= and width= need a network with dials; this is a plain function of images"
+            )
         if not callable(net):
-            raise ValueError(f"net must be a Network or a function images -> logits, got {type(net).__name__}")
+            raise ValueError(
+                f"net must be a Network or a function images -> logits, got {type(net).__name__}"
+            )
         return net, None, {"lam": None, "width": None}, {}
     stops = net.spec.stops
     lam = stops[-1] if lam is None else float(lam)
@@ -197,8 +232,15 @@ def _deployed(net, lam: float | None, width: float | None, seed: int):
     nearest = sorted(other_stops, key=lambda stop: abs(stop - lam))[:2]
     others = {f"its own λ = {stop:g}": net.at(stop, share) for stop in nearest}
     if net.noise_at(lam):
-        return net.noisy(lam, share, generator=torch.Generator().manual_seed(seed)), None, about, others
-    whole = (lambda x: net(x, lam, share)) if any(abs(stop - lam) < 1e-6 for stop in stops) else None
+        return (
+            net.noisy(lam, share, generator=torch.Generator().manual_seed(seed)),
+            None,
+            about,
+            others,
+        )
+    whole = (
+        (lambda x: net(x, lam, share)) if any(abs(stop - lam) < 1e-6 for stop in stops) else None
+    )
     return net.at(lam, share), whole, about, others
 
 
@@ -240,7 +282,9 @@ def _verdict(found: list[Check], subject: Subject, left: tuple[float, float, flo
     if "claim" in raised:
         return f"It does not stand: {subject.claimed}, and only {measured}. Raised: {names}."
     if raised:
-        return f"Do not believe it: {measured}, but how that was measured is faulty. Raised: {names}."
+        return (
+            f"Do not believe it: {measured}, but how that was measured is faulty. Raised: {names}."
+        )
     return f"It stands: {measured}, and no question found a fault; {subject.claimed}."
 
 
@@ -250,15 +294,24 @@ def _body(report: Report) -> str:
     word = {True: "✗ raised", False: "✓ ok", None: "– not asked"}
     rows = []
     for check in report.checks:
-        more = f"<br><small>{html.escape(check.why)} <b>{html.escape(check.todo)}</b></small>" if check.raised else ""
+        more = (
+            f"<br><small>{html.escape(check.why)} <b>{html.escape(check.todo)}</b></small>"
+            if check.raised
+            else ""
+        )
         rows.append(
-            f'<tr><td style="white-space:nowrap;vertical-align:top;text-align:left;color:{colour[check.raised]}">'
-            f'{word[check.raised]}</td><td style="white-space:nowrap;vertical-align:top;text-align:left">'
-            f'{check.name.replace("_", " ")}</td><td style="text-align:left">{html.escape(check.found)}{more}</td></tr>'
+            '<tr><td style="white-space:nowrap;vertical-align:top;text-align:left;'
+            f'color:{colour[check.raised]}">'
+            f"{word[check.raised]}</td><td "
+            'style="white-space:nowrap;vertical-align:top;text-align:left">'
+            f"{check.name.replace('_', ' ')}</td><td "
+            f'style="text-align:left">{html.escape(check.found)}{more}</td></tr>'
         )
     edge = colour[not report.stands]
     return (
-        f'<p style="border-left:5px solid {edge};padding:.4em .8em"><b>{html.escape(report.verdict)}</b></p>'
+        f'<p style="border-left:5px solid {edge};padding:.4em '
+        f'.8em"><b>{html.escape(report.verdict)}</b></p>'
         f'<table style="border-spacing:.8em .2em"><tbody>{"".join(rows)}</tbody></table>'
-        f"<p><small>n = {report.n}, {html.escape(report.about['attack'])}, seed {report.about['seed']}</small></p>"
+        f"<p><small>n = {report.n}, {html.escape(report.about['attack'])}, seed "
+        f"{report.about['seed']}</small></p>"
     )

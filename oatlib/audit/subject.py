@@ -117,7 +117,9 @@ class Subject:
 
     @cached_property
     def broken(self) -> Tensor:
-        """(N,) True where the suite fools the network, or where PGD-20 with EOT does if the suite lacks EOT."""
+        """(N,) True where the suite fools the network, or where PGD-20 with EOT does if the suite
+        lacks EOT.
+        """
         broken = self.suite.fell != NOBODY
         if self.random and self.draws == 1:
             with suppress(NoGradientError):  # without a gradient only the suite counts
@@ -148,7 +150,9 @@ class Subject:
         """
         return torch.Generator(self.x.device).manual_seed(self.seed if seed is None else seed)
 
-    def fooled(self, attack: Attack, among: Tensor | None = None, seed: int | None = None) -> Tensor:
+    def fooled(
+        self, attack: Attack, among: Tensor | None = None, seed: int | None = None
+    ) -> Tensor:
         """Return (N,) True where the network is wrong on the image as it is, or after the attack.
 
         Args:

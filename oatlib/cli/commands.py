@@ -1,6 +1,7 @@
 """Run the commands of the command line with their parsed options.
 
-`oatlib explore` is not among them: main.py starts its server without PyTorch, see explorer/server.py.
+`oatlib explore` is not among them: main.py starts its server without PyTorch, see
+explorer/server.py.
 """
 
 from __future__ import annotations
@@ -10,7 +11,21 @@ import sys
 from dataclasses import replace
 from functools import partial
 
-from .. import PRESETS, Suite, Table, build, check, choose, evaluate, even_dial, export, load, load_data, save, train
+from .. import (
+    PRESETS,
+    Suite,
+    Table,
+    build,
+    check,
+    choose,
+    evaluate,
+    even_dial,
+    export,
+    load,
+    load_data,
+    save,
+    train,
+)
 from .._suggest import lookup
 from ..attacks.apgd import APGD
 from ..attacks.base import Attack
@@ -32,7 +47,12 @@ def _train(options) -> int:
     preset = lookup("preset", options.preset, PRESETS)
     if options.epochs is not None:
         preset = replace(preset, epochs=options.epochs)
-    wanted = {"backbone": options.backbone, "seed": options.seed, "lam": options.lam, **dict(options.options)}
+    wanted = {
+        "backbone": options.backbone,
+        "seed": options.seed,
+        "lam": options.lam,
+        **dict(options.options),
+    }
     # find wrong options before a download: build once with a small data set
     build(options.recipe, load_data("shapes", n_train=8, n_val=8, n_test=8), **wanted)
     amount = {} if options.n_train is None else {"n_train": options.n_train}
@@ -41,8 +61,14 @@ def _train(options) -> int:
     history = train(net, data, preset, options.seed, options.checkpoint, options.resume)
     save(net, options.out)
     seen = next((row for row in reversed(history.rows) if "clean" in row), None)
-    watched = f", validation panel: clean {seen['clean']:.1%}, robust {seen['robust']:.1%}" if seen else ""
-    print(f"{options.out}: {options.recipe} {history.status} after {history.seconds:.0f} s{watched}")
+    watched = (
+        f", validation panel: clean {seen['clean']:.1%}, robust {seen['robust']:.1%}"
+        if seen
+        else ""
+    )
+    print(
+        f"{options.out}: {options.recipe} {history.status} after {history.seconds:.0f} s{watched}"
+    )
     return {"finished": 0, "interrupted": 130}.get(history.status, 1)
 
 
@@ -59,7 +85,9 @@ def _eval(options) -> int:
         net.width(width)
     data = data_of(net.spec.data, options.data, options.device)
     split = data.test if options.n is None else data.test.panel(options.n)
-    table = evaluate(net, split, attack, lams, options.width, seed=options.seed, draws=options.draws)
+    table = evaluate(
+        net, split, attack, lams, options.width, seed=options.seed, draws=options.draws
+    )
     print(table)
     if options.json:
         table.save(options.json)
@@ -73,9 +101,15 @@ def _with_dial(net: Network, options) -> Network:
 
 def _attack(options) -> Attack | Suite:
     """Return the attack that --attack, --steps, --restarts, --eps, --norm and --draws describe."""
-    own = {name: value for name in ("steps", "restarts") if (value := getattr(options, name)) is not None}
+    own = {
+        name: value
+        for name in ("steps", "restarts")
+        if (value := getattr(options, name)) is not None
+    }
     if own and options.attack not in ("pgd", "apgd"):
-        raise ValueError(f"--{' and --'.join(own)}: only of --attack pgd and apgd, got --attack {options.attack}")
+        raise ValueError(
+            f"--{' and --'.join(own)}: only of --attack pgd and apgd, got --attack {options.attack}"
+        )
     if options.attack == "square" and options.norm != "linf":
         raise ValueError(f"--attack square paints L-infinity squares, got --norm {options.norm}")
     same = {"eps": options.eps / 255, "draws": options.draws}
@@ -95,9 +129,18 @@ def _check(options) -> int:
     net = load(options.weights)
     # find a wrong setting before any work
     net.check(net.spec.stops[-1] if options.lam is None else options.lam, options.width)
-    report = check(net, data_of(net.spec.data, options.data), options.lam, options.width, eps=options.eps / 255,
-                   claim=options.claim, claim_n=options.claim_n, n=options.n, seed=options.seed,
-                   seconds=options.seconds)  # fmt: skip
+    report = check(
+        net,
+        data_of(net.spec.data, options.data),
+        options.lam,
+        options.width,
+        eps=options.eps / 255,
+        claim=options.claim,
+        claim_n=options.claim_n,
+        n=options.n,
+        seed=options.seed,
+        seconds=options.seconds,
+    )
     print(report)
     for path in filter(None, (options.json, options.html)):
         report.save(path)
@@ -117,8 +160,15 @@ def _choose(options) -> int:
     best = choose(Table.load(options.results), **limits)
     print(Table([best]))
     where = [f"--lam {best.lam:g}"] * (best.lam is not None) + [f"--width {best.width:g}"]
-    print(f"{best.macs:,} multiply-adds an image, {best.parameters:,} parameters" if best.macs else "", end="")
-    print(f"; oatlib export WEIGHTS {' '.join(where)} --out model.onnx writes it" if best.macs else "")
+    print(
+        f"{best.macs:,} multiply-adds an image, {best.parameters:,} parameters"
+        if best.macs
+        else "",
+        end="",
+    )
+    print(
+        f"; oatlib export WEIGHTS {' '.join(where)} --out model.onnx writes it" if best.macs else ""
+    )
     return 0
 
 
@@ -142,7 +192,15 @@ def _rerun(options) -> int:
         if names.count(name) > 1:
             raise ValueError(f"-p {name} is given twice")
     try:
-        print(rerun(options.notebook, dict(options.given), options.out, name=options.name, timeout=options.timeout))
+        print(
+            rerun(
+                options.notebook,
+                dict(options.given),
+                options.out,
+                name=options.name,
+                timeout=options.timeout,
+            )
+        )
     except RerunError as error:
         print(f"oatlib rerun: {error}", file=sys.stderr)
         return 1
@@ -153,12 +211,21 @@ def _course(options) -> int:
     from ..reruns.copies import copy_lessons
 
     lessons = copy_lessons(options.folder)
-    print(f"{len(lessons)} lessons are in {options.folder}: open the first one with\n"
-          f"jupyter lab {shlex.quote(str(lessons[0]))}")  # fmt: skip
+    print(
+        f"{len(lessons)} lessons are in {options.folder}: open the first one with\n"
+        f"jupyter lab {shlex.quote(str(lessons[0]))}"
+    )
     return 0
 
 
 COMMANDS = {
-    "train": _train, "eval": _eval, "check": _check, "even": _even, "choose": _choose, "export": _export,
-    "course": _course, "rerun": _rerun, "doctor": lambda _: doctor(),
-}  # fmt: skip
+    "train": _train,
+    "eval": _eval,
+    "check": _check,
+    "even": _even,
+    "choose": _choose,
+    "export": _export,
+    "course": _course,
+    "rerun": _rerun,
+    "doctor": lambda _: doctor(),
+}

@@ -31,8 +31,11 @@ def doctor() -> int:
     Returns:
         Exit code: 0, or 1 if the core itself does not work. Missing extras do not count.
     """
-    print(f"python {platform.python_version()} on {platform.system()} {platform.machine()}, torch {torch.__version__}, "
-          f"safetensors {metadata.version('safetensors')}")  # fmt: skip
+    print(
+        f"python {platform.python_version()} on {platform.system()} {platform.machine()}, torch "
+        f"{torch.__version__}, "
+        f"safetensors {metadata.version('safetensors')}"
+    )
     print(f"device: {_device()}; threads: {torch.get_num_threads()} of {_cores()} cores")
     for part, (modules, extra) in PARTS.items():
         missing = [f"{name} ({why})" for name in modules if (why := _problem(name))]
@@ -64,7 +67,11 @@ def _problem(module: str) -> str:
     try:
         importlib.import_module(module)
     except ImportError as error:
-        return "not installed" if isinstance(error, ModuleNotFoundError) and error.name == module else str(error)
+        return (
+            "not installed"
+            if isinstance(error, ModuleNotFoundError) and error.name == module
+            else str(error)
+        )
     except Exception as error:  # a broken installation may raise any error; it is reported
         return f"{type(error).__name__}: {error}"
     return ""
@@ -78,7 +85,9 @@ def _core() -> str:
         oatlib.train(net, data, epochs=1, batch=16, steps=1, progress=False)
         with tempfile.TemporaryDirectory() as folder:
             oatlib.save(net, Path(folder, "net.safetensors"))
-            oatlib.evaluate(oatlib.load(Path(folder, "net.safetensors")), data.test, lams=[0.5], progress=False)
+            oatlib.evaluate(
+                oatlib.load(Path(folder, "net.safetensors")), data.test, lams=[0.5], progress=False
+            )
     except Exception as error:  # the error is reported, so the command must not stop here
         return f"does not work: {type(error).__name__}: {error}"
     return ""

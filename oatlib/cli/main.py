@@ -87,7 +87,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser("oatlib", description="Once-for-all adversarial training: learn, explore, measure.")
+    parser = _Parser(
+        "oatlib", description="Once-for-all adversarial training: learn, explore, measure."
+    )
     parser.add_argument("--version", action="version", version=f"oatlib {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
@@ -103,11 +105,20 @@ def _add_train(commands) -> None:
     one.add_argument("recipe", help="see below")
     one.add_argument("--data", default="shapes", help="data set (default %(default)s)")
     one.add_argument("--n-train", type=int, help="only this many training images")
-    one.add_argument("--seed", type=int, default=0, help="of data, weights and training (default 0)")
+    one.add_argument(
+        "--seed", type=int, default=0, help="of data, weights and training (default 0)"
+    )
     one.add_argument("--backbone", default="tiny", help="see below (default %(default)s)")
     one.add_argument("--lam", type=_lam, help="the one λ of pgd-at")
-    one.add_argument("--set", type=_option, action="append", default=[], metavar="NAME=VALUE", dest="options",
-                     help="another value in the recipe's row, such as widths=4; see below")  # fmt: skip
+    one.add_argument(
+        "--set",
+        type=_option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="options",
+        help="another value in the recipe's row, such as widths=4; see below",
+    )
     one.add_argument("--preset", default="fast", help="see below (default %(default)s)")
     one.add_argument("--epochs", type=int, help="instead of the preset's")
     one.add_argument("--device", type=_device, default="cpu", help="cpu or cuda (default cpu)")
@@ -133,9 +144,13 @@ def _add_eval(commands) -> None:
     one.add_argument("--data", help="another data set than the one it was trained on")
     one.add_argument("--seed", type=int, default=0, help="of the attack (default 0)")
     one.add_argument("--device", type=_device, default="cpu", help="cpu or cuda (default cpu)")
-    one.add_argument("--attack", default="quick", type=_attack,
-                     help=f"{', '.join(ATTACKS)}: the first three are cascades of attacks, suite is another "
-                          "name for fast (default %(default)s)")  # fmt: skip
+    one.add_argument(
+        "--attack",
+        default="quick",
+        type=_attack,
+        help=f"{', '.join(ATTACKS)}: the first three are cascades of attacks, suite is another "
+        "name for fast (default %(default)s)",
+    )
     one.add_argument("--steps", type=int, help="of pgd (default 20) or apgd (default 100)")
     one.add_argument("--restarts", type=int, help="of pgd or apgd (default 1)")
     one.add_argument("--eps", type=float, default=8, help="in 1/255 (default 8)")
@@ -143,8 +158,15 @@ def _add_eval(commands) -> None:
     one.add_argument("--draws", type=int, default=10, help="of noisy weights (default 10)")
     where = one.add_mutually_exclusive_group()
     where.add_argument("--lam", type=_lam, nargs="+", help="other λ than the recipe's stops")
-    where.add_argument("--slider", type=_position, nargs="+", help="slider positions instead of λ, see oatlib even")
-    one.add_argument("--width", type=_share, nargs="+", help="only these widths of a slimmable network (default: all)")
+    where.add_argument(
+        "--slider", type=_position, nargs="+", help="slider positions instead of λ, see oatlib even"
+    )
+    one.add_argument(
+        "--width",
+        type=_share,
+        nargs="+",
+        help="only these widths of a slimmable network (default: all)",
+    )
     one.add_argument("--n", type=int, help="only this many test images, class-balanced")
     one.add_argument("--json", help="write the results here, too")
     _add_dial(one)
@@ -152,14 +174,19 @@ def _add_eval(commands) -> None:
     one = _command(
         commands,
         "even",
-        "fit the slider, so that equal moves make equal moves along the frontier; measured with the quick suite",
+        "fit the slider, so that equal moves make equal moves along the frontier; measured with "
+        "the quick suite",
     )
     one.add_argument("weights", help="the file; the fitted slider is written into it")
     one.add_argument("--n", type=int, default=512, help="validation images (default 512)")
 
 
 def _add_check(commands) -> None:
-    one = _command(commands, "check", "try to break the robustness of one setting; exit code 1 if it does not stand")
+    one = _command(
+        commands,
+        "check",
+        "try to break the robustness of one setting; exit code 1 if it does not stand",
+    )
     one.add_argument("weights")
     one.add_argument("--lam", type=_lam, help="default: the largest λ of the recipe")
     one.add_argument("--width", type=_share, help="of a slimmable network (default 1)")
@@ -169,13 +196,17 @@ def _add_check(commands) -> None:
     one.add_argument("--n", type=int, default=256, help="validation images (default 256)")
     one.add_argument("--data", help="another data set than the one it was trained on")
     one.add_argument("--seed", type=int, default=0, help="of the attacks (default 0)")
-    one.add_argument("--seconds", type=float, help="for the suite of attacks (default: as long as it takes)")
+    one.add_argument(
+        "--seconds", type=float, help="for the suite of attacks (default: as long as it takes)"
+    )
     one.add_argument("--json", help="write the report here, too")
     one.add_argument("--html", help="and as a page here")
 
 
 def _add_use(commands) -> None:
-    one = _command(commands, "choose", "the most robust setting within limits, out of what eval wrote")
+    one = _command(
+        commands, "choose", "the most robust setting within limits, out of what eval wrote"
+    )
     one.add_argument("results", help="the file that eval --json wrote")
     one.add_argument("--min-clean", type=_share, help="clean accuracy, in (0, 1]")
     one.add_argument("--min-robust", type=_share, help="robust accuracy, in (0, 1]")
@@ -186,31 +217,63 @@ def _add_use(commands) -> None:
     one.add_argument("weights")
     one.add_argument("--lam", type=_lam)
     one.add_argument("--width", type=_share, help="of a slimmable network (default 1)")
-    one.add_argument("--noise-seed", type=int, default=0, help="which draw of noisy weights is frozen (default 0)")
+    one.add_argument(
+        "--noise-seed",
+        type=int,
+        default=0,
+        help="which draw of noisy weights is frozen (default 0)",
+    )
     one.add_argument("--out", required=True, help="the .onnx file")
     _add_dial(one)
 
     one = _command(commands, "explore", "sliders that move real networks, in the browser")
-    one.add_argument("weights", nargs="*", help="files of your own (default: the networks that come with oatlib)")
-    one.add_argument("--state", default="", help="where the dials stand, such as 'lam=0.3&width=0.5'")
-    one.add_argument("--html", metavar="FILE", help="write it as one file that needs no Python, instead of opening it")
-    one.add_argument("--port", type=int, default=0, help="of the page, on 127.0.0.1 (default: any that is free)")
+    one.add_argument(
+        "weights", nargs="*", help="files of your own (default: the networks that come with oatlib)"
+    )
+    one.add_argument(
+        "--state", default="", help="where the dials stand, such as 'lam=0.3&width=0.5'"
+    )
+    one.add_argument(
+        "--html",
+        metavar="FILE",
+        help="write it as one file that needs no Python, instead of opening it",
+    )
+    one.add_argument(
+        "--port", type=int, default=0, help="of the page, on 127.0.0.1 (default: any that is free)"
+    )
     one.add_argument("--no-browser", action="store_true", help="only print the address")
 
     one = _command(commands, "course", "copy the lessons into a folder, to open them in Jupyter")
-    one.add_argument("folder", nargs="?", default="oatlib-course", help="is made (default %(default)s)")
+    one.add_argument(
+        "folder", nargs="?", default="oatlib-course", help="is made (default %(default)s)"
+    )
 
     one = _command(commands, "rerun", "run a notebook with other parameters, and keep its record")
     one.add_argument("notebook", help="a file, or the name of a lesson, such as 01_attack")
-    one.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="given")
+    one.add_argument(
+        "-p",
+        "--parameter",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        dest="given",
+    )
     one.add_argument("--list", action="store_true", help="only print what parameters there are")
-    one.add_argument("--out", default=".", help="folder for the executed notebook and its record (default: here)")
+    one.add_argument(
+        "--out", default=".", help="folder for the executed notebook and its record (default: here)"
+    )
     one.add_argument("--name", help="of these two files (default: that of the notebook)")
     one.add_argument("--timeout", type=int, help="seconds that a cell may take (default: any)")
 
 
 def _add_dial(one: argparse.ArgumentParser) -> None:
-    one.add_argument("--dial", type=_rule, metavar="RULE", help="read λ by this rule instead of the file's; see below")
+    one.add_argument(
+        "--dial",
+        type=_rule,
+        metavar="RULE",
+        help="read λ by this rule instead of the file's; see below",
+    )
     one.epilog = _rules
 
 
@@ -265,8 +328,10 @@ def _option(text: str) -> tuple[str, object]:
     from ..training.recipes import OPTIONS
 
     if name not in OPTIONS:
-        raise argparse.ArgumentTypeError(f"a recipe has no option {name!r}{did_you_mean(name, OPTIONS)}; "
-                                         f"it has {', '.join(OPTIONS)}")  # fmt: skip
+        raise argparse.ArgumentTypeError(
+            f"a recipe has no option {name!r}{did_you_mean(name, OPTIONS)}; "
+            f"it has {', '.join(OPTIONS)}"
+        )
     for parse in (json.loads, float):  # numbers like .1 are not valid JSON
         try:
             return name, parse(value)
@@ -292,6 +357,8 @@ def _device(text: str) -> str:
         import torch
 
         if int(index or 0) >= (seen := torch.cuda.device_count()):
-            raise argparse.ArgumentTypeError(f"{text} is not there: PyTorch {torch.__version__} sees {seen} CUDA "
-                                             "devices. Use cpu, or ask `oatlib doctor`")  # fmt: skip
+            raise argparse.ArgumentTypeError(
+                f"{text} is not there: PyTorch {torch.__version__} sees {seen} CUDA "
+                "devices. Use cpu, or ask `oatlib doctor`"
+            )
     return text

@@ -25,7 +25,9 @@ CAPTION_LINE = 0.175  # height of a line under an image, in heights of an image
 WIDEST = 900  # pixels, so that a whole row fits a notebook in a small window
 
 
-def layout(fig: go.Figure, x: str = "", y: str = "", title: str = "", height: int = 360) -> go.Figure:
+def layout(
+    fig: go.Figure, x: str = "", y: str = "", title: str = "", height: int = 360
+) -> go.Figure:
     """Apply the style of the course to a figure.
 
     Args:
@@ -38,13 +40,31 @@ def layout(fig: go.Figure, x: str = "", y: str = "", title: str = "", height: in
     Returns:
         The same figure.
     """
-    axis = {"gridcolor": GRID, "zerolinecolor": GRID, "linecolor": INK, "ticks": "outside", "tickcolor": GRID}
+    axis = {
+        "gridcolor": GRID,
+        "zerolinecolor": GRID,
+        "linecolor": INK,
+        "ticks": "outside",
+        "tickcolor": GRID,
+    }
     fig.update_layout(
-        template="none", height=height, title={"text": title, "font": {"size": 15}}, font={"color": INK, "size": 13},
-        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", colorway=COLOURS, hovermode="closest",
+        template="none",
+        height=height,
+        title={"text": title, "font": {"size": 15}},
+        font={"color": INK, "size": 13},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        colorway=COLOURS,
+        hovermode="closest",
         margin={"l": 64, "r": 24, "t": 72 if title else 44, "b": 52},
-        legend={"bgcolor": "rgba(0,0,0,0)", "orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-    )  # fmt: skip
+        legend={
+            "bgcolor": "rgba(0,0,0,0)",
+            "orientation": "h",
+            "x": 0,
+            "y": 1.02,
+            "yanchor": "bottom",
+        },
+    )
     fig.update_xaxes(title_text=x, automargin=True, **axis)
     fig.update_yaxes(title_text=y, automargin=True, **axis)
     return fig
@@ -69,8 +89,15 @@ def lines(x: Sequence, series: Mapping[str, Sequence], **about) -> go.Figure:
     for i, (name, y) in enumerate(series.items()):
         if isinstance(y, tuple):
             y, low, high = y
-            fig.add_scatter(x=[*x, *list(x)[::-1]], y=[*high, *list(low)[::-1]], fill="toself", mode="none",
-                            fillcolor=tint(i), hoverinfo="skip", showlegend=False)  # fmt: skip
+            fig.add_scatter(
+                x=[*x, *list(x)[::-1]],
+                y=[*high, *list(low)[::-1]],
+                fill="toself",
+                mode="none",
+                fillcolor=tint(i),
+                hoverinfo="skip",
+                showlegend=False,
+            )
         fig.add_scatter(x=list(x), y=list(y), name=name, mode="lines+markers", **style(i))
     return layout(fig, about.pop("x_name", ""), about.pop("y_name", ""), **about)
 
@@ -82,8 +109,10 @@ def style(i: int) -> dict:
         i: Index of the series. Colours, dashes and markers repeat after six.
     """
     colour = COLOURS[i % len(COLOURS)]
-    return {"line": {"color": colour, "dash": DASHES[i % len(DASHES)], "width": 2},
-            "marker": {"color": colour, "symbol": MARKS[i % len(MARKS)], "size": 8}}  # fmt: skip
+    return {
+        "line": {"color": colour, "dash": DASHES[i % len(DASHES)], "width": 2},
+        "marker": {"color": colour, "symbol": MARKS[i % len(MARKS)], "size": 8},
+    }
 
 
 def tint(i: int, strength: float = 0.15) -> str:
@@ -119,12 +148,24 @@ def frontier(series: Mapping[str, Sequence], title: str = "", height: int = 440)
             for axis, key in (("x", "clean"), ("y", "robust"))
         }
         fig.add_scatter(
-            x=[100 * p["clean"] for p in points], y=[100 * p["robust"] for p in points], name=name,
-            text=["" if p["lam"] is None else f"λ = {p['lam']:.3g}" for p in points], mode="lines+markers",
-            hovertemplate="%{text}<br>clean %{x:.1f} %<br>robust %{y:.1f} %<extra>" + name + "</extra>",
-            **bars, **style(i),
-        )  # fmt: skip
-    return layout(fig, f"clean accuracy, % (bars: 95 % intervals, n ≥ {smallest})", "robust accuracy, %", title, height)
+            x=[100 * p["clean"] for p in points],
+            y=[100 * p["robust"] for p in points],
+            name=name,
+            text=["" if p["lam"] is None else f"λ = {p['lam']:.3g}" for p in points],
+            mode="lines+markers",
+            hovertemplate="%{text}<br>clean %{x:.1f} %<br>robust %{y:.1f} %<extra>"
+            + name
+            + "</extra>",
+            **bars,
+            **style(i),
+        )
+    return layout(
+        fig,
+        f"clean accuracy, % (bars: 95 % intervals, n ≥ {smallest})",
+        "robust accuracy, %",
+        title,
+        height,
+    )
 
 
 def _point(r: Result | Mapping) -> dict:
@@ -138,11 +179,19 @@ def _point(r: Result | Mapping) -> dict:
 
 def _bars(points: Sequence[Mapping], key: str) -> dict:
     """Return error bars of "clean" or "robust" for plotly, in percent."""
-    return {"type": "data", "symmetric": False, "array": [100 * (p[f"{key}_high"] - p[key]) for p in points],
-            "arrayminus": [100 * (p[key] - p[f"{key}_low"]) for p in points], "width": 2, "thickness": 1}  # fmt: skip
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [100 * (p[f"{key}_high"] - p[key]) for p in points],
+        "arrayminus": [100 * (p[key] - p[f"{key}_low"]) for p in points],
+        "width": 2,
+        "thickness": 1,
+    }
 
 
-def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], n: int | None = None, **about) -> go.Figure:
+def bars(
+    names: Sequence[str], series: Mapping[str, Sequence[float]], n: int | None = None, **about
+) -> go.Figure:
     """Draw groups of bars, one group per name.
 
     Args:
@@ -160,13 +209,24 @@ def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], n: int | N
     for i, (label, values) in enumerate(series.items()):
         scale, spread = (1, None) if n is None else (100, [wilson(round(v * n), n) for v in values])
         error = spread and {
-            "type": "data", "symmetric": False, "thickness": 1.5, "color": INK,
+            "type": "data",
+            "symmetric": False,
+            "thickness": 1.5,
+            "color": INK,
             "array": [100 * (high - v) for v, (_, high) in zip(values, spread, strict=True)],
             "arrayminus": [100 * (v - low) for v, (low, _) in zip(values, spread, strict=True)],
-        }  # fmt: skip
-        look = {"color": COLOURS[i % len(COLOURS)], "pattern": {"shape": patterns[i % len(patterns)]}}
+        }
+        look = {
+            "color": COLOURS[i % len(COLOURS)],
+            "pattern": {"shape": patterns[i % len(patterns)]},
+        }
         fig.add_bar(x=short, y=[scale * v for v in values], name=label, error_y=error, marker=look)
-    return layout(fig, about.pop("x_name", ""), about.pop("y_name", "" if n is None else "accuracy, %"), **about)
+    return layout(
+        fig,
+        about.pop("x_name", ""),
+        about.pop("y_name", "" if n is None else "accuracy, %"),
+        **about,
+    )
 
 
 def histograms(series: Mapping[str, Tensor], bins: int = 40, **about) -> go.Figure:
@@ -181,19 +241,33 @@ def histograms(series: Mapping[str, Tensor], bins: int = 40, **about) -> go.Figu
     Returns:
         The figure.
     """
-    flat = {name: torch.as_tensor(values).detach().flatten().float() for name, values in series.items()}
-    low, high = min(v.min().item() for v in flat.values()), max(v.max().item() for v in flat.values())
+    flat = {
+        name: torch.as_tensor(values).detach().flatten().float() for name, values in series.items()
+    }
+    low, high = (
+        min(v.min().item() for v in flat.values()),
+        max(v.max().item() for v in flat.values()),
+    )
     high = high if high > low else low + 1  # all values are equal
     edges, fig = torch.linspace(low, high, bins + 1), go.Figure()
     for i, (name, values) in enumerate(flat.items()):
         share = torch.histc(values, bins, low, high) / len(values)
-        fig.add_scatter(x=edges[:-1].tolist(), y=share.tolist(), name=name, mode="lines", fill="tozeroy",
-                        fillcolor=tint(i), line={**style(i)["line"], "shape": "hv"})  # fmt: skip
+        fig.add_scatter(
+            x=edges[:-1].tolist(),
+            y=share.tolist(),
+            name=name,
+            mode="lines",
+            fill="tozeroy",
+            fillcolor=tint(i),
+            line={**style(i)["line"], "shape": "hv"},
+        )
     return layout(fig, about.pop("x_name", ""), about.pop("y_name", "share of values"), **about)
 
 
 def images(
-    rows: Mapping[str, Sequence[Tensor]], captions: Mapping[str, Sequence[str]] | None = None, tile: int = 104
+    rows: Mapping[str, Sequence[Tensor]],
+    captions: Mapping[str, Sequence[str]] | None = None,
+    tile: int = 104,
 ) -> go.Figure:
     """Draw rows of images, with captions under them if there are any.
 
@@ -212,19 +286,37 @@ def images(
     tile = min(tile, (WIDEST - room) / (longest * (1 + GAP)))
     for name, pictures in rows.items():
         for column, picture in enumerate(pictures):
-            z = (picture.detach().clamp(0, 1) * 255).round().byte().expand(3, -1, -1).permute(1, 2, 0)
+            z = (
+                (picture.detach().clamp(0, 1) * 255)
+                .round()
+                .byte()
+                .expand(3, -1, -1)
+                .permute(1, 2, 0)
+            )
             size, left = len(z), column * (1 + GAP)
-            fig.add_image(z=z.tolist(), x0=left + 0.5 / size, y0=top + 0.5 / size, dx=1 / size, dy=1 / size,
-                          hovertemplate="%{z}<extra></extra>")  # fmt: skip
+            fig.add_image(
+                z=z.tolist(),
+                x0=left + 0.5 / size,
+                y0=top + 0.5 / size,
+                dx=1 / size,
+                dy=1 / size,
+                hovertemplate="%{z}<extra></extra>",
+            )
         below = [text.replace(" · ", "<br>") for text in captions.get(name, ())]
         for column, text in enumerate(below):
             middle = column * (1 + GAP) + 0.5
-            fig.add_annotation(text=text, x=middle, y=top + 1.02, yanchor="top", showarrow=False, font={"size": 11})
-        fig.add_annotation(text=name, x=0, xref="paper", xshift=-8, y=top + 0.5, xanchor="right", showarrow=False)
+            fig.add_annotation(
+                text=text, x=middle, y=top + 1.02, yanchor="top", showarrow=False, font={"size": 11}
+            )
+        fig.add_annotation(
+            text=name, x=0, xref="paper", xshift=-8, y=top + 0.5, xanchor="right", showarrow=False
+        )
         most_lines = max((text.count("<br>") + 1 for text in below), default=0)
         top += 1.1 + CAPTION_LINE * (max(2, most_lines) if below else 0)
     layout(fig, height=round(top * tile) + 24)
-    fig.update_layout(margin={"l": room, "r": 8, "t": 12, "b": 12}, width=round(longest * (1 + GAP) * tile) + room)
+    fig.update_layout(
+        margin={"l": room, "r": 8, "t": 12, "b": 12}, width=round(longest * (1 + GAP) * tile) + room
+    )
     fig.update_xaxes(visible=False, range=[0, longest * (1 + GAP)])
     fig.update_yaxes(visible=False, range=[top, 0], scaleanchor="x")
     return fig

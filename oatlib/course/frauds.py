@@ -64,8 +64,15 @@ def frauds(standard: Network, oat: Network, data: Data, seed: int = 0) -> dict[s
         The frauds, by name.
     """
     net, panel = standard.at(0.0), data.val.panel(min(PANEL, len(data.val)))
-    made = [_saturated(net, panel), _noisy(net, panel, seed), _quantised(net, panel), _shattered(net, panel),
-            _no_gradient(net, panel), _other_branch(oat, panel), _one_step(seed)]  # fmt: skip
+    made = [
+        _saturated(net, panel),
+        _noisy(net, panel, seed),
+        _quantised(net, panel),
+        _shattered(net, panel),
+        _no_gradient(net, panel),
+        _other_branch(oat, panel),
+        _one_step(seed),
+    ]
     return {fraud.name: fraud for fraud in made}
 
 
@@ -83,7 +90,9 @@ def _saturated(net: nn.Module, split: Split) -> Fraud:
         return 1e4 * net(x)
 
     story = "Temperature scaling of the logits makes the network immune to gradient attacks."
-    return Fraud("saturated logits", story, f, split, _claimed(f, split, PGD(steps=20)), ("gradients",))
+    return Fraud(
+        "saturated logits", story, f, split, _claimed(f, split, PGD(steps=20)), ("gradients",)
+    )
 
 
 def _noisy(net: nn.Module, split: Split, seed: int) -> Fraud:
@@ -95,10 +104,17 @@ def _noisy(net: nn.Module, split: Split, seed: int) -> Fraud:
         Its mean is 0, so gradients that are averaged over many calls (EOT) are close to those of
         `net`.
         """
-        return net(x + 0.002 * torch.sin(3000 * x + 6.2832 * torch.rand(x.shape, generator=generator)))
+        return net(
+            x + 0.002 * torch.sin(3000 * x + 6.2832 * torch.rand(x.shape, generator=generator))
+        )
 
-    story = "A little random dithering of the input, drawn anew at every look, takes the ground from under the attack."
-    return Fraud("noise without EOT", story, f, split, _claimed(f, split, PGD(steps=20)), ("randomness",))
+    story = (
+        "A little random dithering of the input, drawn anew at every look, takes the ground "
+        "from under the attack."
+    )
+    return Fraud(
+        "noise without EOT", story, f, split, _claimed(f, split, PGD(steps=20)), ("randomness",)
+    )
 
 
 def _quantised(net: nn.Module, split: Split) -> Fraud:
@@ -108,7 +124,9 @@ def _quantised(net: nn.Module, split: Split) -> Fraud:
         return net((63 * x).round() / 63)
 
     story = "Images are quantised before the network sees them, which removes small perturbations."
-    return Fraud("quantised input", story, f, split, _claimed(f, split, PGD(steps=20)), ("gradients",))
+    return Fraud(
+        "quantised input", story, f, split, _claimed(f, split, PGD(steps=20)), ("gradients",)
+    )
 
 
 def _shattered(net: nn.Module, split: Split) -> Fraud:
@@ -121,7 +139,9 @@ def _shattered(net: nn.Module, split: Split) -> Fraud:
         return net(x + 0.002 * torch.sin(3000 * x))
 
     story = "A sinusoidal layer in front of the network regularises its input."
-    return Fraud("shattered gradient", story, f, split, _claimed(f, split, PGD(steps=20)), ("slope",))
+    return Fraud(
+        "shattered gradient", story, f, split, _claimed(f, split, PGD(steps=20)), ("slope",)
+    )
 
 
 def _no_gradient(net: nn.Module, split: Split) -> Fraud:
@@ -134,7 +154,11 @@ def _no_gradient(net: nn.Module, split: Split) -> Fraud:
     def f(x: Tensor) -> Tensor:
         rows = F.unfold(F.pad(x.detach(), (1, 1, 0, 0), mode="replicate"), (1, 3))
         n, channels, height, width = x.shape
-        return net(rows.view(n, channels, 3, height * width).median(2).values.view(n, channels, height, width))
+        return net(
+            rows.view(n, channels, 3, height * width)
+            .median(2)
+            .values.view(n, channels, height, width)
+        )
 
     with torch.no_grad():
         claim = (f(split.x).argmax(1) == split.y).double().mean().item()
@@ -147,9 +171,14 @@ def _other_branch(oat: Network, split: Split) -> Fraud:
     function.
     """
     f, attacked = oat.at(oat.spec.stops[0]), oat.at(oat.spec.stops[-1])
-    story = "One network with two BatchNorms: as accurate as a standard one, and robust at the same time."
+    story = (
+        "One network with two BatchNorms: as accurate as a standard one, and robust at the "
+        "same time."
+    )
     claim = _claimed(f, split, Transfer(attacked, PGD(steps=20), "the robust branch"))
-    return Fraud("the other branch", story, f, split, claim, ("same_function",), also={"attacked": attacked})
+    return Fraud(
+        "the other branch", story, f, split, claim, ("same_function",), also={"attacked": attacked}
+    )
 
 
 def _one_step(seed: int, eps: float = 12 / 255) -> Fraud:
@@ -162,7 +191,12 @@ def _one_step(seed: int, eps: float = 12 / 255) -> Fraud:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = nn.Sequential(
-            nn.Flatten(), nn.Linear(768, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 2)
+            nn.Flatten(),
+            nn.Linear(768, 256),
+            nn.ReLU(),
+            nn.Linear(256, 256),
+            nn.ReLU(),
+            nn.Linear(256, 2),
         )
     optimizer = torch.optim.Adam(net.parameters(), 0.001)
     for epoch in range(28):
@@ -171,15 +205,27 @@ def _one_step(seed: int, eps: float = 12 / 255) -> Fraud:
         attack = PGD(now, 3, best=False) if epoch < 14 else FGSM(now)
         for index in batches(len(data.train), 64, generator, drop_last=True):
             x, y = data.train.x[index], data.train.y[index]
-            loss = F.cross_entropy(_centred(net)(x), y) + F.cross_entropy(_centred(net)(attack(_centred(net), x, y)), y)
+            loss = F.cross_entropy(_centred(net)(x), y) + F.cross_entropy(
+                _centred(net)(attack(_centred(net), x, y)), y
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
     net.requires_grad_(False)
     split = data.val.panel(PANEL)
     f = _centred(net)
-    story = "Fast adversarial training: one gradient per step, no random start, and it withstands FGSM."
-    return Fraud("trained against one step", story, f, split, _claimed(f, split, FGSM(eps)), ("half_step",), eps)
+    story = (
+        "Fast adversarial training: one gradient per step, no random start, and it withstands FGSM."
+    )
+    return Fraud(
+        "trained against one step",
+        story,
+        f,
+        split,
+        _claimed(f, split, FGSM(eps)),
+        ("half_step",),
+        eps,
+    )
 
 
 def _centred(net: nn.Module) -> Callable[[Tensor], Tensor]:

@@ -88,7 +88,15 @@ class Lesson:
         self.name, self.parameters, self.guesses = name, dict(parameters), guesses
         self._started = time.monotonic()
 
-    def predict(self, key: str, question: str, low: float = 0, high: float = 100, unit: str = "%", options=()) -> Guess:
+    def predict(
+        self,
+        key: str,
+        question: str,
+        low: float = 0,
+        high: float = 100,
+        unit: str = "%",
+        options=(),
+    ) -> Guess:
         """Ask the learner for a guess. `reveal` later shows it beside the answer.
 
         Args:
@@ -124,7 +132,9 @@ class Lesson:
             ValueError: If `predict` was not called with this key.
         """
         if key not in self.guesses:
-            raise ValueError(f"nothing was asked as {key!r}: run the cell with predict({key!r}, ...) first")
+            raise ValueError(
+                f"nothing was asked as {key!r}: run the cell with predict({key!r}, ...) first"
+            )
         return self.guesses[key].beside(answer, comment)
 
     def network(self, name: str, data: Data) -> Network:
@@ -178,11 +188,19 @@ class Lesson:
         """
         if self.parameters["recompute"]:
             result = compute()
-            display({RECORDED: {"name": name, "result": result}, "text/plain": f"measured here: {name}"}, raw=True)
+            display(
+                {
+                    RECORDED: {"name": name, "result": result},
+                    "text/plain": f"measured here: {name}",
+                },
+                raw=True,
+            )
             return result
         path = RECORDS / f"{name}.json"
         if not path.is_file():
-            raise RecordError(f"there is no record {path}: set recompute = True in the parameters cell")
+            raise RecordError(
+                f"there is no record {path}: set recompute = True in the parameters cell"
+            )
         return read_json(path)
 
     def finish(self, **results) -> None:
@@ -196,8 +214,14 @@ class Lesson:
         """
         found = {key: _plain(value) for key, value in results.items()}
         took = round(time.monotonic() - self._started, 1)
-        record = {"lesson": self.name, "parameters": self.parameters, "results": found, "seconds": took,
-                  "versions": versions(), "threads": torch.get_num_threads()}  # fmt: skip
+        record = {
+            "lesson": self.name,
+            "parameters": self.parameters,
+            "results": found,
+            "seconds": took,
+            "versions": versions(),
+            "threads": torch.get_num_threads(),
+        }
         rows = [f"| {key} | {_short(value)} |" for key, value in found.items()]
         text = "\n".join(["| measured here | |", "|---|---|", *rows])
         display({RECORD: record, "text/markdown": text, "text/plain": text}, raw=True)
@@ -219,9 +243,16 @@ class Guess(ipywidgets.VBox):
     def __init__(self, question: str, low: float, high: float, unit: str, options: Sequence[str]):
         self.question, self.unit, self.value, self._shown = question, unit, None, []
         if options:
-            self.control = ipywidgets.ToggleButtons(options=list(options), value=None, style={"button_width": "auto"})
+            self.control = ipywidgets.ToggleButtons(
+                options=list(options), value=None, style={"button_width": "auto"}
+            )
         else:
-            around = {"value": (low + high) / 2, "min": low, "max": high, "step": (high - low) / 100}
+            around = {
+                "value": (low + high) / 2,
+                "min": low,
+                "max": high,
+                "step": (high - low) / 100,
+            }
             self.control = ipywidgets.FloatSlider(**around, readout_format=".3g", description=unit)
         self.button = ipywidgets.Button(description="keep this guess")
         self.button.on_click(self._keep)
@@ -252,9 +283,15 @@ class Guess(ipywidgets.VBox):
     def _text(self, answer, comment: str) -> str:
         answered = f"<b>{self._words(answer)}</b>{': ' if comment else ''}{comment}"
         if self.value is None:
-            return (f"<i>{self.question}</i> You have not guessed yet; a guess is kept with the button above. "
-                    f"<details><summary>Show the answer</summary>{answered}</details>")  # fmt: skip
-        return f"<i>{self.question}</i> Your guess: <b>{self._words(self.value)}</b>. Measured: {answered}"
+            return (
+                f"<i>{self.question}</i> You have not guessed yet; a guess is kept with the button "
+                "above. "
+                f"<details><summary>Show the answer</summary>{answered}</details>"
+            )
+        return (
+            f"<i>{self.question}</i> Your guess: <b>{self._words(self.value)}</b>. Measured: "
+            f"{answered}"
+        )
 
     def _words(self, value) -> str:
         return value if isinstance(value, str) else f"{value:.3g} {self.unit}".strip()

@@ -61,7 +61,12 @@ class Sliders(ipywidgets.VBox):
         error: The error of the newest drawing as HTML, or "".
     """
 
-    def __init__(self, draw: Callable, controls: Mapping[str, ipywidgets.Widget], buttons: Mapping[str, Callable]):
+    def __init__(
+        self,
+        draw: Callable,
+        controls: Mapping[str, ipywidgets.Widget],
+        buttons: Mapping[str, Callable],
+    ):
         self._draw, self.controls, self._due = draw, dict(controls), []
         self._worker = Worker(self._complain)
         # not on the thread: an error in the first drawing appears under the cell
@@ -69,8 +74,17 @@ class Sliders(ipywidgets.VBox):
         self.figure = Figure(figure)
         self._note = ipywidgets.HTML(note)
         self._error = ipywidgets.HTML()
-        self.buttons = {name: ipywidgets.Button(description=name, layout={"width": "auto"}) for name in buttons}
-        super().__init__([*_rows(self.controls.values(), self.buttons.values()), self.figure, self._note, self._error])
+        self.buttons = {
+            name: ipywidgets.Button(description=name, layout={"width": "auto"}) for name in buttons
+        }
+        super().__init__(
+            [
+                *_rows(self.controls.values(), self.buttons.values()),
+                self.figure,
+                self._note,
+                self._error,
+            ]
+        )
         for control in self.controls.values():
             control.observe(lambda _: self._worker.submit(self._drawn()), "value")
         for name, action in buttons.items():
@@ -121,9 +135,12 @@ class Sliders(ipywidgets.VBox):
 
 
 def sliders(
-    draw: Callable, buttons: Mapping[str, Callable] | None = None, labels: Mapping[str, str] | None = None,
-    start_at: Mapping[str, object] | None = None, **controls,
-) -> Sliders:  # fmt: skip
+    draw: Callable,
+    buttons: Mapping[str, Callable] | None = None,
+    labels: Mapping[str, str] | None = None,
+    start_at: Mapping[str, object] | None = None,
+    **controls,
+) -> Sliders:
     """Show a figure with controls, and draw it again whenever one of them moves.
 
     Args:
@@ -148,7 +165,10 @@ def sliders(
     for name in [*labels, *start_at]:
         if name not in controls:
             raise ValueError(f"there is no control {name!r}; there are {', '.join(controls)}")
-    made = {name: _control(spec, labels.get(name, name), start_at.get(name)) for name, spec in controls.items()}
+    made = {
+        name: _control(spec, labels.get(name, name), start_at.get(name))
+        for name, spec in controls.items()
+    }
     return Sliders(draw, made, buttons or {})
 
 
@@ -166,7 +186,11 @@ def _control(spec, label: str, start) -> ipywidgets.Widget:
         return ipywidgets.Checkbox(spec if start is None else start, indent=False, **common)
     if isinstance(spec, tuple):
         low, high, step = spec
-        kind = ipywidgets.IntSlider if all(isinstance(v, int) for v in spec) else ipywidgets.FloatSlider
+        kind = (
+            ipywidgets.IntSlider
+            if all(isinstance(v, int) for v in spec)
+            else ipywidgets.FloatSlider
+        )
         return kind(value=low if start is None else start, min=low, max=high, step=step, **common)
     choices, first = list(spec), spec[0] if start is None else start
     if all(isinstance(choice, str) for choice in choices):
@@ -202,7 +226,9 @@ def _show(shown: Figure, figure: go.Figure) -> None:
             shown.add_traces(figure.data)
         else:
             for old, new in zip(shown.data, figure.data, strict=True):
-                old.update({k: v for k, v in new.to_plotly_json().items() if k != "type"}, overwrite=True)
+                old.update(
+                    {k: v for k, v in new.to_plotly_json().items() if k != "type"}, overwrite=True
+                )
         shown.layout.annotations, shown.layout.shapes = [], []  # the new figure may have fewer
         shown.layout.update(figure.layout, overwrite=True)
     # plotly sends these values to a page that connects or reloads later, so they must be current

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 IMAGE_TYPES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-LAYOUT = "Expected PATH/<class>/* or PATH/{train,test[,val]}/<class>/*, images ending in " + " ".join(IMAGE_TYPES)
+LAYOUT = (
+    "Expected PATH/<class>/* or PATH/{train,test[,val]}/<class>/*, images ending in "
+    + " ".join(IMAGE_TYPES)
+)
 
 Pool = tuple[list[Path], Tensor]  # files, int64 labels
 
@@ -41,7 +44,9 @@ def find(path: str | Path) -> tuple[dict[str, Pool], tuple[str, ...]]:
     found = _subfolders(top)
     if not {"train", "test"} <= set(found):
         if "train" in found and _subfolders(found["train"]):
-            raise ValueError(f"{top} has a train folder but no test folder, found {sorted(found)}. {LAYOUT}")
+            raise ValueError(
+                f"{top} has a train folder but no test folder, found {sorted(found)}. {LAYOUT}"
+            )
         files, y, classes = _labelled(top)
         return {"all": (files, y)}, classes
     pools, names = {}, {}
@@ -51,13 +56,22 @@ def find(path: str | Path) -> tuple[dict[str, Pool], tuple[str, ...]]:
             pools[part] = files, y
     for part, classes in names.items():
         if odd := sorted(set(classes) ^ set(names["train"])):
-            raise ValueError(f"{top}: train and {part} must have the same classes, but only one of them has {odd}")
+            raise ValueError(
+                f"{top}: train and {part} must have the same classes, but only one of them has "
+                f"{odd}"
+            )
     return pools, names["train"]
 
 
 def _subfolders(folder: Path) -> dict[str, Path]:
-    inside = sorted(folder.iterdir(), key=lambda entry: entry.name)  # the same order on every file system
-    return {entry.name: entry for entry in inside if entry.is_dir() and not entry.name.startswith((".", "__"))}
+    inside = sorted(
+        folder.iterdir(), key=lambda entry: entry.name
+    )  # the same order on every file system
+    return {
+        entry.name: entry
+        for entry in inside
+        if entry.is_dir() and not entry.name.startswith((".", "__"))
+    }
 
 
 def _labelled(folder: Path) -> tuple[list[Path], Tensor, tuple[str, ...]]:
@@ -65,7 +79,10 @@ def _labelled(folder: Path) -> tuple[list[Path], Tensor, tuple[str, ...]]:
     classes = _subfolders(folder)
     if len(classes) < 2:
         others = sorted(entry.name for entry in folder.iterdir() if entry.name not in classes)
-        seen = f"class folders {list(classes)}, other entries {others[:5]}{'...' if len(others) > 5 else ''}"
+        seen = (
+            f"class folders {list(classes)}, other entries "
+            f"{others[:5]}{'...' if len(others) > 5 else ''}"
+        )
         raise ValueError(f"{folder} needs at least two class folders, found {seen}. {LAYOUT}")
     images = {name: _images(inside) for name, inside in classes.items()}
     if empty := [name for name, files in images.items() if not files]:
@@ -77,7 +94,11 @@ def _labelled(folder: Path) -> tuple[list[Path], Tensor, tuple[str, ...]]:
 
 def _images(folder: Path) -> list[Path]:
     inside = sorted(folder.iterdir(), key=lambda entry: entry.name)
-    return [file for file in inside if file.suffix.lower() in IMAGE_TYPES and not file.name.startswith(".")]
+    return [
+        file
+        for file in inside
+        if file.suffix.lower() in IMAGE_TYPES and not file.name.startswith(".")
+    ]
 
 
 def decode(files: Sequence[Path], size: int, title: str) -> Tensor:
@@ -115,8 +136,12 @@ def _pixels(file: Path, size: int) -> Tensor:
             deep = image.mode[:1] in "IF"
             upright = ImageOps.exif_transpose(image).convert("RGB")
     except Exception as error:  # every PIL reader raises errors of its own
-        raise ValueError(f"cannot read the image {file}: {type(error).__name__}: {error}") from error
+        raise ValueError(
+            f"cannot read the image {file}: {type(error).__name__}: {error}"
+        ) from error
     if deep:
-        raise ValueError(f"cannot use the image {file}: it has more than 8 bits per channel, save it with 8")
+        raise ValueError(
+            f"cannot use the image {file}: it has more than 8 bits per channel, save it with 8"
+        )
     square = np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC))
     return torch.tensor(square).permute(2, 0, 1).float() / 255

@@ -19,13 +19,28 @@ from oatlib.data import folders
 from oatlib.data.shapes import SHAPES, SPREAD, Scene, World, best_frontier, render
 from oatlib.data.splits import Data, Split, batches, crop, divide, flip, from_tensors, stream, whole
 
-__all__ = ["Data", "Scene", "Split", "batches", "crop", "data_of", "flip", "from_tensors", "load_data", "render"]
+__all__ = [
+    "Data",
+    "Scene",
+    "Split",
+    "batches",
+    "crop",
+    "data_of",
+    "flip",
+    "from_tensors",
+    "load_data",
+    "render",
+]
 
 ROOT = "data/downloads"  # default download folder, relative to the current directory
 
 
 def load_data(
-    name: str, seed: int = 0, device: torch.device | str | None = None, root: str | Path = ROOT, **options
+    name: str,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    root: str | Path = ROOT,
+    **options,
 ) -> Data:
     """Load a data set by name.
 
@@ -36,8 +51,8 @@ def load_data(
         device: Device of the tensors. Default: the CPU.
         root: Folder for downloads, relative to the current directory.
         **options: Every set takes `n_train`, `n_val` and `n_test`, numbers of images. "shapes" also
-            takes the fields of `oatlib.data.shapes.World`, and "folder:PATH" takes `size` in pixels.
-            The signatures of the loader functions below list the defaults.
+            takes the fields of `oatlib.data.shapes.World`, and "folder:PATH" takes `size` in
+            pixels. The signatures of the loader functions below list the defaults.
 
     Returns:
         The data set. Its `options` are complete, so that `load_data` can load the same data again.
@@ -59,13 +74,17 @@ def load_data(
     loader = _loader(str(name), root)
     options = _settle(f"load_data({name!r})", loader, options)
     data = loader(seed, **options)
-    options |= {"seed": seed} | {f"n_{part.name}": len(part) for part in (data.train, data.val, data.test)}
+    options |= {"seed": seed} | {
+        f"n_{part.name}": len(part) for part in (data.train, data.val, data.test)
+    }
     if name in PUBLISHED and Path(root) != Path(ROOT):
         options["root"] = str(root)
     return replace(data, name=name, options=options).to(device)
 
 
-def data_of(source: dict, name: str | None = None, device: torch.device | str | None = None) -> Data:
+def data_of(
+    source: dict, name: str | None = None, device: torch.device | str | None = None
+) -> Data:
     """Load the data set that a network was trained on, or another set with the same seed.
 
     The seed is always that of the training data. With another seed, test images of the set could be
@@ -84,7 +103,9 @@ def data_of(source: dict, name: str | None = None, device: torch.device | str | 
     """
     known = source.get("options")
     if name is None and not known:
-        raise ValueError("the file does not say how to load the data it was trained on: name a set with --data")
+        raise ValueError(
+            "the file does not say how to load the data it was trained on: name a set with --data"
+        )
     if name in (None, source.get("name")) and known:
         return load_data(source["name"], device=device, **known)
     return load_data(name, (known or {}).get("seed", 0), device)
@@ -104,9 +125,16 @@ def best_points(source: dict, eps: float) -> list[tuple[float, float]] | None:
     """
     options = source.get("options") or {}
     world = {f.name: options[f.name] for f in fields(World) if f.name in options}
-    if source.get("name") != "shapes" or "trust" not in world or eps < SPREAD[1] * World(**world).amplitude:
+    if (
+        source.get("name") != "shapes"
+        or "trust" not in world
+        or eps < SPREAD[1] * World(**world).amplitude
+    ):
         return None
-    return [(point.clean, point.robust) for point in best_frontier([i / 100 for i in range(101)], **world)]
+    return [
+        (point.clean, point.robust)
+        for point in best_frontier([i / 100 for i in range(101)], **world)
+    ]
 
 
 # ---- loaders -------------------------------------------------------------------------------------
@@ -136,10 +164,19 @@ def _shapes(
     `oatlib.data.shapes.World` explains the options.
     """
     world = {
-        "size": size, "classes": classes, "trust": trust, "full_trust": full_trust, "palest": palest,
-        "strongest": strongest, "channel": channel, "smallest": smallest, "largest": largest,
-        "paired": paired, "amplitude": amplitude, "noise": noise,
-    }  # fmt: skip
+        "size": size,
+        "classes": classes,
+        "trust": trust,
+        "full_trust": full_trust,
+        "palest": palest,
+        "strongest": strongest,
+        "channel": channel,
+        "smallest": smallest,
+        "largest": largest,
+        "paired": paired,
+        "amplitude": amplitude,
+        "noise": noise,
+    }
     pairs, facts = {}, {}
     for index, (part, n) in enumerate({"train": n_train, "val": n_val, "test": n_test}.items()):
         scene = render(whole(f"n_{part}", n), stream(seed, index), **world)
@@ -162,7 +199,9 @@ def _digits(seed: int, *, n_train: int | None = None, n_val: int = 200, n_test: 
     raw = load_digits()  # pixel values are 0 to 16
     x, y = torch.as_tensor(raw.images).float()[:, None] / 16, torch.as_tensor(raw.target).long()
     parts = divide("digits", y, stream(seed), test=n_test, val=n_val, train=n_train)
-    return from_tensors("digits", **{part: (x[i], y[i]) for part, i in parts.items()}, classes=map(str, range(10)))
+    return from_tensors(
+        "digits", **{part: (x[i], y[i]) for part, i in parts.items()}, classes=map(str, range(10))
+    )
 
 
 @dataclass(frozen=True)
@@ -211,32 +250,46 @@ def _published(
     """
     known = PUBLISHED[name]
     x, y, classes = _torchvision(known, root, train=True)
-    parts = divide(name, y, stream(seed), val=known.n_val if n_val is None else n_val, train=n_train)
+    parts = divide(
+        name, y, stream(seed), val=known.n_val if n_val is None else n_val, train=n_train
+    )
     pairs = {part: (_pixels(x[i]), y[i]) for part, i in parts.items()}
     x, y, _ = _torchvision(known, root, train=False)
     chosen = divide(f"{name} test set", y, stream(seed, 1), test=n_test)["test"]
     return from_tensors(
-        name, **pairs, test=(_pixels(x[chosen]), y[chosen]), classes=classes, flip=known.flip, crop=known.crop
+        name,
+        **pairs,
+        test=(_pixels(x[chosen]), y[chosen]),
+        classes=classes,
+        flip=known.flip,
+        crop=known.crop,
     )
 
 
-def _torchvision(known: _Published, root: str | Path, train: bool) -> tuple[Tensor, Tensor, Sequence[str]]:
+def _torchvision(
+    known: _Published, root: str | Path, train: bool
+) -> tuple[Tensor, Tensor, Sequence[str]]:
     """Return one published part: images uint8 (N, C, H, W), labels int64 (N,), and class names."""
     try:
         from torchvision import datasets
     except ImportError as error:
-        raise ImportError(f"{known.cls} is loaded by torchvision: pip install torchvision") from error
+        raise ImportError(
+            f"{known.cls} is loaded by torchvision: pip install torchvision"
+        ) from error
     part = {"split": "train" if train else "test"} if known.by_split else {"train": train}
     try:
         raw = getattr(datasets, known.cls)(str(root), **part, download=True)
     except ImportError as error:
-        raise ImportError(f"torchvision needs another package to read {known.cls}: pip install {error.name}") from error
+        raise ImportError(
+            f"torchvision needs another package to read {known.cls}: pip install {error.name}"
+        ) from error
     except Exception as error:
         # torchvision's readers raise many types of errors: URLError, AssertionError, KeyError, ...
         raise RuntimeError(
             f"could not load {known.cls} ({part}): {type(error).__name__}: {error}\n"
             f"Tried to find it in {Path(root).resolve()} and, failing that, to download it there.\n"
-            "If there is no network, put the files there from a machine that has one. If a file is corrupt (an "
+            "If there is no network, put the files there from a machine that has one. If a file is "
+            "corrupt (an "
             "interrupted download), delete it and try again. The set 'shapes' needs no download."
         ) from error
     x = torch.as_tensor(raw.data)
@@ -269,7 +322,11 @@ def _folder(
     pairs = {}
     for index, (pool, (files, y)) in enumerate(pools.items()):
         # Hold a missing split out of the training images, or out of all images ("all").
-        here = [part for part in wanted if part == pool or (part not in pools and pool in ("all", "train"))]
+        here = [
+            part
+            for part in wanted
+            if part == pool or (part not in pools and pool in ("all", "train"))
+        ]
         sizes = {part: wanted[part] for part in here}
         for part, fraction in share.items():
             if part in here and part != pool and sizes[part] is None:
@@ -292,17 +349,24 @@ def _loader(name: str, root: str | Path) -> Callable[..., Data]:
     loaders |= {known: partial(_published, known, root) for known in PUBLISHED}
     if name not in loaders:
         names = [*loaders, "folder:PATH"]
-        raise ValueError(f"no data set {name!r}{_guess(name, names)}. Choose one of: {', '.join(names)}")
+        raise ValueError(
+            f"no data set {name!r}{_guess(name, names)}. Choose one of: {', '.join(names)}"
+        )
     return loaders[name]
 
 
 def _settle(call: str, loader: Callable[..., Data], options: dict) -> dict:
     """Check the options and fill in the defaults, so that a record can load the same data again."""
     accepted = inspect.signature(loader).parameters.values()
-    defaults = {option.name: option.default for option in accepted if option.default is not option.empty}
+    defaults = {
+        option.name: option.default for option in accepted if option.default is not option.empty
+    }
     for key, value in options.items():
         if key not in defaults:
-            raise TypeError(f"{call} has no option {key!r}{_guess(key, defaults)}. Its options: {', '.join(defaults)}")
+            raise TypeError(
+                f"{call} has no option {key!r}{_guess(key, defaults)}. Its options: "
+                f"{', '.join(defaults)}"
+            )
         if value is not None and type(value) not in (int, float, bool):
             raise TypeError(f"{call}: {key}={value!r} must be a plain number, or True or False")
     return defaults | options

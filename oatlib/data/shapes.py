@@ -61,7 +61,12 @@ def tiles(paired: bool = True) -> Tensor:
 
 def _tiles() -> Tensor:
     # Decode TILES: bit 1 is +1, bit 0 is -1.
-    bits = [int(digit, 16) >> shift & 1 for row in TILES for digit in row.replace(" ", "") for shift in (3, 2, 1, 0)]
+    bits = [
+        int(digit, 16) >> shift & 1
+        for row in TILES
+        for digit in row.replace(" ", "")
+        for shift in (3, 2, 1, 0)
+    ]
     return torch.tensor(bits).view(len(TILES), 3, 4, 4).float() * 2 - 1
 
 
@@ -148,9 +153,13 @@ class World:
             if not optional and not (type(value) in (int, float) and math.isfinite(value)):
                 raise ValueError(f"{name}={value!r}: must be a finite number")
         if type(self.size) is not int or self.size < 8 or self.size % 4:
-            raise ValueError(f"size={self.size}: must be a multiple of 4 (the texture tile) and at least 8")
+            raise ValueError(
+                f"size={self.size}: must be a multiple of 4 (the texture tile) and at least 8"
+            )
         if type(self.classes) is not int or not 2 <= self.classes <= len(SHAPES):
-            raise ValueError(f"classes={self.classes}: must be 2 to {len(SHAPES)} ({', '.join(SHAPES)})")
+            raise ValueError(
+                f"classes={self.classes}: must be 2 to {len(SHAPES)} ({', '.join(SHAPES)})"
+            )
 
     def _check_trust(self) -> None:
         """Raise a ValueError unless both numbers of the trust are in their range."""
@@ -158,7 +167,8 @@ class World:
             raise ValueError(f"trust={self.trust}: a probability, 0 to 1")
         if self.full_trust is not None and not 0 < self.full_trust <= 1:
             raise ValueError(
-                f"full_trust={self.full_trust}: a vividness above 0 and up to 1, or None for the same trust everywhere"
+                f"full_trust={self.full_trust}: a vividness above 0 and up to 1, or None for the "
+                "same trust everywhere"
             )
 
     def _check_looks(self) -> None:
@@ -166,16 +176,26 @@ class World:
         if not 0 <= self.palest <= 0.5:
             raise ValueError(f"palest={self.palest}: a contrast against grey, 0 to 0.5")
         if not self.palest <= self.strongest <= 0.5:
-            raise ValueError(f"strongest={self.strongest}: a contrast, from that of the palest ({self.palest}) to 0.5")
+            raise ValueError(
+                f"strongest={self.strongest}: a contrast, from that of the palest ({self.palest}) "
+                "to 0.5"
+            )
         if not 0 <= self.channel <= 1:
-            raise ValueError(f"channel={self.channel}: must be 0 to 1, the smallest factor of a colour channel")
+            raise ValueError(
+                f"channel={self.channel}: must be 0 to 1, the smallest factor of a colour channel"
+            )
         if not 0 < self.smallest <= 0.5:
-            raise ValueError(f"smallest={self.smallest}: a radius as a fraction of the image size, up to 0.5")
+            raise ValueError(
+                f"smallest={self.smallest}: a radius as a fraction of the image size, up to 0.5"
+            )
         if not self.smallest <= self.largest <= 0.5:
-            raise ValueError(f"largest={self.largest}: a radius from the smallest ({self.smallest}) to 0.5")
+            raise ValueError(
+                f"largest={self.largest}: a radius from the smallest ({self.smallest}) to 0.5"
+            )
         if not 0 <= self.amplitude <= 0.25:
             raise ValueError(
-                f"amplitude={self.amplitude}: must be 0 to 0.25, in units of pixels in [0,1] (4/255, not 4)"
+                f"amplitude={self.amplitude}: must be 0 to 0.25, in units of pixels in [0,1] "
+                "(4/255, not 4)"
             )
         if not 0 <= self.noise <= 1:
             raise ValueError(f"noise={self.noise}: must be 0 to 1, in units of pixels in [0,1]")
@@ -197,9 +217,15 @@ class World:
 # The first version of this data set: the same trust and the same contrast for every shape.
 # With it the dial is a switch.
 CONSTANT_TRUST = dict(
-    trust=0.85, full_trust=None, palest=0.5, strongest=0.5, channel=0.2, smallest=0.25, largest=0.38,
+    trust=0.85,
+    full_trust=None,
+    palest=0.5,
+    strongest=0.5,
+    channel=0.2,
+    smallest=0.25,
+    largest=0.38,
     paired=False,
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,7 +355,9 @@ def render(n: int, generator: Generator, **world) -> Scene:
 
     mask = paint(shape, cx, cy, radius, size)
     x = compose(mask, contrast, texture, grain)
-    return Scene(x, y, shape, vividness, trust, mask, contrast, texture, grain, cx, cy, radius, strength)
+    return Scene(
+        x, y, shape, vividness, trust, mask, contrast, texture, grain, cx, cy, radius, strength
+    )
 
 
 class FrontierPoint(NamedTuple):

@@ -35,7 +35,10 @@ class Split:
         return len(self.y)
 
     def __repr__(self) -> str:
-        return f"Split({self.name}: {len(self)} images {'x'.join(map(str, self.x.shape[1:]))} on {self.x.device})"
+        return (
+            f"Split({self.name}: {len(self)} images {'x'.join(map(str, self.x.shape[1:]))} on "
+            f"{self.x.device})"
+        )
 
     def to(self, device: torch.device | str | None) -> "Split":
         """Return the same images on another device."""
@@ -58,7 +61,10 @@ class Split:
             ValueError: If n is not between 1 and the number of images.
         """
         if not 1 <= n <= len(self):
-            raise ValueError(f"panel({n}): the {self.name} split has {len(self)} images, ask for 1 to {len(self)}")
+            raise ValueError(
+                f"panel({n}): the {self.name} split has {len(self)} images, ask for 1 to "
+                f"{len(self)}"
+            )
         chosen = shuffle(self.y.cpu(), stream(seed), balanced=True)[:n].to(self.y.device)
         return self.take(chosen)
 
@@ -97,11 +103,16 @@ class Data:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{len(part)} {part.name}" for part in (self.train, self.val, self.test))
-        return f"Data({self.name}: {sizes}; {'x'.join(map(str, self.shape))}; {len(self.classes)} classes)"
+        return (
+            f"Data({self.name}: {sizes}; {'x'.join(map(str, self.shape))}; {len(self.classes)} "
+            "classes)"
+        )
 
     def to(self, device: torch.device | str | None) -> "Data":
         """Return the same three splits on another device."""
-        return replace(self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device))
+        return replace(
+            self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device)
+        )
 
     def augment(self, x: Tensor, generator: Generator) -> Tensor:
         """Apply the random crop and flip that suit this data set.
@@ -148,7 +159,9 @@ def crop(x: Tensor, pad: int, generator: Generator) -> Tensor:
     if pad < 0:
         raise ValueError(f"pad={pad}: must be 0 or more pixels")
     n, _, height, width = x.shape
-    down, right = torch.randint(2 * pad + 1, (2, n), generator=generator, device=generator.device).to(x.device)
+    down, right = torch.randint(
+        2 * pad + 1, (2, n), generator=generator, device=generator.device
+    ).to(x.device)
     # All windows of the padded images as a view: nothing is copied here.
     windows = F.pad(x, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)
     return windows[torch.arange(n, device=x.device), :, down, right]
@@ -217,13 +230,20 @@ def from_tensors(
     """
     classes = tuple(map(str, classes))
     if len(classes) < 2 or len(set(classes)) < len(classes):
-        raise ValueError(f"{name}: classes must be at least two different names, found {list(classes)}")
+        raise ValueError(
+            f"{name}: classes must be at least two different names, found {list(classes)}"
+        )
     pairs = {"train": train, "val": val, "test": test}
-    splits = {part: _checked(f"{name}, {part}", part, *pair, len(classes)) for part, pair in pairs.items()}
+    splits = {
+        part: _checked(f"{name}, {part}", part, *pair, len(classes)) for part, pair in pairs.items()
+    }
     for part, known in (facts or {}).items():
         for fact, values in known.items():
             if len(values) != len(splits[part]):
-                raise ValueError(f"{name}, {part}: {fact!r} is known of {len(values)} images, not {len(splits[part])}")
+                raise ValueError(
+                    f"{name}, {part}: {fact!r} is known of {len(values)} images, not "
+                    f"{len(splits[part])}"
+                )
         splits[part] = replace(splits[part], facts=dict(known))
     shapes = {part: tuple(split.x.shape[1:]) for part, split in splits.items()}
     if len(set(shapes.values())) > 1:
@@ -237,22 +257,30 @@ def _checked(what: str, part: str, x: Tensor, y: Tensor, classes: int) -> Split:
     if x.ndim != 4:
         raise ValueError(f"{what}: x must be 4-dimensional (N,C,H,W), found shape {tuple(x.shape)}")
     if y.shape != x.shape[:1]:
-        raise ValueError(f"{what}: y must hold one label per image, {len(x)} in all, found shape {tuple(y.shape)}")
+        raise ValueError(
+            f"{what}: y must hold one label per image, {len(x)} in all, found shape "
+            f"{tuple(y.shape)}"
+        )
     if not x.numel():
         raise ValueError(f"{what}: no images, x has shape {tuple(x.shape)}")
     if not x.is_floating_point():
-        raise ValueError(f"{what}: x must be floating point in [0,1], found {x.dtype} (bytes? x.float() / 255)")
+        raise ValueError(
+            f"{what}: x must be floating point in [0,1], found {x.dtype} (bytes? x.float() / 255)"
+        )
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise ValueError(f"{what}: y must be whole numbers, found {y.dtype}")
     low, high = x.min().item(), x.max().item()
     # Written so that NaN fails, too. The tolerance is for rounding errors.
     if not (low >= -1e-6 and high <= 1 + 1e-6):
         raise ValueError(
-            f"{what}: pixels must be in [0,1], found {low:.4g} to {high:.4g}. Normalised images? Undo it: "
+            f"{what}: pixels must be in [0,1], found {low:.4g} to {high:.4g}. Normalised images? "
+            "Undo it: "
             "networks normalise in their first layer"
         )
     if y.min() < 0 or y.max() >= classes:
-        raise ValueError(f"{what}: labels must be 0 to {classes - 1}, found {y.min().item()} to {y.max().item()}")
+        raise ValueError(
+            f"{what}: labels must be 0 to {classes - 1}, found {y.min().item()} to {y.max().item()}"
+        )
     return Split(x.float().clamp(0, 1).contiguous(), y.long(), part)
 
 

@@ -67,20 +67,33 @@ class Moving:
 
     def __str__(self) -> str:
         head = "made at \\ struck at " + "".join(f"{lam:>9g}" for lam in self.lams)
-        rows = [f"{lam:>19g} " + "".join(f"{value:>9.1%}" for value in row)
-                for lam, row in zip(self.lams, self.struck, strict=True)]  # fmt: skip
+        rows = [
+            f"{lam:>19g} " + "".join(f"{value:>9.1%}" for value in row)
+            for lam, row in zip(self.lams, self.struck, strict=True)
+        ]
         rows += [f"{'λ not known':>19} " + "".join(f"{value:>9.1%}" for value in self.blind)]
-        half = max(high - low for low, high in (wilson(round(v * self.n), self.n) for v in self.known)) / 2
-        rows += [f"all λ at once: {self.at_once:.1%} withstand. Who stands still has {self.still:.1%} at best, "
-                 f"who draws λ anew {self.moved:.1%}.",
-                 f"n = {self.n}, {self.attack}, 95 % intervals up to ±{half:.1%}"]  # fmt: skip
+        half = (
+            max(high - low for low, high in (wilson(round(v * self.n), self.n) for v in self.known))
+            / 2
+        )
+        rows += [
+            f"all λ at once: {self.at_once:.1%} withstand. Who stands still has {self.still:.1%} "
+            "at best, "
+            f"who draws λ anew {self.moved:.1%}.",
+            f"n = {self.n}, {self.attack}, 95 % intervals up to ±{half:.1%}",
+        ]
         return "\n".join([head, *rows])
 
 
 def moving(
-    net: Network, split: Split, lams: Sequence[float] | None = None, width: float | None = None,
-    attack: Attack | None = None, seed: int = 0, progress: bool = True,
-) -> Moving:  # fmt: skip
+    net: Network,
+    split: Split,
+    lams: Sequence[float] | None = None,
+    width: float | None = None,
+    attack: Attack | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Moving:
     """Measure robust accuracy for all pairs of attacked λ and answering λ, and under joint attacks.
 
     Args:
@@ -111,9 +124,19 @@ def moving(
     holds = []  # per attacker a mask (settings, N): correct both unchanged and attacked
     for target in tqdm(targets, disable=not progress, leave=False, unit="attacker"):
         x_adv = attack(target, x, y, torch.Generator(x.device).manual_seed(seed))
-        holds.append(torch.stack([ok & _right(f, x_adv, y) for ok, f in zip(right, fs, strict=True)]))
+        holds.append(
+            torch.stack([ok & _right(f, x_adv, y) for ok, f in zip(right, fs, strict=True)])
+        )
     *struck, blind = [[_share(each) for each in held] for held in holds[:-1]]
-    return Moving(lams, [_share(ok) for ok in right], struck, blind, _share(holds[-1].any(0)), len(y), str(attack))
+    return Moving(
+        lams,
+        [_share(ok) for ok in right],
+        struck,
+        blind,
+        _share(holds[-1].any(0)),
+        len(y),
+        str(attack),
+    )
 
 
 def mean_answer(fs: Sequence, x: Tensor) -> Tensor:

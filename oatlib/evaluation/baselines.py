@@ -44,9 +44,9 @@ def coin(standard: Measured | Point, robust: Measured | Point, clean: float) -> 
         clean: The clean accuracy to keep, in [0, 1].
 
     Returns:
-        The largest robust accuracy over all p whose clean accuracy is at least `clean`. Between the two
-        clean accuracies this is linear. Below both it is that of the more robust network. Above both
-        it is None, because no p reaches that clean accuracy.
+        The largest robust accuracy over all p whose clean accuracy is at least `clean`. Between the
+        two clean accuracies this is linear. Below both it is that of the more robust network. Above
+        both it is None, because no p reaches that clean accuracy.
 
     Raises:
         ValueError: If an accuracy lies outside [0, 1].

@@ -54,14 +54,22 @@ def choose(results: Sequence[Result], **limits: float | None) -> Result:
 def _checked(results: Sequence[Result], limits: dict) -> dict[str, float]:
     """Return the limits that are not None, or raise if they cannot be applied to these results."""
     if not results:
-        raise ValueError("there are no results to choose from: pass what evaluate(net, split) returns")
+        raise ValueError(
+            "there are no results to choose from: pass what evaluate(net, split) returns"
+        )
     for name, value in limits.items():
         if name not in LIMITS:
             raise TypeError(f"choose has no limit {name!r}: use {', '.join(LIMITS)}")
         if value is not None and name in ("min_clean", "min_robust") and not 0 <= value <= 1:
             raise ValueError(f"{name} is a share in [0, 1], such as 0.9, got {value:g}")
-        if value is not None and name.startswith("max") and any(getattr(r, LIMITS[name][0]) is None for r in results):
-            raise ValueError(f"these results do not say what a setting costs, so {name} cannot be kept")
+        if (
+            value is not None
+            and name.startswith("max")
+            and any(getattr(r, LIMITS[name][0]) is None for r in results)
+        ):
+            raise ValueError(
+                f"these results do not say what a setting costs, so {name} cannot be kept"
+            )
     return {name: value for name, value in limits.items() if value is not None}
 
 
@@ -82,7 +90,9 @@ def _why_not(results: Sequence[Result], limits: dict[str, float]) -> str:
     what, side, form = LIMITS[name]
     left = [r for r in results if all(_meets(r, other, value) for other, value in others.items())]
     best = max(left, key=lambda r: side * getattr(r, what))
-    while_keeping = f" while {' and '.join(_phrase(n, v) for n, v in others.items())}" if others else ""
+    while_keeping = (
+        f" while {' and '.join(_phrase(n, v) for n, v in others.items())}" if others else ""
+    )
     return (
         f"no measured setting has {_phrase(name, limits[name])}{while_keeping}: the closest is "
         f"{form.format(getattr(best, what))} at {_where(best)}"
@@ -98,8 +108,11 @@ def _closest(results: Sequence[Result], limits: dict[str, float]) -> tuple[str, 
     for name, value in limits.items():
         others = {n: v for n, v in limits.items() if n != name}
         what, side, _ = LIMITS[name]
-        gaps = [side * (value - getattr(r, what)) / value for r in results
-                if all(_meets(r, n, v) for n, v in others.items())]  # fmt: skip
+        gaps = [
+            side * (value - getattr(r, what)) / value
+            for r in results
+            if all(_meets(r, n, v) for n, v in others.items())
+        ]
         if gaps:
             found[name] = (min(gaps), others)
     if not found:  # every setting misses at least two limits: try again without the last limit

@@ -66,7 +66,9 @@ class Comparison(dict):
             or where there is no coin.
         """
         pair = self.coin_ends()
-        return [_row(name, table, width, pair) for name, table in self.items() for width in table.widths]
+        return [
+            _row(name, table, width, pair) for name, table in self.items() for width in table.widths
+        ]
 
     def save(self, path) -> None:
         """Write all tables to a JSON file.
@@ -97,15 +99,28 @@ class Comparison(dict):
     def __str__(self) -> str:
         rows = self.rows()
         levels = " / ".join(f"{100 * level:g}" for level in LEVELS)
-        titles = ["system", "λ low: clean/robust", "λ high", f"robust at clean >= {levels} %", "over its own coin"]
+        titles = [
+            "system",
+            "λ low: clean/robust",
+            "λ high",
+            f"robust at clean >= {levels} %",
+            "over its own coin",
+        ]
         if self.coin:
             titles.append(f"over the coin {self.coin[0]}, {self.coin[1]}")
         cells = [titles, *(_cells(row, self.coin is not None) for row in rows)]
         sizes = [max(len(line[i]) for line in cells) for i in range(len(titles))]
-        lines = ["  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip() for line in cells]
+        lines = [
+            "  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip()
+            for line in cells
+        ]
         results = [r for table in self.values() for r in table]
-        lines.append("accuracies in %, gains in points of robust accuracy at the same clean accuracy")
-        lines += dict.fromkeys(f"n = {r.n} ({r.split}), {r.attack['text']}, attack seed {r.seed}" for r in results)
+        lines.append(
+            "accuracies in %, gains in points of robust accuracy at the same clean accuracy"
+        )
+        lines += dict.fromkeys(
+            f"n = {r.n} ({r.split}), {r.attack['text']}, attack seed {r.seed}" for r in results
+        )
         for name, table in self.items():
             lines += dict.fromkeys(f"{name} is {note}" for r in table if (note := two_ends(r)))
         return "\n".join(lines)
@@ -152,14 +167,18 @@ def compare(
         >>> print(oatlib.compare({"oat": net, "mixed": net.with_dial("outputs")}, data.test))
     """
     if not isinstance(systems, Mapping) or not systems:
-        raise ValueError("compare needs systems by name: {'oat': net, 'mixed': net.with_dial('outputs')}")
+        raise ValueError(
+            "compare needs systems by name: {'oat': net, 'mixed': net.with_dial('outputs')}"
+        )
     pair = _coin_names(systems, coin)
     settings = {name: _settings(name, net, split, lams, widths) for name, net in systems.items()}
     tables = {}
     with tqdm(systems.items(), unit="system", disable=not progress, leave=False) as bar:
         for name, net in bar:
             bar.set_description(name)
-            tables[name] = evaluate(net, split, attack, progress=progress, **settings[name], **options)
+            tables[name] = evaluate(
+                net, split, attack, progress=progress, **settings[name], **options
+            )
     return Comparison(tables, pair)
 
 
@@ -171,7 +190,9 @@ def _coin_names(systems: Mapping, coin: tuple[str, str] | None) -> tuple[str, st
         raise ValueError(f"coin= takes the names of two systems, such as {COIN}, got {coin!r}")
     for name in coin:
         if name not in systems:
-            raise ValueError(f"coin= names {name!r}, which is not compared: there are {', '.join(systems)}")
+            raise ValueError(
+                f"coin= names {name!r}, which is not compared: there are {', '.join(systems)}"
+            )
     return tuple(coin)
 
 
@@ -179,7 +200,10 @@ def _settings(name: str, net, split: Split, lams, widths) -> dict:
     """Check and return the λ and widths at which one system is measured."""
     if not isinstance(net, Network):
         if not callable(net):
-            raise TypeError(f"{name!r} is neither a network nor a function images -> logits: {type(net).__name__}")
+            raise TypeError(
+                f"{name!r} is neither a network nor a function images -> logits: "
+                f"{type(net).__name__}"
+            )
         return {}
     check_fit(net, split)
     stops = net.spec.stops
@@ -187,9 +211,16 @@ def _settings(name: str, net, split: Split, lams, widths) -> dict:
         lams = stops
     elif lams is None:
         lams = [net.lam(u) for u in TENTHS] if net.spec.ends_only else stops
-    kept = [w for w in net.spec.widths if widths is None or any(abs(w - other) <= 1e-6 for other in widths)]
+    kept = [
+        w
+        for w in net.spec.widths
+        if widths is None or any(abs(w - other) <= 1e-6 for other in widths)
+    ]
     if not kept:
-        raise ValueError(f"{name!r} has none of the widths {listed(widths)}: its widths are {listed(net.spec.widths)}")
+        raise ValueError(
+            f"{name!r} has none of the widths {listed(widths)}: its widths are "
+            f"{listed(net.spec.widths)}"
+        )
     for lam in lams:
         net.check(float(lam))
     return {"lams": [float(lam) for lam in lams], "widths": kept}
@@ -206,7 +237,9 @@ def _row(name: str, table: Table, width: float, pair: tuple[Result, Result] | No
     robust = [table.robust_at(level, width) for level in LEVELS]
     over_coin = [None] * len(LEVELS)
     if pair is not None:
-        over_coin = [gain(value, coin_at(*pair, level)) for value, level in zip(robust, LEVELS, strict=True)]
+        over_coin = [
+            gain(value, coin_at(*pair, level)) for value, level in zip(robust, LEVELS, strict=True)
+        ]
     return {
         "system": name,
         "width": width if len(table.widths) > 1 else None,

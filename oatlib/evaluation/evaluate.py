@@ -80,11 +80,16 @@ def evaluate(
         raise ValueError(f"the {split.name} split is empty: there is nothing to measure")
     dials = isinstance(net, Network)
     if not dials and (lams is not None or widths is not None):
-        raise ValueError("lams= and widths= need a network with dials; this is a plain function of images")
+        raise ValueError(
+            "lams= and widths= need a network with dials; this is a plain function of images"
+        )
     points = [(None, 1.0)]
     if dials:
-        points = [(float(lam), float(width)) for width in (net.spec.widths if widths is None else widths)
-                  for lam in (net.spec.stops if lams is None else lams)]  # fmt: skip
+        points = [
+            (float(lam), float(width))
+            for width in (net.spec.widths if widths is None else widths)
+            for lam in (net.spec.stops if lams is None else lams)
+        ]
         check_fit(net, split)
         # check all settings before any work
         points = [(lam, net.check(lam, width)[1].share) for lam, width in points]
@@ -93,15 +98,29 @@ def evaluate(
         f, noisy, facts = net, False, {}
         if dials:
             price, noisy = cost(net, lam, width), net.noise_at(lam)
-            facts = {"macs": price.macs, "parameters": price.plain, "nonzero": price.nonzero, "about": _about(net)}
-            f = net.noisy(lam, width, generator=hidden.manual_seed(seed)) if noisy else net.at(lam, width)
+            facts = {
+                "macs": price.macs,
+                "parameters": price.plain,
+                "nonzero": price.nonzero,
+                "about": _about(net),
+            }
+            f = (
+                net.noisy(lam, width, generator=hidden.manual_seed(seed))
+                if noisy
+                else net.at(lam, width)
+            )
         how = suited(attack or default_attack(draws=DRAWS if noisy else 1), f)
         if noisy and how.draws == 1:
             warnings.warn(
-                f"at λ = {lam:g} the weights are random, and an attack that sees one draw at a time is weak: the "
-                "robust accuracy is flattered. Give the attack draws=10 (EOT).", stacklevel=2)  # fmt: skip
+                f"at λ = {lam:g} the weights are random, and an attack that sees one draw at a "
+                "time is weak: the "
+                "robust accuracy is flattered. Give the attack draws=10 (EOT).",
+                stacklevel=2,
+            )
         steady = not noisy if dials else None  # deterministic? None: to be tested for a function
-        table.append(_measure(f, split, how, batch, seed, draws if noisy else 1, lam, width, facts, steady))
+        table.append(
+            _measure(f, split, how, batch, seed, draws if noisy else 1, lam, width, facts, steady)
+        )
     return table
 
 
@@ -115,20 +134,32 @@ def check_fit(net: Network, split: Split) -> None:
     shape, classes = net.spec.shape, len(net.spec.classes)
     if tuple(split.x.shape[1:]) != tuple(shape) or split.y.max() >= classes or split.y.min() < 0:
         raise ValueError(
-            f"this network takes images {tuple(shape)} of {classes} classes; the {split.name} split has "
+            f"this network takes images {tuple(shape)} of {classes} classes; the {split.name} "
+            "split has "
             f"{tuple(split.x.shape[1:])} and labels {split.y.min()} to {split.y.max()}"
         )
 
 
 def _measure(
-    f, split: Split, attack: Attack | Suite, batch: int, seed: int, draws: int, lam, width, facts: dict,
+    f,
+    split: Split,
+    attack: Attack | Suite,
+    batch: int,
+    seed: int,
+    draws: int,
+    lam,
+    width,
+    facts: dict,
     steady: bool | None = None,
-) -> Result:  # fmt: skip
+) -> Result:
     """Measure one function f at one setting; `facts` are further fields of the result."""
     started, clean, robust = time.perf_counter(), torch.zeros(draws), torch.zeros(draws)
     generator = torch.Generator(split.x.device).manual_seed(seed)
     if isinstance(f, torch.nn.Module) and any(part.training for part in f.modules()):
-        raise ValueError("the network is in train mode, where BatchNorm sees the batch: call .eval() before evaluating")
+        raise ValueError(
+            "the network is in train mode, where BatchNorm sees the batch: call .eval() before "
+            "evaluating"
+        )
     if steady is None:
         steady = _is_steady(f, split.x[:batch])
     count = _count_survivors if steady and getattr(attack, "best", False) else _count_attacked
@@ -140,10 +171,20 @@ def _measure(
     shares = [(hits.mean().item() / n, *wilson(hits.mean().item(), n)) for hits in (clean, robust)]
     spreads = [hits.std(correction=0).item() / n for hits in (clean, robust)]
     return Result(
-        lam, width, n, *shares[0], *shares[1], attack.describe() | {"text": str(attack)}, split.name, seed,
-        round(time.perf_counter() - started, 2), draws=draws, clean_spread=spreads[0], robust_spread=spreads[1],
+        lam,
+        width,
+        n,
+        *shares[0],
+        *shares[1],
+        attack.describe() | {"text": str(attack)},
+        split.name,
+        seed,
+        round(time.perf_counter() - started, 2),
+        draws=draws,
+        clean_spread=spreads[0],
+        robust_spread=spreads[1],
         **facts,
-    )  # fmt: skip
+    )
 
 
 def _is_steady(f, x: Tensor) -> bool:
@@ -153,7 +194,9 @@ def _is_steady(f, x: Tensor) -> bool:
     return bool((first - second).abs().max() <= 1e-5 * (1 + first.abs().max()))
 
 
-def _count_survivors(f, attack: Attack | Suite, x: Tensor, y: Tensor, generator, draws: int) -> tuple[Tensor, Tensor]:
+def _count_survivors(
+    f, attack: Attack | Suite, x: Tensor, y: Tensor, generator, draws: int
+) -> tuple[Tensor, Tensor]:
     """Count images (N, ...) that are correct unattacked, and at every point that the attack visits.
 
     Returns two counts of shape (1,).
@@ -168,7 +211,9 @@ def _count_survivors(f, attack: Attack | Suite, x: Tensor, y: Tensor, generator,
     return clean.float().cpu().view(1), stands.sum().float().cpu().view(1)
 
 
-def _count_attacked(f, attack: Attack | Suite, x: Tensor, y: Tensor, generator, draws: int) -> tuple[Tensor, Tensor]:
+def _count_attacked(
+    f, attack: Attack | Suite, x: Tensor, y: Tensor, generator, draws: int
+) -> tuple[Tensor, Tensor]:
     """Count images (N, ...) that are correct unattacked, and those also correct after the attack.
 
     Returns two counts of shape (draws,).
@@ -186,6 +231,13 @@ def _count_attacked(f, attack: Attack | Suite, x: Tensor, y: Tensor, generator, 
 def _about(net: Network) -> dict:
     """What a result says about its network, ready for JSON."""
     spec = net.spec
-    about = {"recipe": spec.recipe, "backbone": spec.backbone, "data": spec.data, "stops": list(spec.stops),
-             "dial": spec.dial, "trained": net.trained, "versions": record.versions()}  # fmt: skip
+    about = {
+        "recipe": spec.recipe,
+        "backbone": spec.backbone,
+        "data": spec.data,
+        "stops": list(spec.stops),
+        "dial": spec.dial,
+        "trained": net.trained,
+        "versions": record.versions(),
+    }
     return copy.deepcopy(about)  # a result must not change when the network is trained further

@@ -88,7 +88,10 @@ class Table(list):
             width = self.widths[-1]
         kept = Table(r for r in self if abs(r.width - width) <= 1e-6)
         if self and not kept:
-            raise ValueError(f"width {width:g} was not measured: there are {', '.join(f'{w:g}' for w in self.widths)}")
+            raise ValueError(
+                f"width {width:g} was not measured: there are "
+                f"{', '.join(f'{w:g}' for w in self.widths)}"
+            )
         return kept
 
     def ends(self, width: float | None = None) -> tuple[Result, Result] | None:
@@ -165,7 +168,9 @@ class Table(list):
             ValueError: If only one of the two networks is given, or for the reasons of `robust_at`.
         """
         if (standard is None) != (robust is None):
-            raise ValueError("a coin needs two networks: give standard= and robust=, or neither of them")
+            raise ValueError(
+                "a coin needs two networks: give standard= and robust=, or neither of them"
+            )
         ends = self.ends(width) if standard is None else (standard, robust)
         reference = None if ends is None else baselines.coin(*ends, clean)
         return baselines.gain(self.robust_at(clean, width), reference)
@@ -233,13 +238,17 @@ class Table(list):
             lam = "-" if r.lam is None else f"{r.lam:g}"
             macs = "-" if r.macs is None else f"{r.macs:,}"
             lines.append(
-                f"{lam:>5} {r.width:>5.3g}  {_percent(r, 'clean'):>22}  {_percent(r, 'robust'):>22}  {macs:>13}"
+                f"{lam:>5} {r.width:>5.3g}  {_percent(r, 'clean'):>22}  "
+                f"{_percent(r, 'robust'):>22}  {macs:>13}"
             )
-        lines += dict.fromkeys(f"n = {r.n} ({r.split}), {r.attack['text']}, attack seed {r.seed}" for r in self)
+        lines += dict.fromkeys(
+            f"n = {r.n} ({r.split}), {r.attack['text']}, attack seed {r.seed}" for r in self
+        )
         if noisy := [r for r in self if r.draws > 1]:
             spread = max(max(r.clean_spread, r.robust_spread) for r in noisy)
             lines.append(
-                f"where weights are noisy: means over {noisy[0].draws} draws, standard deviation <= {spread:.1%}"
+                f"where weights are noisy: means over {noisy[0].draws} draws, standard deviation "
+                f"<= {spread:.1%}"
             )
         lines[-1] += "; 95 % intervals"
         for width in self.widths:
@@ -255,12 +264,18 @@ class Table(list):
         levels = " / ".join(f"{100 * level:g}" for level in LEVELS)
         values = [self.robust_at(level, width) for level in LEVELS]
         gains = [self.gain_over_coin(level, width=width) for level in LEVELS]
-        lines = [f"{label}robust at clean >= {levels} %: {percents(values)} %, "
-                 f"gain over a coin between its own ends: {percents(gains, signed=True)} points"]  # fmt: skip
+        lines = [
+            f"{label}robust at clean >= {levels} %: {percents(values)} %, "
+            f"gain over a coin between its own ends: {percents(gains, signed=True)} points"
+        ]
         if best is not None:
-            shares = [baselines.share(value, baselines.robust_at(best, level))
-                      for value, level in zip(values, LEVELS, strict=True)]  # fmt: skip
-            lines.append(f"{label}share of the best possible robust accuracy there: {percents(shares)} %")
+            shares = [
+                baselines.share(value, baselines.robust_at(best, level))
+                for value, level in zip(values, LEVELS, strict=True)
+            ]
+            lines.append(
+                f"{label}share of the best possible robust accuracy there: {percents(shares)} %"
+            )
         return lines
 
     def __str__(self) -> str:
@@ -318,7 +333,10 @@ def two_ends(result: Result) -> str:
     if len(stops) < 2 or (len(stops) > 2 and dial != "outputs"):
         return ""
     rule = f"; between them: {RULES[dial]}" if dial in RULES else ""  # missing in old files
-    return f"{result.about.get('recipe', 'network')}: trained for λ = {stops[0]:g} and {stops[-1]:g} only{rule}"
+    return (
+        f"{result.about.get('recipe', 'network')}: trained for λ = {stops[0]:g} and "
+        f"{stops[-1]:g} only{rule}"
+    )
 
 
 def _percent(r: Result, which: str) -> str:

@@ -52,7 +52,9 @@ def even_dial(
     """
     low, high = net.spec.stops[0], net.spec.stops[-1]
     if low == high:
-        raise ValueError(f"{net.spec.recipe!r} was trained at the one λ {low:g}: it has no dial to make even")
+        raise ValueError(
+            f"{net.spec.recipe!r} was trained at the one λ {low:g}: it has no dial to make even"
+        )
     if points < 3:
         raise ValueError(f"points must be at least 3 to see the shape of a dial, got {points}")
     lams = np.linspace(low, high, points)
@@ -63,7 +65,9 @@ def even_dial(
     return net
 
 
-def even(lams: Sequence[float], clean: Sequence[float], robust: Sequence[float]) -> tuple[float, ...]:
+def even(
+    lams: Sequence[float], clean: Sequence[float], robust: Sequence[float]
+) -> tuple[float, ...]:
     """Return λ at evenly spaced slider positions, as many as there are measured λ.
 
     The distance along the frontier is the robust accuracy gained plus the clean accuracy lost. A

@@ -59,4 +59,10 @@ def _arguments(weights: Sequence[str], state: str) -> dict:
     """
     paths = list(weights) or shipped()
     nets, data = opened(paths)
-    return {"nets": nets, "data": data, "state": state, "surfaces": measured(paths, nets, data), "marks": marks(data)}
+    return {
+        "nets": nets,
+        "data": data,
+        "state": state,
+        "surfaces": measured(paths, nets, data),
+        "marks": marks(data),
+    }

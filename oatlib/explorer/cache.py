@@ -1,7 +1,7 @@
 """Cache the measurements of the explorer, and prefetch the most likely next setting.
 
-A measurement is called a walk here: the iterator of its frames (see measure.py). It is settled at its
-last frame.
+A measurement is called a walk here: the iterator of its frames (see measure.py). It is settled at
+its last frame.
 """
 
 from __future__ import annotations

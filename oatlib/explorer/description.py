@@ -102,9 +102,13 @@ def hint(data: Data) -> str:
     trust, full_trust = options["trust"], options["full_trust"]
     texture = "A texture too faint to see always tells the class."
     if full_trust is None:
-        return f"{1 - trust:.0%} of the drawn shapes belong to another class, whatever they look like. {texture}"
+        return (
+            f"{1 - trust:.0%} of the drawn shapes belong to another class, whatever they look "
+            f"like. {texture}"
+        )
     return (
-        f"Vivid shapes tell the class, faint ones often another: the faintest is right in {trust:.0%} of the images, "
+        "Vivid shapes tell the class, faint ones often another: the faintest is right in "
+        f"{trust:.0%} of the images, "
         f"the more vivid {1 - full_trust:.0%} always. {texture}"
     )
 
@@ -119,9 +123,15 @@ def _about(net: Network) -> dict:
     """Return what the browser has to know about a network."""
     spec = net.spec
     prices = [cost(net, spec.stops[-1], width) for width in spec.widths]
-    return {"recipe": spec.recipe, "stops": list(spec.stops), "slider": list(net.slider), "widths": list(spec.widths),
-            "noisy": spec.noise, "stored": prices[-1].stored,
-            "prices": [{"parameters": p.plain, "macs": p.macs} for p in prices]}  # fmt: skip
+    return {
+        "recipe": spec.recipe,
+        "stops": list(spec.stops),
+        "slider": list(net.slider),
+        "widths": list(spec.widths),
+        "noisy": spec.noise,
+        "stored": prices[-1].stored,
+        "prices": [{"parameters": p.plain, "macs": p.macs} for p in prices],
+    }
 
 
 def one_of_each_class(panel):

@@ -22,7 +22,8 @@ SHOTS = 6  # number of λ at which the gallery is measured
 SHOT_EPS = 8.0  # in 1/255
 
 PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:">
 <link rel="icon" href="data:,"><title>{title}</title>
@@ -43,9 +44,14 @@ render({{ model, el: document.getElementById("explorer") }});
 
 
 def export_explorer(
-    path, nets: Network | Sequence[Network] | dict[str, Network], data: Data, state=None, *, progress: bool = True,
+    path,
+    nets: Network | Sequence[Network] | dict[str, Network],
+    data: Data,
+    state=None,
+    *,
+    progress: bool = True,
     **options,
-) -> int:  # fmt: skip
+) -> int:
     """Write the explorer as one HTML file that needs neither Python nor an internet connection.
 
     What the surfaces do not yet hold is measured first. This takes minutes for a slimmable network.
@@ -74,8 +80,12 @@ def export_explorer(
     finally:
         explorer.close()
     title = f"oatlib explorer: {', '.join(explorer.nets)}"
-    content = PAGE.format(title=escape(title), style=style(), script=script(),
-                          values=json.dumps(values, allow_nan=False).replace("<", "\\u003c"))  # fmt: skip
+    content = PAGE.format(
+        title=escape(title),
+        style=style(),
+        script=script(),
+        values=json.dumps(values, allow_nan=False).replace("<", "\\u003c"),
+    )
     record.write_bytes(path, content.encode())
     return len(content.encode())
 
@@ -85,16 +95,34 @@ def _values(explorer: Explorer, progress: bool) -> dict:
     surfaces, shots = explorer.grids, {}
     cells = {name: len(s.missing(1.0, SHOT_EPS, everywhere=True)) for name, s in surfaces.items()}
     places = {name: _places(net) for name, net in explorer.nets.items()}
-    total = sum(cells.values()) + sum(len(p) * len(explorer.nets[name].spec.widths) for name, p in places.items())
+    total = sum(cells.values()) + sum(
+        len(p) * len(explorer.nets[name].spec.widths) for name, p in places.items()
+    )
     with tqdm(total=total, unit="setting", disable=not progress, leave=False) as bar:
         for name, net in explorer.nets.items():
             for new in surfaces[name].fill(1.0, SHOT_EPS, everywhere=True):
                 bar.update(int(new))
-            rows = [[_shot(explorer, net, lam, width, bar) for lam in places[name]] for width in net.spec.widths]
-            shots[name] = {"lams": places[name], "widths": list(net.spec.widths), "eps": SHOT_EPS, "rows": rows}
+            rows = [
+                [_shot(explorer, net, lam, width, bar) for lam in places[name]]
+                for width in net.spec.widths
+            ]
+            shots[name] = {
+                "lams": places[name],
+                "widths": list(net.spec.widths),
+                "eps": SHOT_EPS,
+                "rows": rows,
+            }
     tables = {name: surface.table() for name, surface in surfaces.items()}
-    return {"world": explorer.world | {"live": False, "page": True}, "controls": explorer.controls, "surfaces": tables,
-            "gallery": shots, "live": {}, "training": {}, "pace": "run", "error": ""}  # fmt: skip
+    return {
+        "world": explorer.world | {"live": False, "page": True},
+        "controls": explorer.controls,
+        "surfaces": tables,
+        "gallery": shots,
+        "live": {},
+        "training": {},
+        "pace": "run",
+        "error": "",
+    }
 
 
 def _places(net: Network) -> list[float]:

@@ -32,7 +32,9 @@ class Trainer:
         ValueError: If `epochs` is out of range, or if there is no such recipe.
     """
 
-    def __init__(self, recipe: str, data: Data, epochs: int, report: Callable[[dict], None], seed: int = 0):
+    def __init__(
+        self, recipe: str, data: Data, epochs: int, report: Callable[[dict], None], seed: int = 0
+    ):
         if not (isinstance(epochs, int) and 1 <= epochs <= LIMIT):
             raise ValueError(f"epochs must be a whole number from 1 to {LIMIT}, got {epochs!r}")
         self.net = build(recipe, data, seed=seed)
@@ -72,9 +74,19 @@ class Trainer:
             status: "running", "paused", "finished", "interrupted" or "stopped".
         """
         loss = None if self.run.loss is None else round(self.run.loss.item(), 4)
-        self.report({"recipe": self.net.spec.recipe, "status": status, "done": self.run.done, "of": self.total,
-                     "epochs": self.run.preset.epochs, "loss": loss, "n": len(self.panel),
-                     "frontiers": list(self.frontiers), "note": self.run.history.note})  # fmt: skip
+        self.report(
+            {
+                "recipe": self.net.spec.recipe,
+                "status": status,
+                "done": self.run.done,
+                "of": self.total,
+                "epochs": self.run.preset.epochs,
+                "loss": loss,
+                "n": len(self.panel),
+                "frontiers": list(self.frontiers),
+                "note": self.run.history.note,
+            }
+        )
 
     def stop(self) -> None:
         """End the run early. The network is usable as it is."""

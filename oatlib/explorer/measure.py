@@ -27,7 +27,12 @@ HELPER = "oatlib batch"  # prefix of the names of the threads that the batches r
 
 
 def measure(
-    net: Network, panel: Split, lam: float, width: float, attack: NamedAttack, watched: Iterable[int] = ()
+    net: Network,
+    panel: Split,
+    lam: float,
+    width: float,
+    attack: NamedAttack,
+    watched: Iterable[int] = (),
 ) -> Iterator[dict]:
     """Measure `net.at(lam, width)`, and yield the results so far after every step of the attack.
 
@@ -58,7 +63,11 @@ def measure(
     f = net.at(lam, width)
     attack = suited(attack, f)
     last_step = attack.walk_length_for(len(net.spec.classes)) - 1  # at most; step 0 is the start
-    facts = {"n": len(panel), "steps": last_step, "nonzero": sum(b.count_nonzero().item() for b in _numbers(f))}
+    facts = {
+        "n": len(panel),
+        "steps": last_step,
+        "nonzero": sum(b.count_nonzero().item() for b in _numbers(f)),
+    }
     watch = _Watched(panel, watched)
     # number of images that are still correct, by the index of the first image of the batch; a batch
     # whose attack has ended keeps its number
@@ -73,7 +82,10 @@ def measure(
                 watch.look(index + offset, x_adv, logits, right, step)
             robust = sum(standing.values()) / len(panel)
             if step < 0:
-                facts |= {"clean": robust, "ms": 1000 * (time.perf_counter() - started) / len(panel)}
+                facts |= {
+                    "clean": robust,
+                    "ms": 1000 * (time.perf_counter() - started) / len(panel),
+                }
             facts |= {"step": step, "robust": robust, "gallery": watch.shown()}
             settled = step == last_step or not robust or not seen
             yield facts | {"phase": "settled" if settled else "clean" if step < 0 else "walk"}
@@ -174,4 +186,6 @@ def pixels(x: Tensor) -> str:
     Args:
         x: The image (C, H, W) with pixels in [0, 1].
     """
-    return base64.b64encode((x * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy().tobytes()).decode()
+    return base64.b64encode(
+        (x * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy().tobytes()
+    ).decode()

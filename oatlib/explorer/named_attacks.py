@@ -22,7 +22,9 @@ CHOICES = (QUICK, *(f"pgd-{steps}" for steps in PGD_STEPS))  # that users can ch
 STRONGEST_FIRST = (SUITE, QUICK)  # attacks whose curves are drawn
 # budgets of `Suite`, by the name of the attack
 BUDGETS = {QUICK: "quick", SUITE: "fast"}
-LABELS = {SUITE: "suite", QUICK: "quick cascade"} | {f"pgd-{steps}": f"PGD-{steps}" for steps in PGD_STEPS}
+LABELS = {SUITE: "suite", QUICK: "quick cascade"} | {
+    f"pgd-{steps}": f"PGD-{steps}" for steps in PGD_STEPS
+}
 
 
 def attack_named(name: str, eps: float) -> NamedAttack:
@@ -40,7 +42,8 @@ def attack_named(name: str, eps: float) -> NamedAttack:
     """
     if name not in LABELS:
         raise ValueError(
-            f"there is no attack {name!r}{did_you_mean(str(name), tuple(LABELS))}; use {', '.join(LABELS)}"
+            f"there is no attack {name!r}{did_you_mean(str(name), tuple(LABELS))}; use "
+            f"{', '.join(LABELS)}"
         )
     if eps == 0:
         return PGD(0.0, 0)

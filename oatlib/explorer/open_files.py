@@ -40,11 +40,16 @@ def opened(paths: Sequence[str | Path]) -> tuple[dict[str, Network], Data]:
     first, *others = nets
     for name in others:
         if nets[name].spec.data != nets[first].spec.data:
-            raise ValueError(f"{name} and {first} were trained on different data: explore them one after the other")
+            raise ValueError(
+                f"{name} and {first} were trained on different data: explore them one after the "
+                "other"
+            )
     return nets, data_of(nets[first].spec.data)
 
 
-def measured(paths: Sequence[str | Path], nets: Mapping[str, Network], data: Data) -> dict[str, Surface]:
+def measured(
+    paths: Sequence[str | Path], nets: Mapping[str, Network], data: Data
+) -> dict[str, Surface]:
     """Return the surface of each network, with the measurements stored next to its weights.
 
     Args:

@@ -18,7 +18,11 @@ from .shipped import shipped
 
 SHARE = Path(__file__).parent / "share"
 # extensions of JupyterLab that the page loads; other installed ones may fail outside of JupyterLab
-EXTENSIONS = ["anywidget", "@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8"]
+EXTENSIONS = [
+    "anywidget",
+    "@jupyter-widgets/jupyterlab-manager",
+    "@voila-dashboards/widgets-manager8",
+]
 HANDED_OVER = "OATLIB_EXPLORE"  # environment variable that tells the notebook what to show
 
 
@@ -57,7 +61,9 @@ def serve(weights: Sequence[str], state: str, port: int, browser: bool) -> int:
     port, token = port or _free_port(), secrets.token_urlsafe(16)
     asked = {"weights": [str(Path(w).resolve()) for w in weights], "state": state}
     os.environ[HANDED_OVER] = json.dumps(asked)
-    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(SHARE), os.environ.get("JUPYTER_PATH")]))
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(
+        filter(None, [str(SHARE), os.environ.get("JUPYTER_PATH")])
+    )
     print(f"the explorer: http://127.0.0.1:{port}/?token={token}\n(Ctrl-C ends it)", flush=True)
     return _voila(port, token, browser)
 
@@ -68,8 +74,17 @@ def _voila(port: int, token: str, browser: bool) -> int:
     from voila.app import Voila  # only after JUPYTER_PATH is set, where it looks for templates
 
     config = Config()
-    config.Voila.update(ip="127.0.0.1", port=port, port_retries=0, token=token, open_browser=browser, log_level="ERROR")
-    config.VoilaConfiguration.update(template="explorer", extension_allowlist=EXTENSIONS, prelaunch_hook=_greet)
+    config.Voila.update(
+        ip="127.0.0.1",
+        port=port,
+        port_retries=0,
+        token=token,
+        open_browser=browser,
+        log_level="ERROR",
+    )
+    config.VoilaConfiguration.update(
+        template="explorer", extension_allowlist=EXTENSIONS, prelaunch_hook=_greet
+    )
     # seconds; ends the kernels of pages whose browser was killed
     config.MappingKernelManager.update(cull_idle_timeout=60, cull_interval=20)
     Voila.launch_instance([str(SHARE / "explorer.ipynb")], config=config)

@@ -38,7 +38,8 @@ def shipped() -> list[Path]:
         from ..record import RecordError  # imports PyTorch
 
         raise RecordError(
-            f"the ready networks are not in {FOLDER}: make them with `python -m bench.ship` in a clone of the "
+            f"the ready networks are not in {FOLDER}: make them with `python -m bench.ship` in a "
+            "clone of the "
             "repository, or name weights of your own"
         )
     return found

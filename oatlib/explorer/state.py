@@ -43,7 +43,9 @@ class State:
     def __str__(self) -> str:
         """The state as a string, such as network=oats&lam=0.3&width=0.75&eps=8&attack=quick."""
         pairs = asdict(self) | {"compare": ",".join(self.compare)}
-        return urlencode({k: repr(v) if isinstance(v, float) else v for k, v in pairs.items()}, safe=",")
+        return urlencode(
+            {k: repr(v) if isinstance(v, float) else v for k, v in pairs.items()}, safe=","
+        )
 
     @property
     def setting(self) -> tuple:
@@ -54,7 +56,9 @@ class State:
 NAMES = tuple(f.name for f in fields(State))
 
 
-def read(given: str | Mapping | State | None, nets: Mapping[str, Network], start: State | None = None) -> State:
+def read(
+    given: str | Mapping | State | None, nets: Mapping[str, Network], start: State | None = None
+) -> State:
     """Read a state from a string or a mapping, and check it against the networks.
 
     Args:
@@ -76,24 +80,38 @@ def read(given: str | Mapping | State | None, nets: Mapping[str, Network], start
     start = start or State(next(iter(nets)))
     if given is None:
         given = {}
-    values = _parsed(given) if isinstance(given, str) else asdict(given) if isinstance(given, State) else dict(given)
+    values = (
+        _parsed(given)
+        if isinstance(given, str)
+        else asdict(given)
+        if isinstance(given, State)
+        else dict(given)
+    )
     values = _with_attack(values)
     for name in values.keys() - set(NAMES):
-        raise ValueError(f"a state has no {name!r}{did_you_mean(name, NAMES)}; it has {', '.join(NAMES)}")
+        raise ValueError(
+            f"a state has no {name!r}{did_you_mean(name, NAMES)}; it has {', '.join(NAMES)}"
+        )
     state = replace(start, **values)
     names = state.compare.split(",") if isinstance(state.compare, str) else state.compare
     state = replace(state, compare=tuple(name for name in names if name))
     for name in (state.network, *state.compare):
         if name not in nets:
             hint = did_you_mean(str(name), tuple(nets))
-            raise ValueError(f"there is no network {name!r} here{hint}; there are {', '.join(nets)}")
+            raise ValueError(
+                f"there is no network {name!r} here{hint}; there are {', '.join(nets)}"
+            )
     return _checked(state, nets[state.network], "lam" in values, "width" in values)
 
 
 def _parsed(text: str) -> dict[str, str]:
     """Return the pairs of a state string."""
     try:
-        return dict(parse_qsl(text.strip().lstrip("#?"), strict_parsing=bool(text.strip()), keep_blank_values=True))
+        return dict(
+            parse_qsl(
+                text.strip().lstrip("#?"), strict_parsing=bool(text.strip()), keep_blank_values=True
+            )
+        )
     except ValueError:
         raise ValueError(f"a state is written as lam=0.3&width=0.5, got {text!r}") from None
 
@@ -121,7 +139,9 @@ def _checked(state: State, net: Network, own_lam: bool, own_width: bool) -> Stat
     lam, width = _number("lam", state.lam), _number("width", state.width)
     if not low <= lam <= high:
         if own_lam:
-            raise ValueError(f"lam must lie in [{low:g}, {high:g}] for {state.network!r}, got {lam:g}")
+            raise ValueError(
+                f"lam must lie in [{low:g}, {high:g}] for {state.network!r}, got {lam:g}"
+            )
         lam = min(max(lam, low), high)
     if not own_width and not any(abs(width - share) <= 1e-6 for share in net.spec.widths):
         width = min(net.spec.widths, key=lambda share: abs(share - width))

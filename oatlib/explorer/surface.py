@@ -61,7 +61,9 @@ class Surface:
         self.lams = _grid(net)
         self.widths = list(net.spec.widths)
         self.clean: list = [[None] * len(self.lams) for _ in self.widths]
-        self.robust: dict[str, list] = {attack: self._plane() for attack in (*STRONGEST_FIRST, PGD_20)}
+        self.robust: dict[str, list] = {
+            attack: self._plane() for attack in (*STRONGEST_FIRST, PGD_20)
+        }
         self.mixed: list[tuple[float, float, float]] = []
 
     def table(self) -> dict:
@@ -112,7 +114,12 @@ class Surface:
         shown = range(len(EPS)) if everywhere else _around(eps)
         widths = sorted(range(len(self.widths)), key=lambda w: abs(self.widths[w] - width))
         rows = [(w, e) for w in widths for e in shown if self.attack_at(w, e) is None]
-        return [(QUICK, w, e, i) for w, e in rows for i in self._order() if self.robust[QUICK][w][e][i] is None]
+        return [
+            (QUICK, w, e, i)
+            for w, e in rows
+            for i in self._order()
+            if self.robust[QUICK][w][e][i] is None
+        ]
 
     def planned(self) -> list[Cell]:
         """List the cells that are recorded in advance and still missing.
@@ -121,11 +128,21 @@ class Surface:
         """
         suite_index, full = EPS.index(SUITE_EPS), len(self.widths) - 1
         other_rows = [
-            (w, e) for w in reversed(range(len(self.widths))) for e in range(len(EPS)) if (w, e) != (full, suite_index)
+            (w, e)
+            for w in reversed(range(len(self.widths)))
+            for e in range(len(EPS))
+            if (w, e) != (full, suite_index)
         ]
         plan = {SUITE: [(full, suite_index)], PGD_20: [(full, suite_index)], QUICK: other_rows}
-        cells = [(attack, w, e, i) for attack, rows in plan.items() for w, e in rows for i in self._order()]
-        return [(attack, w, e, i) for attack, w, e, i in cells if self.robust[attack][w][e][i] is None]
+        cells = [
+            (attack, w, e, i)
+            for attack, rows in plan.items()
+            for w, e in rows
+            for i in self._order()
+        ]
+        return [
+            (attack, w, e, i) for attack, w, e, i in cells if self.robust[attack][w][e][i] is None
+        ]
 
     def fill(self, width: float, eps: float, everywhere: bool = False) -> Iterator[bool]:
         """Measure all missing cells.
@@ -180,7 +197,9 @@ class Surface:
         else:
             both = self.net.with_dial("outputs")
             lam = stops[0] + weight * (stops[-1] - stops[0])
-            *_, last = measure(both, self.panel, lam, self.widths[w], attack_named(SUITE, SUITE_EPS / 255))
+            *_, last = measure(
+                both, self.panel, lam, self.widths[w], attack_named(SUITE, SUITE_EPS / 255)
+            )
             point = weight, last["clean"], last["robust"]
         self.mixed = sorted([*self.mixed, point])
 
@@ -218,7 +237,9 @@ class Surface:
         table = record.read_json(path)
         if not isinstance(table, dict) or table.get("of") != self._of():
             return False
-        same = {name for name, about in self._attacks().items() if table["attacks"].get(name) == about}
+        same = {
+            name for name, about in self._attacks().items() if table["attacks"].get(name) == about
+        }
         self.clean = table["clean"]
         self.robust |= {name: plane for name, plane in table["robust"].items() if name in same}
         if table["mixed"] and table["mixed"]["attack"] in same:

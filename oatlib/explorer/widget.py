@@ -39,7 +39,18 @@ SCRIPTS = (
     "shown.js",
     "view.js",
 )
-PARTS = ("network", "lam", "width", "eps", "attack", "choose", "price", "gallery", "training", "state")
+PARTS = (
+    "network",
+    "lam",
+    "width",
+    "eps",
+    "attack",
+    "choose",
+    "price",
+    "gallery",
+    "training",
+    "state",
+)
 # At full pace, the least seconds between two frames that are shown. The first frame of the attack
 # and the settled one are shown without this delay.
 GLANCE = 0.25
@@ -92,7 +103,10 @@ class Explorer(anywidget.AnyWidget):
         self._worker = Worker(self._complain, ("train", "curve", "ahead"))
         self._walks = Walks(self._walk)
         self._trainer: Trainer | None = None
-        self._surfaces = {name: (surfaces or {}).get(name) or Surface(net, panel) for name, net in self.nets.items()}
+        self._surfaces = {
+            name: (surfaces or {}).get(name) or Surface(net, panel)
+            for name, net in self.nets.items()
+        }
         self._fixed = fixed | {"live": True}
         self.world = describe(self.nets, data, panel, self.watched) | self._fixed
         self.surfaces = {name: surface.table() for name, surface in self._surfaces.items()}
@@ -153,17 +167,23 @@ class Explorer(anywidget.AnyWidget):
             # started: this is the first step of the attack (0, 1, ...) that is shown
             started, now = told < 0 <= frame["step"], time.monotonic()
             # at full pace not every step is shown: drawing takes time from the attack
-            news = started or frame["phase"] == "settled" or self.pace != "run" or now - shown > GLANCE
+            news = (
+                started or frame["phase"] == "settled" or self.pace != "run" or now - shown > GLANCE
+            )
             if news:
                 shown, told, self.live = now, frame["step"], frame
             yield news
         surface = self._surfaces[state.network]
-        self._worker.meanwhile("curve", self._filled(state.network, surface.fill(state.width, state.eps)))
+        self._worker.meanwhile(
+            "curve", self._filled(state.network, surface.fill(state.width, state.eps))
+        )
 
     def _walk(self, state: State) -> Iterator[dict]:
         """Measure a setting frame by frame. The "key" of each frame names the setting."""
         net, attack = self.nets[state.network], attack_named(state.attack, state.eps / 255)
-        for frame in measure(net, self.panel, state.lam, state.width, attack, self.watched.tolist()):
+        for frame in measure(
+            net, self.panel, state.lam, state.width, attack, self.watched.tolist()
+        ):
             yield frame | {"key": list(state.setting)}
 
     def _lead(self, lam: float) -> None:
@@ -183,9 +203,15 @@ class Explorer(anywidget.AnyWidget):
 
         This may run on any thread, so only quick work is done here.
         """
-        orders = {"step": self._worker.step, "ahead": self._lead, "train": self._train, "train-pause": self._pause,
-                  "train-resume": self._resume, "train-step": lambda: self._resume(1),
-                  "train-stop": self._stop}  # fmt: skip
+        orders = {
+            "step": self._worker.step,
+            "ahead": self._lead,
+            "train": self._train,
+            "train-pause": self._pause,
+            "train-resume": self._resume,
+            "train-step": lambda: self._resume(1),
+            "train-stop": self._stop,
+        }
         try:
             message = dict(message)
             orders[message.pop("do")](**message)
@@ -238,7 +264,10 @@ class Explorer(anywidget.AnyWidget):
         """
         names = (f"{net.spec.recipe}, trained here {i}" for i in range(1, len(self.nets) + 2))
         name = next(name for name in names if name not in self.nets)
-        self.nets, self._surfaces = self.nets | {name: net}, self._surfaces | {name: Surface(net, self.panel)}
+        self.nets, self._surfaces = (
+            self.nets | {name: net},
+            self._surfaces | {name: Surface(net, self.panel)},
+        )
         self.world = describe(self.nets, self.data, self.panel, self.watched) | self._fixed
         self.surfaces = self.surfaces | {name: self._surfaces[name].table()}
         return name
@@ -248,10 +277,17 @@ class Explorer(anywidget.AnyWidget):
 
 
 def explore(
-    nets: Network | Sequence[Network] | Mapping[str, Network], data: Data, state: str | Mapping | State | None = None,
-    *, n: int = N, hide: Sequence[str] = (), marks: Sequence[Mapping] = (), surfaces=None, page: bool = False,
+    nets: Network | Sequence[Network] | Mapping[str, Network],
+    data: Data,
+    state: str | Mapping | State | None = None,
+    *,
+    n: int = N,
+    hide: Sequence[str] = (),
+    marks: Sequence[Mapping] = (),
+    surfaces=None,
+    page: bool = False,
     **settings,
-) -> Explorer:  # fmt: skip
+) -> Explorer:
     """Show sliders for one network or several, as a widget.
 
     Write it as the last line of a notebook cell.
@@ -283,16 +319,24 @@ def explore(
     named = _named(nets)
     for name, net in named.items():
         if tuple(data.shape) != net.spec.shape or len(data.classes) != len(net.spec.classes):
-            raise ValueError(f"{name!r} takes images {net.spec.shape} of {len(net.spec.classes)} classes; the data has "
-                             f"{tuple(data.shape)} and {len(data.classes)} classes")  # fmt: skip
+            raise ValueError(
+                f"{name!r} takes images {net.spec.shape} of {len(net.spec.classes)} classes; the "
+                "data has "
+                f"{tuple(data.shape)} and {len(data.classes)} classes"
+            )
     for part in hide:
         if part not in PARTS:
-            raise ValueError(f"there is no part {part!r} to hide{did_you_mean(part, PARTS)}; use {', '.join(PARTS)}")
+            raise ValueError(
+                f"there is no part {part!r} to hide{did_you_mean(part, PARTS)}; use "
+                f"{', '.join(PARTS)}"
+            )
     first = next(iter(named))
     start = read(state, named, State(first, lam=named[first].lam(0.5)))
     start = read(settings, named, start)
     panel = data.val.panel(min(n, len(data.val)))
-    return Explorer(named, data, start, panel, surfaces, hide=list(hide), marks=list(marks), page=page)
+    return Explorer(
+        named, data, start, panel, surfaces, hide=list(hide), marks=list(marks), page=page
+    )
 
 
 def _named(nets) -> dict[str, Network]:

@@ -113,7 +113,9 @@ class Worker:
     def _wake(self) -> None:
         """Start the thread if there is none, and wake it if it waits."""
         if not self._threads and not self._closed.is_set():
-            self._threads.append(threading.Thread(target=_run, args=(weakref.ref(self),), name=NAME, daemon=True))
+            self._threads.append(
+                threading.Thread(target=_run, args=(weakref.ref(self),), name=NAME, daemon=True)
+            )
             self._threads[0].start()
         self._lock.notify_all()
 

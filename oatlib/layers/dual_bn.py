@@ -52,7 +52,9 @@ class DualBN(nn.Module):
         if len(segments) == 1:
             return self.branch(segments[0][0])(x)
         parts = x.split([n for _, n in segments])  # one (n, C, H, W) per run
-        return torch.cat([self.branch(b)(part) for (b, _), part in zip(segments, parts, strict=True)])
+        return torch.cat(
+            [self.branch(b)(part) for (b, _), part in zip(segments, parts, strict=True)]
+        )
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Return scale and shift of each branch: in eval mode a branch computes scale·x + shift.

@@ -21,7 +21,9 @@ STARTS = ("identity", "paper")  # initial γ and β, see FiLM
 ROWS = ("paired", "published")  # rows of the output layer that a narrow width uses, see FiLM
 
 
-def lambda_codes(kind: str, stops: tuple[float, ...], dim: int, generator: torch.Generator) -> Tensor:
+def lambda_codes(
+    kind: str, stops: tuple[float, ...], dim: int, generator: torch.Generator
+) -> Tensor:
     """Return one code per λ stop.
 
     Args:
@@ -49,9 +51,13 @@ def lambda_codes(kind: str, stops: tuple[float, ...], dim: int, generator: torch
     if kind == "onehot":
         return torch.eye(len(stops))
     if dim < len(stops):  # a d x d matrix has only d rows
-        raise ValueError(f"code_dim={dim} is too small for {len(stops)} λ stops: use at least {len(stops)}")
+        raise ValueError(
+            f"code_dim={dim} is too small for {len(stops)} λ stops: use at least {len(stops)}"
+        )
     if kind == "rand":
-        return torch.linalg.qr(torch.randn(dim, dim, generator=generator))[0][: len(stops)].contiguous()
+        return torch.linalg.qr(torch.randn(dim, dim, generator=generator))[0][
+            : len(stops)
+        ].contiguous()
     # The DCT-II matrix without normalisation.
     row, column = torch.arange(len(stops))[:, None], torch.arange(dim)[None, :]
     return 2 * torch.cos(math.pi * (column + 0.5) * row / dim)
@@ -100,7 +106,9 @@ class FiLM(nn.Module):
             γ and β, each of shape (S, c).
         """
         # hidden: (S, d) -> (S, 2c), out: (S, 2c) -> (S, 2c)
-        hidden, out = (self.hidden, self.out) if channels in (None, self.channels) else self.sliced(channels)
+        hidden, out = (
+            (self.hidden, self.out) if channels in (None, self.channels) else self.sliced(channels)
+        )
         return F.leaky_relu(out(F.leaky_relu(hidden(codes)))).chunk(2, dim=-1)
 
     def sliced(self, channels: int) -> tuple[Callable, Callable]:

@@ -58,7 +58,16 @@ class Folded(nn.Module):
         place: The setting. Required with `noise`.
     """
 
-    def __init__(self, conv: SlimConv | None, weight, bias, scale, shift, noise=None, place: Place | None = None):
+    def __init__(
+        self,
+        conv: SlimConv | None,
+        weight,
+        bias,
+        scale,
+        shift,
+        noise=None,
+        place: Place | None = None,
+    ):
         super().__init__()
         self.stride, self.padding = (conv.stride, conv.padding) if conv is not None else (1, 0)
         self.groups = len(weight) if conv is not None and conv.groups > 1 else 1
@@ -79,7 +88,9 @@ class Folded(nn.Module):
         """
         if not bool(used.all()):
             self.channels = used.nonzero()[:, 0]
-            self.weight = self.weight[:, self.channels].contiguous(memory_format=torch.channels_last)
+            self.weight = self.weight[:, self.channels].contiguous(
+                memory_format=torch.channels_last
+            )
             self.noise = None if self.noise is None else self.noise[:, self.channels]
 
     def forward(self, x: Tensor, dials: None = None) -> Tensor:
@@ -98,7 +109,8 @@ class Folded(nn.Module):
         """
         if self.scale is not None and len(self.scale) not in (1, len(x)):
             raise ValueError(
-                f"bound to {len(self.scale)} values of λ, called with {len(x)} images: bind one λ per image"
+                f"bound to {len(self.scale)} values of λ, called with {len(x)} images: bind one λ "
+                "per image"
             )
         if self.weight is None:
             return (x * self.scale).add_(self.shift)

@@ -25,12 +25,16 @@ class Head(nn.Module):
             `features`.
     """
 
-    def __init__(self, features: int, classes: int, widths: tuple[float, ...] = (1.0,), own=False, slim=True):
+    def __init__(
+        self, features: int, classes: int, widths: tuple[float, ...] = (1.0,), own=False, slim=True
+    ):
         super().__init__()
         self.full, self.slim = features, slim
         # One linear map per width, or only that of the full width, which comes last.
         sizes = [cut(features, w) if slim else features for w in widths]
-        self.each = nn.ModuleList(nn.Linear(size, classes) for size in (sizes if own else sizes[-1:]))
+        self.each = nn.ModuleList(
+            nn.Linear(size, classes) for size in (sizes if own else sizes[-1:])
+        )
 
     def features(self, width: Width) -> int:
         """Return the number of features F that arrive at a width."""

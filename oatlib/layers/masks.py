@@ -105,10 +105,13 @@ def count(units: int, density: float) -> int:
 def _random(shape, density: float, spare: int = 0) -> Tensor:
     """Return a mask that keeps an exact number of random entries and drops at least `spare`.
 
-    It uses the global generator, as PyTorch's initialisers do. `networks/network.py` seeds that generator.
+    It uses the global generator, as PyTorch's initialisers do. `networks/network.py` seeds that
+    generator.
     """
     keep = torch.zeros(torch.Size(shape).numel(), dtype=torch.bool)
     if len(keep) <= spare:
-        raise ValueError(f"two experts cannot share out {len(keep)} weight or channel: use mask_of='weights'")
+        raise ValueError(
+            f"two experts cannot share out {len(keep)} weight or channel: use mask_of='weights'"
+        )
     keep[torch.randperm(len(keep))[: min(count(len(keep), density), len(keep) - spare)]] = True
     return keep.view(shape)

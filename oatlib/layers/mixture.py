@@ -64,7 +64,8 @@ class OutputMixture(nn.Module):
         # Use len(x) only with a row per image: an ONNX export with len(x) fixes the batch size.
         if len(self.weights) > 1 and len(self.weights) != len(x):
             raise ValueError(
-                f"bound to {len(self.weights)} values of λ, called with {len(x)} images: bind one λ per image"
+                f"bound to {len(self.weights)} values of λ, called with {len(x)} images: bind one "
+                "λ per image"
             )
         return log_mixture([end(x) for end in self.ends], self.weights)
 

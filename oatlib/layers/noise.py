@@ -63,5 +63,7 @@ def draw(weight: Tensor, generator: torch.Generator) -> Tensor:
         weight: Tensor to take shape, type and device from.
         generator: Source of random numbers.
     """
-    eta = torch.randn(weight.shape, dtype=weight.dtype, device=generator.device, generator=generator)
+    eta = torch.randn(
+        weight.shape, dtype=weight.dtype, device=generator.device, generator=generator
+    )
     return eta.to(weight.device)

@@ -107,7 +107,9 @@ class Setting:
         Returns:
             The `Route` of the batch.
         """
-        which_pass = torch.repeat_interleave(torch.arange(len(self.passes)), torch.tensor(self.passes))
+        which_pass = torch.repeat_interleave(
+            torch.arange(len(self.passes)), torch.tensor(self.passes)
+        )
         path = torch.zeros_like(self.branch) if self.path is None else self.path
         # One sort key for all three, in binary: pass, branch (1 bit), path (1 bit).
         key = which_pass * 4 + self.branch * 2 + path

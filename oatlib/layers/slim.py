@@ -30,7 +30,9 @@ class SlimConv(nn.Conv2d):
         slim: Whether the inputs and whether the outputs follow the width.
     """
 
-    def __init__(self, cin: int, cout: int, kernel: int, stride=1, depthwise=False, slim=(True, True)):
+    def __init__(
+        self, cin: int, cout: int, kernel: int, stride=1, depthwise=False, slim=(True, True)
+    ):
         groups = cout if depthwise else 1
         super().__init__(cin, cout, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.slim = slim
@@ -92,12 +94,15 @@ class SlimNorm(nn.Module):
     def __init__(self, channels: tuple[int, ...], dual: bool, sharing: str = "none"):
         super().__init__()
         if sharing not in SHARING:
-            raise ValueError(f"unknown BatchNorm sharing {sharing!r}: use one of {', '.join(SHARING)}")
+            raise ValueError(
+                f"unknown BatchNorm sharing {sharing!r}: use one of {', '.join(SHARING)}"
+            )
         self.sharing = sharing
         # "affine": only the last pair, of the full width, holds the shared weight and bias.
         kept = channels[-1:] if sharing == "all" else channels
         self.pairs = nn.ModuleList(
-            DualBN(c, dual, affine=sharing != "affine" or i == len(kept) - 1) for i, c in enumerate(kept)
+            DualBN(c, dual, affine=sharing != "affine" or i == len(kept) - 1)
+            for i, c in enumerate(kept)
         )
 
     def at(self, width: Width, channels: int) -> DualBN:
@@ -111,11 +116,19 @@ class SlimNorm(nn.Module):
             return self.pairs[width.index]
         full = self.pairs[-1]
         # The BatchNorm whose statistics are used. None: the width is not a listed one.
-        own = full if self.sharing == "all" else None if width.index is None else self.pairs[width.index]
+        own = (
+            full
+            if self.sharing == "all"
+            else None
+            if width.index is None
+            else self.pairs[width.index]
+        )
         # A shallow copy with a new dictionary of submodules: `full` keeps its own.
         view = copy.copy(full)
         view._modules = {
-            name: None if bn is None else _view(bn, None if own is None else own._modules[name], channels)
+            name: None
+            if bn is None
+            else _view(bn, None if own is None else own._modules[name], channels)
             for name, bn in full._modules.items()
         }
         return view

@@ -95,15 +95,25 @@ class Unit(nn.Module):
     """
 
     def __init__(
-        self, options: UnitOptions, cin: int, cout: int, kernel: int, stride=1,
-        norm=True, film=True, depthwise=False, slim=(True, True),
-    ):  # fmt: skip
+        self,
+        options: UnitOptions,
+        cin: int,
+        cout: int,
+        kernel: int,
+        stride=1,
+        norm=True,
+        film=True,
+        depthwise=False,
+        slim=(True, True),
+    ):
         super().__init__()
         self.cout, self.slim_out = cout, slim[1]
         self.conv = SlimConv(cin, cout, kernel, stride, depthwise, slim) if kernel else None
         self.noise = WeightNoise() if kernel and options.noise else None
         self.noise_on = options.noise_on
-        self.masks = _masks(options, self.conv, slim) if kernel and options.masks != "none" else None
+        self.masks = (
+            _masks(options, self.conv, slim) if kernel and options.masks != "none" else None
+        )
         channels = tuple(cut(cout, w) if slim[1] else cout for w in options.widths)
         self.norm = SlimNorm(channels, options.dual, options.norm_sharing) if norm else None
         self.film = None
@@ -139,7 +149,10 @@ class Unit(nn.Module):
         """Apply the conv to each run of samples, with the weights that the run uses."""
         runs = dials.route.paths if self.conditioned else ((CLEAN, len(x)),)
         parts = x.split([n for _, n in runs])
-        parts = [self.conv(part, self._trained(path, dials)) for part, (path, _) in zip(parts, runs, strict=True)]
+        parts = [
+            self.conv(part, self._trained(path, dials))
+            for part, (path, _) in zip(parts, runs, strict=True)
+        ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _trained(self, path: int, dials: Dials) -> Tensor:
@@ -154,7 +167,11 @@ class Unit(nn.Module):
 
     def _where_noisy(self, noise: Tensor, path: int) -> Tensor:
         """The noise, or its masked part if only kept weights get noise."""
-        return noise * self.masks.of(path) if self.masks is not None and self.noise_on == "kept" else noise
+        return (
+            noise * self.masks.of(path)
+            if self.masks is not None and self.noise_on == "kept"
+            else noise
+        )
 
     @property
     def conditioned(self) -> bool:
@@ -200,14 +217,20 @@ class Unit(nn.Module):
             A `Folded` or `Sum` module without dials.
         """
         # Scale and shift of every stop, (S, C), then of every sample, (N, C) or (1, C).
-        tables = (None, None) if self.norm is None else self.affine(place.codes, place.branches, place.width)
+        tables = (
+            (None, None)
+            if self.norm is None
+            else self.affine(place.codes, place.branches, place.width)
+        )
         scale, shift = (None if table is None else place.mix @ table for table in tables)
         if self.conv is None:
             return Folded(None, None, None, per_channel(scale), per_channel(shift))
         if len(place.mix) == 1:  # one setting for all: the weight can hold the scale
             return self._fold_all(place, tables[0], shift)
         if not self.conditioned:
-            return Folded(self.conv, self._weight(CLEAN, place), None, per_channel(scale), per_channel(shift))
+            return Folded(
+                self.conv, self._weight(CLEAN, place), None, per_channel(scale), per_channel(shift)
+            )
         # Weights depend on λ, and λ on the sample: one conv per used stop, scaled by its share.
         parts = []
         for stop in place.mix.any(0).nonzero()[:, 0].tolist():
@@ -222,10 +245,13 @@ class Unit(nn.Module):
         """Fold for `mix` (1, S): one conv whose weight mixes the scaled weights of the stops."""
         # `row` holds the factor of each used stop: its share times its scale, (C, 1, 1, 1).
         stops = place.mix[0].nonzero()[:, 0].tolist()
-        row = [place.mix[0, s] * (1 if scale is None else scale[s][:, None, None, None]) for s in stops]
+        row = [
+            place.mix[0, s] * (1 if scale is None else scale[s][:, None, None, None]) for s in stops
+        ]
         if self.conditioned:
             parts = [
-                (r, self._weight(place.paths[s], place), self._noise(s, place)) for r, s in zip(row, stops, strict=True)
+                (r, self._weight(place.paths[s], place), self._noise(s, place))
+                for r, s in zip(row, stops, strict=True)
             ]
             # The weight is the sum over the stops of factor times weight. So is the noise.
             weight = sum(r * w for r, w, _ in parts)
@@ -234,11 +260,15 @@ class Unit(nn.Module):
         else:
             weight, noise = self._weight(CLEAN, place), None
             weight = weight if scale is None else weight * sum(row)
-        folded = Folded(self.conv, weight, None if shift is None else shift[0], None, None, noise, place)
+        folded = Folded(
+            self.conv, weight, None if shift is None else shift[0], None, None, noise, place
+        )
         # Whole input channels are masked: leave them out, unless noise on them still counts.
         everywhere = noise is not None and self.noise_on == "all"
         if self.masks is not None and len(self.masks.clean) == 1 < len(weight) and not everywhere:
-            used = torch.stack([self.masks.of(place.paths[s]) for s in stops]).any(0)[0, : weight.shape[1], 0, 0]
+            used = torch.stack([self.masks.of(place.paths[s]) for s in stops]).any(0)[
+                0, : weight.shape[1], 0, 0
+            ]
             folded.keep_channels(used)
         return folded
 

@@ -77,9 +77,14 @@ class ResNet(nn.Module):
     """
 
     def __init__(
-        self, options: UnitOptions, cin: int, classes: int, stem: int, stages: tuple[tuple[int, int], ...],
+        self,
+        options: UnitOptions,
+        cin: int,
+        classes: int,
+        stem: int,
+        stages: tuple[tuple[int, int], ...],
         centre: bool = True,
-    ):  # fmt: skip
+    ):
         super().__init__()
         self.centre = centre
         self.stem = Unit(options.early(), cin, stem, 3, slim=IMAGE_IN)
@@ -145,8 +150,14 @@ class WideResNet(nn.Module):
     """
 
     def __init__(
-        self, options: UnitOptions, cin: int, classes: int, depth: int, widen: int, centre: bool = True
-    ):  # fmt: skip
+        self,
+        options: UnitOptions,
+        cin: int,
+        classes: int,
+        depth: int,
+        widen: int,
+        centre: bool = True,
+    ):
         super().__init__()
         self.centre = centre
         self.stem = Unit(options.early(), cin, 16, 3, norm=False, slim=IMAGE_IN)
@@ -216,18 +227,28 @@ class MobileNetV2(nn.Module):
 
     def __init__(
         self, options: UnitOptions, cin: int, classes: int, last: int = 1280, centre: bool = True
-    ):  # fmt: skip
+    ):
         super().__init__()
         self.centre = centre
         self.stem = Unit(options.early(), cin, 32, 3, slim=IMAGE_IN)
         # channels, number of blocks and stride of the first block
-        rows = ((16, 1, 1), (24, 2, 1), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
+        rows = (
+            (16, 1, 1),
+            (24, 2, 1),
+            (32, 3, 2),
+            (64, 4, 2),
+            (96, 3, 1),
+            (160, 3, 2),
+            (320, 1, 1),
+        )
         blocks, width = [], 32
         for i, (channels, depth, stride) in enumerate(rows):
             # mask_in="late" masks the last two stages only; the first stage does not expand
             own, expand = options if i >= 5 else options.early(), 6 if i > 0 else 1
             for j in range(depth):
-                blocks.append(InvertedResidual(own, width, channels, stride if j == 0 else 1, expand))
+                blocks.append(
+                    InvertedResidual(own, width, channels, stride if j == 0 else 1, expand)
+                )
                 width = channels
         self.blocks = nn.ModuleList(blocks)
         self.last = Unit(options, width, last, 1, slim=(True, False))

@@ -42,7 +42,8 @@ def calibrate(net: Network, data: Data, widths, images: int = IMAGES) -> Network
     """
     if net.spec.norm_sharing != "affine":
         raise ValueError(
-            f"calibrate adds widths to networks that were trained at any width, such as 'us-snn'; {net.spec.recipe!r} "
+            "calibrate adds widths to networks that were trained at any width, such as 'us-snn'; "
+            f"{net.spec.recipe!r} "
             "has BatchNorms that only know the widths it was trained at"
         )
     twin = Network(replace(net.spec, widths=_shares(widths))).to(next(net.parameters()).device)
@@ -67,7 +68,9 @@ def _shares(widths) -> tuple[float, ...]:
     try:
         return tuple(sorted({float(w) for w in widths} | {1.0}))  # Network checks their range
     except (TypeError, ValueError):
-        raise ValueError(f"widths must be a list of shares such as [0.3, 0.6], got {widths!r}") from None
+        raise ValueError(
+            f"widths must be a list of shares such as [0.3, 0.6], got {widths!r}"
+        ) from None
 
 
 @torch.no_grad()
@@ -85,7 +88,9 @@ def take_statistics(net: Network, data: Data, images: int = IMAGES) -> None:
         ValueError: If the network has another λ stop than 0.
     """
     if net.spec.stops != (0.0,):
-        raise ValueError("statistics are taken from clean images: only for networks with the one λ stop 0")
+        raise ValueError(
+            "statistics are taken from clean images: only for networks with the one λ stop 0"
+        )
     split = data.train.panel(min(images, len(data.train)))
     norms = [part for part in net.modules() if isinstance(part, nn.BatchNorm2d)]
     momenta = [bn.momentum for bn in norms]

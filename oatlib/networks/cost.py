@@ -70,11 +70,15 @@ def cost(net: Network, lam: float | None = None, width: float | None = None) -> 
     numbers = [b for b in plain.buffers() if b.is_floating_point()]
     dense, nonzero = _multiply_adds(plain, next(net.parameters()).new_zeros(1, *net.spec.shape))
     # weights that no mask keeps
-    absent = sum((~unit.masks.union()).expand_as(unit.conv.weight).sum().item() for unit in masked_units(net))
+    absent = sum(
+        (~unit.masks.union()).expand_as(unit.conv.weight).sum().item() for unit in masked_units(net)
+    )
     return Cost(
         where.share,
         stored=sum(p.numel() for p in net.parameters()) - absent,
-        active=sum(_active_at(member, own_lam, where.share) for member, own_lam in net.members(lam)),
+        active=sum(
+            _active_at(member, own_lam, where.share) for member, own_lam in net.members(lam)
+        ),
         plain=sum(b.numel() for b in numbers),
         nonzero=sum(b.count_nonzero().item() for b in numbers),
         macs=dense,
@@ -92,9 +96,15 @@ def _multiply_adds(plain: nn.Module, image: torch.Tensor) -> tuple[int, int]:
     def look(part, _, out):
         if part.weight is not None:  # None: a folded unit without a conv
             positions = out[0, 0].numel()  # H·W after a conv, 1 after a linear map
-            counts.append((part.weight.numel() * positions, part.weight.count_nonzero().item() * positions))
+            counts.append(
+                (part.weight.numel() * positions, part.weight.count_nonzero().item() * positions)
+            )
 
-    hooks = [p.register_forward_hook(look) for p in plain.modules() if isinstance(p, (Folded, FoldedHead))]
+    hooks = [
+        p.register_forward_hook(look)
+        for p in plain.modules()
+        if isinstance(p, (Folded, FoldedHead))
+    ]
     plain(image)
     for hook in hooks:
         hook.remove()
@@ -105,7 +115,9 @@ def _active_at(net: Network, lam: float, width: float) -> int:
     """Return how many parameters of one network a setting uses."""
     (mix, _), where = net.check(lam, width)
     paths = {net.paths[stop] for stop in mix[0].nonzero()[:, 0].tolist()}
-    return sum(_active(part, where, paths) for part in net.modules() if isinstance(part, (Unit, Head)))
+    return sum(
+        _active(part, where, paths) for part in net.modules() if isinstance(part, (Unit, Head))
+    )
 
 
 def _active(part: Unit | Head, width: Width, paths: set[int]) -> int:
@@ -124,7 +136,9 @@ def _active(part: Unit | Head, width: Width, paths: set[int]) -> int:
         count += sum(p.numel() for p in part.norm.at(width, channels).parameters())
     if part.film is not None:
         # the hidden and the output layer of FiLM, each with bias
-        count += 2 * channels * (part.film.hidden.in_features + 1) + 2 * channels * (2 * channels + 1)
+        count += 2 * channels * (part.film.hidden.in_features + 1) + 2 * channels * (
+            2 * channels + 1
+        )
     return count
 
 

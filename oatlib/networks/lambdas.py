@@ -46,7 +46,9 @@ def lambdas(stops: tuple[float, ...], lam: float | Tensor | None) -> Tensor:
     """
     if lam is None:
         if len(stops) > 1:
-            raise ValueError(f"which λ? This network has a dial: give lam, for instance one of {listed(stops)}")
+            raise ValueError(
+                f"which λ? This network has a dial: give lam, for instance one of {listed(stops)}"
+            )
         lam = stops[0]
     lams = torch.as_tensor(lam, dtype=torch.float64).cpu().reshape(-1)
     if not bool(((lams >= -CLOSE) & (lams <= 1 + CLOSE)).all()):
@@ -70,7 +72,8 @@ def nearest(stops: tuple[float, ...], lams: Tensor) -> Tensor:
     distance, stop = (lams[:, None] - torch.tensor(stops, dtype=torch.float64)).abs().min(1)
     if distance.max() > CLOSE:
         raise ValueError(
-            f"λ = {lams[distance.argmax()]:g} is not a stop of this network: its stops are {listed(stops)}. "
+            f"λ = {lams[distance.argmax()]:g} is not a stop of this network: its stops are "
+            f"{listed(stops)}. "
             "Between stops use net.at(lam) or net.bind(lams)."
         )
     return stop
@@ -98,7 +101,9 @@ def position(spec, lams: Tensor) -> tuple[Tensor, tuple[float, ...]]:
     if spec.dial not in NOISE_RULES or bool((mix == 1).any(1).all()):
         return mix, (0.0, 1.0)
     if len(lams.unique()) > 1:
-        raise ValueError(f"with dial={spec.dial!r} the noise is one for all images: between the stops give one λ")
+        raise ValueError(
+            f"with dial={spec.dial!r} the noise is one for all images: between the stops give one λ"
+        )
     # Between the ends these rules use one stop: 1 (adversarial BatchNorm) if `high`, else 0.
     lam = lams[0].item()
     high = spec.dial == "rule-a" or lam >= 0.5
@@ -129,7 +134,8 @@ def mixture(stops: tuple[float, ...], lams: Tensor) -> Tensor:
     known = torch.tensor(stops, dtype=torch.float64)
     if lams.min() < known[0] - CLOSE or lams.max() > known[-1] + CLOSE:
         raise ValueError(
-            f"λ = {lams.min() if lams.min() < known[0] else lams.max():g} is outside this network's dial: "
+            f"λ = {lams.min() if lams.min() < known[0] else lams.max():g} is outside this "
+            "network's dial: "
             f"it was trained at {listed(stops)}"
         )
     mix = torch.zeros(len(lams), len(stops), dtype=torch.float64)
@@ -139,7 +145,9 @@ def mixture(stops: tuple[float, ...], lams: Tensor) -> Tensor:
     right = torch.searchsorted(known, lams.clamp(known[0], known[-1])).clamp(min=1)
     t = ((lams - known[right - 1]) / (known[right] - known[right - 1])).clamp(0, 1)
     t = torch.where((t - t.round()).abs() < CLOSE, t.round(), t)  # 0.1 + 0.2 counts as the stop 0.3
-    return mix.scatter_(1, right[:, None] - 1, (1 - t)[:, None]).scatter_(1, right[:, None], t[:, None])
+    return mix.scatter_(1, right[:, None] - 1, (1 - t)[:, None]).scatter_(
+        1, right[:, None], t[:, None]
+    )
 
 
 def _over_ends(stops: tuple[float, ...], lams: Tensor) -> Tensor:

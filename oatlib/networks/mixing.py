@@ -37,7 +37,8 @@ def mix(standard: Network, robust: Network) -> Network:
             width.
 
     Example:
-        >>> dial = oatlib.mix(oatlib.load("standard.safetensors"), oatlib.load("pgd-at.safetensors"))
+        >>> dial = oatlib.mix(oatlib.load("standard.safetensors"),
+        oatlib.load("pgd-at.safetensors"))
         >>> oatlib.evaluate(dial, data.test, lams=[0.5, 0.6, 0.7, 0.8, 0.9])
     """
     _check_pair(standard, robust)
@@ -106,7 +107,9 @@ class Mixed(Network):
             "what oatlib.load gives back"
         )
 
-    def _end(self, end: int, width: Width, generator: torch.Generator | None, fresh: bool) -> nn.Module:
+    def _end(
+        self, end: int, width: Width, generator: torch.Generator | None, fresh: bool
+    ) -> nn.Module:
         """Fold one end: the standard network at its first stop (0), or the robust one at its last
         (-1).
         """
@@ -114,7 +117,9 @@ class Mixed(Network):
         lam = torch.tensor([net.spec.stops[end]], dtype=torch.float64)
         return net.answering(position(net.spec, lam), net.width(width.share), generator, fresh)
 
-    def _unfolded_end(self, end: int, x: Tensor, width: float | None, noise: torch.Generator | None) -> Tensor:
+    def _unfolded_end(
+        self, end: int, x: Tensor, width: float | None, noise: torch.Generator | None
+    ) -> Tensor:
         """The logits of one end, unfolded."""
         net = self.networks[end]
         return net(x, net.spec.stops[end], self.width(width).share, noise)
@@ -141,13 +146,17 @@ def _check_pair(standard: Network, robust: Network) -> None:
     }
     for name, (ours, theirs) in facts.items():
         if ours != theirs:
-            raise ValueError(f"the two networks cannot be mixed: they differ in {name}, {ours} and {theirs}")
+            raise ValueError(
+                f"the two networks cannot be mixed: they differ in {name}, {ours} and {theirs}"
+            )
 
 
 def _joint_spec(standard: Network, robust: Network) -> Spec:
     """The spec of the mix: stops 0 and 1, the rule `outputs`, and the common widths."""
     first, second = standard.spec, robust.spec
-    widths = tuple(w for w in first.widths if any(abs(w - other) <= 1e-6 for other in second.widths))
+    widths = tuple(
+        w for w in first.widths if any(abs(w - other) <= 1e-6 for other in second.widths)
+    )
     backbones = dict.fromkeys((first.backbone, second.backbone))
     return Spec(
         recipe=f"{first.recipe} + {second.recipe}",

@@ -65,22 +65,29 @@ class Network(nn.Module):
             torch.default_generator.manual_seed(seed)
             codes = _codes_of(spec, seed)
             dim = 1 if codes is None else codes.shape[1]
-            given = {f.name: getattr(spec, f.name) for f in fields(UnitOptions) if f.name != "code_dim"}
+            given = {
+                f.name: getattr(spec, f.name) for f in fields(UnitOptions) if f.name != "code_dim"
+            }
             options = UnitOptions(code_dim=dim, **given)
             backbone = lookup("backbone", spec.backbone, BACKBONES)
             self.body = backbone(options, spec.shape[0], len(spec.classes), centre=spec.centre)
         self.register_buffer("codes", codes)
         # The clean BatchNorm is used if and only if λ is exactly 0. A single BatchNorm has to see
         # the whole batch at once, so without a pair all samples share a branch.
-        self.branches = torch.tensor([CLEAN if lam == 0 or not spec.dual else ADV for lam in spec.stops])
+        self.branches = torch.tensor(
+            [CLEAN if lam == 0 or not spec.dual else ADV for lam in spec.stops]
+        )
         self.paths = tuple(ADV if lam > 0 and spec.two_paths else CLEAN for lam in spec.stops)
         self.to(memory_format=torch.channels_last)  # up to 3x faster convs on a CPU
         self.eval()
 
     def forward(
-        self, x: Tensor, lam: float | Tensor | Setting | None = None, width: float | None = None,
+        self,
+        x: Tensor,
+        lam: float | Tensor | Setting | None = None,
+        width: float | None = None,
         noise: torch.Generator | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Run the unfolded network. See also `at` and `bind`.
 
         Args:
@@ -104,8 +111,16 @@ class Network(nn.Module):
         setting = lam if isinstance(lam, Setting) else self.setting(lam, len(x), width)
         if len(setting.stop) != len(x):
             raise ValueError(f"a setting for {len(setting.stop)} images was given {len(x)}")
-        if noise is None and self.spec.noise and setting.path is not None and bool(setting.path.any()):
-            raise ValueError("at λ > 0 the weights of this network are noisy: say where from, noise=torch.Generator()")
+        if (
+            noise is None
+            and self.spec.noise
+            and setting.path is not None
+            and bool(setting.path.any())
+        ):
+            raise ValueError(
+                "at λ > 0 the weights of this network are noisy: say where from, "
+                "noise=torch.Generator()"
+            )
         # Sort the batch once; `leave` restores the order of the images.
         route = setting.route(len(self.spec.stops), self._like)
         x = route.enter(x.contiguous(memory_format=torch.channels_last))
@@ -125,10 +140,14 @@ class Network(nn.Module):
         index = min(range(len(widths)), key=lambda i: abs(widths[i] - share))
         if not abs(widths[index] - share) <= 1e-6:
             more = "; oatlib.calibrate adds others" if self.spec.norm_sharing == "affine" else ""
-            raise ValueError(f"width {share:g} is not in this network: its widths are {listed(widths)}{more}")
+            raise ValueError(
+                f"width {share:g} is not in this network: its widths are {listed(widths)}{more}"
+            )
         return Width(widths[index], index)
 
-    def setting(self, lam: float | Tensor | None, n: int, width: float | Width | None = None) -> Setting:
+    def setting(
+        self, lam: float | Tensor | None, n: int, width: float | Width | None = None
+    ) -> Setting:
         """Resolve λ and width for a batch of n images.
 
         Args:
@@ -146,12 +165,16 @@ class Network(nn.Module):
         width = width if isinstance(width, Width) else self.width(width)
         lams = lambdas(self.spec.stops, lam)
         if len(lams) not in (1, n):
-            raise ValueError(f"{len(lams)} values of λ for {n} images: give one for all, or one each")
+            raise ValueError(
+                f"{len(lams)} values of λ for {n} images: give one for all, or one each"
+            )
         stop = nearest(self.spec.stops, lams).expand(n) if n else torch.empty(0).long()
         path = torch.tensor(self.paths)[stop] if self.spec.two_paths else None
         return Setting(stop, self.branches[stop], (n,), width, path)
 
-    def at(self, lam: float | None = None, width: float | None = None, noise_seed: int = 0) -> nn.Module:
+    def at(
+        self, lam: float | None = None, width: float | None = None, noise_seed: int = 0
+    ) -> nn.Module:
         """Return a plain module for one λ and one width: no FiLM, no branches, no dials.
 
         The module shares nothing with this network. If the weights are noisy, it contains one
@@ -172,9 +195,13 @@ class Network(nn.Module):
             >>> plain = net.at(0.5)
             >>> logits = plain(images)
         """
-        return _own(self.answering(*self.check(lam, width), torch.Generator().manual_seed(noise_seed)))
+        return _own(
+            self.answering(*self.check(lam, width), torch.Generator().manual_seed(noise_seed))
+        )
 
-    def noisy(self, lam: float, width: float | None = None, *, generator: torch.Generator) -> nn.Module:
+    def noisy(
+        self, lam: float, width: float | None = None, *, generator: torch.Generator
+    ) -> nn.Module:
         """Return `at` with weight noise that is sampled at every forward.
 
         The module shares nothing with this network. It shares the generator with the caller.
@@ -209,15 +236,17 @@ class Network(nn.Module):
             width: Fraction of the channels. None: the full width.
 
         Returns:
-            The position, as `oatlib.networks.lambdas.position` gives it: weights over the stops (1, S), and the
-            level of noise at each stop. Then the width.
+            The position, as `oatlib.networks.lambdas.position` gives it: weights over the stops (1,
+            S), and the level of noise at each stop. Then the width.
 
         Raises:
             ValueError: If `at` cannot give this setting.
         """
         lams = lambdas(self.spec.stops, lam)
         if len(lams) != 1:
-            raise ValueError(f"net.at takes one λ, got {len(lams)}; for one λ per image use net.bind(lams)")
+            raise ValueError(
+                f"net.at takes one λ, got {len(lams)}; for one λ per image use net.bind(lams)"
+            )
         return position(self.spec, lams), self.width(width)
 
     def lam(self, u: float) -> float:
@@ -237,7 +266,7 @@ class Network(nn.Module):
 
     def bind(
         self, lams: Tensor, width: float | None = None, noise: torch.Generator | None = None
-    ) -> nn.Module:  # fmt: skip
+    ) -> nn.Module:
         """Return the network for one batch, with a λ per image.
 
         Scale and shift are computed once. Weights may be shared with this network, so the result is
@@ -265,8 +294,8 @@ class Network(nn.Module):
         Nothing is trained.
 
         Args:
-            rule: One of `oatlib.networks.lambdas.RULES`, for instance "outputs", which mixes the outputs of
-                both ends.
+            rule: One of `oatlib.networks.lambdas.RULES`, for instance "outputs", which mixes the
+                outputs of both ends.
 
         Returns:
             A new Network. Its slider is not fitted. This network is not changed.
@@ -296,7 +325,9 @@ class Network(nn.Module):
         """
         return [(self, lam)]
 
-    def answering(self, where: tuple, width: Width, generator: torch.Generator | None, fresh=False) -> nn.Module:
+    def answering(
+        self, where: tuple, width: Width, generator: torch.Generator | None, fresh=False
+    ) -> nn.Module:
         """Return the folded network at a position on the dial, by the rule of this network.
 
         It may share tensors with this network.
@@ -318,20 +349,30 @@ class Network(nn.Module):
             return ends[0]
         return OutputMixture(ends, weights[:, used].to(self._like))
 
-    def _end(self, end: int, width: Width, generator: torch.Generator | None, fresh: bool) -> nn.Module:
+    def _end(
+        self, end: int, width: Width, generator: torch.Generator | None, fresh: bool
+    ) -> nn.Module:
         """Fold one end of the dial: the first stop (0) or the last one (-1)."""
         stops = self.spec.stops
-        return self._folded(position(self.spec, lambdas(stops, stops[end])), width, generator, fresh)
+        return self._folded(
+            position(self.spec, lambdas(stops, stops[end])), width, generator, fresh
+        )
 
-    def _unfolded_mixture(self, x: Tensor, lam, width: float | None, noise: torch.Generator | None) -> Tensor:
+    def _unfolded_mixture(
+        self, x: Tensor, lam, width: float | None, noise: torch.Generator | None
+    ) -> Tensor:
         """Run the unfolded form under the rule `outputs`: mix the outputs of both ends."""
         lams = lambdas(self.spec.stops, lam)
         if len(lams) not in (1, len(x)):
-            raise ValueError(f"{len(lams)} values of λ for {len(x)} images: give one for all, or one each")
+            raise ValueError(
+                f"{len(lams)} values of λ for {len(x)} images: give one for all, or one each"
+            )
         weights = position(self.spec, lams)[0][:, [0, -1]]
         return log_mixture([self._unfolded_end(end, x, width, noise) for end in (0, -1)], weights)
 
-    def _unfolded_end(self, end: int, x: Tensor, width: float | None, noise: torch.Generator | None) -> Tensor:
+    def _unfolded_end(
+        self, end: int, x: Tensor, width: float | None, noise: torch.Generator | None
+    ) -> Tensor:
         """The logits of one end of the dial, unfolded: the first stop (0) or the last one (-1)."""
         return self.forward(x, self.setting(self.spec.stops[end], len(x), width), noise=noise)
 
@@ -346,17 +387,24 @@ class Network(nn.Module):
         # At a stop all of the weight is on it. Its noise has level 1 on the adversarial path.
         mix = nn.functional.one_hot(setting.stop, len(self.spec.stops))
         return self._folded(
-            (mix, tuple(float(path) for path in self.paths)), setting.width, noise, self.spec.redraw == "forward"
+            (mix, tuple(float(path) for path in self.paths)),
+            setting.width,
+            noise,
+            self.spec.redraw == "forward",
         )
 
     @torch.no_grad()
-    def _folded(self, where: tuple, width: Width, generator: torch.Generator | None, fresh=False) -> nn.Module:
+    def _folded(
+        self, where: tuple, width: Width, generator: torch.Generator | None, fresh=False
+    ) -> nn.Module:
         """Fold the body at a position on the dial.
 
         `where` holds weights over the stops (N or 1, S), and the level of noise at each stop.
         """
         (mix, levels), branches = where, self.branches.to(self._like.device)
-        place = Place(mix.to(self._like), branches, self.codes, width, self.paths, levels, generator, fresh)
+        place = Place(
+            mix.to(self._like), branches, self.codes, width, self.paths, levels, generator, fresh
+        )
         return _replace(self.body, lambda part: part.fold(place))
 
     @property
@@ -371,7 +419,10 @@ class Network(nn.Module):
     def extra_repr(self) -> str:
         """Return one line for `print(net)`: recipe, backbone, stops and widths."""
         spec = self.spec
-        return f"{spec.recipe} on {spec.backbone}, λ stops {listed(spec.stops)}, widths {listed(spec.widths)}"
+        return (
+            f"{spec.recipe} on {spec.backbone}, λ stops {listed(spec.stops)}, widths "
+            f"{listed(spec.widths)}"
+        )
 
 
 def _codes_of(spec: Spec, seed: int) -> Tensor | None:
@@ -393,7 +444,8 @@ def _replace(module: nn.Module, convert: Callable[[nn.Module], nn.Module]) -> nn
     # A shallow copy with a new dictionary of submodules: `module` keeps its own.
     twin = copy.copy(module)
     twin._modules = {
-        name: child if child is None else _replace(child, convert) for name, child in module._modules.items()
+        name: child if child is None else _replace(child, convert)
+        for name, child in module._modules.items()
     }
     twin.training = False
     return twin
@@ -405,7 +457,9 @@ def _own(folded: nn.Module) -> nn.Module:
     A buffer may be a slice. Saving or copying it would keep the whole tensor that it was cut from.
     """
     for part in folded.modules():
-        part._buffers = {name: None if b is None else b.clone() for name, b in part._buffers.items()}
+        part._buffers = {
+            name: None if b is None else b.clone() for name, b in part._buffers.items()
+        }
     return folded
 
 
@@ -443,7 +497,9 @@ def load(path, device=None) -> Network:
     """
     tensors, header = record.read_weights(path)
     if "checkpoint" in header:
-        raise record.RecordError(f"{path} is a checkpoint of a training run: go on with train(..., resume=True)")
+        raise record.RecordError(
+            f"{path} is a checkpoint of a training run: go on with train(..., resume=True)"
+        )
     try:
         net = Network(spec_from(header["spec"]))
         net.trained = list(header["trained"])
@@ -455,7 +511,8 @@ def load(path, device=None) -> Network:
             net.check(lam)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise record.RecordError(
-            f"{path}: its header describes no network that this oatlib knows ({type(error).__name__}: {error}). "
+            f"{path}: its header describes no network that this oatlib knows "
+            f"({type(error).__name__}: {error}). "
             "Copy the file again, or update oatlib."
         ) from error
     record.fill(net, tensors, path)

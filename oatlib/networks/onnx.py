@@ -17,7 +17,9 @@ from .network import Network
 TOLERANCE = 1e-4  # largest accepted difference to the logits of PyTorch
 
 
-def export(net: Network, path, lam: float | None = None, width: float | None = None, batch=8, noise_seed=0) -> float:
+def export(
+    net: Network, path, lam: float | None = None, width: float | None = None, batch=8, noise_seed=0
+) -> float:
     """Write the plain network `net.at(lam, width, noise_seed)` as an ONNX file.
 
     Its input is `images` (N, C, H, W) in [0, 1], its output is `logits` (N, classes), for any N.
@@ -60,7 +62,8 @@ def export(net: Network, path, lam: float | None = None, width: float | None = N
             gap = max(gap, (plain(part) - theirs).abs().max().item())
     if not gap <= TOLERANCE:
         raise RuntimeError(
-            f"onnxruntime gives other logits than PyTorch (largest difference {gap:.2g}); nothing written"
+            f"onnxruntime gives other logits than PyTorch (largest difference {gap:.2g}); nothing "
+            "written"
         )
     record.write_bytes(path, content)
     return gap
@@ -72,7 +75,12 @@ def _onnx_bytes(plain: torch.nn.Module, x: torch.Tensor) -> bytes:
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            plain, (x,), dynamo=True, input_names=["images"], output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("n", min=1)},), verbose=False,
-        )  # fmt: skip
+            plain,
+            (x,),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
+            verbose=False,
+        )
     return program.model_proto.SerializeToString()

@@ -15,11 +15,22 @@ from ..layers.masks import KINDS, UNITS
 from .lambdas import NOISE_RULES, OLD_NAMES, RULES, listed
 
 # Options that must be one of a few words: name -> valid words.
-_CHOICES = {"redraw": ("forward", "step"), "noise_on": ("kept", "all"), "masks": KINDS, "mask_of": UNITS,
-            "mask_in": ("all", "late"), "dial": RULES, "film_rows": ROWS}  # fmt: skip
+_CHOICES = {
+    "redraw": ("forward", "step"),
+    "noise_on": ("kept", "all"),
+    "masks": KINDS,
+    "mask_of": UNITS,
+    "mask_in": ("all", "late"),
+    "dial": RULES,
+    "film_rows": ROWS,
+}
 # Annotation of a field -> accepted types, and their name in messages.
-_KINDS = {"bool": (bool, "true or false"), "float": ((int, float), "a number"), "int": (int, "a whole number"),
-          "str": (str, "a word")}  # fmt: skip
+_KINDS = {
+    "bool": (bool, "true or false"),
+    "float": ((int, float), "a number"),
+    "int": (int, "a whole number"),
+    "str": (str, "a word"),
+}
 
 
 @dataclass(frozen=True)
@@ -97,15 +108,31 @@ class Spec:
             value = getattr(self, f.name)
             # True, NaN and infinity are not accepted as numbers. (bool is a subclass of int.)
             number = f.type in ("float", "int")
-            if not isinstance(value, kinds) or (number and (isinstance(value, bool) or not math.isfinite(value))):
+            if not isinstance(value, kinds) or (
+                number and (isinstance(value, bool) or not math.isfinite(value))
+            ):
                 raise ValueError(f"{f.name} must be {words}, got {value!r}")
         # Ranges and order.
         stops = self.stops
-        if not stops or any(not 0 <= s <= 1 for s in stops) or any(a >= b for a, b in pairwise(stops)):
-            raise ValueError(f"λ stops must be ascending numbers in [0, 1], got {listed(stops) or 'none'}")
+        if (
+            not stops
+            or any(not 0 <= s <= 1 for s in stops)
+            or any(a >= b for a, b in pairwise(stops))
+        ):
+            raise ValueError(
+                f"λ stops must be ascending numbers in [0, 1], got {listed(stops) or 'none'}"
+            )
         widths = self.widths
-        if not widths or widths[0] <= 0 or widths[-1] != 1 or any(a >= b for a, b in pairwise(widths)):
-            raise ValueError(f"widths must be ascending shares in (0, 1], the last 1, got {listed(widths) or 'none'}")
+        if (
+            not widths
+            or widths[0] <= 0
+            or widths[-1] != 1
+            or any(a >= b for a, b in pairwise(widths))
+        ):
+            raise ValueError(
+                "widths must be ascending shares in (0, 1], the last 1, got "
+                f"{listed(widths) or 'none'}"
+            )
         # Words, then combinations of options.
         for name, valid in _CHOICES.items():
             lookup(name, getattr(self, name), dict.fromkeys(valid))
@@ -117,29 +144,46 @@ class Spec:
         published = self.film and self.film_rows == "published" and len(self.widths) > 1
         if published and self.film_start == "identity":
             raise ValueError(
-                "film_rows='published' with several widths needs film_start='paper': some γ rows of the "
-                "full width are β rows of a narrow one, which would begin at β = 1, not at the identity"
+                "film_rows='published' with several widths needs film_start='paper': some γ rows "
+                "of the "
+                "full width are β rows of a narrow one, which would begin at β = 1, not at the "
+                "identity"
             )
 
     def _check_conditioning(self) -> None:
         """Raise a ValueError if the options of masks, noise and dial exclude each other."""
         if not 0 < self.density <= 1:
-            raise ValueError(f"density is the share of weights that a mask keeps, in (0, 1], got {self.density:g}")
+            raise ValueError(
+                "density is the share of weights that a mask keeps, in (0, 1], got "
+                f"{self.density:g}"
+            )
         if self.density < 1 and self.masks == "none":
-            raise ValueError(f"density {self.density:g} needs masks: masks='shared' for one sparse network")
+            raise ValueError(
+                f"density {self.density:g} needs masks: masks='shared' for one sparse network"
+            )
         if self.masks == "complementary" and self.density == 1:
-            raise ValueError("complementary masks of density 1 leave nothing to the robust expert: use 0.5")
+            raise ValueError(
+                "complementary masks of density 1 leave nothing to the robust expert: use 0.5"
+            )
         if self.two_paths and self.stops != (0.0, 1.0):
-            raise ValueError(f"weights that depend on λ are trained at its two ends: stops must be (0, 1), not "
-                             f"{self.stops}")  # fmt: skip
+            raise ValueError(
+                f"weights that depend on λ are trained at its two ends: stops must be (0, 1), not "
+                f"{self.stops}"
+            )
         if self.dial == "outputs" and len(self.stops) == 1:
             raise ValueError(
-                f"dial='outputs' mixes the two ends of a dial: it needs at least two λ stops, not {self.stops}"
+                "dial='outputs' mixes the two ends of a dial: it needs at least two λ stops, not "
+                f"{self.stops}"
             )
         if self.dial in NOISE_RULES and not self.noise:
-            raise ValueError(f"dial={self.dial!r} turns weight noise up and down: it needs noise=True")
+            raise ValueError(
+                f"dial={self.dial!r} turns weight noise up and down: it needs noise=True"
+            )
         if self.mask_of == "channels" and len(self.widths) > 1:
-            raise ValueError("masks of whole channels and widths exclude each other: a narrow slice might keep none")
+            raise ValueError(
+                "masks of whole channels and widths exclude each other: a narrow slice might keep "
+                "none"
+            )
 
     @property
     def ends_only(self) -> bool:
@@ -165,7 +209,9 @@ def spec_from(saved: dict) -> Spec:
         TypeError: If a field is unknown or missing.
         ValueError: If a value is invalid.
     """
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}
+    values = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()
+    }
     if isinstance(dial := values.get("dial"), str):
         values["dial"] = OLD_NAMES.get(dial, dial)
     return Spec(**values)

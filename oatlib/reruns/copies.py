@@ -1,4 +1,6 @@
-"""Copy the lessons and their glossary into a folder of the user, where they can be opened and changed."""
+"""Copy the lessons and their glossary into a folder of the user, where they can be opened and
+changed.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def copy_lessons(folder: str | Path) -> list[Path]:
         raise ValueError(f"{folder} is a file: name a folder")
     files = [*lessons, bundled("notebooks") / GLOSSARY]
     if there := [file.name for file in files if (folder / file.name).exists()]:
-        raise ValueError(f"{folder} holds {', '.join(there)} already: name another folder, or move them away")
+        raise ValueError(
+            f"{folder} holds {', '.join(there)} already: name another folder, or move them away"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         shutil.copyfile(file, folder / file.name)

@@ -58,7 +58,11 @@ class Progress:
         self.names: dict[int, tuple[str, bool, str]] = {}
         heading, new = "", False
         for index, cell in enumerate(nb.cells):
-            found = _HEADING.findall(_FENCE.sub("", cell.source)) if cell.cell_type == "markdown" else []
+            found = (
+                _HEADING.findall(_FENCE.sub("", cell.source))
+                if cell.cell_type == "markdown"
+                else []
+            )
             heading, new = (found[-1], True) if found else (heading, new)
             if cell.cell_type == "code" and cell.source.strip():
                 self.names[index] = heading, new, _first_line(cell.source)
@@ -107,7 +111,11 @@ def _first_line(source: str) -> str:
 
     Markers of nbval are skipped.
     """
-    lines = [line.strip() for line in source.splitlines() if line.strip() and not line.startswith("# NBVAL")]
+    lines = [
+        line.strip()
+        for line in source.splitlines()
+        if line.strip() and not line.startswith("# NBVAL")
+    ]
     return textwrap.shorten(lines[0].lstrip("# ") if lines else "", 60, placeholder=" ...")
 
 
@@ -127,7 +135,11 @@ def prepared(nb: NotebookNode, given: Mapping) -> NotebookNode:
         for key in ("input_path", "output_path"):
             nb.metadata.papermill.pop(key, None)
         return (
-            parameterize_notebook(nb, dict(given), kernel_name=NATIVE_KERNEL_NAME, language="python") if given else nb
+            parameterize_notebook(
+                nb, dict(given), kernel_name=NATIVE_KERNEL_NAME, language="python"
+            )
+            if given
+            else nb
         )
 
 
@@ -147,16 +159,28 @@ def execute(nb: NotebookNode, folder: Path, progress: Progress, timeout: int | N
         try:
             with _quiet(), _kernel(folder, log) as kernel:
                 papermill_engines.execute_notebook_with_engine(
-                    None, nb, NATIVE_KERNEL_NAME, km=kernel, progress_bar=False, autosave_cell_every=0,
-                    start_timeout=PATIENCE, iopub_timeout=PATIENCE, execution_timeout=timeout,
-                    on_cell_execute=progress.start, on_cell_executed=progress.end,
-                )  # fmt: skip
+                    None,
+                    nb,
+                    NATIVE_KERNEL_NAME,
+                    km=kernel,
+                    progress_bar=False,
+                    autosave_cell_every=0,
+                    start_timeout=PATIENCE,
+                    iopub_timeout=PATIENCE,
+                    execution_timeout=timeout,
+                    on_cell_execute=progress.start,
+                    on_cell_executed=progress.end,
+                )
         except CellTimeoutError:
-            raise RerunError(f"{progress.where()} took longer than {timeout or PATIENCE} s") from None
+            raise RerunError(
+                f"{progress.where()} took longer than {timeout or PATIENCE} s"
+            ) from None
         except RuntimeError as error:
             log.seek(0)
             last = _tail(log.read().decode(errors="replace"))
-            raise RerunError(f"{progress.where()}: {error}. Out of memory, or a crash\n{last}".rstrip()) from None
+            raise RerunError(
+                f"{progress.where()}: {error}. Out of memory, or a crash\n{last}".rstrip()
+            ) from None
         finally:
             progress.close()
     failed = [cell for cell in nb.cells if cell.metadata.papermill.get("exception")]
@@ -182,13 +206,17 @@ def _kernel(folder: Path, log):
     """
     # The user may have registered another Python as `python3`. With no folders to search, the
     # kernel spec manager falls back to the current one.
-    kernel = _Kernel(kernel_name=NATIVE_KERNEL_NAME, kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+    kernel = _Kernel(
+        kernel_name=NATIVE_KERNEL_NAME, kernel_spec_manager=KernelSpecManager(kernel_dirs=[])
+    )
     # the IPython history is for code that a user typed, so a run should not add to it
     options = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
     before, finished = run_sync(_tasks)(), False
     try:
         with _unbroken():
-            run_sync(kernel.start_kernel)(cwd=str(folder), stdout=log, stderr=log, extra_arguments=options)
+            run_sync(kernel.start_kernel)(
+                cwd=str(folder), stdout=log, stderr=log, extra_arguments=options
+            )
         yield kernel
         finished = True
     finally:

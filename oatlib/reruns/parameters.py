@@ -19,8 +19,9 @@ from numbers import Integral, Real
 from .._suggest import did_you_mean, lookup
 
 KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text"}
-GRAMMAR = "write `NAME: KIND = VALUE  # LOW to HIGH: explanation` (or `# one of A, B: explanation`), KIND one of " + (
-    ", ".join(KINDS)
+GRAMMAR = (
+    "write `NAME: KIND = VALUE  # LOW to HIGH: explanation` (or `# one of A, B: explanation`), "
+    "KIND one of " + (", ".join(KINDS))
 )
 _CLAIM = re.compile(r"one of\b|[-+.]?\d\S* to\b")  # how a comment with a range starts
 _RANGE = re.compile(r"(?:(\S+) to ([^\s:]+)|one of ([^:]+))\s*(?::(.*))?")
@@ -87,7 +88,12 @@ def _read(kind: str, given):
         return str(given).strip().lower() == "true"
     if kind == "int" and (text or isinstance(given, Integral)) and not truth:
         return int(given)
-    if kind == "float" and (text or isinstance(given, Real)) and not truth and math.isfinite(float(given)):
+    if (
+        kind == "float"
+        and (text or isinstance(given, Real))
+        and not truth
+        and math.isfinite(float(given))
+    ):
         return float(given)
     raise ValueError
 
@@ -113,8 +119,11 @@ def declared(source: str) -> dict[str, Parameter]:
         statements = ast.parse(source).body
     except SyntaxError as error:
         raise _fault(source, error.lineno or 1, error.msg) from error
-    comments = {token.start[0]: token.string for token in tokenize.generate_tokens(io.StringIO(source).readline)
-                if token.type == tokenize.COMMENT}  # fmt: skip
+    comments = {
+        token.start[0]: token.string
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
     found: dict[str, Parameter] = {}
     end = 0
     for statement in statements:
@@ -174,7 +183,9 @@ def _fault(source: str, number: int, why) -> ValueError:
     return ValueError(f"parameters cell, line {number}, {line!r}: {why}; {GRAMMAR}")
 
 
-def checked(parameters: Mapping[str, Parameter], given: Mapping) -> dict[str, bool | int | float | str]:
+def checked(
+    parameters: Mapping[str, Parameter], given: Mapping
+) -> dict[str, bool | int | float | str]:
     """Return a value for every parameter: the given one, or else the default.
 
     Args:
@@ -191,7 +202,10 @@ def checked(parameters: Mapping[str, Parameter], given: Mapping) -> dict[str, bo
         if not parameters:
             raise ValueError(f"unknown parameter {name!r}: this notebook has none")
         lookup("parameter", name, dict(parameters))
-    return {name: one.read(given[name]) if name in given else one.default for name, one in parameters.items()}
+    return {
+        name: one.read(given[name]) if name in given else one.default
+        for name, one in parameters.items()
+    }
 
 
 def table(parameters: Mapping[str, Parameter]) -> str:

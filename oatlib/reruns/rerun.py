@@ -46,16 +46,27 @@ class Rerun:
     seconds: float
 
     def __str__(self) -> str:
-        numbers = {key: value for key, value in self.results.items() if isinstance(value, int | float)}
+        numbers = {
+            key: value for key, value in self.results.items() if isinstance(value, int | float)
+        }
         shown = ", ".join(f"{key} {value:.4g}" for key, value in numbers.items()) or "its record"
-        kept = f"{self.record}: {shown}" if self.record else "it displays no record, so there is no JSON file"
+        kept = (
+            f"{self.record}: {shown}"
+            if self.record
+            else "it displays no record, so there is no JSON file"
+        )
         return f"{self.notebook}: finished after {self.seconds:.0f} s\n{kept}"
 
 
 def rerun(
-    notebook, parameters: Mapping | None = None, out=".", *, name: str | None = None, progress=True,
+    notebook,
+    parameters: Mapping | None = None,
+    out=".",
+    *,
+    name: str | None = None,
+    progress=True,
     timeout: int | None = None,
-) -> Rerun:  # fmt: skip
+) -> Rerun:
     """Run a notebook with other parameters.
 
     The executed notebook is written to OUT/NAME.ipynb. If the notebook displays a record, the
@@ -101,7 +112,12 @@ def rerun(
         watch.write(f"{watch.where()} was interrupted\n{files.keep(nb, values, watch)}\n")
         raise
     results = record.get("results", {}) if isinstance(record, dict) else {}
-    return Rerun(files.notebook, files.record if record is not None else None, results, time.monotonic() - began)
+    return Rerun(
+        files.notebook,
+        files.record if record is not None else None,
+        results,
+        time.monotonic() - began,
+    )
 
 
 def describe(notebook) -> str:
@@ -136,7 +152,9 @@ def find(notebook) -> Path:
     for path in (folder / f"{given}{end}" for folder in folders for end in ("", ".ipynb")):
         if path.is_file():
             return path
-    known = sorted({path.stem for folder in (given.parent, *folders[1:]) for path in folder.glob("*.ipynb")})
+    known = sorted(
+        {path.stem for folder in (given.parent, *folders[1:]) for path in folder.glob("*.ipynb")}
+    )
     hint = did_you_mean(given.name.removesuffix(".ipynb"), known) or (
         f"; there is {', '.join(known[:12])}" if known else ""
     )
@@ -160,7 +178,11 @@ def _read(path: Path) -> NotebookNode:
 
 def _declared(nb: NotebookNode, path: Path) -> dict[str, Parameter]:
     # Parameters of the cell with the tag "parameters", by name.
-    cells = [cell for cell in nb.cells if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", ())]
+    cells = [
+        cell
+        for cell in nb.cells
+        if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", ())
+    ]
     if len(cells) > 1:
         raise ValueError(f"{path} has {len(cells)} cells with the tag `parameters`: leave one")
     try:
@@ -174,7 +196,9 @@ class _Files:
 
     def __init__(self, out, name: str, source: Path):
         if not re.fullmatch(r"[^/\\:.][^/\\:]*", name):
-            raise ValueError(f"a name of files has no / \\ or : and starts with no dot, got {name!r}")
+            raise ValueError(
+                f"a name of files has no / \\ or : and starts with no dot, got {name!r}"
+            )
         self.out, self.source = Path(out), source
         self.notebook, self.record, self.failed = (
             self.out / f"{name}{end}" for end in (".ipynb", ".json", ".failed.ipynb")
@@ -186,13 +210,17 @@ class _Files:
             if path.is_dir():
                 raise ValueError(f"cannot write {path}: it is a folder")
             if path.exists() and path.samefile(self.source):
-                raise ValueError(f"{path} is the notebook itself: choose another folder (--out) or name (--name)")
+                raise ValueError(
+                    f"{path} is the notebook itself: choose another folder (--out) or name (--name)"
+                )
         self._check_earlier(values)
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.out).close()
         except OSError as error:
-            raise ValueError(f"cannot write into the folder {self.out}: {error.strerror}") from error
+            raise ValueError(
+                f"cannot write into the folder {self.out}: {error.strerror}"
+            ) from error
 
     def _check_earlier(self, values: dict) -> None:
         """Raise if existing files would be replaced that are not a run with the same parameters."""
@@ -201,11 +229,19 @@ class _Files:
             return
         before = self._earlier()
         if before is None:
-            raise ValueError(f"{there} is there and belongs to no run: choose another --name or --out")
-        changed = [f"{key} {before.get(key)!r}" for key in {**before, **values} if before.get(key) != values.get(key)]
+            raise ValueError(
+                f"{there} is there and belongs to no run: choose another --name or --out"
+            )
+        changed = [
+            f"{key} {before.get(key)!r}"
+            for key in {**before, **values}
+            if before.get(key) != values.get(key)
+        ]
         if changed:
-            raise ValueError(f"{there} is a run with other parameters ({', '.join(changed)}): "
-                             "choose another --name or --out, or remove it")  # fmt: skip
+            raise ValueError(
+                f"{there} is a run with other parameters ({', '.join(changed)}): "
+                "choose another --name or --out, or remove it"
+            )
 
     def _earlier(self) -> dict | None:
         """Return the parameters of the existing run, or None if the existing file is no run."""
@@ -216,8 +252,12 @@ class _Files:
 
     def save(self, nb: NotebookNode, values: dict):
         """Write notebook and record. Return the record, or None if the notebook displayed none."""
-        shown = [output.data[MIME] for cell in nb.cells for output in cell.get("outputs", [])
-                 if MIME in output.get("data", {})]  # fmt: skip
+        shown = [
+            output.data[MIME]
+            for cell in nb.cells
+            for output in cell.get("outputs", [])
+            if MIME in output.get("data", {})
+        ]
         content = json.dumps(shown[-1], indent=1, ensure_ascii=False) + "\n" if shown else ""
         write_bytes(self.notebook, _bytes(nb, values))
         if shown:

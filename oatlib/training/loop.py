@@ -54,7 +54,9 @@ class History:
         for r in self.rows:
             watched = "".join(f"{r[k]:8.1%}" if k in r else "       -" for k in ("clean", "robust"))
             lines.append(f"{r['epoch']:5} {r['loss']:7.3f}{watched}")
-        return "\n".join([*lines, f"{self.status} after {self.seconds:.0f} s. {self.note}".rstrip()])
+        return "\n".join(
+            [*lines, f"{self.status} after {self.seconds:.0f} s. {self.note}".rstrip()]
+        )
 
 
 def train(
@@ -98,11 +100,15 @@ def train(
     """
     run = Training(net, data, preset, seed, amp, checkpoint, resume, **changes)
     total = run.preset.epochs * run.steps
-    bar = tqdm(total=total, initial=run.done, unit="step", desc=net.spec.recipe, disable=not progress)
+    bar = tqdm(
+        total=total, initial=run.done, unit="step", desc=net.spec.recipe, disable=not progress
+    )
     try:
         for _ in run:
             watched = {k: f"{run.last[k]:.0%}" for k in ("clean", "robust") if k in run.last}
-            bar.set_postfix({"loss": f"{run.last['loss']:.3f}", **watched} if run.last else {}, refresh=False)
+            bar.set_postfix(
+                {"loss": f"{run.last['loss']:.3f}", **watched} if run.last else {}, refresh=False
+            )
             bar.update()
     except KeyboardInterrupt:
         run.interrupt()
@@ -134,20 +140,35 @@ class Training:
     """
 
     def __init__(
-        self, net: Network, data: Data, preset: str | Preset = "fast", seed: int = 0, amp: bool | None = None,
-        checkpoint=None, resume: bool = False, **changes,
-    ):  # fmt: skip
+        self,
+        net: Network,
+        data: Data,
+        preset: str | Preset = "fast",
+        seed: int = 0,
+        amp: bool | None = None,
+        checkpoint=None,
+        resume: bool = False,
+        **changes,
+    ):
         self.preset, self.checkpoint = _preset(preset, changes), checkpoint
         _check_fit(net, data, self.preset)
         # A fitted slider belongs to the old weights, so it is reset.
         net.slider = (net.spec.stops[0], net.spec.stops[-1])
         self.net, self.data, self.seed = net, data, seed
         preset, self.device = self.preset, data.train.x.device
-        self.amp = amp if amp is not None else self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.amp = (
+            amp
+            if amp is not None
+            else self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        )
         self.optimizer = torch.optim.SGD(
-            net.parameters(), preset.lr, preset.momentum, weight_decay=preset.weight_decay,
-            nesterov=preset.nesterov and preset.momentum > 0, fused=True,
-        )  # fmt: skip
+            net.parameters(),
+            preset.lr,
+            preset.momentum,
+            weight_decay=preset.weight_decay,
+            nesterov=preset.nesterov and preset.momentum > 0,
+            fused=True,
+        )
         self.size = min(preset.batch, len(data.train))
         # Steps per epoch. Images that do not fill a batch are left out until the next shuffle.
         self.steps = len(data.train) // self.size
@@ -173,22 +194,29 @@ class Training:
         try:
             for epoch in range(self.epoch, self.preset.epochs):
                 yield from self._one_epoch(epoch)
-                if trouble := self.watch.verdict(self.net, self.last, (epoch + 1) / self.preset.epochs):
+                if trouble := self.watch.verdict(
+                    self.net, self.last, (epoch + 1) / self.preset.epochs
+                ):
                     return self._stop(f"in epoch {epoch + 1}: {trouble}")
                 if self.checkpoint is not None:
                     self.save(self.checkpoint)
                 self.done += 1
                 yield
         except NonFiniteError as error:
-            return self._stop(f"in epoch {self.epoch + 1}: NaN or infinity ({error}): lower the learning rate")
+            return self._stop(
+                f"in epoch {self.epoch + 1}: NaN or infinity ({error}): lower the learning rate"
+            )
         finally:
             self.net.eval()
         self._end("finished", "")
 
     def interrupt(self) -> None:
         """Close a run before its end. The network can be used as it is."""
-        self._end("interrupted", f"interrupted in epoch {self.epoch + 1} of {self.preset.epochs}; the network is "
-                  "usable as it is")  # fmt: skip
+        self._end(
+            "interrupted",
+            f"interrupted in epoch {self.epoch + 1} of {self.preset.epochs}; the network is "
+            "usable as it is",
+        )
 
     def _stop(self, why: str) -> None:
         self._end("stopped", f"training stopped {why}; {self.watch.restore(self.net)}")
@@ -201,13 +229,17 @@ class Training:
         preset, train = self.preset, self.data.train
         # All randomness of an epoch comes from (seed, epoch): a resumed run needs no generator
         # state.
-        host, local = (torch.Generator(d).manual_seed(self.seed * 10_007 + epoch) for d in ("cpu", self.device))
+        host, local = (
+            torch.Generator(d).manual_seed(self.seed * 10_007 + epoch) for d in ("cpu", self.device)
+        )
         total = torch.zeros((), device=self.device)
         # Rewire at the start of an epoch, so that the weights have adapted when its end is
         # measured.
         if epoch:
             rewire(self.net, self.optimizer, epoch / preset.epochs)
-        for i, index in enumerate(batches(len(train), self.size, host, drop_last=True, device=self.device)):
+        for i, index in enumerate(
+            batches(len(train), self.size, host, drop_last=True, device=self.device)
+        ):
             done = (epoch + i / self.steps) / preset.epochs  # fraction of the whole training
             for group in self.optimizer.param_groups:
                 group["lr"] = preset.learning_rate(done, epoch)
@@ -216,7 +248,17 @@ class Training:
             stop = more_at_last_stop(stop, zeros, self.net.spec.stops, preset.at_last_stop, host)
             widths = draw_widths(self.net.spec, host)
             self.optimizer.zero_grad()
-            self.loss = step(self.net, x, train.y[index], stop, zeros, preset.attack(done), local, widths, self.amp)
+            self.loss = step(
+                self.net,
+                x,
+                train.y[index],
+                stop,
+                zeros,
+                preset.attack(done),
+                local,
+                widths,
+                self.amp,
+            )
             total += self.loss
             if preset.clip:
                 # The norm includes gradients of weights that masks remove. This makes the steps of
@@ -231,7 +273,11 @@ class Training:
         if row["epoch"] % preset.watch == 0 or row["epoch"] == preset.epochs:
             row |= self.watch.look(self.net)
         if self.net.spec.noise:  # if α shrinks to 0, λ no longer changes the noise of the weights
-            row["alpha"] = [round(p.item(), 4) for name, p in self.net.named_parameters() if name.endswith("alpha")]
+            row["alpha"] = [
+                round(p.item(), 4)
+                for name, p in self.net.named_parameters()
+                if name.endswith("alpha")
+            ]
         row["seconds"] = round(time.perf_counter() - self.started, 2)
         self.history.rows.append(row)
         self.epoch = row["epoch"]
@@ -249,7 +295,12 @@ class Training:
             if (buffer := self.optimizer.state[parameter].get("momentum_buffer")) is not None:
                 tensors[f"momentum.{name}"] = buffer
         tensors |= {f"good.{name}": t for name, t in (self.watch.good or {}).items()}
-        state = {"epoch": self.epoch, "rows": self.history.rows, "run": self._identity(), "watch": self.watch.state()}
+        state = {
+            "epoch": self.epoch,
+            "rows": self.history.rows,
+            "run": self._identity(),
+            "watch": self.watch.state(),
+        }
         record.write_weights(path, tensors, {"checkpoint": state, "spec": asdict(self.net.spec)})
 
     def restore(self, path) -> None:
@@ -264,17 +315,24 @@ class Training:
                 differs.
         """
         if path is None:
-            raise ValueError("resume=True needs checkpoint=, the path that the earlier run wrote to")
+            raise ValueError(
+                "resume=True needs checkpoint=, the path that the earlier run wrote to"
+            )
         tensors, header = record.read_weights(path)
         state = header.get("checkpoint")
         if state is None:
-            raise record.RecordError(f"{path} holds a finished network, not a checkpoint: open it with oatlib.load")
+            raise record.RecordError(
+                f"{path} holds a finished network, not a checkpoint: open it with oatlib.load"
+            )
         if state["run"] != self._identity():
             changed = [k for k, v in self._identity().items() if state["run"].get(k) != v]
             raise record.RecordError(
                 f"{path} is a checkpoint of another run: {', '.join(changed)} differ; train afresh"
             )
-        parts = {part: {k.removeprefix(part): t for k, t in tensors.items() if k.startswith(part)} for part in _PARTS}
+        parts = {
+            part: {k.removeprefix(part): t for k, t in tensors.items() if k.startswith(part)}
+            for part in _PARTS
+        }
         record.fill(self.net, parts["net."], path)
         for name, parameter in self.net.named_parameters():
             if name in parts["momentum."]:  # empty_like keeps the memory layout of the parameter
@@ -305,9 +363,21 @@ class Training:
             take_statistics(self.net, self.data)
         self.history.status, self.history.note = status, note
         self.history.seconds = time.perf_counter() - self.started
-        how = {"preset": asdict(self.preset), "seed": self.seed, "amp": self.amp, "device": str(self.device)}
-        how |= {"threads": torch.get_num_threads(), "status": status, "note": note, "versions": record.versions()}
-        self.net.trained.append(how | {"epochs_done": self.epoch, "seconds": round(self.history.seconds, 1)})
+        how = {
+            "preset": asdict(self.preset),
+            "seed": self.seed,
+            "amp": self.amp,
+            "device": str(self.device),
+        }
+        how |= {
+            "threads": torch.get_num_threads(),
+            "status": status,
+            "note": note,
+            "versions": record.versions(),
+        }
+        self.net.trained.append(
+            how | {"epochs_done": self.epoch, "seconds": round(self.history.seconds, 1)}
+        )
 
 
 _PARTS = ("net.", "momentum.", "good.")  # prefixes of the tensors in a checkpoint
@@ -318,13 +388,21 @@ def _preset(preset: str | Preset, changes: dict) -> Preset:
         preset = lookup("preset", preset, PRESETS)
     names = [f.name for f in fields(Preset)]
     for name in changes.keys() - set(names):
-        raise TypeError(f"a preset has no {name!r}{did_you_mean(name, names)}; it has {', '.join(names)}")
+        raise TypeError(
+            f"a preset has no {name!r}{did_you_mean(name, names)}; it has {', '.join(names)}"
+        )
     return replace(preset, **changes)
 
 
 def _check_fit(net: Network, data: Data, preset: Preset) -> None:
-    if preset.momentum == 0 and net.spec.density < 1 and any(unit.masks.moves for unit in masked_units(net)):
-        raise ValueError("sparse training grows weights where momentum is largest: momentum must be above 0")
+    if (
+        preset.momentum == 0
+        and net.spec.density < 1
+        and any(unit.masks.moves for unit in masked_units(net))
+    ):
+        raise ValueError(
+            "sparse training grows weights where momentum is largest: momentum must be above 0"
+        )
     if tuple(data.shape) != net.spec.shape or len(data.classes) != len(net.spec.classes):
         raise ValueError(
             f"this network takes images {net.spec.shape} of {len(net.spec.classes)} classes; "

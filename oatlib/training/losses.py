@@ -101,7 +101,9 @@ def trades(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
     Returns:
         A scalar.
     """
-    return F.cross_entropy(clean, labels.y) + labels.beta * kl(attacked, clean.log_softmax(1)).mean()
+    return (
+        F.cross_entropy(clean, labels.y) + labels.beta * kl(attacked, clean.log_softmax(1)).mean()
+    )
 
 
 def distill(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
@@ -162,7 +164,9 @@ def aim_at_kl(attack: PGD, f, x: Tensor) -> PGD:
     def regulariser(logits: Tensor, y: Tensor) -> Tensor:
         return kl(logits, target)
 
-    return PGD(attack.eps, attack.steps, attack.step_size, loss=regulariser, start="gaussian", best=False)
+    return PGD(
+        attack.eps, attack.steps, attack.step_size, loss=regulariser, start="gaussian", best=False
+    )
 
 
 @dataclass(frozen=True)

@@ -92,10 +92,14 @@ class Watch:
                 if self.best_robust == 0:
                     self.good = _copy(net)  # there are no better weights yet
                 return ""
-            return f"clean accuracy fell to chance ({low:.1%}): lower the learning rate or ramp eps up more slowly"
+            return (
+                f"clean accuracy fell to chance ({low:.1%}): lower the learning rate or ramp "
+                "eps up more slowly"
+            )
         if trained_robust and row["robust"] < self.best_robust - DROP:
             return (
-                f"robust accuracy fell from {self.best_robust:.1%} to {row['robust']:.1%} (catastrophic overfitting): "
+                f"robust accuracy fell from {self.best_robust:.1%} to {row['robust']:.1%} "
+                "(catastrophic overfitting): "
                 "train with more attack steps or a smaller eps"
             )
         self.best_robust = max(self.best_robust, row["robust"])

@@ -58,7 +58,9 @@ QUARTERS = (0.25, 0.5, 0.75, 1.0)  # widths: shares of the channels
 
 _OAT = dict(stops=OAT_STOPS, dual=True, film=True, codes="rand", code_dim=128)
 _SNN = dict(stops=(0.0,), widths=QUARTERS, width_loss="sum")
-_ENDS = dict(stops=(0.0, 1.0), dual=True, loss="halves")  # one half of each batch clean, the other attacked
+_ENDS = dict(
+    stops=(0.0, 1.0), dual=True, loss="halves"
+)  # one half of each batch clean, the other attacked
 # published: redraw="forward", where new noise at every forward weakens the attack used in training
 _FLOAT = _ENDS | dict(noise=True, redraw="step")
 
@@ -80,10 +82,14 @@ RECIPES: dict[str, dict] = {
     "floats": _FLOAT | dict(masks="shared", density=0.3),
     "smart": _ENDS | dict(masks="complementary", density=0.5, mask_in="late"),
 }
-OPTIONS = tuple(f.name for f in fields(Spec) if f.name not in ("recipe", "backbone", "shape", "classes", "data"))
+OPTIONS = tuple(
+    f.name for f in fields(Spec) if f.name not in ("recipe", "backbone", "shape", "classes", "data")
+)
 
 
-def build(recipe: str, data, backbone: str = "tiny", seed: int = 0, lam: float | None = None, **options) -> Network:
+def build(
+    recipe: str, data, backbone: str = "tiny", seed: int = 0, lam: float | None = None, **options
+) -> Network:
     """Return an untrained network for a data set, on the data's device.
 
     Two options give the layout of the papers' public code. centre=False feeds pixels in [0, 1] to
@@ -100,7 +106,8 @@ def build(recipe: str, data, backbone: str = "tiny", seed: int = 0, lam: float |
         lam: The one λ of a recipe without a dial, such as "pgd-at".
         **options: Entries of the recipe's row to replace.
             λ: stops, dual, film, codes, code_dim, film_start, film_rows, dial.
-            Widths: widths (shares of the channels, or K for 1/K ... 1), norm_sharing, own_heads, draw.
+            Widths: widths (shares of the channels, or K for 1/K ... 1), norm_sharing, own_heads,
+                draw.
             Weights: noise, redraw, noise_on, masks, density, mask_of, mask_in.
             Loss: loss, beta, width_loss ("mean" or "sum" over the widths).
             Input: centre.
@@ -119,7 +126,9 @@ def build(recipe: str, data, backbone: str = "tiny", seed: int = 0, lam: float |
     row = lookup("recipe", recipe, RECIPES) | options
     for name in options.keys() - set(OPTIONS):
         hint = did_you_mean(name, OPTIONS)
-        raise TypeError(f"recipe {recipe!r} has no option {name!r}{hint}; its options are {', '.join(OPTIONS)}")
+        raise TypeError(
+            f"recipe {recipe!r} has no option {name!r}{hint}; its options are {', '.join(OPTIONS)}"
+        )
     row["stops"], row["widths"] = _stops(row["stops"]), _widths(row.get("widths", (1.0,)))
     if lam is not None:
         # lam= replaces a single stop; a dial has several, and "trades" and "standard" have no λ
@@ -128,9 +137,14 @@ def build(recipe: str, data, backbone: str = "tiny", seed: int = 0, lam: float |
         row["stops"] = _stops((lam,))
     lookup("loss", row.get("loss", "hybrid"), LOSSES)
     if row.get("loss") == "trades" and (len(row["stops"]) > 1 or row["stops"][0] == 0):
-        raise ValueError(f"the loss 'trades' has no λ: give it one stop above 0, not {row['stops']}")
+        raise ValueError(
+            f"the loss 'trades' has no λ: give it one stop above 0, not {row['stops']}"
+        )
     if LOSSES[row.get("loss", "hybrid")].ends and row["stops"] != (0.0, 1.0):
-        raise ValueError(f"the loss {row['loss']!r} has two kinds of images: stops must be (0, 1), not {row['stops']}")
+        raise ValueError(
+            f"the loss {row['loss']!r} has two kinds of images: stops must be (0, 1), not "
+            f"{row['stops']}"
+        )
     _check_widths(row)
     source = {"name": data.name, "options": dict(data.options)}
     spec = Spec(recipe, backbone, tuple(data.shape), tuple(data.classes), data=source, **row)
@@ -143,7 +157,9 @@ def _stops(stops) -> tuple[float, ...]:
             raise TypeError
         return tuple(float(s) for s in stops)  # Spec checks the order
     except (TypeError, ValueError):
-        raise ValueError(f"stops must be a list of λ in [0, 1], such as {OAT_STOPS}, got {stops!r}") from None
+        raise ValueError(
+            f"stops must be a list of λ in [0, 1], such as {OAT_STOPS}, got {stops!r}"
+        ) from None
 
 
 def _widths(widths) -> tuple[float, ...]:
@@ -154,7 +170,9 @@ def _widths(widths) -> tuple[float, ...]:
             widths = [i / widths for i in range(1, widths + 1)]
         return tuple(float(w) for w in widths)  # Spec checks the order
     except (TypeError, ValueError):
-        raise ValueError(f"widths must be a list such as {QUARTERS}, or how many, got {widths!r}") from None
+        raise ValueError(
+            f"widths must be a list such as {QUARTERS}, or how many, got {widths!r}"
+        ) from None
 
 
 def _check_widths(row: dict) -> None:
@@ -165,8 +183,10 @@ def _check_widths(row: dict) -> None:
     if row.get("draw") == "sandwich":
         if row["stops"] != (0.0,) or row.get("own_heads") or row.get("norm_sharing") != "affine":
             raise ValueError(
-                "draw='sandwich' trains widths in between, which have neither BatchNorm statistics to be attacked with "
-                "nor a head of their own: it needs stops=(0,), norm_sharing='affine' and own_heads=False"
+                "draw='sandwich' trains widths in between, which have neither BatchNorm statistics "
+                "to be attacked with "
+                "nor a head of their own: it needs stops=(0,), norm_sharing='affine' and "
+                "own_heads=False"
             )
         if len(row["widths"]) < 2:
             raise ValueError("draw='sandwich' needs at least two widths: the narrowest and 1")
@@ -191,7 +211,9 @@ def draw_widths(spec: Spec, generator: torch.Generator) -> list[Width]:
     return [listed[0], *(Width(share, None) for share in between.tolist()), listed[-1]]
 
 
-def sample_stops(stops: tuple[float, ...], n: int, generator: torch.Generator) -> tuple[Tensor, int]:
+def sample_stops(
+    stops: tuple[float, ...], n: int, generator: torch.Generator
+) -> tuple[Tensor, int]:
     """Sample the λ stop of each image of a batch, as in OAT's code.
 
     The first ceil(n / number of stops) images get λ = 0. The stops of the others are uniform over
@@ -208,11 +230,17 @@ def sample_stops(stops: tuple[float, ...], n: int, generator: torch.Generator) -
     """
     first = 1 if stops[0] == 0 else 0  # the stop of λ = 0, if there is one, is stop 0
     zeros = first * -(-n // len(stops))  # rounded up
-    rest = torch.randint(first, max(len(stops), 1), (n - zeros,), generator=generator) if zeros < n else torch.empty(0)
+    rest = (
+        torch.randint(first, max(len(stops), 1), (n - zeros,), generator=generator)
+        if zeros < n
+        else torch.empty(0)
+    )
     return torch.cat([torch.zeros(zeros), rest]).long(), zeros
 
 
-def more_at_last_stop(stop: Tensor, zeros: int, stops: tuple[float, ...], share: float, generator) -> Tensor:
+def more_at_last_stop(
+    stop: Tensor, zeros: int, stops: tuple[float, ...], share: float, generator
+) -> Tensor:
     """Give a share of the attacked images the last λ stop.
 
     If λ is uniform over many stops, few images are trained at the last one, where robust features

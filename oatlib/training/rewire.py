@@ -64,7 +64,9 @@ def rewire(net: Network, optimizer: torch.optim.Optimizer, done: float) -> None:
         free = [(~unit.masks.of(path)).sum().item() for unit in units]
         room = [int(ROOM * places) for places in free]
         room = room if sum(room) >= dropped else free
-        for unit, momentum, wanted in zip(units, momenta, allocate(dropped, shares, room), strict=True):
+        for unit, momentum, wanted in zip(
+            units, momenta, allocate(dropped, shares, room), strict=True
+        ):
             _grow(unit.masks.of(path), momentum, wanted)
 
 
@@ -130,7 +132,9 @@ def _sizes(unit: Unit, values: Tensor) -> Tensor:
     For single weights this is |value|, for input channels the L2 norm of the channel.
     """
     shape = unit.masks.clean.shape
-    return values.abs() if shape == values.shape else values.pow(2).sum((0, 2, 3), keepdim=True).sqrt()
+    return (
+        values.abs() if shape == values.shape else values.pow(2).sum((0, 2, 3), keepdim=True).sqrt()
+    )
 
 
 def _momentum(optimizer: torch.optim.Optimizer, weight: Tensor) -> Tensor:

@@ -17,7 +17,15 @@ from .losses import LOSSES, Labels
 
 
 def step(
-    net: Network, x: Tensor, y: Tensor, stop: Tensor, zeros: int, attack: PGD, generator, widths=None, amp=False
+    net: Network,
+    x: Tensor,
+    y: Tensor,
+    stop: Tensor,
+    zeros: int,
+    attack: PGD,
+    generator,
+    widths=None,
+    amp=False,
 ) -> Tensor:
     """Add the gradients of one batch to the parameters of a network.
 

@@ -77,10 +77,12 @@ def check(theirs: Callable) -> Callable:
         mark, colour = ("○", "#767b80") if mistake == "" else ("✗", "#d55e00")
         text = escape(mistake) or "not solved yet."
         text += f" The lesson goes on with <code>{given.where}</code>."
-    display(HTML(
-        f'<div role="status" style="border-left: 4px solid {colour}; padding: 2px 10px">'
-        f"<b>{mark} {escape(theirs.__name__)}</b>: {text}</div>"
-    ))  # fmt: skip
+    display(
+        HTML(
+            f'<div role="status" style="border-left: 4px solid {colour}; padding: 2px 10px">'
+            f"<b>{mark} {escape(theirs.__name__)}</b>: {text}</div>"
+        )
+    )
     return theirs if mistake is None else given.answer
 
 
@@ -121,7 +123,8 @@ def find(name: str) -> Exercise:
         importlib.import_module(module.name)
     if name not in EXERCISES:
         raise ValueError(
-            f"there is no exercise {name!r}: keep the name of the function; {', '.join(sorted(EXERCISES))}"
+            f"there is no exercise {name!r}: keep the name of the function; "
+            f"{', '.join(sorted(EXERCISES))}"
         )
     return EXERCISES[name]
 
@@ -139,8 +142,14 @@ def same(got, want: torch.Tensor, mistake: str, tolerance: float = 1e-5) -> None
         Wrong: If `got` is no tensor, or differs from `want` in shape or values.
     """
     if not isinstance(got, torch.Tensor):
-        raise Wrong(f"it should return a tensor, but returns {'nothing' if got is None else type(got).__name__}.")
+        raise Wrong(
+            "it should return a tensor, but returns "
+            f"{'nothing' if got is None else type(got).__name__}."
+        )
     if got.shape != want.shape:
-        raise Wrong(f"it should return a tensor of shape {tuple(want.shape)}, but returns {tuple(got.shape)}.")
+        raise Wrong(
+            f"it should return a tensor of shape {tuple(want.shape)}, but returns "
+            f"{tuple(got.shape)}."
+        )
     if not torch.allclose(got.to(want.dtype), want, atol=tolerance, rtol=tolerance):
         raise Wrong(mistake)

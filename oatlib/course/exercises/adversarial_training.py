@@ -19,7 +19,10 @@ def _at_loss(net, x: Tensor, y: Tensor, attack, lam: float) -> Tensor:
 def _case() -> tuple[nn.Module, Tensor, Tensor]:
     """Return a small network with trainable weights, images (6, 3, 4, 4) and labels (6,)."""
     generator = torch.Generator().manual_seed(5)
-    x, y = torch.rand(6, 3, 4, 4, generator=generator), torch.randint(0, 5, (6,), generator=generator)
+    x, y = (
+        torch.rand(6, 3, 4, 4, generator=generator),
+        torch.randint(0, 5, (6,), generator=generator),
+    )
     net = nn.Sequential(nn.Flatten(), nn.Linear(48, 16), nn.Tanh(), nn.Linear(16, 5)).eval()
     with torch.no_grad():
         for p in net.parameters():
@@ -36,20 +39,43 @@ def at_loss(theirs) -> None:
     if isinstance(got, Tensor) and got.numel() == 1:
         clean, attacked = (_at_loss(net, x, y, attack, end) for end in (0.0, 1.0))
         mistakes = (
-            (clean, "the network meets the images as they are only: call attack(net, x, y) first, the inner maximum."),
-            (attacked, "lam is not used: the images as they are count too, with the weight 1 - lam."),
-            (lam * clean + (1 - lam) * attacked, "the weights are the wrong way round: lam = 0 is ordinary training."),
-            (-want, "the attacker wants the loss to rise, the defender wants it to fall: no minus sign."),
-            (len(x) * want, "it is a sum over the images: take the mean, or the step grows with the batch."),
+            (
+                clean,
+                "the network meets the images as they are only: call attack(net, x, y) first, the "
+                "inner maximum.",
+            ),
+            (
+                attacked,
+                "lam is not used: the images as they are count too, with the weight 1 - lam.",
+            ),
+            (
+                lam * clean + (1 - lam) * attacked,
+                "the weights are the wrong way round: lam = 0 is ordinary training.",
+            ),
+            (
+                -want,
+                "the attacker wants the loss to rise, the defender wants it to fall: no minus "
+                "sign.",
+            ),
+            (
+                len(x) * want,
+                "it is a sum over the images: take the mean, or the step grows with the batch.",
+            ),
         )
         for value, mistake in mistakes:
             if torch.allclose(got, value.to(got), atol=1e-5):
                 raise Wrong(mistake)
         if not got.requires_grad:
             raise Wrong(
-                "no gradient reaches the weights: leave out detach, no_grad and item; the attack detaches alone."
+                "no gradient reaches the weights: leave out detach, no_grad and item; the attack "
+                "detaches alone."
             )
-    same(got, want, "it should be (1 - lam)·CE(net(x), y) + lam·CE(net(attack(net, x, y)), y), both means over images.")
+    same(
+        got,
+        want,
+        "it should be (1 - lam)·CE(net(x), y) + lam·CE(net(attack(net, x, y)), y), both means over "
+        "images.",
+    )
 
 
 @exercise(lambda clean, attacked: kl(attacked, clean.log_softmax(1)), "oatlib.training.losses.kl")
@@ -59,19 +85,27 @@ def trades_kl(theirs) -> None:
     got, want = theirs(clean.clone(), attacked.clone()), kl(attacked, clean.log_softmax(1))
     if isinstance(got, Tensor):
         if got.numel() == 1:
-            raise Wrong("it returns one number: keep one value per image, sum over the classes only.")
+            raise Wrong(
+                "it returns one number: keep one value per image, sum over the classes only."
+            )
         if got.shape == clean.shape:
             raise Wrong("it returns a value per class: sum over dimension 1, the classes.")
-        if got.shape == want.shape and torch.allclose(got, kl(clean, attacked.log_softmax(1)), atol=1e-5):
+        if got.shape == want.shape and torch.allclose(
+            got, kl(clean, attacked.log_softmax(1)), atol=1e-5
+        ):
             raise Wrong(
-                "the direction is reversed: the clean answer is the target, so its probabilities are the weights."
+                "the direction is reversed: the clean answer is the target, so its probabilities "
+                "are the weights."
             )
         if got.shape == want.shape and torch.allclose(got, -want, atol=1e-5):
-            raise Wrong("the sign is wrong: it should be 0 for equal answers and positive for others.")
+            raise Wrong(
+                "the sign is wrong: it should be 0 for equal answers and positive for others."
+            )
     same(
         got,
         want,
-        "it should be the sum over classes of p·(log p - log q), with p = softmax(clean), q = softmax(attacked).",
+        "it should be the sum over classes of p·(log p - log q), with p = softmax(clean), q = "
+        "softmax(attacked).",
     )
 
 
@@ -92,12 +126,19 @@ def fell_at(theirs) -> None:
     got = theirs(list(slow), 0.2)
     if got == 2:
         raise Wrong(
-            "this is the epoch with the best robust accuracy: the first one that lies too far below it is wanted."
+            "this is the epoch with the best robust accuracy: the first one that lies too far "
+            "below it is wanted."
         )
     if got is None:
-        raise Wrong("it misses a slow fall: compare with the best epoch so far, not with the one before or the first.")
+        raise Wrong(
+            "it misses a slow fall: compare with the best epoch so far, not with the one before or "
+            "the first."
+        )
     if got != 4:
-        raise Wrong(f"of {slow} with drop = 0.2 it should return 4 (from 0.62 to 0.38), but returns {got!r}.")
+        raise Wrong(
+            f"of {slow} with drop = 0.2 it should return 4 (from 0.62 to 0.38), but returns "
+            f"{got!r}."
+        )
     if theirs(list(noisy), 0.2) is not None:
         raise Wrong("where robust accuracy never falls by more than drop, it should return None.")
     if theirs([0.1, 0.3, 0.6], 0.2) is not None:

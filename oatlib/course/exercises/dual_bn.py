@@ -20,7 +20,9 @@ def _batch(seed: int) -> Tensor:
     varies, so that eps matters.
     """
     x = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(seed))
-    return x * torch.tensor([1.0, 3.0, 0.003]).view(3, 1, 1) + torch.tensor([0.5, -2.0, 1.0]).view(3, 1, 1)
+    return x * torch.tensor([1.0, 3.0, 0.003]).view(3, 1, 1) + torch.tensor([0.5, -2.0, 1.0]).view(
+        3, 1, 1
+    )
 
 
 def _batch_norm(x: Tensor, mean: Tensor, var: Tensor, momentum: float = 0.1, eps: float = 1e-5):
@@ -41,15 +43,33 @@ def batch_norm(theirs) -> None:
         raise Wrong("it should return three tensors: x normalised, the new mean, the new variance.")
     want = _batch_norm(x, mean, var)
     _look_at_values(got[0], x, mean, var)
-    same(got[0], want[0], "x should come out as (x - mean) / sqrt(variance + eps), with one mean for each channel.")
+    same(
+        got[0],
+        want[0],
+        "x should come out as (x - mean) / sqrt(variance + eps), with one mean for each channel.",
+    )
     if _like(got[1], 0.1 * mean + 0.9 * x.mean((0, 2, 3))):
-        raise Wrong("the mean forgets too fast: one tenth (momentum) of what is new, nine tenths of what was kept.")
-    same(got[1], want[1], "the new mean should be (1 - momentum)·mean + momentum·(mean of this batch).")
+        raise Wrong(
+            "the mean forgets too fast: one tenth (momentum) of what is new, nine tenths of what "
+            "was kept."
+        )
+    same(
+        got[1],
+        want[1],
+        "the new mean should be (1 - momentum)·mean + momentum·(mean of this batch).",
+    )
     if _like(got[2], 0.9 * var + 0.1 * x.var((0, 2, 3), correction=0)):
-        raise Wrong("the variance that is kept is an estimate for all images to come: there, divide by n - 1.")
+        raise Wrong(
+            "the variance that is kept is an estimate for all images to come: there, divide by n - "
+            "1."
+        )
     if _like(got[2], 0.9 * var + 0.1 * x.std((0, 2, 3))):
         raise Wrong("a variance is kept, not a standard deviation.")
-    same(got[2], want[2], "the new variance should be (1 - momentum)·var + momentum·(variance of this batch).")
+    same(
+        got[2],
+        want[2],
+        "the new variance should be (1 - momentum)·var + momentum·(variance of this batch).",
+    )
 
 
 def _look_at_values(got, x: Tensor, mean: Tensor, var: Tensor) -> None:
@@ -58,15 +78,24 @@ def _look_at_values(got, x: Tensor, mean: Tensor, var: Tensor) -> None:
     if _like(got, _normal(x, mean, var)):
         raise Wrong("it uses the statistics that were kept: in training those of this batch count.")
     if _like(got, _normal(x, batch, unbiased)):
-        raise Wrong("within the batch the variance is the mean of the squares: divide by n, not by n - 1.")
+        raise Wrong(
+            "within the batch the variance is the mean of the squares: divide by n, not by n - 1."
+        )
     if _like(got, _normal(x, batch, biased, eps=0)):
         raise Wrong("eps is missing: a channel that hardly varies would be blown up.")
     if _like(got, (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()):
-        raise Wrong("every pixel has a mean of its own: average over images, rows and columns, dims (0, 2, 3).")
+        raise Wrong(
+            "every pixel has a mean of its own: average over images, rows and columns, dims (0, 2, "
+            "3)."
+        )
 
 
 def _like(got, want: Tensor) -> bool:
-    return isinstance(got, Tensor) and got.shape == want.shape and torch.allclose(got, want, atol=1e-4, rtol=1e-4)
+    return (
+        isinstance(got, Tensor)
+        and got.shape == want.shape
+        and torch.allclose(got, want, atol=1e-4, rtol=1e-4)
+    )
 
 
 def _dual_norm(x: Tensor, world: Tensor, eps: float = 1e-5) -> Tensor:
@@ -89,7 +118,12 @@ def dual_norm(theirs) -> None:
         raise Wrong("the worlds come in any order, not as two halves: ask `world`.")
     if _like(got, _dual_norm(x, world) * (world == 0).view(-1, 1, 1, 1)):
         raise Wrong("the images of world 1 are lost.")
-    same(got, want, "each image should be normalised by mean and variance (divide by n) of the images of its world.")
+    same(
+        got,
+        want,
+        "each image should be normalised by mean and variance (divide by n) of the images of its "
+        "world.",
+    )
     alone = torch.ones(8, dtype=torch.long)
     if not _like(theirs(x.clone(), alone), _dual_norm(x, alone)):
         raise Wrong("a batch may hold images of one world only.")

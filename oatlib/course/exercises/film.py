@@ -16,7 +16,11 @@ STOPS = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)
 
 
 def _like(got, want: Tensor) -> bool:
-    return isinstance(got, Tensor) and got.shape == want.shape and torch.allclose(got.to(want), want, atol=1e-4)
+    return (
+        isinstance(got, Tensor)
+        and got.shape == want.shape
+        and torch.allclose(got.to(want), want, atol=1e-4)
+    )
 
 
 def _film(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
@@ -32,8 +36,13 @@ def film(theirs) -> None:
     got, want = theirs(x.clone(), gamma.clone(), beta.clone()), _film(x, gamma, beta)
     if _like(got, x * gamma + beta):
         raise Wrong("it scales columns, not channels: γ and β need the shape (N, C, 1, 1).")
-    if _like(got, _film(x, gamma[:1], beta[:1])) or _like(got, _film(x, gamma.mean(0)[None], beta.mean(0)[None])):
-        raise Wrong("all images get the same γ and β: each image has a λ of its own, so take row i for image i.")
+    if _like(got, _film(x, gamma[:1], beta[:1])) or _like(
+        got, _film(x, gamma.mean(0)[None], beta.mean(0)[None])
+    ):
+        raise Wrong(
+            "all images get the same γ and β: each image has a λ of its own, so take row i for "
+            "image i."
+        )
     if _like(got, x + per_channel(beta)):
         raise Wrong("that only shifts: γ is missing.")
     if _like(got, x * per_channel(gamma)):
@@ -60,7 +69,10 @@ def fold_film(theirs) -> None:
     got = theirs(*(t.clone() for t in norm), gamma.clone(), beta.clone())
     if not (isinstance(got, tuple | list) and len(got) == 2):
         raise Wrong("it should return two tensors: scale and shift.")
-    (scale, shift), plain = _fold_film(*norm, gamma, beta), _fold_film(*norm, torch.ones(5), torch.zeros(5))
+    (scale, shift), plain = (
+        _fold_film(*norm, gamma, beta),
+        _fold_film(*norm, torch.ones(5), torch.zeros(5)),
+    )
     if _like(got[0], _fold_film(mean, var - 1e-5 + 1e-12, weight, bias, gamma, beta)[0]):
         raise Wrong("eps is missing: BatchNorm divides by sqrt(var + eps).")
     if _like(got[0], gamma * weight / (var + 1e-5)):
@@ -88,16 +100,26 @@ def stop_weights(theirs) -> None:
         got, want = theirs(lam, STOPS), _stop_weights(lam)
         if isinstance(got, Tensor) and got.shape == want.shape:
             _look_at_weights(got, lam, want)
-        same(got, want, f"λ = {lam:g} should get the weights {[round(w, 3) for w in want.tolist()]}.")
+        same(
+            got, want, f"λ = {lam:g} should get the weights {[round(w, 3) for w in want.tolist()]}."
+        )
     for lam in (0.0, 1.0):
-        same(theirs(lam, STOPS), _stop_weights(lam), f"at the end λ = {lam:g} all weight belongs to that stop.")
+        same(
+            theirs(lam, STOPS),
+            _stop_weights(lam),
+            f"at the end λ = {lam:g} all weight belongs to that stop.",
+        )
 
 
 def _look_at_weights(got: Tensor, lam: float, want: Tensor) -> None:
     """Raise Wrong if the weights show one of the common mistakes."""
     if abs(got.sum().item() - 1) > 1e-4:
-        raise Wrong(f"the weights should add up to 1; at λ = {lam:g} they add up to {got.sum().item():.3g}.")
-    ends = torch.zeros(len(STOPS)).index_copy(0, torch.tensor([0, len(STOPS) - 1]), torch.tensor([1 - lam, lam]))
+        raise Wrong(
+            f"the weights should add up to 1; at λ = {lam:g} they add up to {got.sum().item():.3g}."
+        )
+    ends = torch.zeros(len(STOPS)).index_copy(
+        0, torch.tensor([0, len(STOPS) - 1]), torch.tensor([1 - lam, lam])
+    )
     if _like(got, ends):
         raise Wrong("it mixes the two ends only: mix the two stops on either side of λ.")
     if _like(got, want) or not bool(((want > 0) & (want < 1)).any()):

@@ -26,25 +26,46 @@ def dlr_loss(theirs) -> None:
     mistakes = {
         "the sign is turned: above 0 must mean that the network is fooled.": -want,
         "it still grows with the scale of the logits: divide the margin by the gap.": margin(z, y),
-        "the unit is the gap between the first and the second logit: for whoever is right, that gives -1 always.":
-            margin(z, y) / (top[:, 0] - top[:, 1]),
-        "the unit is taken from classes 0 and 2: sort the logits first.": margin(z, y) / (z[:, 0] - z[:, 2]),
-        "the best logit may be that of y itself, so it never gets above 0: look for the best WRONG class.":
-            (top[:, 0] - true) / -gap,
-    }  # fmt: skip
+        "the unit is the gap between the first and the second logit: for whoever is right, that "
+        "gives -1 always.": margin(z, y) / (top[:, 0] - top[:, 1]),
+        "the unit is taken from classes 0 and 2: sort the logits first.": margin(z, y)
+        / (z[:, 0] - z[:, 2]),
+        "the best logit may be that of y itself, so it never gets above 0: look for the best WRONG "
+        "class.": (top[:, 0] - true) / -gap,
+    }
     for mistake, value in mistakes.items():
-        if isinstance(got, Tensor) and got.shape == value.shape and torch.allclose(got, value, atol=1e-4):
+        if (
+            isinstance(got, Tensor)
+            and got.shape == value.shape
+            and torch.allclose(got, value, atol=1e-4)
+        ):
             raise Wrong(mistake)
-    if isinstance(got, Tensor) and got.shape == want.shape and torch.allclose(got, (top[:, 0] - true) / gap, atol=1e-4):
-        raise Wrong("whoever is right gets 0, however sure: look for the best WRONG class, without y.")
-    same(got, want, "it should be (best wrong logit - true logit) / (largest logit - third largest), for each image.")
+    if (
+        isinstance(got, Tensor)
+        and got.shape == want.shape
+        and torch.allclose(got, (top[:, 0] - true) / gap, atol=1e-4)
+    ):
+        raise Wrong(
+            "whoever is right gets 0, however sure: look for the best WRONG class, without y."
+        )
+    same(
+        got,
+        want,
+        "it should be (best wrong logit - true logit) / (largest logit - third largest), for each "
+        "image.",
+    )
 
 
-def _halve_steps(size: Tensor, rose: Tensor, better: Tensor, halved: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+def _halve_steps(
+    size: Tensor, rose: Tensor, better: Tensor, halved: Tensor, steps: int
+) -> tuple[Tensor, Tensor]:
     """Reference solution: the checkpoint of APGD. All other parts of its state are 0."""
     nothing = torch.zeros_like(size)
     places = dict.fromkeys(("at", "top", "grad", "top_grad", "loss", "marked"), nothing)
-    state = _halve({"size": size, "rose": rose, "halved": halved, "top_loss": better.to(size.dtype), **places}, steps)
+    state = _halve(
+        {"size": size, "rose": rose, "halved": halved, "top_loss": better.to(size.dtype), **places},
+        steps,
+    )
     return state["size"], state["halved"]
 
 
@@ -61,18 +82,25 @@ def halve_steps(theirs) -> None:
         raise Wrong("it should return two tensors: the new sizes, and who was halved now.")
     few, idle = rose < 7.5, ~better
     mistakes = {
-        "it halves whoever found nothing better, though his step was halved a checkpoint ago: give him a pause.":
-            few | idle,
-        "it looks at the rising steps only: who found nothing better in a whole pause must be halved, too.": few,
-        "it looks at the best loss only: who rose in fewer than three quarters of the steps must be halved, too.":
-            idle & ~halved,
+        "it halves whoever found nothing better, though his step was halved a checkpoint ago: give "
+        "him a pause.": few | idle,
+        "it looks at the rising steps only: who found nothing better in a whole pause must be "
+        "halved, too.": few,
+        "it looks at the best loss only: who rose in fewer than three quarters of the steps must "
+        "be halved, too.": idle & ~halved,
         "both reasons must hold together here: one of them is enough.": few & idle & ~halved,
-    }  # fmt: skip
+    }
     for mistake, mask in mistakes.items():
-        if torch.allclose(torch.as_tensor(got[0], dtype=size.dtype), torch.where(mask, size / 2, size)):
+        if torch.allclose(
+            torch.as_tensor(got[0], dtype=size.dtype), torch.where(mask, size / 2, size)
+        ):
             raise Wrong(mistake)
     same(got[0], new, "sizes should be halved for those who are stuck, and stay for all others.")
-    same(got[1], marks, "the second tensor should say who was halved NOW: the next checkpoint asks for it.")
+    same(
+        got[1],
+        marks,
+        "the second tensor should say who was halved NOW: the next checkpoint asks for it.",
+    )
 
 
 def _blind_step(f, y: Tensor, best: Tensor, tried: Tensor) -> Tensor:
@@ -100,16 +128,22 @@ def blind_step(theirs) -> None:
     mistakes = {
         "it always takes what was tried: a step that makes it worse must be refused.": tried,
         "it keeps the one with the smaller margin: that is the defender's choice.": torch.where(
-            (gain > 0).view(-1, 1, 1, 1), best, tried),
-        "it compares the cross-entropy, which is 0 on both sides where the network is sure: compare the margin.":
-            torch.where((now > old).view(-1, 1, 1, 1), tried, best),
-        "it decides for all images together: each image has a choice of its own.": tried if gain.mean() > 0 else best,
-    }  # fmt: skip
+            (gain > 0).view(-1, 1, 1, 1), best, tried
+        ),
+        "it compares the cross-entropy, which is 0 on both sides where the network is sure: "
+        "compare the margin.": torch.where((now > old).view(-1, 1, 1, 1), tried, best),
+        "it decides for all images together: each image has a choice of its own.": tried
+        if gain.mean() > 0
+        else best,
+    }
     for mistake, value in mistakes.items():
         if isinstance(got, Tensor) and got.shape == value.shape and torch.equal(got, value):
             raise Wrong(mistake)
     if isinstance(got, Tensor) and got.requires_grad:
-        raise Wrong("what it returns hangs on a gradient: this attacker has none, work under torch.no_grad().")
+        raise Wrong(
+            "what it returns hangs on a gradient: this attacker has none, work under "
+            "torch.no_grad()."
+        )
     same(got, want, "it should be `tried` where its margin is larger, and `best` everywhere else.")
 
 
@@ -151,17 +185,29 @@ def worst_case(theirs) -> None:
     def f(images):
         return torch.stack([images[:, 0], torch.zeros_like(images[:, 0])], 1)
 
-    got, want = theirs(f, x.clone(), y.clone(), attacks), torch.tensor([0, 0, 0, 0, 1, 0, 1, 1], dtype=torch.bool)
+    got, want = (
+        theirs(f, x.clone(), y.clone(), attacks),
+        torch.tensor([0, 0, 0, 0, 1, 0, 1, 1], dtype=torch.bool),
+    )
     if not isinstance(got, Tensor) or got.dtype != torch.bool or got.shape != want.shape:
-        raise Wrong("it should return one True or False for each image, a tensor of bool (N,): no share of them.")
+        raise Wrong(
+            "it should return one True or False for each image, a tensor of bool (N,): no share of "
+            "them."
+        )
     if any(attack.given is None for attack in attacks):
         raise Wrong("an attack in the list was never called: all of them must be tried.")
     if any(not torch.equal(attack.given, x[attack.given[:, 1].long()]) for attack in attacks):
-        raise Wrong("an attack was given the images that an earlier one had changed: each begins at x itself.")
+        raise Wrong(
+            "an attack was given the images that an earlier one had changed: each begins at x "
+            "itself."
+        )
     if torch.equal(got, ~torch.isin(torch.arange(8), attacks[-1].fools)):
         raise Wrong("only the last attack counts here: who fell to an earlier one has fallen.")
     if got[0]:
         raise Wrong("an image that is wrong as it is counts as robust: nobody needs to attack it.")
     if max(len(attack.given) for attack in attacks[1:]) > 5 or len(attacks[0].given) > 7:
-        raise Wrong("an attack was given images that had fallen already: only survivors go on, or it costs too much.")
+        raise Wrong(
+            "an attack was given images that had fallen already: only survivors go on, or it costs "
+            "too much."
+        )
     same(got, want, "it should be True where f is right on x and on what every attack made of it.")

@@ -19,21 +19,29 @@ def _sliced_conv(x: Tensor, weight: Tensor, out: int) -> Tensor:
 def sliced_conv(theirs) -> None:
     """x (N, C, H, W), weight (outputs, inputs, k, k), out -> first out outputs, from C inputs."""
     generator = torch.Generator().manual_seed(0)
-    x, weight = torch.randn(2, 3, 5, 5, generator=generator), torch.randn(8, 6, 3, 3, generator=generator)
+    x, weight = (
+        torch.randn(2, 3, 5, 5, generator=generator),
+        torch.randn(8, 6, 3, 3, generator=generator),
+    )
     try:
         got = theirs(x, weight, 4)
     except NotImplementedError:
         raise
     except RuntimeError:
         raise Wrong(
-            "the weight does not fit the images: it is (outputs, inputs, k, k), so cut its first dimension to out and "
+            "the weight does not fit the images: it is (outputs, inputs, k, k), so cut its first "
+            "dimension to out and "
             "its second to x.shape[1]."
         ) from None
     if isinstance(got, Tensor) and got.shape == (2, 8, 5, 5):
         raise Wrong("it still has all outputs: cut the first dimension of the weight to out.")
     if isinstance(got, Tensor) and got.shape == (2, 4, 3, 3):
         raise Wrong("the picture became smaller: pad by k // 2 on every side.")
-    same(got, _sliced_conv(x, weight, 4), "it should keep the FIRST outputs and inputs, with no other change.")
+    same(
+        got,
+        _sliced_conv(x, weight, 4),
+        "it should keep the FIRST outputs and inputs, with no other change.",
+    )
     large = torch.randn(8, 6, 5, 5, generator=generator)
     got, want = theirs(x, large, 4), _sliced_conv(x, large, 4)
     if got.shape != want.shape:
@@ -59,22 +67,35 @@ def calibrated_stats(theirs) -> None:
     if not isinstance(got, tuple) or len(got) != 2:
         raise Wrong("it should return two tensors: mean, variance.")
     if isinstance(got[0], Tensor) and got[0].dim() > 1:
-        raise Wrong("a channel has one mean for all images and all pixels: reduce over dimensions 0, 2 and 3.")
+        raise Wrong(
+            "a channel has one mean for all images and all pixels: reduce over dimensions 0, 2 and "
+            "3."
+        )
     same(got[0], mean, "the mean should be the plain average of the means of the batches.")
     if isinstance(got[1], Tensor) and got[1].shape == variance.shape:
         _mistaken(got[1], batches)
-    same(got[1], variance, "the variance should be the plain average of the variances of the batches.")
+    same(
+        got[1],
+        variance,
+        "the variance should be the plain average of the variances of the batches.",
+    )
 
 
 def _mistaken(got: Tensor, batches: Sequence[Tensor]) -> None:
     """Raise Wrong if this is one of the variances that are often computed instead."""
     biased = torch.stack([b.var((0, 2, 3), unbiased=False) for b in batches]).mean(0)
     if torch.allclose(got, biased, atol=1e-5):
-        raise Wrong("this is the biased variance; BatchNorm stores the unbiased one, which divides by one less.")
+        raise Wrong(
+            "this is the biased variance; BatchNorm stores the unbiased one, which divides by one "
+            "less."
+        )
     if torch.allclose(got, torch.stack([b.std((0, 2, 3)) for b in batches]).mean(0), atol=1e-5):
         raise Wrong("this is the standard deviation; BatchNorm stores its square, the variance.")
     if torch.allclose(got, torch.cat(list(batches)).var((0, 2, 3)), atol=1e-3):
-        raise Wrong("this is the variance of all batches thrown together; average the variances of the batches.")
+        raise Wrong(
+            "this is the variance of all batches thrown together; average the variances of the "
+            "batches."
+        )
 
 
 def _slim_step(f, x: Tensor, y: Tensor, widths: Sequence[float]) -> float:
@@ -112,7 +133,9 @@ def slim_step(theirs) -> None:
     if mine.weight.grad is None:
         raise Wrong("no gradient has arrived: call backward() on the losses.")
     if sorted(mine.asked) != widths:
-        raise Wrong(f"each width should be asked once; it asked for {mine.asked or 'none'} of {widths}.")
+        raise Wrong(
+            f"each width should be asked once; it asked for {mine.asked or 'none'} of {widths}."
+        )
     if torch.allclose(mine.weight.grad * len(widths), right.weight.grad, atol=1e-5):
         raise Wrong("these are averaged gradients, as OATS has them; here they should be summed.")
     same(

@@ -35,13 +35,23 @@ def switched_head(theirs) -> None:
         want, got = heads[index](given), theirs(given, heads, index)
         if isinstance(got, Tensor) and got.shape == want.shape:
             if torch.allclose(got, want.softmax(1), atol=1e-5):
-                raise Wrong("it returns probabilities; a head returns logits, and the loss does the rest.")
+                raise Wrong(
+                    "it returns probabilities; a head returns logits, and the loss does the rest."
+                )
             if index == 0 and torch.allclose(got, _shared(heads, given), atol=1e-5):
-                raise Wrong("this is the shared head, cut to the features that arrive; take the width's own one.")
+                raise Wrong(
+                    "this is the shared head, cut to the features that arrive; take the width's "
+                    "own one."
+                )
             if index == 1 and torch.allclose(got, heads[2](given), atol=1e-5):
-                raise Wrong("it finds the head by its number of features, which two widths share: use the index.")
+                raise Wrong(
+                    "it finds the head by its number of features, which two widths share: use the "
+                    "index."
+                )
             if index == 2 and torch.allclose(got, heads[1](given), atol=1e-5):
-                raise Wrong("it takes the first head that fits the features; two widths fit: use the index.")
+                raise Wrong(
+                    "it takes the first head that fits the features; two widths fit: use the index."
+                )
         same(got, want, "it should be what heads[index] gives for these features.")
 
 
@@ -68,9 +78,14 @@ def head_parameters(theirs) -> None:
     if got == want - biases:
         raise Wrong("the biases are missing: each head has one for every class.")
     if got == (len(widths) - 1) * shared:
-        raise Wrong("a narrow head is narrow, too: it has int(features * width) weights for every class.")
+        raise Wrong(
+            "a narrow head is narrow, too: it has int(features * width) weights for every class."
+        )
     if got != want:
-        raise Wrong(f"for {features} features, {classes} classes and widths {widths} it should be {want}, not {got}.")
+        raise Wrong(
+            f"for {features} features, {classes} classes and widths {widths} it should be {want}, "
+            f"not {got}."
+        )
     if theirs(10, 3, (0.25, 1.0)) != _head_parameters(10, 3, (0.25, 1.0)):
         raise Wrong("a quarter of ten features is two: round down, with int(features * width).")
 
@@ -86,12 +101,19 @@ def _held_out_gain(gains: Tensor) -> float:
 @exercise(_held_out_gain, "oatlib.course.exercises.switchable_heads._held_out_gain")
 def held_out_gain(theirs) -> None:
     """gains (seeds, sub-networks) -> mean gain if each choice is made on the other seeds."""
-    gains = torch.tensor([[1.0, 5.0, 2.0, 0.5], [4.0, -3.0, 3.5, 1.0], [0.0, 2.0, 2.5, 6.0], [1.0, 0.0, 2.0, -4.0]])
+    gains = torch.tensor(
+        [[1.0, 5.0, 2.0, 0.5], [4.0, -3.0, 3.5, 1.0], [0.0, 2.0, 2.5, 6.0], [1.0, 0.0, 2.0, -4.0]]
+    )
     got, want = float(theirs(gains.clone())), _held_out_gain(gains)
     if abs(got - gains.max(1).values.mean()) < 1e-5:
-        raise Wrong("this is the mean of the maxima: each seed is measured on the very gains it was chosen by.")
+        raise Wrong(
+            "this is the mean of the maxima: each seed is measured on the very gains it was chosen "
+            "by."
+        )
     if abs(got - gains.mean(0).max()) < 1e-5:
-        raise Wrong("the choice has seen all seeds, also the one it is measured on: leave that one out.")
+        raise Wrong(
+            "the choice has seen all seeds, also the one it is measured on: leave that one out."
+        )
     if abs(got - gains.mean()) < 1e-5:
         raise Wrong("this is the mean over all sub-networks: choose one on the other seeds.")
     if abs(got - _the_wrong_way_round(gains)) < 1e-5:
@@ -102,5 +124,8 @@ def held_out_gain(theirs) -> None:
 
 def _the_wrong_way_round(gains: Tensor) -> float:
     """Compute the result of a common mistake: choose on one seed, and measure on the others."""
-    rest = [torch.cat([gains[:s], gains[s + 1 :]])[:, row.argmax()].mean().item() for s, row in enumerate(gains)]
+    rest = [
+        torch.cat([gains[:s], gains[s + 1 :]])[:, row.argmax()].mean().item()
+        for s, row in enumerate(gains)
+    ]
     return sum(rest) / len(rest)

@@ -23,20 +23,40 @@ def noisy_weight(theirs) -> None:
     """weight, alpha, lam, generator -> weight + λ·α·σ·(a sample of N(0, 1) for every entry)."""
     weight = (0.5 + 0.3 * torch.randn(5, 4, 3, 3, generator=_generator(0))).requires_grad_()
     alpha = torch.tensor(0.4, requires_grad=True)
-    got, want = theirs(weight, alpha, 0.5, _generator()), _noisy_weight(weight, alpha, 0.5, _generator())
+    got, want = (
+        theirs(weight, alpha, 0.5, _generator()),
+        _noisy_weight(weight, alpha, 0.5, _generator()),
+    )
     if isinstance(got, Tensor) and got.shape == want.shape:
         noise, unit = (got - weight).detach(), draw(weight, _generator())
         if not torch.equal(got, theirs(weight, alpha, 0.5, _generator())):
-            raise Wrong("two calls with equally seeded generators differ: draw with torch.randn(..., generator=...).")
+            raise Wrong(
+                "two calls with equally seeded generators differ: draw with torch.randn(..., "
+                "generator=...)."
+            )
         if noise.std() < 1e-6 < noise.abs().max():
-            raise Wrong("all entries get the same noise: draw one number for every entry, torch.randn(weight.shape).")
+            raise Wrong(
+                "all entries get the same noise: draw one number for every entry, "
+                "torch.randn(weight.shape)."
+            )
         if not torch.allclose(theirs(weight, alpha, 0.0, _generator()), weight):
             raise Wrong("at λ = 0 there should be no noise at all: multiply it by lam.")
         if torch.allclose(noise, 0.2 * unit, atol=1e-5):
-            raise Wrong("the noise does not depend on how large the weights are: multiply it by their std, σ.")
+            raise Wrong(
+                "the noise does not depend on how large the weights are: multiply it by their std, "
+                "σ."
+            )
         if torch.allclose(noise, 0.2 * weight.detach().std(correction=0) * unit, atol=1e-5):
-            raise Wrong("nearly: σ divides by n - 1, as in FLOAT's code; that is std() without correction=0.")
-    same(got, want, "it should be weight + lam·alpha·σ·draw, with σ the standard deviation of all entries of weight.")
+            raise Wrong(
+                "nearly: σ divides by n - 1, as in FLOAT's code; that is std() without "
+                "correction=0."
+            )
+    same(
+        got,
+        want,
+        "it should be weight + lam·alpha·σ·draw, with σ the standard deviation of all entries of "
+        "weight.",
+    )
     _gradients(got, weight, alpha)
 
 
@@ -44,8 +64,16 @@ def _gradients(got: Tensor, weight: Tensor, alpha: Tensor) -> None:
     """Raise Wrong if no gradient reaches alpha, or if a gradient flows through σ."""
     grads = torch.autograd.grad(got.pow(2).sum(), (weight, alpha), allow_unused=True)
     if grads[1] is None:
-        raise Wrong("no gradient reaches alpha, so it cannot be learned: do not detach it or take its item().")
-    same(grads[0], 2 * got.detach(), "a gradient flows through σ: detach the weight before taking its std.", 1e-4)
+        raise Wrong(
+            "no gradient reaches alpha, so it cannot be learned: do not detach it or take its "
+            "item()."
+        )
+    same(
+        grads[0],
+        2 * got.detach(),
+        "a gradient flows through σ: detach the weight before taking its std.",
+        1e-4,
+    )
 
 
 class _Random:
@@ -77,16 +105,29 @@ def eot_gradient(theirs) -> None:
     got, want = theirs(f, x.clone(), y, 5), _eot_gradient(_Random(2), x, y, 5)
     if isinstance(got, Tensor) and got.shape == want.shape:
         if f.calls < 5:
-            raise Wrong("f was not called once for each draw: its weights are new at every call, and only then.")
+            raise Wrong(
+                "f was not called once for each draw: its weights are new at every call, and only "
+                "then."
+            )
         at, again = x.clone().requires_grad_(), _Random(2)
         mean = sum(again(at) for _ in range(5)) / 5
-        if torch.allclose(got, torch.autograd.grad(F.cross_entropy(mean, y, reduction="sum"), at)[0], atol=1e-5):
+        if torch.allclose(
+            got, torch.autograd.grad(F.cross_entropy(mean, y, reduction="sum"), at)[0], atol=1e-5
+        ):
             raise Wrong("it averages the logits and then takes one loss: average the gradients.")
         if torch.allclose(got, 5 * want, atol=1e-5):
             raise Wrong("it is the sum over the draws: divide by how many there are.")
         if torch.allclose(got, want / len(x), atol=1e-6):
-            raise Wrong("the loss is a mean over images, so each gradient depends on how many there are: sum it.")
-    same(got, want, "it should be the mean over draws of the gradient of the cross-entropy, each of a new call of f.")
+            raise Wrong(
+                "the loss is a mean over images, so each gradient depends on how many there are: "
+                "sum it."
+            )
+    same(
+        got,
+        want,
+        "it should be the mean over draws of the gradient of the cross-entropy, each of a new call "
+        "of f.",
+    )
 
 
 def _twin_accuracy(f, x: Tensor, x_adv: Tensor, y: Tensor, draws: int) -> tuple[Tensor, Tensor]:
@@ -107,11 +148,27 @@ def twin_accuracy(theirs) -> None:
     if not (isinstance(got, tuple) and len(got) == 2):
         raise Wrong("it should return two things: clean, robust.")
     if f.calls > 20:
-        raise Wrong("image and twin met different weights: send both through f in one call, torch.cat([x, x_adv]).")
+        raise Wrong(
+            "image and twin met different weights: send both through f in one call, torch.cat([x, "
+            "x_adv])."
+        )
     if f.calls < 20:
-        raise Wrong("f was not called once for each draw: one draw says nothing about their spread.")
+        raise Wrong(
+            "f was not called once for each draw: one draw says nothing about their spread."
+        )
     clean, robust = (torch.as_tensor(part, dtype=torch.float32) for part in got)
-    same(clean, want[0], "clean accuracy should be the share of images x that are right, of each draw.")
+    same(
+        clean,
+        want[0],
+        "clean accuracy should be the share of images x that are right, of each draw.",
+    )
     if (robust > clean + 1e-6).any():
-        raise Wrong("robust is above clean: the unchanged image lies in the ball, too, so both must be right.")
-    same(robust, want[1], "robust should be the share of images that are right as they are and as their twin.")
+        raise Wrong(
+            "robust is above clean: the unchanged image lies in the ball, too, so both must be "
+            "right."
+        )
+    same(
+        robust,
+        want[1],
+        "robust should be the share of images that are right as they are and as their twin.",
+    )
