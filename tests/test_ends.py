@@ -104,7 +104,7 @@ def test_between_the_ends_the_folded_numbers_are_interpolated(row):
 @pytest.mark.parametrize("row", [row for row in ROWS if "float" in row or row == "smart-noisy"])
 def test_noise_is_new_at_every_forward_or_frozen(row):
     net = build(row)
-    assert net.noise_at(1.0) and net.noise_at(0.5) and not net.noise_at(0.0)
+    assert net.position(1.0).noisy and net.position(0.5).noisy and not net.position(0.0).noisy
     fresh, x = net.noisy(1.0, generator=generator(1)), images()
     first, second = fresh(x), fresh(x)
     assert not torch.equal(first, second)
@@ -307,7 +307,7 @@ def with_alpha(net, factor, clean_norm=False, **spec):
 def test_rules_a_and_b(rule, lam, level, clean_norm):
     net = build("float", dial=rule)
     close(net.at(lam)(images()), with_alpha(net, level, clean_norm)(images()))
-    assert net.noise_at(lam) == (level > 0)
+    assert net.position(lam).noisy == (level > 0)
 
 
 @torch.no_grad()
@@ -346,7 +346,7 @@ def test_options_that_cannot_be(recipe, options, words):
 
 def test_a_noisy_rule_has_one_noise_for_all_images():
     net = build("float", dial="rule-a")
-    with pytest.raises(ValueError, match="give one λ"):
+    with pytest.raises(ValueError, match="needs one λ between the stops"):
         net.bind(torch.tensor([0.3, 0.4]))
     assert net.bind(torch.tensor([0.0, 1.0]))(images(2)).shape == (2, 8)
     same = net.bind(torch.full((4,), 0.3))

@@ -156,7 +156,7 @@ def check(
     panel = split.panel(min(n, len(split)))
     _validate(eps, claim, claim_n, suite)
     f, whole, about, others = _deployed(net, lam, width, seed)
-    noisy = isinstance(net, Network) and net.noise_at(about["lam"])
+    noisy = isinstance(net, Network) and net.position(about["lam"]).noisy
     draws = draws or (DRAWS if noisy else 1)
     suite = suited(Suite(eps, draws=draws) if suite is None else suite, f)
     if suite.draws != draws:
@@ -225,13 +225,13 @@ def _deployed(net, lam: float | None, width: float | None, seed: int):
         return net, None, {"lam": None, "width": None}, {}
     stops = net.spec.stops
     lam = stops[-1] if lam is None else float(lam)
-    share = net.check(lam, width)[1].share
+    share = net.position(lam, width).width.share
     about = {"lam": lam, "width": share, "recipe": net.spec.recipe, "backbone": net.spec.backbone}
     other_stops = [stop for stop in stops if abs(stop - lam) > 1e-6]
     # The features of the nearest stops are most alike, so attacks transfer best from them.
     nearest = sorted(other_stops, key=lambda stop: abs(stop - lam))[:2]
     others = {f"its own λ = {stop:g}": net.at(stop, share) for stop in nearest}
-    if net.noise_at(lam):
+    if net.position(lam).noisy:
         return (
             net.noisy(lam, share, generator=torch.Generator().manual_seed(seed)),
             None,
