@@ -33,7 +33,18 @@ def split(n=12, channels=1, classes=3, size=8, name="test"):
 
 def network(seed=0, **options):
     row = {"dual": True, "film": True, "codes": "onehot"} | options
-    net = Network(Spec("oat", "tiny", (1, 8, 8), ("a", "b", "c"), STOPS, data={"name": "digits"}, **row), seed)
+    net = Network(
+        Spec(
+            recipe="oat",
+            backbone="tiny",
+            shape=(1, 8, 8),
+            classes=("a", "b", "c"),
+            stops=STOPS,
+            data={"name": "digits"},
+            **row,
+        ),
+        seed,
+    )
     with torch.no_grad():  # so that the λ stops differ
         for i, part in enumerate(p for p in net.modules() if isinstance(p, nn.BatchNorm2d)):
             part.running_mean.copy_(torch.randn(len(part.running_mean), generator=torch.Generator().manual_seed(i)) / 3)

@@ -26,7 +26,7 @@ backbones = pytest.mark.parametrize("backbone", BACKBONES)
 
 def spec(backbone="tiny", **options):
     row = {"dual": True, "film": True, "codes": "rand", "code_dim": 16, "widths": WIDTHS} | options
-    return Spec("oats", backbone, (3, 8, 8), NAMES, STOPS, **row)
+    return Spec(recipe="oats", backbone=backbone, shape=(3, 8, 8), classes=NAMES, stops=STOPS, **row)
 
 
 def randomised(net):
@@ -186,7 +186,9 @@ def test_training_a_width_moves_its_own_statistics_only():
 def test_mobilenetv2_has_the_published_parameters():
     torchvision = pytest.importorskip("torchvision")
     reference = torchvision.models.mobilenet_v2(num_classes=10)
-    ours = Network(Spec("standard", "mobilenetv2", (3, 32, 32), tuple("abcdefghij"), (0.0,)))
+    ours = Network(
+        Spec(recipe="standard", backbone="mobilenetv2", shape=(3, 32, 32), classes=tuple("abcdefghij"), stops=(0.0,))
+    )
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in reference.parameters())
     shapes = sorted(tuple(m.weight.shape) for m in reference.modules() if isinstance(m, nn.Conv2d))
     assert sorted(tuple(m.weight.shape) for m in ours.modules() if isinstance(m, nn.Conv2d)) == shapes

@@ -8,16 +8,17 @@ use this.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from .film import FiLM
+from .film import FiLM, Rows, Start
 from .folded import Folded, FoldPlan, Sum, per_channel
-from .masks import Masks
+from .masks import MaskKind, Masks, MaskUnit
 from .noise import WeightNoise, draw
 from .setting import ADV, CLEAN, ONLY, Route, Width, cut
-from .slim import SlimConv, SlimNorm
+from .slim import Sharing, SlimConv, SlimNorm
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class UnitOptions:
         film_start: Initial γ and β, see `FiLM`.
         film_rows: Rows of FiLM's output layer that a narrow width uses, see `FiLM`.
         widths: Ascending fractions of the channels.
-        norm_sharing: What the BatchNorms of the widths share, see `SlimNorm`.
+        norm_sharing: What the BatchNorms of the widths share: "none", "affine" or "all".
         own_heads: A separate output layer for every width.
         noise: Weight noise on attacked images.
         noise_on: Which entries of a masked weight get noise: "kept" or "all".
@@ -44,17 +45,17 @@ class UnitOptions:
     dual: bool = False
     film: bool = False
     code_dim: int = 1
-    film_start: str = "identity"
-    film_rows: str = "paired"
+    film_start: Start = "identity"
+    film_rows: Rows = "paired"
     widths: tuple[float, ...] = (1.0,)
-    norm_sharing: str = "none"
+    norm_sharing: Sharing = "none"
     own_heads: bool = False
     noise: bool = False
-    noise_on: str = "kept"
-    masks: str = "none"
+    noise_on: Literal["kept", "all"] = "kept"
+    masks: MaskKind = "none"
     density: float = 1.0
-    mask_of: str = "weights"
-    mask_in: str = "all"
+    mask_of: MaskUnit = "weights"
+    mask_in: Literal["all", "late"] = "all"
 
     def early(self) -> UnitOptions:
         """Return the options for everything before the last two stages."""

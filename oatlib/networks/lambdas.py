@@ -16,13 +16,16 @@ A network is trained at some values of λ, its stops. A rule defines the network
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from ..layers.setting import Position, Width
 
+Rule = Literal["interpolate", "outputs", "rule-a", "rule-b"]
 # Rules by name, each with a short description for results.
-RULES = {
+RULES: dict[Rule, str] = {
     "interpolate": "interpolated weights",
     "outputs": "mixed outputs",
     "rule-a": "weight noise by rule-a",

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from ..layers.folded import FoldPlan
 from ..layers.head import Head
 from ..layers.mixture import OutputMixture, log_mixture
 from ..layers.setting import ADV, CLEAN, Position, Setting, Width
-from ..layers.unit import Dials, Unit, UnitOptions
+from ..layers.unit import Dials, Unit
 from .backbones import BACKBONES
 from .lambdas import lambdas, listed, nearest, resolve
 from .spec import Spec, spec_from
@@ -64,12 +64,8 @@ class Network(nn.Module):
             # torch.manual_seed would also reseed the accelerators
             torch.default_generator.manual_seed(seed)
             codes = _codes_of(spec, seed)
-            dim = 1 if codes is None else codes.shape[1]
-            given = {
-                f.name: getattr(spec, f.name) for f in fields(UnitOptions) if f.name != "code_dim"
-            }
-            options = UnitOptions(code_dim=dim, **given)
             backbone = lookup("backbone", spec.backbone, BACKBONES)
+            options = spec.unit_options(1 if codes is None else codes.shape[1])
             self.body = backbone(options, spec.shape[0], len(spec.classes), centre=spec.centre)
         self.register_buffer("codes", codes)
         # The clean BatchNorm is used if and only if λ is exactly 0. A single BatchNorm has to see

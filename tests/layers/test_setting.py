@@ -21,7 +21,16 @@ def setting(stops):
 
 
 def network(seed=0):
-    spec = Spec("oat", "tiny", (3, 8, 8), ("a", "b", "c"), STOPS, dual=True, film=True, codes="onehot")
+    spec = Spec(
+        recipe="oat",
+        backbone="tiny",
+        shape=(3, 8, 8),
+        classes=("a", "b", "c"),
+        stops=STOPS,
+        dual=True,
+        film=True,
+        codes="onehot",
+    )
     return Network(spec, seed).double()
 
 
