@@ -47,8 +47,8 @@ from oatlib.course.exercises import check
 from oatlib.course.lesson import begin, say
 from oatlib.course.sliders import sliders
 from oatlib.data.load import batches
-from oatlib.data.shapes import CONSTANT_TRUST, World, render
-from oatlib.data.splits import stream
+from oatlib.data.shapes import CONSTANT_TRUST, ShapesOptions, render
+from oatlib.data.splits import data_generator
 from oatlib.explorer.description import captions
 from oatlib.training.losses import LOSSES, Labels
 from oatlib.training.step import step
@@ -427,8 +427,8 @@ lesson.predict("lying", "of the images whose shape lies, how many does pgd-at ge
 
 # %%
 drawn = data if data_set == "shapes" else oatlib.load_data("shapes", seed=seed)
-world = {name: drawn.options[name] for name in vars(World())}
-scene = render(len(drawn.val), stream(seed, 1), **world)
+options = {name: drawn.options[name] for name in vars(ShapesOptions())}
+scene = render(len(drawn.val), data_generator(seed, 1), **options)
 liars = scene.shape != scene.y
 answers = {name: lesson.network(name, drawn).at()(scene.x).argmax(1) for name in ("standard", "pgd-at")}
 shares = {
