@@ -50,13 +50,13 @@ class Spec:
         film_start: Initial γ and β of FiLM: "identity" or "paper".
         film_rows: Rows of FiLM's output layer that a narrow width uses: "paired" or "published".
         centre: True: pixels enter the first conv in [-2, 2]. False: in [0, 1], as published.
-        loss: Name of the training loss, see `LOSSES` in training/losses.py.
+        loss: Name of the training loss, see `TRAINING_LOSSES` in training/losses.py.
         beta: Weight of the KL term if the loss is "trades".
         widths: Fractions of the channels, ascending. The last one is 1.
         norm_sharing: What the BatchNorms of the widths share: "none", "affine" or "all".
         own_heads: A separate output layer for every width.
         width_loss: How the losses of the widths are combined: "mean" or "sum".
-        draw: Widths that a training step uses: "all" or "sandwich".
+        width_sampling: Widths that a training step uses: "all" or "sandwich".
         noise: Weight noise on attacked images.
         redraw: When noise is sampled in training: "forward", at every forward (published), or
             "step", once per training step.
@@ -90,7 +90,7 @@ class Spec:
     norm_sharing: str = "none"
     own_heads: bool = False
     width_loss: str = "mean"
-    draw: str = "all"
+    width_sampling: str = "all"
     noise: bool = False
     redraw: str = "forward"
     noise_on: str = "kept"
@@ -214,4 +214,6 @@ def spec_from(saved: dict) -> Spec:
     }
     if isinstance(dial := values.get("dial"), str):
         values["dial"] = OLD_NAMES.get(dial, dial)
+    if "draw" in values:  # name of the field up to file format 2
+        values["width_sampling"] = values.pop("draw")
     return Spec(**values)
