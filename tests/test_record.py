@@ -271,7 +271,7 @@ def test_nothing_is_copied_when_something_does_not_fit(net, path):
     target = Network(SPEC, seed=5)
     before = {name: t.clone() for name, t in target.state_dict().items()}
     with pytest.raises(RecordError):
-        record.fill(target, read_weights(path)[0], path)
+        record.load_exactly(target, read_weights(path)[0], path)
     assert all(torch.equal(t, before[name]) for name, t in target.state_dict().items())
 
 

@@ -56,7 +56,7 @@ def test_the_entries_of_a_list_are_checked_and_true_is_no_number(name, value):
 
 def test_the_words_are_those_that_the_other_packages_know():
     assert set(WORDS["loss"]) == set(TRAINING_LOSSES)
-    assert {name for name, loss in TRAINING_LOSSES.items() if loss.ends} == set(LOSSES_OF_ENDS)
+    assert {name for name, loss in TRAINING_LOSSES.items() if loss.ends_only} == set(LOSSES_OF_ENDS)
     assert set(WORDS["dial"]) == set(RULES)
 
 

@@ -165,8 +165,21 @@ class Network(nn.Module):
                 f"{len(lams)} values of λ for {n} images: give one for all, or one each"
             )
         stop = nearest(self.spec.stops, lams).expand(n) if n else torch.empty(0).long()
-        path = torch.tensor(self.paths)[stop] if self.spec.two_paths else None
-        return Setting(stop, self.branches[stop], (n,), width, path)
+        return self.setting_of_stops(stop, width)
+
+    def setting_of_stops(self, lambda_stop: Tensor, width: Width) -> Setting:
+        """Return `setting` for λ stops that are known by their index. Training uses it.
+
+        Args:
+            lambda_stop: Index of the λ stop of each image, int64 (n,), on the CPU.
+            width: The width.
+
+        Returns:
+            The `Setting` of the batch, as one training pass.
+        """
+        path = torch.tensor(self.paths)[lambda_stop] if self.spec.two_paths else None
+        branch = self.branches[lambda_stop]
+        return Setting(lambda_stop, branch, (len(lambda_stop),), width, path)
 
     def at(
         self, lam: float | None = None, width: float | None = None, noise_seed: int = 0
@@ -514,5 +527,5 @@ def load(path, device=None) -> Network:
             f"({type(error).__name__}: {error}). "
             "Copy the file again, or update oatlib."
         ) from error
-    record.fill(net, tensors, path)
+    record.load_exactly(net, tensors, path)
     return net.to(device) if device else net

@@ -116,12 +116,12 @@ class Spec(UnitOptions):
         """Raise a ValueError if the loss does not fit the λ stops."""
         if self.loss == "trades" and (len(self.stops) > 1 or self.stops[0] == 0):
             raise ValueError(
-                f"the loss 'trades' has no λ: give it one stop above 0, not {listed(self.stops)}"
+                f"the loss 'trades' has no λ: it needs one stop above 0, not {listed(self.stops)}"
             )
         if self.loss in LOSSES_OF_ENDS and self.stops != (0.0, 1.0):
             raise ValueError(
-                f"the loss {self.loss!r} is for clean images (λ = 0) and attacked ones (λ = 1): "
-                f"stops must be (0, 1), not {listed(self.stops)}"
+                f"the loss {self.loss!r} is defined for λ = 0 and λ = 1 only: stops must be (0, 1), "
+                f"not {listed(self.stops)}"
             )
 
     def _check_widths(self) -> None:
@@ -130,9 +130,9 @@ class Spec(UnitOptions):
             return
         if self.stops != (0.0,) or self.own_heads or self.norm_sharing != "affine":
             raise ValueError(
-                "width_sampling='sandwich' trains random widths, which have no BatchNorm "
-                "statistics to attack with and no head of their own: it needs stops=(0,), "
-                "norm_sharing='affine' and own_heads=False"
+                "width_sampling='sandwich' needs stops=(0,), norm_sharing='affine' and "
+                "own_heads=False: it trains random widths, which have no BatchNorm statistics for "
+                "an attack and no head of their own"
             )
         if len(self.widths) < 2:
             raise ValueError(
