@@ -120,8 +120,8 @@ class Spec(UnitOptions):
             )
         if self.loss in LOSSES_OF_ENDS and self.stops != (0.0, 1.0):
             raise ValueError(
-                f"the loss {self.loss!r} is defined for λ = 0 and λ = 1 only: stops must be (0, 1), "
-                f"not {listed(self.stops)}"
+                f"the loss {self.loss!r} is defined for λ = 0 and λ = 1 only: stops must be "
+                f"(0, 1), not {listed(self.stops)}"
             )
 
     def _check_widths(self) -> None:

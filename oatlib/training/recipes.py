@@ -137,8 +137,14 @@ def build(
                 f"only 'pgd-at' takes lam=; the recipe {recipe!r} has the λ stops {row['stops']}"
             )
         row["stops"] = _stops_as_tuple((lam,))
-    source = {"name": data.name, "options": dict(data.options)}
-    spec = Spec(recipe, backbone, tuple(data.shape), tuple(data.classes), data=source, **row)
+    spec = Spec(
+        recipe=recipe,
+        backbone=backbone,
+        shape=tuple(data.shape),
+        classes=tuple(data.classes),
+        data={"name": data.name, "options": dict(data.options)},
+        **row,
+    )
     return Network(spec, seed).to(data.train.x.device)
 
 
