@@ -33,8 +33,8 @@ def measure(name: str, lam: float, n: int) -> dict:
     panel = data_of(net.spec.data).val.panel(min(n, NOISY_N) if draws > 1 else n)
     found = {"name": name, "lam": lam, "n": len(panel), "draws": draws}
     for key, attack in (
-        ("pgd", oatlib.PGD(EPS, 20, draws=draws)),
-        ("suite", oatlib.Suite(EPS, draws=draws)),
+        ("pgd", oatlib.PGD(EPS, 20, eot_samples=draws)),
+        ("suite", oatlib.Suite(EPS, eot_samples=draws)),
     ):
         (result,) = oatlib.evaluate(net, panel, attack, [lam], [1.0], progress=False, draws=draws)
         found |= {"clean": result.clean, key: result.robust, f"{key}_seconds": result.seconds}

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from .._random import randn_like_on
 from .film import FiLM
 from .folded import Folded, Place, Sum, per_channel
 from .masks import Masks
-from .noise import WeightNoise, draw
+from .noise import WeightNoise
 from .setting import ADV, CLEAN, ONLY, Route, Width, cut
 from .slim import SlimConv, SlimNorm
 
@@ -286,7 +287,7 @@ class Unit(nn.Module):
         if self.noise is None or place.levels[stop] == 0:
             return None
         weight = self.conv.weight
-        noise = torch.ones_like(weight) if place.fresh else draw(weight, place.generator)
+        noise = torch.ones_like(weight) if place.fresh else randn_like_on(weight, place.generator)
         noise = noise * (place.levels[stop] * self.noise.size(weight))
         return self.conv.sliced(place.width, self._where_noisy(noise, place.paths[stop]))
 
