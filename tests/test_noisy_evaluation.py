@@ -87,8 +87,9 @@ def test_one_draw_is_what_it_was_before_there_was_eot():
         torch.testing.assert_close(one, many)
 
 
-@pytest.mark.parametrize("attack", [oatlib.PGD(eot_samples=7), oatlib.FGSM(eot_samples=7), oatlib.FGSMRS(eot_samples=7)])
-def test_eot_samples_are_recorded(attack):
+@pytest.mark.parametrize("kind", [oatlib.PGD, oatlib.FGSM, oatlib.FGSMRS])
+def test_eot_samples_are_recorded(kind):
+    attack = kind(eot_samples=7)
     assert attack.describe()["eot_samples"] == 7 and "EOT over 7 samples" in str(attack)
     with pytest.raises(ValueError, match="eot_samples must be >= 1"):
         dataclasses.replace(attack, eot_samples=0)
@@ -111,7 +112,8 @@ def test_by_default_noise_is_attacked_with_eot(net, monkeypatch):
         return whole(self, f, x, y, g)
 
     monkeypatch.setattr(oatlib.Suite, "survivors", watched)
-    monkeypatch.setattr(oatlib.Suite, "__call__", lambda self, f, x, y, g: used.append((self.budget, self.eot_samples)) or x)
+    call = lambda self, f, x, y, g: used.append((self.budget, self.eot_samples)) or x  # noqa: E731
+    monkeypatch.setattr(oatlib.Suite, "__call__", call)
     oatlib.evaluate(net, DATA.test.panel(16), lams=[0.0, 1.0], progress=False)
     assert used == [("quick", 1), ("quick", 10)]
 

@@ -404,8 +404,10 @@ def test_the_length_of_a_walk_is_known_and_a_suite_calls_it_steps():
 
 def test_the_budgets():
     def plan(**options):
-        return [(type(m).__name__, m.steps if isinstance(m, APGD) else m.queries, getattr(m, "targets", None), m.eot_samples)
-                for m in Suite(**options).attacks()]  # fmt: skip
+        return [
+            (type(m).__name__, m.steps if isinstance(m, APGD) else m.queries, getattr(m, "targets", None), m.eot_samples)
+            for m in Suite(**options).attacks()
+        ]
 
     assert plan(budget="quick") == [("APGD", 10, 0, 1), ("APGD", 10, 2, 1)]
     assert plan(budget="fast") == plan() == [("APGD", 100, 0, 1), ("APGD", 50, 5, 1), ("Square", 500, None, 1)]

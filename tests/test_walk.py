@@ -192,7 +192,8 @@ def test_a_walk_that_has_ended_stays_where_it_is(name):
             steps += 1
         last = walk.x_adv
         assert not walk.advance() and walk.x_adv is last
-    assert steps == attack.walk_length_for(5)
+    unseen = 2 if name == "PGD in L2" else 0  # its gaussian starts are not iterates
+    assert steps == attack.walk_length_for(5) - unseen
 
 
 def test_an_image_that_is_dropped_is_not_sent_through_the_network():

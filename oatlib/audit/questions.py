@@ -134,7 +134,8 @@ def logits(s: Subject):
 @question(
     "An attack that sees one draw of the randomness climbs noise, and a single lucky draw counts "
     "as a defence.",
-    "Attack the average over draws (EOT): eot_samples=10 or more, and measure accuracy over draws, too.",
+    "Attack the average over draws (EOT): eot_samples=10 or more, and measure accuracy over "
+    "draws, too.",
 )
 def randomness(s: Subject):
     """Raised if two passes of the same images differ and the attacks used one draw at a time."""

@@ -113,8 +113,8 @@ def evaluate(
         how = suited(attack or default_attack(eot_samples=DRAWS if noisy else 1), f)
         if noisy and how.eot_samples == 1:
             warnings.warn(
-                f"at λ = {lam:g} the weights are random, and an attack that sees one sample of them "
-                "at a time is weak: robust accuracy is overestimated. Give the attack "
+                f"at λ = {lam:g} the weights are random, and an attack that sees one sample of "
+                "them at a time is weak: robust accuracy is overestimated. Give the attack "
                 "eot_samples=10.",
                 stacklevel=2,
             )
