@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 import oatlib
+from oatlib.attacks.accuracy import correct_before_and_after
 from oatlib.data.load import data_of
 from oatlib.explorer.shipped import FOLDER, MEMBERS
 from oatlib.record import read_json, versions, write_json
@@ -64,10 +65,9 @@ def autoattack(f, panel) -> dict:
         x_adv = torchattacks.AutoAttack(WithParameter(f), eps=EPS, n_classes=8, seed=0)(
             panel.x, panel.y
         )
-    with torch.no_grad():
-        holds = (f(panel.x).argmax(1) == panel.y) & (f(x_adv).argmax(1) == panel.y)
+    _, robust = correct_before_and_after(f, panel.x, x_adv, panel.y)
     return {
-        "autoattack": holds.double().mean().item(),
+        "autoattack": robust.double().mean().item(),
         "autoattack_seconds": round(time.perf_counter() - started, 1),
     }
 

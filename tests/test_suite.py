@@ -405,7 +405,7 @@ def test_the_length_of_a_walk_is_known_and_a_suite_calls_it_steps():
 def test_the_budgets():
     def plan(**options):
         return [
-            (type(m).__name__, m.steps if isinstance(m, APGD) else m.queries, getattr(m, "targets", None), m.eot_samples)
+            (type(m).__name__, getattr(m, "queries", m.steps), getattr(m, "targets", None), m.eot_samples)
             for m in Suite(**options).attacks()
         ]
 
