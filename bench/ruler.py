@@ -49,6 +49,7 @@ from pathlib import Path
 import torch
 
 import oatlib
+from oatlib.attacks import robust_accuracy
 from oatlib.attacks.suite import default_attack
 from oatlib.data.load import data_of
 from oatlib.explorer.shipped import FOLDER, MEMBERS
@@ -71,9 +72,9 @@ def left(f, panel, attack) -> tuple[float, float]:
     seconds it took.
     """
     started = time.process_time()
-    for index, _, logits in attack.survivors(f, panel.x, panel.y, torch.Generator().manual_seed(0)):
-        right = (logits.argmax(1) == panel.y[index]).sum().item()
-    return right / len(panel), time.process_time() - started
+    generator = torch.Generator().manual_seed(0)
+    robust = robust_accuracy(f, panel.x, panel.y, attack, generator)
+    return robust, time.process_time() - started
 
 
 def measure(name: str, net, panel, lam: float, rounds: int) -> dict:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 import oatlib
+from oatlib.attacks.accuracy import correct_before_and_after
 from oatlib.data.load import data_of
 from oatlib.explorer.shipped import FOLDER, MEMBERS
 from oatlib.record import read_json, versions, write_json
@@ -33,8 +34,8 @@ def measure(name: str, lam: float, n: int) -> dict:
     panel = data_of(net.spec.data).val.panel(min(n, NOISY_N) if draws > 1 else n)
     found = {"name": name, "lam": lam, "n": len(panel), "draws": draws}
     for key, attack in (
-        ("pgd", oatlib.PGD(EPS, 20, draws=draws)),
-        ("suite", oatlib.Suite(EPS, draws=draws)),
+        ("pgd", oatlib.PGD(EPS, 20, eot_samples=draws)),
+        ("suite", oatlib.Suite(EPS, eot_samples=draws)),
     ):
         (result,) = oatlib.evaluate(net, panel, attack, [lam], [1.0], progress=False, draws=draws)
         found |= {"clean": result.clean, key: result.robust, f"{key}_seconds": result.seconds}
@@ -64,10 +65,9 @@ def autoattack(f, panel) -> dict:
         x_adv = torchattacks.AutoAttack(WithParameter(f), eps=EPS, n_classes=8, seed=0)(
             panel.x, panel.y
         )
-    with torch.no_grad():
-        holds = (f(panel.x).argmax(1) == panel.y) & (f(x_adv).argmax(1) == panel.y)
+    _, robust = correct_before_and_after(f, panel.x, x_adv, panel.y)
     return {
-        "autoattack": holds.double().mean().item(),
+        "autoattack": robust.double().mean().item(),
         "autoattack_seconds": round(time.perf_counter() - started, 1),
     }
 

@@ -123,6 +123,6 @@ def test_presets_name_their_attack():
     assert isinstance(fast, AimedPGD) and fast.share == 0.5 and not fast.best
     assert type(paper) is PGD and paper.loss == "ce" and paper.steps == 7
     early = Preset(ramp=0.5).attack(0.25)
-    assert early.eps == pytest.approx(4 / 255) and early.size == pytest.approx(Preset().step_size / 2)
+    assert early.eps == pytest.approx(4 / 255) and early.step_length == pytest.approx(Preset().step_size / 2)
     with pytest.raises(ValueError, match="share"):
         Preset(aimed=2.0)

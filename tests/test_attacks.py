@@ -15,8 +15,8 @@ from torch import nn
 from oatlib.attacks.apgd import APGD
 from oatlib.attacks.base import Attack
 from oatlib.attacks.freeze import check_images, frozen
-from oatlib.attacks.geometry import init, project, step
-from oatlib.attacks.losses import LOSSES, margin
+from oatlib.attacks.geometry import ascend, init, project
+from oatlib.attacks.losses import ATTACK_LOSSES, margin_loss
 from oatlib.attacks.pgd import FGSM, FGSMRS, NFGSM, PGD
 from oatlib.attacks.square import Square
 
@@ -58,7 +58,7 @@ def distance(a: torch.Tensor, b: torch.Tensor, norm: str) -> torch.Tensor:
 
 def mean_loss(f, x, y, loss="ce") -> float:
     with frozen(f), torch.no_grad():
-        return LOSSES[loss](f(x), y).mean().item()
+        return ATTACK_LOSSES[loss](f(x), y).mean().item()
 
 
 def accuracy(f, x, y) -> float:
@@ -91,7 +91,7 @@ def check_best_is_best(attack):
         for _, other in attack.iterates(net, x, y, seed()):
             fooled, missed = logits.argmax(1) != y, other.argmax(1) != y
             assert (fooled >= missed).all()
-            lower = LOSSES["ce"](logits, y) < LOSSES["ce"](other, y) - 1e-5
+            lower = ATTACK_LOSSES["ce"](logits, y) < ATTACK_LOSSES["ce"](other, y) - 1e-5
             assert not (lower & (fooled == missed)).any()
 
 
@@ -159,7 +159,7 @@ def test_fooled_beats_a_higher_loss():
     f, w = linear()
     x = torch.full((3, 12), 0.5) - 0.05 * w.sign() * w.sum().sign()
     y = (f(x).argmax(1) == 0).long()
-    attack = PGD(0.3, start="none", loss=lambda logits, y: -margin(logits, y))
+    attack = PGD(0.3, start="none", loss=lambda logits, y: -margin_loss(logits, y))
     assert (f(replace(attack, best=False)(f, x, y)).argmax(1) == y).all()
     assert (f(attack(f, x, y)).argmax(1) != y).all()
 
@@ -169,7 +169,7 @@ class Sloppy(PGD):
     """Fault: projects onto a ball one and a half times as large."""
 
     @property
-    def radii(self):
+    def start_and_ball_radius(self):
         return self.eps, 1.5 * self.eps
 
 
@@ -177,16 +177,16 @@ class Sloppy(PGD):
 class Downhill(PGD):
     """Fault: lowers the loss."""
 
-    def _look(self, f, x_adv, loss):
-        return super()._look(f, x_adv, lambda logits: -loss(logits))
+    def loss_values(self, logits, y):
+        return -super().loss_values(logits, y)
 
 
 @dataclass(frozen=True)
 class Loaded(PGD):
     """Fault: draws from the global generator."""
 
-    def _begin(self, x, radius, generator):
-        return x + radius * (2 * torch.rand(x.shape) - 1)
+    def start_points(self, x, generator):
+        return x + self.eps * (2 * torch.rand(x.shape) - 1)
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ def test_moves_stay_in_ball_and_range(shape, eps, norm, key):
     x[0] = x[0].round()  # also pixels at the border
     grad = torch.randn(x.shape, generator=g)
     start = init(x, eps, norm, g)
-    stepped = step(start, grad, 2 * eps, norm)
+    stepped = ascend(start, grad, 2 * eps, norm)
     landed = project(stepped, x, eps, norm)
     for point in (start, landed):
         assert point.min() >= 0 and point.max() <= 1
@@ -327,15 +327,15 @@ def test_linear_multiclass_margin():
     gap = w.T[None] - w.T[y][:, None]  # (N, class, pixel): the best reachable margin is the best over the classes
     reach = (x[:, None] * gap).sum(2) + 0.1 * gap.abs().sum(2)
     bound = reach.scatter(1, y[:, None], -math.inf).amax(1)
-    found = margin(x_adv @ w, y)
+    found = margin_loss(x_adv @ w, y)
     assert (found <= bound + 1e-4).all()
     assert ((found > bound - 1e-4).double().mean() > 0.8) and (found > bound - 0.5).all()
 
 
 def test_losses_by_hand():
     logits, y = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]), torch.tensor([0, 2])
-    torch.testing.assert_close(LOSSES["margin"](logits, y), torch.tensor([-1.0, 2.0]))
-    torch.testing.assert_close(LOSSES["ce"](logits, y), logits.logsumexp(1) - torch.tensor([2.0, 1.0]))
+    torch.testing.assert_close(ATTACK_LOSSES["margin"](logits, y), torch.tensor([-1.0, 2.0]))
+    torch.testing.assert_close(ATTACK_LOSSES["ce"](logits, y), logits.logsumexp(1) - torch.tensor([2.0, 1.0]))
 
 
 def test_one_step_attacks_by_hand():
@@ -446,9 +446,9 @@ def test_no_gradient():
 def test_tiny_gradients_still_point_somewhere():
     """A confident network has slopes of 1e-25, whose squares are 0 in float32."""
     grad = torch.randn(3, 4, 5, generator=seed())
-    unit = step(torch.zeros(3, 4, 5), grad, 1.0, "l2")
+    unit = ascend(torch.zeros(3, 4, 5), grad, 1.0, "l2")
     for scale in (1e-25, 1e-36, 1e25):
-        torch.testing.assert_close(step(torch.zeros(3, 4, 5), grad * scale, 1.0, "l2"), unit, atol=1e-5, rtol=0)
+        torch.testing.assert_close(ascend(torch.zeros(3, 4, 5), grad * scale, 1.0, "l2"), unit, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("attack", ALL, ids=str)
@@ -507,10 +507,12 @@ def test_attacks_are_values():
         == "PGD-10, L2, eps 0.5, step 0.125, loss margin, 3 restarts"
     )
     assert str(FGSMRS()) == "FGSM-RS, L-inf, eps 8/255, step 10/255"
-    assert PGD(steps=1).size == PGD().eps, "a step is never longer than eps"
-    about = json.loads(json.dumps(PGD(steps=20, loss=margin).describe()))
-    assert about["loss"] == "margin" and about["step_size"] == pytest.approx(1 / 255) and about["start"] == "uniform"
-    assert set(about) == {"name", "eps", "step_size", "loss", "steps", "norm", "restarts", "start", "best", "draws"}
+    assert PGD(steps=1).step_length == PGD().eps, "a step is never longer than eps"
+    about = json.loads(json.dumps(PGD(steps=20, loss=margin_loss).describe()))
+    assert about["loss"] == "margin_loss" and about["step_size"] == pytest.approx(1 / 255)
+    assert about["start"] == "uniform"
+    keys = {"name", "eps", "step_size", "loss", "steps", "norm", "restarts", "start", "best", "eot_samples"}
+    assert set(about) == keys
 
 
 @pytest.mark.parametrize(
@@ -698,7 +700,7 @@ def test_agrees_with_another_library(digits, ours: Attack, starts, record_proper
         clip_values=(0, 1),
         device_type="cpu",
     )
-    same = {"norm": math.inf if ours.norm == "linf" else 2, "eps": ours.eps, "eps_step": ours.size}
+    same = {"norm": math.inf if ours.norm == "linf" else 2, "eps": ours.eps, "eps_step": ours.step_length}
     if ours.name == "FGSM":
         theirs = FastGradientMethod(wrapped, **same, batch_size=600)
     else:

@@ -77,7 +77,7 @@ def test_an_honest_network_with_a_false_claim_does_not_stand(shapes):
 def test_noisy_networks_are_attacked_with_eot(shapes):
     report = tried(oatlib.load(FOLDER / "float.safetensors"), shapes, n=16)
     found = {check.name: check for check in report.checks}
-    assert report.about["draws"] == 10 and not found["randomness"].raised and found["folded"].raised is None
+    assert report.about["eot_samples"] == 10 and not found["randomness"].raised and found["folded"].raised is None
 
 
 # --- single questions, with faults planted into what they look at ---
@@ -446,7 +446,7 @@ def test_the_verdict_says_when_time_was_over(shapes):
 @pytest.mark.parametrize("given, message", [
     ({"claim": 83}, "claim"), ({"eps": 8}, "eps"), ({"lam": 2.0}, "λ"), ({"width": 0.3}, "width"),
     ({"claim": 0.5, "claim_n": 0}, "claim_n"), ({"claim_n": 100}, "needs claim"),
-    ({"suite": oatlib.Suite(4 / 255)}, "eps of the audit"), ({"suite": oatlib.Suite(draws=2)}, "draws=1"),
+    ({"suite": oatlib.Suite(4 / 255)}, "eps of the audit"), ({"suite": oatlib.Suite(eot_samples=2)}, "eot_samples=1"),
 ])  # fmt: skip
 def test_bad_input_is_refused_before_any_work(shapes, given, message):
     with pytest.raises(ValueError, match=message):

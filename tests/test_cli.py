@@ -179,7 +179,7 @@ def test_a_noisy_network_from_training_to_a_frozen_draw(capsys, tmp_path):
     assert code == 0 and out.startswith("slider: 0 -> λ 0.000") and len(oatlib.load("f").slider) == 21
     words = ("--attack", "pgd", "--steps", 1, "--n", 16, "--draws", 3, "--json", "r.json")
     code, out, err = run(capsys, "eval", "f", *words, "--slider", 0, 0.5, 1)
-    assert code == 0 and "EOT over 3 draws" in out and "means over 3 draws" in out and "flattered" not in err
+    assert code == 0 and "EOT over 3 samples" in out and "means over 3 draws" in out and "overestimated" not in err
     assert [r.lam for r in oatlib.Table.load("r.json")] == [oatlib.load("f").lam(u) for u in (0, 0.5, 1)]
     assert "EOT" not in run(capsys, "eval", "f", *words, "--lam", 0)[1].split("noisy")[0].splitlines()[1]
     for seed in (0, 1):

@@ -56,7 +56,7 @@ def test_before_fitting_slider_positions_are_lambda():
 def test_the_slider_is_fitted_on_validation_images_and_saved(recipe, tmp_path, monkeypatch):
     net, data = oatlib.build(recipe, DATA), dataclasses.replace(DATA, test=None, train=None)  # neither is looked at
     seen = {name: t.clone() for name, t in net.state_dict().items()}
-    oatlib.even_dial(net, data, points=5, n=32, attack=oatlib.PGD(8 / 255, 1, draws=2), progress=False)
+    oatlib.even_dial(net, data, points=5, n=32, attack=oatlib.PGD(8 / 255, 1, eot_samples=2), progress=False)
     assert len(net.slider) == 5 and net.lam(0) == 0 and net.lam(1) == 1
     assert net.lam(0.25) == net.slider[1]
     assert net.lam(0.375) == pytest.approx((net.slider[1] + net.slider[2]) / 2)
@@ -103,4 +103,4 @@ def test_it_is_measured_with_the_default_attack(recipe, draws, monkeypatch):
 
     monkeypatch.setattr("oatlib.evaluation.slider.evaluate", watched)
     oatlib.even_dial(oatlib.build(recipe, DATA), DATA, points=3, progress=False)
-    assert used == [default_attack(draws=draws)]
+    assert used == [default_attack(eot_samples=draws)]

@@ -178,7 +178,7 @@ def test_noisy_ends_stay_noisy():
         assert_mixed(answers[-1], clean, reference(x), 0.6)
     assert not torch.equal(*answers)
     assert_mixed(net.at(0.6, noise_seed=4)(x), clean, plain.at(1.0, noise_seed=4)(x), 0.6)
-    table = oatlib.evaluate(net, DATA.test, oatlib.PGD(EPS, 1, draws=2), [0.0, 0.5], draws=2, progress=False)
+    table = oatlib.evaluate(net, DATA.test, oatlib.PGD(EPS, 1, eot_samples=2), [0.0, 0.5], draws=2, progress=False)
     assert [r.draws for r in table] == [1, 2] and table[0].about["dial"] == "outputs"
 
 

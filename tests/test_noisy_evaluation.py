@@ -12,7 +12,7 @@ import oatlib
 from oatlib.networks.network import Network
 
 DATA = oatlib.load_data("shapes", seed=0, n_train=128, n_val=64, n_test=96)
-EOT = oatlib.PGD(8 / 255, 3, draws=3)
+EOT = oatlib.PGD(8 / 255, 3, eot_samples=3)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_eot_lowers_robustness():
     f, x, y = noisy_line()
     accuracy = []
     for draws in (1, 4, 32):
-        attack = oatlib.PGD(0.04, 5, step_size=0.01, best=False, draws=draws)
+        attack = oatlib.PGD(0.04, 5, step_size=0.01, best=False, eot_samples=draws)
         accuracy.append(right(attack(f, x, y, torch.Generator().manual_seed(0)), y))
     assert accuracy[0] > accuracy[1] > accuracy[2]
     assert accuracy[0] - accuracy[2] > 0.1  # 512 images: five standard errors
@@ -70,7 +70,7 @@ def test_eot_is_the_mean_gradient_over_draws():
         seen.append(images.detach().clone())
         return f(images)
 
-    moved = oatlib.PGD(0.04, 1, step_size=0.01, start="none", best=False, draws=5)(spy, x, y)
+    moved = oatlib.PGD(0.04, 1, step_size=0.01, start="none", best=False, eot_samples=5)(spy, x, y)
     assert len(seen) == 5 and all(torch.equal(s, x) for s in seen)
     g, _, _ = noisy_line(8)  # the same draws again
     leaf = x.clone().requires_grad_()
@@ -83,19 +83,20 @@ def test_one_draw_is_what_it_was_before_there_was_eot():
     x, y = DATA.test.x[:8], DATA.test.y[:8]
     for best in (True, False):
         one = oatlib.PGD(8 / 255, 4, best=best)(plain, x, y)
-        many = oatlib.PGD(8 / 255, 4, best=best, draws=3)(plain, x, y)
+        many = oatlib.PGD(8 / 255, 4, best=best, eot_samples=3)(plain, x, y)
         torch.testing.assert_close(one, many)
 
 
-@pytest.mark.parametrize("attack", [oatlib.PGD(draws=7), oatlib.FGSM(draws=7), oatlib.FGSMRS(draws=7)])
-def test_draws_are_recorded(attack):
-    assert attack.describe()["draws"] == 7 and "EOT over 7 draws" in str(attack)
-    with pytest.raises(ValueError, match="draws must be >= 1"):
-        dataclasses.replace(attack, draws=0)
+@pytest.mark.parametrize("kind", [oatlib.PGD, oatlib.FGSM, oatlib.FGSMRS])
+def test_eot_samples_are_recorded(kind):
+    attack = kind(eot_samples=7)
+    assert attack.describe()["eot_samples"] == 7 and "EOT over 7 samples" in str(attack)
+    with pytest.raises(ValueError, match="eot_samples must be >= 1"):
+        dataclasses.replace(attack, eot_samples=0)
 
 
 def test_a_noisy_network_without_eot_warns_and_says_what_to_do(net):
-    with pytest.warns(UserWarning, match=r"λ = 1 .*flattered.*draws=10"):
+    with pytest.warns(UserWarning, match=r"λ = 1 .*overestimated.*eot_samples=10"):
         oatlib.evaluate(net, DATA.test, oatlib.PGD(8 / 255, 1), [1.0], progress=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -107,11 +108,12 @@ def test_by_default_noise_is_attacked_with_eot(net, monkeypatch):
     used, whole = [], oatlib.Suite.survivors
 
     def watched(self, f, x, y, g):
-        used.append((self.budget, self.draws))
+        used.append((self.budget, self.eot_samples))
         return whole(self, f, x, y, g)
 
     monkeypatch.setattr(oatlib.Suite, "survivors", watched)
-    monkeypatch.setattr(oatlib.Suite, "__call__", lambda self, f, x, y, g: used.append((self.budget, self.draws)) or x)
+    call = lambda self, f, x, y, g: used.append((self.budget, self.eot_samples)) or x  # noqa: E731
+    monkeypatch.setattr(oatlib.Suite, "__call__", call)
     oatlib.evaluate(net, DATA.test.panel(16), lams=[0.0, 1.0], progress=False)
     assert used == [("quick", 1), ("quick", 10)]
 
@@ -119,9 +121,9 @@ def test_by_default_noise_is_attacked_with_eot(net, monkeypatch):
 def test_the_quick_suite_is_not_weaker_than_pgd_20_on_random_weights(net):
     """With EOT no image is dropped: its strongest point counts, not the first that one look found to be wrong."""
     panel = DATA.test.panel(48)
-    pgd = oatlib.PGD(8 / 255, 20, draws=10)
+    pgd = oatlib.PGD(8 / 255, 20, eot_samples=10)
     quick, slow = (oatlib.evaluate(net, panel, attack, [1.0], progress=False)[0] for attack in (None, pgd))
-    assert quick.draws == 10 and "EOT over 10 draws" in quick.attack["text"]
+    assert quick.draws == 10 and "EOT over 10 samples" in quick.attack["text"]
     assert quick.robust <= slow.robust + 0.03
 
 
@@ -183,7 +185,7 @@ def test_measured_is_the_mean_over_draws_with_its_spread(net):
 
 def test_without_an_attack_robust_is_clean(net):
     """Two draws of noise, one for each, would make random answers look less robust than they are."""
-    found = oatlib.evaluate(net, DATA.test, oatlib.PGD(0.0, 1, draws=2), [1.0], progress=False)[0]
+    found = oatlib.evaluate(net, DATA.test, oatlib.PGD(0.0, 1, eot_samples=2), [1.0], progress=False)[0]
     assert 0.1 < found.clean < 0.95 and found.robust == found.clean
 
 

@@ -30,7 +30,7 @@ MODULES = {
 
 # A module imports from its own package and from packages in lines above its own.
 ORDER = (
-    {"_suggest", "_bundled", "record"},
+    {"_suggest", "_bundled", "_random", "record"},
     {"data", "layers", "reruns"},
     {"attacks"},
     {"networks"},

@@ -16,7 +16,7 @@ from bench.suite import autoattack
 from oatlib import FGSM, FGSMRS, PGD
 from oatlib.attacks.apgd import APGD, checkpoints
 from oatlib.attacks.freeze import NoGradientError
-from oatlib.attacks.losses import LOSSES, dlr, margin, towards
+from oatlib.attacks.losses import ATTACK_LOSSES, dlr, margin_loss, towards
 from oatlib.attacks.square import Square
 from oatlib.attacks.suite import BUDGETS, Suite, default_attack
 from oatlib.attacks.transfer import Transfer
@@ -62,7 +62,7 @@ def linear(classes=5, pixels=12):
 def test_dlr_is_blind_to_the_scale_of_the_logits_and_has_the_sign_of_the_margin():
     z, y = torch.randn(50, 6, generator=generator()), torch.arange(50) % 6
     assert torch.allclose(dlr(z, y), dlr(1000 * z - 5, y), rtol=1e-3, atol=1e-4)
-    assert torch.equal(dlr(z, y) > 0, margin(z, y) > 0) and torch.equal(dlr(z, y) > 0, z.argmax(1) != y)
+    assert torch.equal(dlr(z, y) > 0, margin_loss(z, y) > 0) and torch.equal(dlr(z, y) > 0, z.argmax(1) != y)
     right = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
     assert dlr(right, torch.tensor([0])).item() == -0.5 and dlr(right, torch.tensor([2])).item() == 1.0
 
@@ -90,7 +90,7 @@ def test_on_a_linear_network_apgd_finds_the_best_corner(loss, norm, eps):
     w = net[1].weight[1] - net[1].weight[0]
     reach = eps * (w.abs().sum() if norm == "linf" else w.norm())
     x_adv = APGD(eps, 30, norm, loss=loss)(net, x, y, generator())
-    assert torch.allclose(margin(net(x_adv), y) - margin(net(x), y), reach.expand(40), rtol=2e-3)
+    assert torch.allclose(margin_loss(net(x_adv), y) - margin_loss(net(x), y), reach.expand(40), rtol=2e-3)
 
 
 @pytest.mark.parametrize("attack", [APGD(0.02, 12), APGD(0.3, 12, norm="l2"), APGD(0.02, 6, targets=3),
@@ -230,7 +230,7 @@ def test_a_suite_is_the_worst_case_of_its_members(ready, shapes):
 def test_the_default_members_are_ce_then_targeted_dlr_then_square():
     kinds = [(type(member).__name__, getattr(member, "targets", 0)) for member in Suite().attacks()]
     assert kinds == [("APGD", 0), ("APGD", 5), ("Square", 0)]
-    assert all(member.draws == 10 for member in Suite(draws=10).attacks())
+    assert all(member.eot_samples == 10 for member in Suite(eot_samples=10).attacks())
     assert [type(member) for member in Suite(0.5, "l2").attacks()] == [APGD, APGD]
 
 
@@ -252,16 +252,16 @@ def test_time_that_is_over_ends_the_cascade_and_is_told(ready, shapes):
 def test_an_interrupted_cascade_goes_on_where_it_was(ready, shapes, tmp_path, monkeypatch):
     f, (x, y), path = ready["oat", 0.4], (shapes.val.x[:96], shapes.val.y[:96]), tmp_path / "state.safetensors"
     whole = few().run(f, x, y, generator(), batch=40, progress=False)
-    first = Square._drop_fooled
+    first = Square.walk_while_correct
 
     def broken(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Square, "_drop_fooled", broken)
+    monkeypatch.setattr(Square, "walk_while_correct", broken)
     with pytest.raises(KeyboardInterrupt):
         few().run(f, x, y, generator(), batch=40, progress=False, keep=path)
-    monkeypatch.setattr(Square, "_drop_fooled", first)
-    monkeypatch.setattr(APGD, "_drop_fooled", broken)  # is done, and must not be done again
+    monkeypatch.setattr(Square, "walk_while_correct", first)
+    monkeypatch.setattr(APGD, "walk_while_correct", broken)  # is done, and must not be done again
     again = few().run(f, x, y, generator(9), batch=40, progress=False, keep=path)
     assert torch.equal(again.fell, whole.fell) and torch.equal(again.x_adv, whole.x_adv) and again.complete
 
@@ -293,8 +293,8 @@ def test_a_random_network_is_judged_by_the_mean_of_its_draws(ready, shapes):
         z = f(x)
         return z + 1.5 * z.std() * torch.randn(z.shape, generator=noise)
 
-    tiny = Suite(1e-6, draws=40, members=(APGD(1e-6, 3, draws=40), Square(1e-6, 5, draws=40)))
-    once = replace(tiny, draws=1, members=(APGD(1e-6, 3), Square(1e-6, 5)))
+    tiny = Suite(1e-6, eot_samples=40, members=(APGD(1e-6, 3, eot_samples=40), Square(1e-6, 5, eot_samples=40)))
+    once = replace(tiny, eot_samples=1, members=(APGD(1e-6, 3), Square(1e-6, 5)))
     steady, fickle = (suite.run(loud, x, y, progress=False).robust for suite in (tiny, once))
     assert steady > fickle + 0.1
 
@@ -404,21 +404,23 @@ def test_the_length_of_a_walk_is_known_and_a_suite_calls_it_steps():
 
 def test_the_budgets():
     def plan(**options):
-        return [(type(m).__name__, m.steps if isinstance(m, APGD) else m.queries, getattr(m, "targets", None), m.draws)
-                for m in Suite(**options).attacks()]  # fmt: skip
+        return [
+            (type(m).__name__, getattr(m, "queries", m.steps), getattr(m, "targets", None), m.eot_samples)
+            for m in Suite(**options).attacks()
+        ]
 
     assert plan(budget="quick") == [("APGD", 10, 0, 1), ("APGD", 10, 2, 1)]
     assert plan(budget="fast") == plan() == [("APGD", 100, 0, 1), ("APGD", 50, 5, 1), ("Square", 500, None, 1)]
     assert plan(budget="full") == [("APGD", 100, 0, 1), ("APGD", 100, "all", 1), ("Square", 5000, None, 1)]
     for budget in BUDGETS:
         assert len(plan(budget=budget, norm="l2", eps=0.5)) == 2
-        noisy = plan(budget=budget, draws=10)
+        noisy = plan(budget=budget, eot_samples=10)
         assert {member[3] for member in noisy} == {10}
         assert all(few[1] <= many[1] for few, many in zip(noisy, plan(budget=budget), strict=True))
         assert Suite(budget=budget).describe()["budget"] == budget and str(Suite(budget=budget)).startswith(budget)
     assert Suite(members=(FGSM(),)).describe()["budget"] is None
     assert default_attack() == Suite(EPS, budget="quick")
-    assert default_attack(0.1, 4) == Suite(0.1, draws=4, budget="quick")
+    assert default_attack(0.1, 4) == Suite(0.1, eot_samples=4, budget="quick")
 
 
 def test_all_targets_are_all_wrong_classes():
@@ -432,13 +434,13 @@ def test_images_that_nobody_fools_become_the_strongest_point():
     f, x, y = wavy()
     suite = Suite(0.005, budget="quick")
     found = suite.run(f, x, y, generator(4), progress=False)
-    best = margin(f(x), y)
+    best = margin_loss(f(x), y)
     for index, _, logits in suite.survivors(f, x, y, generator(4)):
-        best[index] = torch.maximum(best[index], margin(logits, y[index]))
+        best[index] = torch.maximum(best[index], margin_loss(logits, y[index]))
     robust = found.fell == -1
     assert robust.any()
-    assert torch.allclose(margin(f(found.x_adv), y)[robust], best[robust], atol=1e-5)
-    assert (best[robust] > margin(f(x), y)[robust]).all()
+    assert torch.allclose(margin_loss(f(found.x_adv), y)[robust], best[robust], atol=1e-5)
+    assert (best[robust] > margin_loss(f(x), y)[robust]).all()
 
 
 def test_a_suite_that_no_gradient_reaches_says_so():
@@ -468,12 +470,12 @@ def test_random_weights_are_attacked_by_every_member_and_the_strongest_point_cou
         z = f(images)
         return z + 0.3 * torch.randn(z.shape, generator=draws)
 
-    suite = Suite(0.03, draws=20, budget="quick")
+    suite = Suite(0.03, eot_samples=20, budget="quick")
     together = suite(loud, x, y, generator(4))
     alone = [member(loud, x, y, generator(4)) for member in suite.attacks()]
-    value = margin(f(together), y).mean()
-    assert all(value >= margin(f(x_adv), y).mean() - 0.05 for x_adv in alone)
-    assert value > margin(f(x), y).mean() + 0.1
+    value = margin_loss(f(together), y).mean()
+    assert all(value >= margin_loss(f(x_adv), y).mean() - 0.05 for x_adv in alone)
+    assert value > margin_loss(f(x), y).mean() + 0.1
 
 
 # --- another library's AutoAttack ---
@@ -491,7 +493,7 @@ def test_it_is_not_weaker_than_another_librarys_autoattack(ready, shapes, name, 
 
 
 def test_losses_are_known_by_name():
-    assert LOSSES["dlr"] is dlr
+    assert ATTACK_LOSSES["dlr"] is dlr
 
 
 def test_the_shell_can_name_the_suite(tmp_path, capsys):

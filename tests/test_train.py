@@ -443,7 +443,7 @@ def test_watch_measures_both_ends(data):
 
 def test_eps_ramps_and_the_learning_rate_has_its_shape():
     one = Preset(ramp=0.4, eps=8 / 255, margin=1.25, lr=0.4, warmup=0.25)
-    assert one.attack(0.2).eps == pytest.approx(1.25 * 4 / 255) and one.attack(0.2).size == pytest.approx(
+    assert one.attack(0.2).eps == pytest.approx(1.25 * 4 / 255) and one.attack(0.2).step_length == pytest.approx(
         one.step_size / 2
     )
     assert one.attack(0.4) == one.attack(1.0) and one.attack(1.0).eps == pytest.approx(10 / 255)

@@ -328,7 +328,7 @@ figures.bars(list(left), {"robust accuracy": list(left.values())}, n=n, height=3
 # %% [markdown]
 # ## What you built is what the library keeps
 #
-# `oatlib/attacks/geometry.py` has the three moves, `oatlib/attacks/base.py` the loop. One step of yours and one of theirs, on the images:
+# `oatlib/attacks/geometry.py` has the three moves, `oatlib/attacks/ascent.py` the loop. One step of yours and one of theirs, on the images:
 
 # %%
 # NBVAL_CHECK_OUTPUT

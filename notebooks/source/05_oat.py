@@ -39,6 +39,7 @@ from torch import nn
 
 import oatlib
 from oatlib import PGD, Preset, Suite
+from oatlib.attacks import robust_accuracy
 from oatlib.course import figures
 from oatlib.course.exercises import check
 from oatlib.course.lesson import begin, say
@@ -97,9 +98,10 @@ def measured(net, lams, split, steps=10):
     """Clean and robust accuracy of a network with a dial, at some λ, under PGD; each point says its n."""
     points = []
     for lam in lams:
-        walk = PGD(RADIUS, steps).survivors(net.at(lam), split.x, split.y, torch.Generator().manual_seed(seed))
-        right = [(logits.argmax(1) == split.y[who]).sum().item() / len(split) for who, _, logits in walk]
-        points.append({"lam": lam, "n": len(split), "clean": right[0], "robust": right[-1]})
+        f, generator = net.at(lam), torch.Generator().manual_seed(seed)
+        clean = (f(split.x).argmax(1) == split.y).double().mean().item()
+        robust = robust_accuracy(f, split.x, split.y, PGD(RADIUS, steps), generator)
+        points.append({"lam": lam, "n": len(split), "clean": clean, "robust": robust})
     return points
 
 

@@ -341,7 +341,7 @@ def with_noise(net, alpha, layers):
 def measured(net, draws, steps=5):
     """(clean, robust) at λ = 1, each for 10 draws of the noise; the attack averages over `draws` per gradient."""
     f = net.noisy(1.0, generator=source())
-    attacked = PGD(radius, steps, draws=draws)(f, x, y, source())
+    attacked = PGD(radius, steps, eot_samples=draws)(f, x, y, source())
     return twin_accuracy(f, x, attacked, y, 10)
 
 
@@ -413,7 +413,7 @@ lesson.reveal("draws", 100 * readings[10][1].mean().item(), f"{gap:.1f} points l
 f = loud.noisy(1.0, generator=source())
 rows = {"image": x[:6]}
 for draws in (1, 10):
-    attacked = PGD(radius, 5, draws=draws)(f, x[:6], y[:6], source())
+    attacked = PGD(radius, 5, eot_samples=draws)(f, x[:6], y[:6], source())
     rows[f"change × 12, draws: {draws}"] = figures.change(x[:6], attacked, 12)
 figures.images(rows, {"image": captions(data, panel, range(6))})
 
@@ -479,7 +479,7 @@ def compute():
         history = oatlib.train(trained, data, "fast", seed, progress=False)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # one draw is weak: that is what is measured here
-            attacks = [PGD(radius, 20, draws=k) for k in found["draws"]]
+            attacks = [PGD(radius, 20, eot_samples=k) for k in found["draws"]]
             tables = [oatlib.evaluate(trained, judged, a, [1.0], progress=False)[0] for a in attacks]
         found[redraw] = {
             "alpha": [[0.25] * len(noises(trained)), *(row["alpha"] for row in history.rows)],
@@ -526,7 +526,7 @@ say(
 #
 # ## What you built is what the library keeps
 #
-# `oatlib/layers/noise.py` has the noise, `oatlib/attacks/base.py` EOT, `oatlib/evaluation/evaluate.py` the twins.
+# `oatlib/layers/noise.py` has the noise, `oatlib/attacks/queries.py` EOT, `oatlib/evaluation/evaluate.py` the twins.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -537,12 +537,12 @@ print("noisy_weight is WeightNoise:", torch.allclose(mine, weight + layer.noise(
 f = loud.noisy(1.0, generator=source(5))
 mine = (x + radius * eot_gradient(f, x, y, 3).sign()).clamp(0, 1)
 f = loud.noisy(1.0, generator=source(5))
-theirs = PGD(radius, 1, radius, start="none", best=False, draws=3)(f, x, y)
-print("a step along eot_gradient is PGD(draws=3):", torch.allclose(mine, theirs, atol=1e-6))
+theirs = PGD(radius, 1, radius, start="none", best=False, eot_samples=3)(f, x, y)
+print("a step along eot_gradient is PGD(eot_samples=3):", torch.allclose(mine, theirs, atol=1e-6))
 f = loud.noisy(1.0, generator=source(5))
-mine = twin_accuracy(f, x[:64], PGD(radius, 2, draws=2)(f, x[:64], y[:64], source(5)), y[:64], 4)
+mine = twin_accuracy(f, x[:64], PGD(radius, 2, eot_samples=2)(f, x[:64], y[:64], source(5)), y[:64], 4)
 half = replace(panel, x=x[:64], y=y[:64])
-row = oatlib.evaluate(loud, half, PGD(radius, 2, draws=2), [1.0], seed=5, progress=False, draws=4)[0]
+row = oatlib.evaluate(loud, half, PGD(radius, 2, eot_samples=2), [1.0], seed=5, progress=False, draws=4)[0]
 print(
     "twin_accuracy is evaluate:",
     [round(m.mean().item(), 4) for m in mine] == [round(row.clean, 4), round(row.robust, 4)],
@@ -559,13 +559,13 @@ f = with_noise(net, 0.5, 1).noisy(1.0, generator=source())
 few, labels = x[:64], y[:64]
 clean, same = twin_accuracy(f, few, PGD(0.0, 2)(f, few, labels), labels, 3)
 print("ε = 0 takes nothing away, draw by draw:", torch.equal(clean, same))
-far = twin_accuracy(f, few, PGD(0.5, 10, draws=2)(f, few, labels), labels, 3)[1]
+far = twin_accuracy(f, few, PGD(0.5, 10, eot_samples=2)(f, few, labels), labels, 3)[1]
 print("an attack that may repaint the image leaves less than half:", (far.mean() < clean.mean() / 2).item())
-one, two = (PGD(radius, 3, draws=k)(silent.noisy(1.0, generator=source()), few, labels, source()) for k in (1, 2))
+one, two = (PGD(radius, 3, eot_samples=k)(silent.noisy(1.0, generator=source()), few, labels, source()) for k in (1, 2))
 print("without noise, draws change nothing:", torch.allclose(one, two, atol=1e-6))
 f = silent.at(1.0)
 print("a frozen draw of no noise is one network:", torch.equal(f(x), silent.at(1.0, noise_seed=9)(x)))
-walk = PGD(radius, 5, draws=4, best=False).iterates(f, few, labels, source())
+walk = PGD(radius, 5, eot_samples=4, best=False).iterates(f, few, labels, source())
 losses = [torch.nn.functional.cross_entropy(logits, labels).item() for _, logits in walk]
 print("the loss rises along the way:", losses[-1] > losses[0])
 

@@ -7,19 +7,49 @@ and fools images that resist the mixture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from .geometry import draw
-from .losses import margin
+from .._random import rand_on
+from .ascent import AscentWalk
+from .losses import margin_loss
 from .pgd import PGD
 
-UNDECIDED, NO_TARGET = -2, -1  # in place of a target class: not yet chosen; none
+# In place of a target class: it is not yet chosen, or there is none.
+UNDECIDED, NO_TARGET = -2, -1
 LOTS = 2**20  # number of equally likely values of the random number that chooses a target
+
+
+class AimedWalk(AscentWalk):
+    """The walk of `AimedPGD`. It remembers the target class of each image.
+
+    The targets are chosen by the first logits of the walk, and stay the same in all restarts.
+    """
+
+    _per_image = (*AscentWalk._per_image, "_target", "_lot")
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        chance, lot = rand_on((2, len(self.y)), self.x, self.generator)
+        self._target = torch.where(chance < self.attack.share, UNDECIDED, NO_TARGET)
+        self._lot = (lot * LOTS).long()
+
+    def _loss(self, logits: Tensor) -> Tensor:
+        """Return the loss to increase (M,): the margin, or target logit minus true logit."""
+        likely_wrong = self._likely_wrong(logits.detach())
+        self._target = torch.where(self._target == UNDECIDED, likely_wrong, self._target)
+        true_logit = logits.gather(1, self.y[:, None])
+        target_logit = logits.gather(1, self._target.clamp(min=0)[:, None])
+        lead = (target_logit - true_logit)[:, 0]
+        return torch.where(self._target == NO_TARGET, margin_loss(logits, self.y), lead)
+
+    def _likely_wrong(self, logits: Tensor) -> Tensor:
+        """Return one of the likeliest wrong classes per image (M,), chosen by its random number."""
+        count = min(self.attack.candidates, logits.shape[1] - 1)
+        likeliest = logits.scatter(1, self.y[:, None], -torch.inf).topk(count, 1).indices
+        return likeliest.gather(1, (self._lot % count)[:, None])[:, 0]
 
 
 @dataclass(frozen=True)
@@ -41,7 +71,8 @@ class AimedPGD(PGD):
         ValueError: An argument is out of range.
     """
 
-    name: ClassVar[str] = "aimed PGD"
+    name = "aimed PGD"
+    walk_type = AimedWalk
     best: bool = False
     share: float = 0.5
     candidates: int = 3
@@ -49,48 +80,19 @@ class AimedPGD(PGD):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.share <= 1:
-            raise ValueError(f"share is a probability in [0, 1], got {self.share}")
+            raise ValueError(f"share must be a probability in [0, 1], got {self.share}")
         if self.candidates < 1:
             raise ValueError(f"candidates must be at least 1, got {self.candidates}")
 
     def describe(self) -> dict:
         """Return the facts that a result record must hold about the attack, as a dict for JSON."""
-        known = {"loss": "margin or target", "share": self.share, "candidates": self.candidates}
-        return super().describe() | known
+        own_facts = {
+            "loss": "margin or target",
+            "share": self.share,
+            "candidates": self.candidates,
+        }
+        return super().describe() | own_facts
 
-    def _walk(
-        self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None
-    ) -> Iterator:
-        """Run the attack as `PGD._walk` does, with labels (N, 3) in place of (N,).
-
-        The columns of the labels are the true class, the target class, and the random number that
-        chooses the target. `_values` reads them.
-        """
-        generator = generator or torch.Generator(x.device).manual_seed(0)
-        chance, lot = draw(torch.rand, (2, len(y)), x, generator)
-        target = torch.where(chance < self.share, UNDECIDED, NO_TARGET)
-        yield from super()._walk(
-            f, x, torch.stack([y, target, (lot * LOTS).long()], 1), generator, judge_last, only
-        )
-
-    def _values(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss to increase (N,): the margin, or target logit minus true logit.
-
-        `labels` are classes (N,), or the three columns that `_walk` makes of them (N, 3). Targets
-        that are undecided are chosen by the first logits of the attack. They are written into
-        `labels`, so that they stay the same to its end.
-        """
-        if labels.dim() == 1:
-            return margin(logits, labels)
-        y, target, lot = labels.unbind(1)
-        target.copy_(
-            torch.where(target == UNDECIDED, self._likely_wrong(logits.detach(), y, lot), target)
-        )
-        ahead = logits.gather(1, target.clamp(min=0)[:, None]) - logits.gather(1, y[:, None])
-        return torch.where(target == NO_TARGET, margin(logits, y), ahead[:, 0])
-
-    def _likely_wrong(self, logits: Tensor, y: Tensor, lot: Tensor) -> Tensor:
-        """Return one of the likeliest wrong classes per image (N,), chosen by its number `lot`."""
-        count = min(self.candidates, logits.shape[1] - 1)
-        likeliest = logits.scatter(1, y[:, None], -torch.inf).topk(count, 1).indices
-        return likeliest.gather(1, (lot % count)[:, None])[:, 0]
+    def loss_values(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Return the margin loss (N,), which decides what the strongest iterate is."""
+        return margin_loss(logits, y)

@@ -7,25 +7,181 @@ The step of an image is halved where its loss stops rising, so the user has no s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from .base import Attack
+from .ascent import GradientWalk
+from .base import IterativeAttack, restarts_as_text
 from .freeze import NonFiniteError
-from .geometry import project, projection, step
+from .geometry import ascend, project
 from .losses import towards
+from .queries import mean_logits
 
-# MOMENTUM: weight of the new step; the last move gets weight 1 - MOMENTUM.
-# RISING: fraction of the steps since the last checkpoint that must have raised the loss.
-MOMENTUM, RISING = 0.75, 0.75
+MOMENTUM = 0.75  # weight of the new step; the last move gets weight 1 - MOMENTUM
+RISING = 0.75  # fraction of the steps since the last checkpoint that must have raised the loss
+
+
+class APGDWalk(GradientWalk):
+    """The walk of `APGD`: one run per restart, or one per target class.
+
+    The iterates are the start of each run and the point after each of its steps.
+
+    Raises:
+        NonFiniteError: By `advance`, if logits or gradients contain NaN or infinity.
+    """
+
+    # _before: the iterate before the present one. _step_length: of the next step, (M, 1, ...).
+    # _value: loss of the present iterate. _value_before: loss of the one before. _rose: number of
+    # steps since the last checkpoint that raised the loss. _halved: whether the last checkpoint
+    # halved the step. _top, _top_gradient, _top_value: the best point of the run so far.
+    # _top_value_at_checkpoint: its loss at the last checkpoint. _targets: the wrong classes to
+    # target, the most likely first (M, runs). _target: the one of this run.
+    _per_image = (
+        *GradientWalk._per_image,
+        "_before",
+        "_step_length",
+        "_value",
+        "_value_before",
+        "_rose",
+        "_halved",
+        "_top",
+        "_top_gradient",
+        "_top_value",
+        "_top_value_at_checkpoint",
+        "_targets",
+        "_target",
+    )
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        if self.attack.targets:
+            self._targets = self._rank_targets()
+            self._runs = self._targets.shape[1]
+        else:
+            self._targets = None
+            self._runs = self.attack.restarts
+        self._runs_begun = 0
+        self._steps_done = 0
+        self._steps_left = 0
+        self._last_checkpoint = 0
+        self._checkpoints = checkpoints(self.attack.steps)
+
+    def advance(self) -> bool:
+        if self._steps_left > 0:
+            self._step()
+        elif self._runs_begun < self._runs:
+            self._begin_run()
+        else:
+            return False
+        self._look()
+        return True
+
+    def _rank_targets(self) -> Tensor:
+        """Return the wrong classes of each image, the most likely first (M, runs)."""
+        logits = mean_logits(self.f, self.x, self.attack.eot_samples)
+        without_true_class = logits.scatter(1, self.y[:, None], -torch.inf)
+        wrong_classes = without_true_class.argsort(1, descending=True)[:, :-1]
+        if self.attack.targets == "all":
+            return wrong_classes
+        return wrong_classes[:, : self.attack.targets]
+
+    def _begin_run(self) -> None:
+        """Go to a new starting point, and forget what was reached from the one before."""
+        attack = self.attack
+        starts = attack.start_points(self._all_x, self.generator)
+        if attack.start == "gaussian":  # in this attack the start is an iterate like any other
+            starts = project(starts, self._all_x, attack.eps, attack.norm)
+        if self._runs_begun == 0:  # later runs leave the caller's generator as it is, as in PGD
+            self._separate_generator()
+        self.x_adv = self._under_attack(starts)
+        self._before = self.x_adv
+        one_per_image = (len(self.x_adv), *[1] * (self.x_adv.dim() - 1))
+        self._step_length = self.x_adv.new_full(one_per_image, attack.step_length)
+        self._rose = torch.zeros_like(self.y)
+        self._halved = torch.ones_like(self.y, dtype=torch.bool)
+        if self._targets is not None:
+            self._target = self._targets[:, self._runs_begun]
+        self._runs_begun += 1
+        self._steps_done = 0
+        self._steps_left = attack.steps
+        self._last_checkpoint = 0
+
+    def _look(self) -> None:
+        """Ask the network about the present iterate. The last one of a run needs no gradient."""
+        self._ask(gradient=self._steps_left > 0)
+        if self._steps_left > 0:
+            self._value = self._loss(self.logits)
+
+    def _loss(self, logits: Tensor) -> Tensor:
+        if self._targets is not None:
+            return towards(logits, self.y, self._target)
+        return super()._loss(logits)
+
+    def _step(self) -> None:
+        """Judge the present iterate, then move on from it or from the best one."""
+        gradient, finite = self._gradient()
+        if not finite:
+            raise NonFiniteError(
+                "the network gave non-finite logits or gradients during the attack"
+            )
+        if self._steps_done == 0:
+            self._top = self.x_adv
+            self._top_gradient = gradient
+            self._top_value = self._value
+            self._top_value_at_checkpoint = self._value
+        else:
+            self._remember(gradient)
+        if self._steps_done in self._checkpoints:
+            gradient = self._halve_stuck(gradient)
+        self._move(gradient)
+        self._steps_done += 1
+        self._steps_left -= 1
+
+    def _remember(self, gradient: Tensor) -> None:
+        """Count the step if it raised the loss, and keep the best point so far."""
+        better = self._value > self._top_value
+        better_image = better.view_as(self._step_length)
+        self._top = torch.where(better_image, self.x_adv, self._top)
+        self._top_gradient = torch.where(better_image, gradient, self._top_gradient)
+        self._top_value = torch.where(better, self._value, self._top_value)
+        self._rose = self._rose + (self._value > self._value_before)
+
+    def _halve_stuck(self, gradient: Tensor) -> Tensor:
+        """Halve the step of images that are stuck, and return them to their best point.
+
+        Returns:
+            The gradients (M, ...) at the points from which the images go on.
+        """
+        steps = self._steps_done - self._last_checkpoint
+        improved = self._top_value > self._top_value_at_checkpoint
+        stuck = is_stuck(self._rose, steps, improved, self._halved)
+        stuck_image = stuck.view_as(self._step_length)
+        self._step_length = torch.where(stuck_image, self._step_length / 2, self._step_length)
+        self.x_adv = torch.where(stuck_image, self._top, self.x_adv)
+        self._value = torch.where(stuck, self._top_value, self._value)
+        self._halved = stuck
+        self._rose = torch.zeros_like(self._rose)
+        self._top_value_at_checkpoint = self._top_value
+        self._last_checkpoint = self._steps_done
+        return torch.where(stuck_image, self._top_gradient, gradient)
+
+    def _move(self, gradient: Tensor) -> None:
+        """Mix a projected gradient step with the last move. The first step is not mixed."""
+        weight = 1.0 if self._steps_done == 0 else MOMENTUM
+        present = self.x_adv
+        direction = ascend(present, gradient, 1.0, self.attack.norm) - present
+        ahead = self._project(present + self._step_length * direction)
+        mixed = present + weight * (ahead - present) + (1 - weight) * (present - self._before)
+        self.x_adv = self._project(mixed)
+        self._before = present
+        self._value_before = self._value
 
 
 @dataclass(frozen=True)
-class APGD(Attack):
+class APGD(IterativeAttack):
     """Auto-PGD: the step is 2 eps at first, and is halved per image at checkpoints.
 
     An image whose step is halved continues from the best point that it has reached.
@@ -40,14 +196,15 @@ class APGD(Attack):
             labels (N,) that returns values (N,). Not used if there are targets.
         targets: 0: untargeted. k: increase the targeted DLR instead, once towards each of the k
             most likely wrong classes. "all": once towards every wrong class.
-        draws: Samples of a random network whose gradients are averaged (EOT), as for `PGD`.
+        eot_samples: Samples of a random network whose gradients are averaged (EOT), as for `PGD`.
 
     Raises:
         ValueError: An argument is out of range or not one of the choices.
     """
 
-    name: ClassVar[str] = "APGD"
-    best: ClassVar[bool] = True
+    name = "APGD"
+    best = True
+    walk_type = APGDWalk
     eps: float = 8 / 255
     steps: int = 100
     norm: str = "linf"
@@ -55,10 +212,11 @@ class APGD(Attack):
     start: str = "uniform"
     loss: str | Callable[[Tensor, Tensor], Tensor] = "ce"
     targets: int | str = 0
-    draws: int = 1
+    eot_samples: int = 1
 
     @property
-    def size(self) -> float:
+    def step_length(self) -> float:
+        """Length of the first steps, in pixel units."""
         return 2 * self.eps
 
     def __post_init__(self):
@@ -68,106 +226,19 @@ class APGD(Attack):
 
     def walk_length_for(self, classes: int) -> int:
         """Return `walk_length` for `classes` classes, where each target counts as a restart."""
-        walks = (classes - 1 if self.targets == "all" else self.targets) or self.restarts
-        return walks * (self.steps + 1)
+        runs = self.restarts
+        if self.targets == "all":
+            runs = classes - 1
+        elif self.targets:
+            runs = self.targets
+        return runs * (self.steps + 1)
 
     def describe(self) -> dict:
         return super().describe() | {"targets": self.targets}
 
     def __str__(self) -> str:
-        words, many = super().__str__(), f", {self.restarts} restart" + "s" * (self.restarts > 1)
-        return words + (f", {self.targets} targets" if self.targets else many)
-
-    def _walk(
-        self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None
-    ) -> Iterator:
-        """Run the attack as `Attack._walk` does; with targets there is one run per wrong class."""
-        generator = generator or torch.Generator(x.device).manual_seed(0)
-        # What belongs to the images still under attack; "here" are their positions in x.
-        kept = {"x": x, "y": y, "here": torch.arange(len(x), device=x.device)}
-        if self.targets:  # the wrong classes of each image, the most likely first: (N, targets)
-            wrong = (
-                self._judge(f, x)
-                .scatter(1, y[:, None], -torch.inf)
-                .argsort(1, descending=True)[:, :-1]
-            )
-            kept["wrong"] = wrong if self.targets == "all" else wrong[:, : self.targets]
-        for walk in range(kept["wrong"].shape[1] if self.targets else self.restarts):
-            if only is not None:
-                kept, only = _only(kept, only), None
-            begun = self._begin(x, self.eps, generator)
-            if self.start == "gaussian":  # in this attack the start is an iterate like any other
-                begun = project(begun, x, self.eps, self.norm)
-            begun = begun[kept["here"]]
-            if walk == 0:  # later runs leave the caller's generator as it is, as in Attack._walk
-                generator = torch.Generator(generator.device).set_state(generator.get_state())
-            if self.targets:
-                kept["target"] = kept["wrong"][:, walk]
-            kept = yield from self._ascend(f, kept, begun)
-
-    def _ascend(self, f, kept: dict[str, Tensor], begun: Tensor) -> Iterator:
-        """Run once from `begun` (M, ...), and return the part of `kept` that is still under attack.
-
-        `state` holds one tensor per name, with one entry for each image under attack.
-        """
-        # at, before: present and last point. size: step per image. rose: how many steps raised the
-        # loss since the last checkpoint. halved: whether the last checkpoint halved the step.
-        state = kept | {
-            "at": begun,
-            "before": begun,
-            "size": begun.new_full((len(begun), *[1] * (begun.dim() - 1)), self.size),
-            "rose": torch.zeros_like(kept["y"]),
-            "halved": torch.ones_like(kept["y"], dtype=torch.bool),
-        }
-        state = yield from self._visit(f, state)
-        # top, top_grad, top_loss: the best point so far. marked: its loss at the last checkpoint.
-        state |= {
-            "top": state["at"],
-            "top_grad": state["grad"],
-            "top_loss": state["loss"],
-            "marked": state["loss"],
-        }
-        marks, last = checkpoints(self.steps), 0
-        for k in range(1, self.steps + 1):
-            state |= self._move(state, 1.0 if k == 1 else MOMENTUM) | {"earlier": state["loss"]}
-            state = yield from self._visit(f, state, last=k == self.steps)
-            if k < self.steps:
-                state |= _remember(state)
-            if k in marks:
-                state |= _halve(state, k - last)
-                last = k
-        return {key: state[key] for key in kept if key != "target"}
-
-    def _visit(self, f, state: dict[str, Tensor], last: bool = False) -> Iterator:
-        """Yield the present point and its logits, then add its loss and gradient to the state.
-
-        Images that the caller drops are removed from the state. The last point needs no gradient.
-        """
-        if last:
-            only = yield state["at"], self._judge(f, state["at"])
-        else:
-            logits, slope = self._look(f, state["at"], lambda z: self._climbed(z, state))
-            only = yield state["at"], logits
-            state = state | {"grad": slope(), "loss": self._climbed(logits, state)}
-            if not (state["grad"].sum(dtype=torch.float32) + logits.sum()).isfinite():
-                raise NonFiniteError(
-                    "the network gave non-finite logits or gradients during the attack"
-                )
-        return state if only is None else _only(state, only)
-
-    def _climbed(self, logits: Tensor, state: dict[str, Tensor]) -> Tensor:
-        if self.targets:
-            return towards(logits, state["y"], state["target"])
-        return self._values(logits, state["y"])
-
-    def _move(self, state: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-        """Mix a projected gradient step (weight `share`) and the last move (weight 1 - `share`)."""
-        at, onto_ball = state["at"], projection(state["x"], self.eps, self.norm)
-        ahead = onto_ball(at + state["size"] * (step(at, state["grad"], 1.0, self.norm) - at))
-        return {
-            "at": onto_ball(at + share * (ahead - at) + (1 - share) * (at - state["before"])),
-            "before": at,
-        }
+        runs = f"{self.targets} targets" if self.targets else restarts_as_text(self.restarts)
+        return f"{super().__str__()}, {runs}"
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -186,43 +257,29 @@ def checkpoints(steps: int) -> list[int]:
         >>> checkpoints(100)[:4]
         [22, 41, 57, 70]
     """
-    at, share, pause = [], 0.22, 0.22
-    while share < 1:
-        at.append(math.ceil(round(share * steps, 6)))
-        pause = max(pause - 0.03, 0.06)
-        share += pause
-    return at
+    step_numbers = []
+    interval = 0.22
+    fraction = interval  # of all steps, at the next checkpoint
+    while fraction < 1:
+        step_numbers.append(math.ceil(round(fraction * steps, 6)))
+        interval = max(interval - 0.03, 0.06)
+        fraction += interval
+    return step_numbers
 
 
-def _only(state: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
-    return {key: value[mask] for key, value in state.items()}
+def is_stuck(rose: Tensor, steps: int, improved: Tensor, halved: Tensor) -> Tensor:
+    """Return for which images a checkpoint of `APGD` halves the step (M,).
 
+    An image is stuck if fewer than RISING of the last `steps` steps raised its loss. It is also
+    stuck if its step was not halved at the last checkpoint and its best loss has not improved
+    since.
 
-def _remember(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Count the steps that raised the loss, and keep the best point so far with its gradient."""
-    better = state["loss"] > state["top_loss"]
-    wide = better.view_as(state["size"])
-    pairs = (("top", "at", wide), ("top_grad", "grad", wide), ("top_loss", "loss", better))
-    kept = {top: torch.where(where, state[now], state[top]) for top, now, where in pairs}
-    return kept | {"rose": state["rose"] + (state["loss"] > state["earlier"])}
-
-
-def _halve(state: dict[str, Tensor], steps: int) -> dict[str, Tensor]:
-    """Halve the step of images that make no progress, and return them to their best point.
-
-    An image makes no progress if fewer than RISING of the last `steps` steps raised its loss. It
-    makes none either if its step was not halved at the last checkpoint and its best loss has not
-    improved since.
+    Args:
+        rose: Number of steps since the last checkpoint that raised the loss (M,).
+        steps: Number of steps since the last checkpoint.
+        improved: (M,) True where the best loss has improved since the last checkpoint.
+        halved: (M,) True where the last checkpoint halved the step.
     """
-    idle = ~state["halved"] & (state["top_loss"] <= state["marked"])
-    stuck = (state["rose"] < RISING * steps) | idle
-    wide = stuck.view_as(state["size"])
-    return {
-        "size": torch.where(wide, state["size"] / 2, state["size"]),
-        "at": torch.where(wide, state["top"], state["at"]),
-        "grad": torch.where(wide, state["top_grad"], state["grad"]),
-        "rose": torch.zeros_like(state["rose"]),
-        "loss": torch.where(stuck, state["top_loss"], state["loss"]),
-        "halved": stuck,
-        "marked": state["top_loss"],
-    }
+    rose_too_seldom = rose < RISING * steps
+    idle = ~halved & ~improved
+    return rose_too_seldom | idle

@@ -1,40 +1,184 @@
-"""White-box attacks on any function from images with pixels in [0, 1] to logits.
+"""What all attacks have in common: how they are called, and one run on a batch of images.
 
-An attack looks for small changes of images that make a network misclassify them. White-box means
-that it uses the gradient of the network. Robust accuracy is measured, and networks are trained,
-with these attacks.
+An attack looks for small changes of images that make a network misclassify them. Robust accuracy is
+measured, and networks are trained, with attacks. An attack is an immutable value, called as
+`attack(f, x, y, generator)`, where f is any function from images with pixels in [0, 1] to logits.
+It knows nothing about dials or networks.
 
-Every attack here repeats the same three operations with different numbers: start near x (`init`),
-step up the loss (`step`) and return to the ball of allowed changes (`project`). An attack is an
-immutable value, called as `attack(f, x, y, generator)`. It knows nothing about dials or networks.
+One run on a batch is a `Walk`, which moves from iterate to iterate. All ways to use an attack are
+loops over a walk. It can drop images, so that no more work is spent on misclassified ones.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import ClassVar
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from .freeze import NoGradientError, NonFiniteError, attacking, check_images
-from .geometry import draw, init, project, projection, step
-from .losses import LOSSES
+from .._random import randn_like_on
+from .freeze import NonFiniteError, attacking, check_images
+from .geometry import init, project
+from .losses import ATTACK_LOSSES
+from .queries import mean_logits
 
 NORMS = {"linf": "L-inf", "l2": "L2"}
 STARTS = ("uniform", "gaussian", "none")
 
 
-class Attack:
-    """Base class of all attacks.
+@runtime_checkable
+class Attack(Protocol):
+    """What evaluation, audit and explorer need of an attack. `Suite` is one, too."""
 
-    A subclass is a frozen dataclass that sets `eps` and every other attribute that differs from the
-    defaults here.
+    @property
+    def name(self) -> str:
+        """Name of the attack in result records."""
+        ...
+
+    @property
+    def eps(self) -> float:
+        """Radius of the ball of allowed changes, in pixel units."""
+        ...
+
+    @property
+    def norm(self) -> str:
+        """The norm of the ball, "linf" or "l2"."""
+        ...
+
+    @property
+    def best(self) -> bool:
+        """Whether the attack returns the strongest point that it reaches, not the last one."""
+        ...
+
+    @property
+    def eot_samples(self) -> int:
+        """Samples of a random network whose gradients are averaged (EOT)."""
+        ...
+
+    def __call__(
+        self,
+        f: Callable[[Tensor], Tensor],
+        x: Tensor,
+        y: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return attacked images of the same shape as x, see `IterativeAttack.__call__`."""
+        ...
+
+    def survivors(
+        self,
+        f: Callable[[Tensor], Tensor],
+        x: Tensor,
+        y: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield all points that the attack reaches, see `IterativeAttack.survivors`."""
+        ...
+
+    def walk_length_for(self, classes: int) -> int:
+        """Return how many items `survivors` yields at most after the first one."""
+        ...
+
+    def describe(self) -> dict:
+        """Return the facts that a result record must hold about the attack, as a dict for JSON."""
+        ...
+
+
+class Walk(ABC):
+    """One run of an attack on a batch of images.
+
+    Create and advance a walk inside of `attacking(f)`. Random numbers are drawn for all N images,
+    also for those that were dropped. So the iterates of an image do not depend on the others.
+
+    Args:
+        attack: The attack.
+        f: Function from images (N, ...) to logits (N, C).
+        x: Images (N, ...) with pixels in [0, 1], as `check_images` returns them.
+        y: Labels (N,), int64.
+        generator: Source of the random numbers. None: a new generator with seed 0.
+        last_logits: Whether the logits of the last iterate of each restart are needed. If False, a
+            walk may save their forward pass and set `logits` to None there.
+
+    Attributes:
+        index: Positions (M,) of the images under attack among all N images.
+        x: The images under attack, unchanged (M, ...).
+        y: Their labels (M,).
+        x_adv: Their present iterate (M, ...). None before the first `advance`.
+        logits: The logits of the present iterate (M, C). None before the first `advance`.
+
+    Example:
+        >>> with attacking(f):
+        ...     walk = attack.walk(f, x, y)
+        ...     while walk.advance():
+        ...         walk.keep(walk.logits.argmax(1) == walk.y)
+    """
+
+    # Names of all attributes with one entry per image under attack. They may not exist yet.
+    _per_image: tuple[str, ...] = ("index", "x", "y", "x_adv", "logits")
+
+    def __init__(
+        self,
+        attack: IterativeAttack,
+        f: Callable[[Tensor], Tensor],
+        x: Tensor,
+        y: Tensor,
+        generator: torch.Generator | None = None,
+        last_logits: bool = True,
+    ):
+        self.attack = attack
+        self.f = f
+        self.generator = generator or torch.Generator(x.device).manual_seed(0)
+        self.index = torch.arange(len(x), device=x.device)
+        self.x = x
+        self.y = y
+        self.x_adv: Tensor | None = None
+        self.logits: Tensor | None = None
+        self._all_x = x
+        self._all_y = y
+        self._last_logits = last_logits
+
+    @abstractmethod
+    def advance(self) -> bool:
+        """Move to the next iterate. Return False, and change nothing, if there is none."""
+
+    def keep(self, mask: Tensor) -> None:
+        """Drop images, so that the attack spends no more work on them.
+
+        Args:
+            mask: (M,) bool, False for the images to drop.
+        """
+        rows = mask.nonzero()[:, 0]
+        if len(rows) < len(mask):
+            self._select(rows)
+
+    def _select(self, rows: Tensor) -> None:
+        """Keep the images in the given rows of all tensors with one entry per image."""
+        for name in self._per_image:
+            value = getattr(self, name, None)
+            if value is not None:
+                setattr(self, name, value[rows])
+
+    def _under_attack(self, values: Tensor) -> Tensor:
+        """Return the entries of values (N, ...) that belong to the images under attack (M, ...)."""
+        return values if len(self.index) == len(values) else values[self.index]
+
+    def _separate_generator(self) -> None:
+        """Draw from a copy of the generator from now on, and leave the caller's as it is."""
+        copy = torch.Generator(self.generator.device)
+        self.generator = copy.set_state(self.generator.get_state())
+
+
+class IterativeAttack:
+    """Base class of the attacks of this package, except `Suite`.
+
+    A subclass is a frozen dataclass. It declares `eps` and the other options of its users as
+    fields. What its users cannot choose stays a constant of the class.
 
     Attributes:
         name: Name of the attack in result records.
         eps: Radius of the ball of allowed changes, in pixel units.
-        step_size: Length of a step, in pixel units. None: the default of the attack (see `size`).
         steps: Number of steps per restart.
         norm: "linf" or "l2".
         restarts: Number of runs, each from its own starting point.
@@ -42,67 +186,72 @@ class Attack:
         loss: What the attack increases: "ce", "margin", "dlr", or a function of logits (N, C) and
             labels (N,) that returns values (N,).
         best: True: return the strongest iterate of each image. False: return the last iterate.
-        draws: Samples of a random network whose gradients are averaged. This is called expectation
-            over transformation (EOT).
+        eot_samples: Samples of a random network whose gradients are averaged. This is called
+            expectation over transformation (EOT).
+        walk_type: The class of `walk`.
 
     Raises:
         ValueError: An attribute is out of range or not one of the choices, or `restarts` > 1 is
             combined with best=False.
     """
 
-    name: ClassVar[str]
-    eps: float
-    step_size: float | None = None
-    steps: int = 1
-    norm: str = "linf"
-    restarts: int = 1
-    start: str = "uniform"
-    loss: str | Callable[[Tensor, Tensor], Tensor] = "ce"
-    best: bool = False
-    draws: int = 1
+    name = ""
+    steps = 1
+    norm = "linf"
+    restarts = 1
+    start = "uniform"
+    loss = "ce"
+    best = False
+    eot_samples = 1
+    walk_type: type[Walk]
 
     @property
-    def size(self) -> float:
-        """Length of a step, in pixel units: `step_size`, or the default where that is None."""
-        return self.eps if self.step_size is None else self.step_size
+    def step_length(self) -> float:
+        """Length of a step, in pixel units."""
+        return self.eps
 
     @property
-    def radii(self) -> tuple[float, float]:
+    def start_and_ball_radius(self) -> tuple[float, float]:
         """Radius of the random start, and of the ball for projection, in pixel units."""
         return self.eps, self.eps
 
     def __post_init__(self):
-        for value, name, valid in (
-            (self.norm, "norm", tuple(NORMS)),
-            (self.start, "start", STARTS),
+        for name, value, choices in (
+            ("norm", self.norm, tuple(NORMS)),
+            ("start", self.start, STARTS),
         ):
-            if value not in valid:
-                raise ValueError(f"{name} must be one of {valid}, got {value!r}")
-        if not callable(self.loss) and self.loss not in LOSSES:
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+        if not callable(self.loss) and self.loss not in ATTACK_LOSSES:
             raise ValueError(
-                f"loss must be one of {tuple(LOSSES)} or (logits, y) -> (N,) values, got "
-                f"{self.loss!r}"
+                f"loss must be one of {tuple(ATTACK_LOSSES)} or a function (logits, y) -> values "
+                f"(N,), got {self.loss!r}"
             )
-        if not 0 <= self.eps <= (1 if self.norm == "linf" else 1e6):
+        largest_eps = 1 if self.norm == "linf" else 1e6
+        if not 0 <= self.eps <= largest_eps:
             raise ValueError(
                 f"eps must be >= 0 in pixel units [0, 1], such as 8/255, got {self.eps}"
             )
-        limits = {
-            "steps": (self.steps, 0),
-            "step_size": (self.size, 0),
-            "restarts": (self.restarts, 1),
-            "draws": (self.draws, 1),
-        }
-        for name, (value, least) in {**limits, "radius of the start": (self.radii[0], 0)}.items():
-            if not value >= least:
+        for name, value, least in (
+            ("steps", self.steps, 0),
+            ("step_size", self.step_length, 0),
+            ("restarts", self.restarts, 1),
+            ("eot_samples", self.eot_samples, 1),
+            ("radius of the start", self.start_and_ball_radius[0], 0),
+        ):
+            if not value >= least:  # also true for NaN
                 raise ValueError(f"{name} must be >= {least}, got {value}")
         if self.restarts > 1 and not self.best:
             raise ValueError(
-                "restarts > 1 needs best=True: the last restart alone is no better than one"
+                "restarts > 1 needs best=True: with best=False only the last restart counts"
             )
 
     def __call__(
-        self, f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, generator=None
+        self,
+        f: Callable[[Tensor], Tensor],
+        x: Tensor,
+        y: Tensor,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """Return attacked images.
 
@@ -122,29 +271,37 @@ class Attack:
             NoGradientError: No gradient reaches the images.
         """
         with attacking(f):
-            clean, y = check_images(x, y), y.to(torch.int64, copy=True)
-            if not clean.numel():
+            images = check_images(x, y)
+            labels = y.to(torch.int64, copy=True)
+            if not images.numel():
                 return x
-            found, wrong, value = (
-                clean,
-                torch.zeros_like(y, dtype=torch.bool),
-                x.new_full(y.shape, -torch.inf),
-            )
-            for x_adv, logits in self._walk(f, clean, y, generator, judge_last=self.best):
-                if not self.best:
-                    found = x_adv
-                    continue
-                # An iterate that fools the network beats one that does not, because accuracy is
-                # what is measured. Among equals the higher loss wins.
-                now, loss = logits.argmax(1) != y, self._values(logits, y)
-                wins = (now & ~wrong) | ((now == wrong) & (loss > value))
-                found = torch.where(wins.view(-1, *[1] * (x.dim() - 1)), x_adv, found)
-                wrong, value = wrong | now, torch.where(wins, loss, value)
-        return found
+            walk = self.walk(f, images, labels, generator, last_logits=self.best)
+            return self._strongest_point(walk) if self.best else _last_point(walk)
+
+    def _strongest_point(self, walk: Walk) -> Tensor:
+        """Advance a walk to its end, and return the strongest iterate of each image (N, ...)."""
+        strongest = walk.x
+        fooled = torch.zeros_like(walk.y, dtype=torch.bool)
+        value = walk.x.new_full(walk.y.shape, -torch.inf)
+        one_per_image = (-1, *[1] * (walk.x.dim() - 1))
+        while walk.advance():
+            # An iterate that fools the network beats one that does not, because accuracy is what is
+            # measured. Among equals the higher loss wins.
+            fooled_now = walk.logits.argmax(1) != walk.y
+            value_now = self.loss_values(walk.logits, walk.y)
+            wins = (fooled_now & ~fooled) | ((fooled_now == fooled) & (value_now > value))
+            strongest = torch.where(wins.view(one_per_image), walk.x_adv, strongest)
+            fooled = fooled | fooled_now
+            value = torch.where(wins, value_now, value)
+        return strongest
 
     def iterates(
-        self, f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, generator=None
-    ) -> Iterator:
+        self,
+        f: Callable[[Tensor], Tensor],
+        x: Tensor,
+        y: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the iterates of the attack one by one, for plots and animations.
 
         `__call__` returns the best of these iterates, or the last one. Between two iterates f is in
@@ -165,15 +322,13 @@ class Attack:
             ValueError, NonFiniteError, NoGradientError: For the same reasons as `__call__`.
         """
         with attacking(f):
-            walk = self._walk(
-                f, check_images(x, y), y.to(torch.int64, copy=True), generator, judge_last=True
-            )
+            walk = self.walk(f, check_images(x, y), y.to(torch.int64, copy=True), generator)
         while True:
             with attacking(f):  # not around the yield: the caller would get a frozen network
-                pair = next(walk, None)
-            if pair is None:
+                ended = not walk.advance()
+            if ended:
                 return
-            yield pair
+            yield walk.x_adv, walk.logits
 
     @property
     def walk_length(self) -> int:
@@ -192,7 +347,11 @@ class Attack:
         return self.restarts * (self.steps + 1)
 
     def survivors(
-        self, f, x: Tensor, y: Tensor, generator=None
+        self,
+        f: Callable[[Tensor], Tensor],
+        x: Tensor,
+        y: Tensor,
+        generator: torch.Generator | None = None,
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Run the same attack as `__call__`, but drop images once they are misclassified.
 
@@ -213,170 +372,142 @@ class Attack:
         Raises:
             ValueError, NonFiniteError, NoGradientError: For the same reasons as `__call__`.
         """
-        y, index = y.to(torch.int64, copy=True), torch.arange(len(y), device=y.device)
+        labels = y.to(torch.int64, copy=True)
         with attacking(f):
-            x = check_images(x, y)
-            logits = self._judge(f, x)
-        yield index, x, logits
-        yield from self._drop_fooled(f, x, y, logits.argmax(1) == y, generator)
+            images = check_images(x, labels)
+            logits = mean_logits(f, images, self.eot_samples)
+        yield torch.arange(len(labels), device=labels.device), images, logits
+        correct = logits.argmax(1) == labels
+        for walk in self.walk_while_correct(f, images, labels, correct, generator):
+            yield walk.index, walk.x_adv, walk.logits
 
-    def _drop_fooled(self, f, x: Tensor, y: Tensor, keep: Tensor, generator) -> Iterator:
-        """Yield what `survivors` yields after its first item.
+    def walk_while_correct(
+        self,
+        f: Callable[[Tensor], Tensor],
+        x: Tensor,
+        y: Tensor,
+        correct: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[Walk]:
+        """Attack the correct images, and drop each of them once it is misclassified.
 
-        `keep` (N,) marks the images that the network classifies correctly.
+        Args:
+            f: Function from images (N, ...) to logits (N, C).
+            x: Images (N, ...), as `check_images` returns them.
+            y: Labels (N,), int64.
+            correct: (N,) True for the images that the network classifies correctly.
+            generator: Source of the random starts. None: a new generator with seed 0.
+
+        Yields:
+            The walk, after each iterate. It is always the same object.
+
+        Raises:
+            ValueError, NonFiniteError, NoGradientError: For the same reasons as `__call__`.
         """
-        index = keep.nonzero()[:, 0]
-        if not len(index) and generator is not None:
-            # Use up the random numbers of the starts, so that those of the next batch are the same
-            # as if images were left in this one.
-            self._begin(x, self.radii[0], generator)
-        walk, keep = self._walk(f, x, y, generator, True, only=keep), None
-        while len(index):
-            try:
-                with attacking(f):
-                    x_adv, logits = walk.send(keep)
-            except StopIteration:
+        if not correct.any():
+            if generator is not None:
+                # Use up the random numbers of the starts, so that those of the next batch are the
+                # same as if images were left in this one.
+                self.start_points(x, generator)
+            return
+        with attacking(f):
+            walk = self.walk(f, x, y, generator)
+        walk.keep(correct)
+        while len(walk.index):
+            with attacking(f):
+                ended = not walk.advance()
+            if ended:
                 return
-            yield index, x_adv, logits
-            if not logits.isfinite().all():  # the argmax of NaN would count as misclassified
+            yield walk
+            if not walk.logits.isfinite().all():  # the argmax of NaN would count as misclassified
                 raise NonFiniteError("the network gave non-finite logits during the attack")
-            keep = logits.argmax(1) == y[index]
-            index = index[keep]
+            walk.keep(walk.logits.argmax(1) == walk.y)
+
+    def walk(
+        self,
+        f: Callable[[Tensor], Tensor],
+        x: Tensor,
+        y: Tensor,
+        generator: torch.Generator | None = None,
+        last_logits: bool = True,
+    ) -> Walk:
+        """Return a new run of the attack on a batch, before its first iterate.
+
+        The arguments are those of `Walk`. `__call__`, `iterates` and `survivors` are loops over it.
+        """
+        return self.walk_type(self, f, x, y, generator, last_logits)
 
     def describe(self) -> dict:
         """Return the facts that a result record must hold about the attack, as a dict for JSON.
 
         `eps` and `step_size` are in pixel units; `step_size` is the one in use, never None.
         """
-        loss = (
-            self.loss
-            if isinstance(self.loss, str)
-            else getattr(self.loss, "__name__", type(self.loss).__name__)
-        )
-        values = {
-            key: getattr(self, key)
-            for key in ("steps", "norm", "restarts", "start", "best", "draws")
+        loss = self.loss
+        if not isinstance(loss, str):
+            loss = getattr(loss, "__name__", type(loss).__name__)
+        return {
+            "name": self.name,
+            "eps": self.eps,
+            "step_size": self.step_length,
+            "loss": loss,
+            "steps": self.steps,
+            "norm": self.norm,
+            "restarts": self.restarts,
+            "start": self.start,
+            "best": self.best,
+            "eot_samples": self.eot_samples,
         }
-        return {"name": self.name, "eps": self.eps, "step_size": self.size, "loss": loss, **values}
 
     def __str__(self) -> str:
-        about, many = self.describe(), f"-{self.steps}" if "steps" in vars(self) else ""
-        eps, size = (
-            f"{v * 255:.3g}/255" if self.norm == "linf" else f"{v:.3g}"
-            for v in (self.eps, self.size)
-        )
-        unusual = [
-            f"{key} {about[key]}"
-            for key in ("start", "loss")
-            if about[key] != getattr(type(self), key)
+        facts = self.describe()
+        has_steps_option = "steps" in vars(self)
+        name = f"{self.name}-{self.steps}" if has_steps_option else self.name
+        words = [
+            name,
+            NORMS[self.norm],
+            f"eps {self._length_as_text(self.eps)}",
+            f"step {self._length_as_text(self.step_length)}",
         ]
-        unusual += [f"EOT over {self.draws} draws"] if self.draws > 1 else []
-        return ", ".join(
-            [self.name + many, NORMS[self.norm], f"eps {eps}", f"step {size}", *unusual]
-        )
+        for option in ("start", "loss"):
+            if facts[option] != getattr(type(self), option):
+                words.append(f"{option} {facts[option]}")
+        if self.eot_samples > 1:
+            words.append(f"EOT over {self.eot_samples} samples")
+        return ", ".join(words)
 
-    def _walk(
-        self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None
-    ) -> Iterator:
-        """Run the attack as a coroutine that yields every iterate and may be sent a mask.
+    def _length_as_text(self, length: float) -> str:
+        return f"{length * 255:.3g}/255" if self.norm == "linf" else f"{length:.3g}"
 
-        All other ways to run an attack (`__call__`, `iterates`, `survivors`) are built on this one.
+    def start_points(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the point (N, ...) at which the attack on each image (N, ...) begins.
 
         Args:
-            f: Function from images to logits.
             x: Images (N, ...) with pixels in [0, 1].
-            y: Labels (N,).
-            generator: Source of the random starts. None: a new generator with seed 0.
-            judge_last: Compute the logits of the last point of each restart. This costs a forward
-                pass. If False, None is yielded in their place.
-            only: Mask (N,) of the images to attack. None: all of them. Starts are drawn for all N
-                images, so that the start of an image does not depend on the mask.
-
-        Yields:
-            (x_adv, logits) at the start and after each step, for the M images under attack. All
-            these points lie in the ball and in [0, 1]. The start "gaussian" is not clipped and not
-            yielded. The caller may send back a mask (M,) of the images to continue with.
+            generator: Source of the random numbers.
         """
-        generator = generator or torch.Generator(x.device).manual_seed(0)
-        (around, radius), finite = self.radii, torch.ones((), dtype=torch.bool, device=x.device)
-        # `here` (M,) holds the positions of the images that are still under attack among all N
-        # images. None: all of them are.
-        onto_ball, everybody, here = projection(x, radius, self.norm), x, None
-        for restart in range(self.restarts):
-            # Drop the images that the caller no longer wants.
-            if only is not None:
-                x, y, here, only = (
-                    x[only],
-                    y[only],
-                    only.nonzero()[:, 0] if here is None else here[only],
-                    None,
-                )
-                onto_ball = projection(x, radius, self.norm)
-            x_adv = self._begin(everybody, around, generator)
-            x_adv = x_adv if here is None else x_adv[here]
-            if restart == 0 and self.restarts > 1:
-                # Later restarts draw from a copy of the generator. The caller's generator, and with
-                # it the first restart of the next batch, then does not depend on their number.
-                # So more restarts can only find more (unless f is random).
-                generator = torch.Generator(generator.device).set_state(generator.get_state())
-            for done in range(self.steps):
-                logits, slope = self._look(f, x_adv, lambda z, y=y: self._values(z, y))
-                if done > 0 or self.start != "gaussian":  # that start may lie outside of [0, 1]
-                    only = yield x_adv, logits  # before the gradient is computed: less waiting
-                grad = slope()
-                # The sum is a quick test of every entry. NaN must be detected here: its sign is 0,
-                # so the step below would hide it.
-                total = grad.sum(dtype=torch.float32) + logits.sum()
-                finite &= total.isfinite()
-                # Drop the images that the caller no longer wants.
-                if only is not None:
-                    here = only.nonzero()[:, 0] if here is None else here[only]
-                    x, y, x_adv, grad, only = x[only], y[only], x_adv[only], grad[only], None
-                    onto_ball = projection(x, radius, self.norm)
-                x_adv = onto_ball(step(x_adv, grad, self.size, self.norm))
-            logits = self._judge(f, x_adv) if judge_last else None
-            only = yield x_adv, logits
-            finite &= logits is None or logits.isfinite().all()
-        if not finite:  # read once at the end: reading a value from a GPU waits for its work
-            raise NonFiniteError(
-                "the network gave non-finite logits or gradients during the attack"
-            )
-
-    def _begin(self, x: Tensor, radius: float, generator: torch.Generator) -> Tensor:
+        radius = self.start_and_ball_radius[0]
         if self.start == "uniform":
             return init(x, radius, self.norm, generator)
         if self.start == "gaussian":
             # As in the public code of TRADES: near x, because the KL divergence to the clean output
             # has gradient zero at x itself, and not clipped. The first step is projected. So the
             # start has to be projected only if no step follows, as it is then the result.
-            begun = x + 0.001 * draw(torch.randn, x.shape, x, generator)
-            return begun if self.steps else project(begun, x, radius, self.norm)
+            starts = x + 0.001 * randn_like_on(x, generator)
+            return starts if self.steps else project(starts, x, radius, self.norm)
         return x
 
-    def _look(
-        self, f, x_adv: Tensor, loss: Callable[[Tensor], Tensor]
-    ) -> tuple[Tensor, Callable[[], Tensor]]:
-        """Return the logits at x_adv, and a function that computes the gradient of the summed loss.
+    def loss_values(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Return what the attack increases, one value per image (N,).
 
-        Both are means over `draws` samples of the network.
+        Args:
+            logits: Tensor of shape (N, C).
+            y: True classes (N,).
+
+        Raises:
+            ValueError: The loss is a function of the caller and gives another shape.
         """
-        x_adv = x_adv.detach().requires_grad_()
-        if self.draws == 1:
-            logits = _logits(f, x_adv)
-            return logits.detach(), lambda: _slope(loss(logits), x_adv)
-        grads, seen = 0.0, 0.0
-        for _ in range(self.draws):  # one computation graph in memory at a time
-            logits = _logits(f, x_adv)
-            grads, seen = _slope(loss(logits), x_adv) + grads, logits.detach() + seen
-        return seen / self.draws, lambda: grads / self.draws
-
-    def _judge(self, f, x_adv: Tensor) -> Tensor:
-        """Return the logits at x_adv without a gradient, as a mean over `draws` samples."""
-        with torch.no_grad():
-            return sum(_logits(f, x_adv) for _ in range(self.draws)) / self.draws
-
-    def _values(self, logits: Tensor, y: Tensor) -> Tensor:
-        values = (self.loss if callable(self.loss) else LOSSES[self.loss])(logits, y)
+        loss = self.loss if callable(self.loss) else ATTACK_LOSSES[self.loss]
+        values = loss(logits, y)
         if values.shape != y.shape:
             raise ValueError(
                 f"the loss must give one value per image, {tuple(y.shape)}, got "
@@ -385,20 +516,13 @@ class Attack:
         return values
 
 
-def _slope(values: Tensor, x_adv: Tensor) -> Tensor:
-    if not values.requires_grad:
-        raise NoGradientError(
-            "no gradient reaches the images: is there a no_grad, detach or numpy inside the "
-            "network?"
-        )
-    return torch.autograd.grad(values.sum(), x_adv)[0]
+def restarts_as_text(restarts: int) -> str:
+    """Return a number of restarts as text, such as "1 restart"."""
+    return "1 restart" if restarts == 1 else f"{restarts} restarts"
 
 
-def _logits(f, x: Tensor) -> Tensor:
-    logits = f(x)
-    if logits.dim() != 2 or len(logits) != len(x) or logits.shape[1] < 2:
-        raise ValueError(
-            f"the network must give logits ({len(x)}, classes >= 2), got {tuple(logits.shape)}"
-        )
-    # Half precision becomes single precision: 8 bits of mantissa are too few for a softmax.
-    return logits.float() if logits.element_size() < 4 else logits
+def _last_point(walk: Walk) -> Tensor:
+    """Advance a walk to its end, and return its last iterate (N, ...)."""
+    while walk.advance():
+        pass
+    return walk.x_adv

@@ -1,7 +1,7 @@
 """The building blocks of all attacks: three operations on images.
 
-An attack starts near an image (`init`), steps along the gradient of a loss (`step`), and returns to
-the ball of allowed changes (`project`).
+An attack starts near an image (`init`), steps along the gradient of a loss (`ascend`), and returns
+to the ball of allowed changes (`project`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from .._random import rand_on, randn_like_on
 
 
 def init(x: Tensor, eps: float, norm: str, generator: torch.Generator) -> Tensor:
@@ -25,29 +27,31 @@ def init(x: Tensor, eps: float, norm: str, generator: torch.Generator) -> Tensor
         Images of the same shape as x.
     """
     if norm == "linf":
-        return (x + draw(torch.rand, x.shape, x, generator).mul_(2).sub_(1).mul_(eps)).clamp_(0, 1)
-    direction = _unit(draw(torch.randn, x.shape, x, generator))
+        noise = rand_on(x.shape, x, generator).mul_(2).sub_(1)
+        return (x + noise.mul_(eps)).clamp_(0, 1)
+    direction = _unit(randn_like_on(x, generator))
     # The volume within radius r grows like r^d, where d is the number of pixel values. The d-th
     # root makes points uniform in the ball. Without it most of them would lie near the centre.
-    share = draw(torch.rand, (len(x), *[1] * (x.dim() - 1)), x, generator) ** (
-        1 / x.shape[1:].numel()
-    )
-    return (x + direction * share * eps).clamp_(0, 1)
+    one_per_image = (len(x), *[1] * (x.dim() - 1))
+    pixel_values = x.shape[1:].numel()
+    radius = rand_on(one_per_image, x, generator) ** (1 / pixel_values)
+    return (x + direction * radius * eps).clamp_(0, 1)
 
 
-def step(x_adv: Tensor, grad: Tensor, size: float, norm: str) -> Tensor:
-    """Take the step of length `size` that raises the loss most, to first order.
+def ascend(x_adv: Tensor, grad: Tensor, step_length: float, norm: str) -> Tensor:
+    """Take the step of a given length that raises the loss most, to first order.
 
     Args:
         x_adv: Images (N, ...).
         grad: Gradient of the loss with respect to them (N, ...). A zero gradient gives no step.
-        size: Length of the step, in pixel units.
+        step_length: Length of the step, in pixel units.
         norm: "linf" (step along the sign of the gradient) or "l2" (step along the gradient).
 
     Returns:
         Images (N, ...), not projected.
     """
-    return torch.add(x_adv, grad.sign() if norm == "linf" else _unit(grad), alpha=size)
+    direction = grad.sign() if norm == "linf" else _unit(grad)
+    return torch.add(x_adv, direction, alpha=step_length)
 
 
 def project(x_adv: Tensor, x: Tensor, eps: float, norm: str) -> Tensor:
@@ -104,24 +108,6 @@ def _unit(v: Tensor) -> Tensor:
 
     The largest entry is scaled to 1 first, because squares of numbers such as 1e-25 underflow.
     """
-    v = v / v.abs().amax(dim=tuple(range(1, v.dim())), keepdim=True).clamp_min(
-        torch.finfo(v.dtype).tiny
-    )
+    largest = v.abs().amax(dim=tuple(range(1, v.dim())), keepdim=True)
+    v = v / largest.clamp_min(torch.finfo(v.dtype).tiny)
     return v / _length(v)
-
-
-def draw(law, shape, x: Tensor, generator: torch.Generator) -> Tensor:
-    """Sample random numbers for x on the device of the generator, and move them to the device of x.
-
-    So a CPU generator with a given seed gives the same numbers for every device of x.
-
-    Args:
-        law: The distribution, `torch.rand` or `torch.randn`.
-        shape: Shape of the result.
-        x: Tensor whose dtype and device the result gets.
-        generator: Source of the random numbers.
-
-    Returns:
-        Tensor of the given shape.
-    """
-    return law(shape, dtype=x.dtype, device=generator.device, generator=generator).to(x.device)

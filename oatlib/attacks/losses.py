@@ -10,10 +10,19 @@ from torch import Tensor
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the cross-entropy of each image.
+
+    Args:
+        logits: Tensor of shape (N, C).
+        y: True classes (N,).
+
+    Returns:
+        Values (N,).
+    """
     return F.cross_entropy(logits, y, reduction="none")
 
 
-def margin(logits: Tensor, y: Tensor) -> Tensor:
+def margin_loss(logits: Tensor, y: Tensor) -> Tensor:
     """Return the largest wrong logit minus the true one; positive means misclassified.
 
     Unlike cross-entropy it never saturates.
@@ -25,8 +34,9 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     Returns:
         Values (N,).
     """
-    y = y[:, None]
-    return logits.scatter(1, y, -torch.inf).amax(1) - logits.gather(1, y)[:, 0]
+    true_class = y[:, None]
+    best_wrong = logits.scatter(1, true_class, -torch.inf).amax(1)
+    return best_wrong - logits.gather(1, true_class)[:, 0]
 
 
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
@@ -44,9 +54,9 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
         Values (N,).
     """
     if logits.shape[1] < 3:
-        return margin(logits, y)
+        return margin_loss(logits, y)
     first, _, third = logits.topk(3).values.unbind(1)
-    return margin(logits, y) / (first - third).clamp_min(1e-12)
+    return margin_loss(logits, y) / (first - third).clamp_min(1e-12)
 
 
 def towards(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
@@ -70,4 +80,4 @@ def towards(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     return ahead / (first - (third + fourth) / 2).clamp_min(1e-12)
 
 
-LOSSES = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
+ATTACK_LOSSES = {"ce": cross_entropy, "margin": margin_loss, "dlr": dlr}

@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,9 +21,10 @@ from tqdm.auto import tqdm
 from .._suggest import lookup
 from ..record import RecordError, read_weights, write_weights
 from .apgd import APGD
-from .base import Attack
+from .base import Attack, IterativeAttack
 from .freeze import NoGradientError, attacking, check_images
-from .losses import margin
+from .losses import margin_loss
+from .queries import mean_logits
 from .square import Square
 from .transfer import ThroughEnds, mixture_of
 
@@ -53,7 +53,7 @@ BUDGETS = {
     "fast": Budget(100, 50, 5, 500),
     "full": Budget(100, 100, "all", 5000),
 }
-# With EOT every step costs `draws` times as much, so these budgets have fewer steps.
+# With EOT every step costs `eot_samples` times as much, so these budgets have fewer steps.
 EOT_BUDGETS = {
     "quick": Budget(10, 10, 1, 0),
     "fast": Budget(40, 20, 2, 100),
@@ -61,19 +61,18 @@ EOT_BUDGETS = {
 }
 
 
-def default_attack(eps: float = 8 / 255, draws: int = 1) -> Suite:
-    """Return the attack that measurements use if none is given: `Suite(eps, draws=draws,
-    budget="quick")`.
+def default_attack(eps: float = 8 / 255, eot_samples: int = 1) -> Suite:
+    """Return the attack that measurements use if none is given, the suite with budget "quick".
 
     Args:
         eps: L-infinity radius in pixel units.
-        draws: Samples of the weights per gradient, for networks with random weights (expectation
-            over transformation, EOT).
+        eot_samples: Samples of the weights per gradient, for networks with random weights
+            (expectation over transformation, EOT).
     """
-    return Suite(eps, draws=draws, budget="quick")
+    return Suite(eps, eot_samples=eot_samples, budget="quick")
 
 
-def suited(attack: Attack | Suite, f: Callable) -> Attack | Suite:
+def suited(attack: Attack, f: Callable[[Tensor], Tensor]) -> Attack:
     """Return the attack to use on a function.
 
     For a mixture of outputs, a suite also attacks the mean logits of the ends of the mixture.
@@ -100,9 +99,9 @@ class Suite:
     Args:
         eps: Radius of the ball, in pixel units for L-infinity.
         norm: "linf" or "l2".
-        draws: Samples of the weights per gradient (EOT), for networks with random weights. With
-            more than one, the budgets have fewer steps (`EOT_BUDGETS`), as every step costs that
-            many passes.
+        eot_samples: Samples of the weights per gradient (EOT), for networks with random weights.
+            With more than one, the budgets have fewer steps (`EOT_BUDGETS`), as every step costs
+            that many passes.
         budget: How much work the suite does.
 
             * "quick": APGD-10, then APGD-10 towards 2 targets. At most 30 gradient steps per image,
@@ -129,40 +128,43 @@ class Suite:
 
     eps: float = 8 / 255
     norm: str = "linf"
-    draws: int = 1
+    eot_samples: int = 1
     budget: str = "fast"
-    members: tuple[Attack, ...] = ()
+    members: tuple[IterativeAttack, ...] = ()
     mixture: bool = False
     name: str = "suite"
-    best: ClassVar[bool] = True  # an image counts as misclassified if any visited point is
+    best = True  # an image counts as misclassified if any visited point is
 
     def __post_init__(self):
         lookup("budget", self.budget, BUDGETS)
-        if self.members and any(abs(member.eps - self.eps) > 1e-9 for member in self.members):
-            raise ValueError(
-                "every member of a suite must have the eps of the suite, or its accuracy means "
-                "nothing"
-            )
+        for member in self.members:
+            if abs(member.eps - self.eps) > 1e-9:
+                raise ValueError(
+                    f"every member must have the eps of the suite, {self.eps:g}, got "
+                    f"{member.eps:g} for {member}"
+                )
         self.attacks()  # raises if a number is out of range
 
-    def attacks(self) -> tuple[Attack, ...]:
+    def attacks(self) -> tuple[IterativeAttack, ...]:
         """Return the members in the order in which they run."""
         if self.members:
             return tuple(self.members)
-        budget = (BUDGETS if self.draws == 1 else EOT_BUDGETS)[self.budget]
-        same = {"eps": self.eps, "norm": self.norm, "draws": self.draws}
+        budgets = BUDGETS if self.eot_samples == 1 else EOT_BUDGETS
+        budget = budgets[self.budget]
+        same = {"eps": self.eps, "norm": self.norm, "eot_samples": self.eot_samples}
         untargeted = APGD(**same, steps=budget.steps)
         targeted = APGD(**same, steps=budget.targeted_steps, targets=budget.targets)
-        found = (untargeted, targeted)
+        members = [untargeted, targeted]
         if self.mixture:
-            found += (ThroughEnds(replace(untargeted, loss="margin")), ThroughEnds(targeted))
-        if self.norm != "linf" or not budget.queries:  # Square paints L-infinity squares
-            return found
-        return *found, Square(self.eps, budget.queries, draws=self.draws)
+            members.append(ThroughEnds(replace(untargeted, loss="margin")))
+            members.append(ThroughEnds(targeted))
+        if self.norm == "linf" and budget.queries:  # Square paints L-infinity squares
+            members.append(Square(self.eps, budget.queries, eot_samples=self.eot_samples))
+        return tuple(members)
 
     @property
     def walk_length(self) -> int:
-        """Sum of `Attack.walk_length` over the members."""
+        """Sum of `walk_length` over the members."""
         return self.walk_length_for(10)
 
     def walk_length_for(self, classes: int) -> int:
@@ -176,9 +178,14 @@ class Suite:
 
     def describe(self) -> dict:
         """Return the facts that a result record must hold: the suite and all its members."""
-        about = {"name": self.name, "eps": self.eps, "norm": self.norm, "draws": self.draws}
-        about |= {"budget": None if self.members else self.budget}
-        return about | {"members": [member.describe() for member in self.attacks()]}
+        return {
+            "name": self.name,
+            "eps": self.eps,
+            "norm": self.norm,
+            "eot_samples": self.eot_samples,
+            "budget": None if self.members else self.budget,
+            "members": [member.describe() for member in self.attacks()],
+        }
 
     def __str__(self) -> str:
         kind = "" if self.members else f"{self.budget} "
@@ -186,16 +193,20 @@ class Suite:
         return f"{kind}suite of {len(self.attacks())} attacks ({members}), worst case per image"
 
     def __call__(
-        self, f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, generator=None
+        self,
+        f: Callable[[Tensor], Tensor],
+        x: Tensor,
+        y: Tensor,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """Return attacked images.
 
         An image that the network classifies correctly under all members becomes the point with the
         largest margin loss that was found.
 
-        With `draws` > 1 no image is dropped. A random network that misclassified an image once may
-        classify it correctly the next time. So all members attack all images, and the strongest
-        result counts.
+        With `eot_samples` > 1 no image is dropped. A random network that misclassified an image
+        once may classify it correctly the next time. So all members attack all images, and the
+        strongest result counts.
 
         Args:
             f: Function from images (N, ...) to logits (N, classes).
@@ -207,17 +218,21 @@ class Suite:
             Images of the same shape as x.
 
         Raises:
-            NoGradientError: No gradient reaches the images. With draws=1 this is only a warning if
-                some member, such as Square, needs no gradient.
+            NoGradientError: No gradient reaches the images. With eot_samples=1 this is only a
+                warning if some member, such as Square, needs no gradient.
         """
-        if self.draws > 1:
+        if self.eot_samples > 1:
             return self._strongest(f, x, y, generator)
         state = self.run(f, x, y, generator, progress=False)
         self._check_able(state)
         return state.x_adv
 
     def survivors(
-        self, f, x: Tensor, y: Tensor, generator=None
+        self,
+        f: Callable[[Tensor], Tensor],
+        x: Tensor,
+        y: Tensor,
+        generator: torch.Generator | None = None,
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Run the cascade, and drop images once they are misclassified.
 
@@ -225,19 +240,20 @@ class Suite:
         `__call__`.
 
         Yields:
-            (index, x_adv, logits) with shapes (M,), (M, ...) and (M, C), as `Attack.survivors`
-            does, for one member after the other. The first item holds all N images, unchanged. Each
-            later item holds the M images that were classified correctly in all items before. The
-            iteration ends early if no image is left.
+            (index, x_adv, logits) with shapes (M,), (M, ...) and (M, C), as the `survivors` of
+            another attack, for one member after the other. The first item holds all N images,
+            unchanged. Each later item holds the M images that were classified correctly in all
+            items before. The iteration ends early if no image is left.
 
         Raises:
             NoGradientError: No member can run, because no gradient reaches the images.
         """
-        state, logits = _begin(self, f, x, y, _seed(x, generator))
+        state, logits = _clean_state(self, f, x, y, _seed(x, generator))
         yield torch.arange(len(y), device=y.device), state.x, logits
-        for index, member in enumerate(self.attacks()):
-            if len(todo := state.todo(index)):
-                yield from _strike(member, f, state, index, todo)
+        for number, member in enumerate(self.attacks()):
+            images = state.todo(number)
+            if len(images):
+                yield from _attack_batch(member, number, f, state, images)
         self._check_able(state)
 
     def run(
@@ -275,49 +291,56 @@ class Suite:
         Example:
             >>> print(Suite().run(net.at(1.0), data.val.x, data.val.y))
         """
-        state, _ = _begin(self, f, x, y, _seed(x, generator), keep)
+        state, _ = _clean_state(self, f, x, y, _seed(x, generator))
+        if keep is not None and Path(keep).is_file():
+            _restore(state, self, f, keep)
         end = None if seconds is None else time.monotonic() + seconds
+        members = self.attacks()
         with tqdm(
-            total=len(y) * len(self.attacks()), unit="image", disable=not progress, leave=False
+            total=len(y) * len(members), unit="image", disable=not progress, leave=False
         ) as bar:
-            for index, member in enumerate(self.attacks()):
+            for number, member in enumerate(members):
                 bar.set_description(member.name)
-                while len(todo := state.todo(index)[:batch]):
-                    in_time = _exhaust(_strike(member, f, state, index, todo), state, index, end)
+                while len(images := state.todo(number)[:batch]):
+                    points = _attack_batch(member, number, f, state, images)
+                    in_time = _run_until(points, state, number, end)
                     if keep:
                         state.save(keep)
                     if not in_time:
                         return state
-                    bar.update(len(todo))
+                    bar.update(len(images))
                     bar.set_postfix_str(f"robust {state.robust:.1%}")
-                bar.update(len(y) * (index + 1) - bar.n)  # misclassified images are not attacked
+                # misclassified images are not attacked, but count as done
+                bar.update(len(y) * (number + 1) - bar.n)
         return state
 
     def _strongest(self, f, x: Tensor, y: Tensor, generator) -> Tensor:
         """Run every member on all images, and return per image the result with the largest margin.
 
-        The margin is that of the logits, averaged over the draws.
+        The margin is that of the logits, averaged over the samples of the network.
         """
         seed = _seed(x, generator)
-        best, value = x, x.new_full(y.shape, -torch.inf)
-        for index, member in enumerate(self.attacks()):
-            x_adv = member(f, x, y, torch.Generator(x.device).manual_seed(seed + 1009 * index))
+        strongest = x
+        value = x.new_full(y.shape, -torch.inf)
+        for number, member in enumerate(self.attacks()):
+            own_generator = torch.Generator(x.device).manual_seed(seed + 1009 * number)
+            x_adv = member(f, x, y, own_generator)
             with attacking(f):
-                now = margin(member._judge(f, x_adv), y)
-            better = (now > value).view(-1, *[1] * (x.dim() - 1))
-            best, value = torch.where(better, x_adv, best), torch.maximum(now, value)
-        return best
+                value_now = margin_loss(mean_logits(f, x_adv, member.eot_samples), y)
+            better = (value_now > value).view(-1, *[1] * (x.dim() - 1))
+            strongest = torch.where(better, x_adv, strongest)
+            value = torch.maximum(value_now, value)
+        return strongest
 
     def _check_able(self, state: Outcome) -> None:
         """Raise if no member could run for lack of a gradient; warn if only some could not."""
         if len(state.unable) == len(self.attacks()):
             raise NoGradientError(next(iter(state.unable.values())))
         if state.unable:
-            names = ", ".join(state.names[index].partition(",")[0] for index in state.unable)
+            names = ", ".join(state.names[number].partition(",")[0] for number in state.unable)
             warnings.warn(
-                f"no gradient reaches the images, so {names} of the suite could not run, and the "
-                "robust accuracy is "
-                "an upper bound",
+                f"no gradient reaches the images, so {names} of the suite could not run. The "
+                "robust accuracy is an upper bound.",
                 stacklevel=3,
             )
 
@@ -340,8 +363,6 @@ class Outcome:
         seed: Seed of the random numbers of all members.
         about: The suite and a digest of the images, to recognise a saved state.
         unable: Members that need a gradient where there is none, with the error message.
-        clean: Clean accuracy, in [0, 1] (property).
-        robust: Fraction of the images that no member fools, in [0, 1] (property).
     """
 
     names: list[str]
@@ -358,10 +379,12 @@ class Outcome:
 
     @property
     def clean(self) -> float:
+        """Clean accuracy, in [0, 1]."""
         return (self.fell != -2).double().mean().item()
 
     @property
     def robust(self) -> float:
+        """Fraction of the images that no member fools, in [0, 1]."""
         return (self.fell == NOBODY).double().mean().item()
 
     @property
@@ -370,11 +393,15 @@ class Outcome:
 
         If not, `robust` is only an upper bound.
         """
-        return not any(len(self.todo(index)) for index in range(len(self.names)))
+        return not any(len(self.todo(number)) for number in range(len(self.names)))
 
-    def todo(self, index: int) -> Tensor:
-        """Return the indices (M,) of the images that member `index` must still attack."""
-        return ((self.fell == NOBODY) & (self.tried <= index)).nonzero()[:, 0]
+    def todo(self, number: int) -> Tensor:
+        """Return the indices (M,) of the images that a member must still attack.
+
+        Args:
+            number: Index of the member.
+        """
+        return ((self.fell == NOBODY) & (self.tried <= number)).nonzero()[:, 0]
 
     def rows(self) -> list[dict]:
         """Return one dict per member: what it attacked, what it achieved, and how long it took.
@@ -384,31 +411,36 @@ class Outcome:
             attacked, and "fooled" the number of them that became misclassified. "seconds" is its
             time. "unable" says why the member could not run, or is empty.
         """
-        found = []
-        for index, name in enumerate(self.names):
-            met = ((self.fell == NOBODY) | (self.fell >= index)) & (self.tried > index)
-            fooled = (self.fell == index).sum().item()
-            found.append(
+        rows = []
+        for number, name in enumerate(self.names):
+            correct_before = (self.fell == NOBODY) | (self.fell >= number)
+            attacked = correct_before & (self.tried > number)
+            rows.append(
                 {
                     "attack": name,
-                    "given": met.sum().item(),
-                    "fooled": fooled,
-                    "seconds": round(self.seconds[index], 2),
-                    "unable": self.unable.get(index, ""),
+                    "given": attacked.sum().item(),
+                    "fooled": (self.fell == number).sum().item(),
+                    "seconds": round(self.seconds[number], 2),
+                    "unable": self.unable.get(number, ""),
                 }
             )
-        return found
+        return rows
 
     def __str__(self) -> str:
-        lines = [
-            f"n = {len(self.y)}: clean {self.clean:.1%}, robust {self.robust:.1%}"
-            + ("" if self.complete else " at most: the time was over before all attacks were")
-        ]
-        lines += [
-            f"  {row['fooled']:4d} of {row['given']:4d} fooled in {row['seconds']:5.1f} s by "
-            f"{row['attack']}" + f" ({row['unable']})" * bool(row["unable"])
-            for row in self.rows()
-        ]
+        head = f"n = {len(self.y)}: clean {self.clean:.1%}, robust "
+        if self.complete:
+            head += f"{self.robust:.1%}"
+        else:
+            head += f"at most {self.robust:.1%} (the time was over before all attacks had run)"
+        lines = [head]
+        for row in self.rows():
+            line = (
+                f"  {row['fooled']:4d} of {row['given']:4d} fooled in {row['seconds']:5.1f} s by "
+                f"{row['attack']}"
+            )
+            if row["unable"]:
+                line += f" ({row['unable']})"
+            lines.append(line)
         return "\n".join(lines)
 
     def save(self, path) -> None:
@@ -419,100 +451,117 @@ class Outcome:
 
 
 def _seed(x: Tensor, generator: torch.Generator | None) -> int:
+    """Draw the seed of all members of a suite."""
     generator = generator or torch.Generator(x.device).manual_seed(0)
     return int(torch.randint(2**31, (), generator=generator, device=generator.device))
 
 
-def _begin(suite: Suite, f, x: Tensor, y: Tensor, seed: int, keep=None) -> tuple[Outcome, Tensor]:
-    """Return the state before the first member, or the one saved in `keep`, and the clean logits.
-
-    The clean logits (N, C) are those of the unchanged images.
-    """
+def _clean_state(suite: Suite, f, x: Tensor, y: Tensor, seed: int) -> tuple[Outcome, Tensor]:
+    """Return the state before the first member, and the logits of the unchanged images (N, C)."""
+    members = suite.attacks()
     with attacking(f):
         x = check_images(x, y)
-        logits = suite.attacks()[0]._judge(f, x)
-    names, y = [str(member) for member in suite.attacks()], y.to(torch.int64)
-    about = {"attacks": names, "images": _digest(x, y), "n": len(y)}
+        logits = mean_logits(f, x, members[0].eot_samples)
+    y = y.to(torch.int64)
+    names = [str(member) for member in members]
     fell = torch.where(logits.argmax(1) == y, NOBODY, -2)
-    no_time = [0.0] * len(names)
-    new = Outcome(
-        names,
-        x,
-        y,
-        x.clone(),
-        margin(logits, y),
-        fell,
-        torch.zeros_like(fell),
-        no_time,
-        seed,
-        about,
+    state = Outcome(
+        names=names,
+        x=x,
+        y=y,
+        x_adv=x.clone(),
+        value=margin_loss(logits, y),
+        fell=fell,
+        tried=torch.zeros_like(fell),
+        seconds=[0.0] * len(members),
+        seed=seed,
+        about={"attacks": names, "images": _digest(x, y), "n": len(y)},
     )
-    if keep is None or not Path(keep).is_file():
-        return new, logits
-    tensors, header = read_weights(keep)
-    if header.get("suite") != about:
+    return state, logits
+
+
+def _restore(state: Outcome, suite: Suite, f, path: str | Path) -> None:
+    """Replace the state before the first member by the one in a file.
+
+    Raises:
+        RecordError: The file belongs to another suite, other images or another network.
+    """
+    tensors, header = read_weights(path)
+    if header.get("suite") != state.about:
         raise RecordError(
-            f"{keep} is the state of another suite or of other images: name another file, or "
-            "delete it"
+            f"{path} holds the state of another suite or of other images: use another file, or "
+            "delete this one"
         )
     # Check that the network misclassifies the saved points that the file says it does. Otherwise
-    # the state of another network would be accepted.
+    # the state of another network would be accepted. Answers of a random network may differ.
+    samples = suite.attacks()[0].eot_samples
     with attacking(f):
-        reached = suite.attacks()[0]._judge(f, tensors["x_adv"].to(x))
-    fooled = reached.argmax(1) != y
-    if suite.draws == 1 and not torch.equal(fooled.cpu(), tensors["fell"] != NOBODY):
+        logits = mean_logits(f, tensors["x_adv"].to(state.x), samples)
+    fooled = (logits.argmax(1) != state.y).cpu()
+    if suite.eot_samples == 1 and not torch.equal(fooled, tensors["fell"] != NOBODY):
         raise RecordError(
-            f"{keep} is the state of another network: name another file, or delete it"
+            f"{path} holds the state of another network: use another file, or delete this one"
         )
     for name, tensor in tensors.items():
-        setattr(new, name, tensor.to(x.device))
-    new.value, new.seconds, new.seed = margin(reached, y), header["seconds"], header["seed"]
-    return new, logits
+        setattr(state, name, tensor.to(state.x.device))
+    state.value = margin_loss(logits, state.y)
+    state.seconds = header["seconds"]
+    state.seed = header["seed"]
 
 
-def _strike(
-    member: Attack, f, state: Outcome, index: int, todo: Tensor
+def _attack_batch(
+    member: IterativeAttack, number: int, f, state: Outcome, images: Tensor
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Attack the images at `todo` (M,) with one member, and write every step into the state.
+    """Attack some images with one member, and write every iterate into the state.
 
-    Each step is yielded after it is written.
+    Args:
+        member: The member.
+        number: Its index in the suite.
+        f: The function under attack.
+        state: The state of the suite. It is changed.
+        images: Indices (M,) of images that are still correct.
+
+    Yields:
+        (index, x_adv, logits) after they are written, as `IterativeAttack.survivors` does.
     """
-    generator = torch.Generator(state.x.device).manual_seed(
-        state.seed + 1009 * index + int(todo[0])
-    )
-    everything = torch.ones_like(todo, dtype=torch.bool)
+    seed = state.seed + 1009 * number + int(images[0])
+    generator = torch.Generator(state.x.device).manual_seed(seed)
+    correct = torch.ones_like(images, dtype=torch.bool)
+    walks = member.walk_while_correct(f, state.x[images], state.y[images], correct, generator)
     try:
-        for at, x_adv, logits in member._drop_fooled(
-            f, state.x[todo], state.y[todo], everything, generator
-        ):
-            where = todo[at]
-            value, wrong = margin(logits, state.y[where]), logits.argmax(1) != state.y[where]
+        for walk in walks:
+            index = images[walk.index]
+            value = margin_loss(walk.logits, walk.y)
+            fooled = walk.logits.argmax(1) != walk.y
             # Keep the point if the network is wrong there, or if it is the strongest so far.
-            better = wrong | (value > state.value[where])
-            state.x_adv[where[better]], state.value[where[better]] = x_adv[better], value[better]
-            state.fell[where[wrong]] = index
-            yield where, x_adv, logits
+            better = fooled | (value > state.value[index])
+            state.x_adv[index[better]] = walk.x_adv[better]
+            state.value[index[better]] = value[better]
+            state.fell[index[fooled]] = number
+            yield index, walk.x_adv, walk.logits
     except NoGradientError as error:  # members that need no gradient can still run
-        state.unable[index] = str(error)
-    state.tried[todo] = index + 1
+        state.unable[number] = str(error)
+    state.tried[images] = number + 1
 
 
-def _exhaust(strike: Iterator, state: Outcome, index: int, end: float | None) -> bool:
+def _run_until(points: Iterator, state: Outcome, number: int, end: float | None) -> bool:
     """Run one member on one batch, and return whether it finished before the time `end`.
 
     If it did not, the batch does not count as tried.
     """
-    started, in_time = time.monotonic(), True
-    for _ in strike:
+    started = time.monotonic()
+    in_time = True
+    for _ in points:
         in_time = end is None or time.monotonic() < end
         if not in_time:
             break
-    state.seconds[index] += time.monotonic() - started
+    state.seconds[number] += time.monotonic() - started
     return in_time
 
 
 def _digest(*tensors: Tensor) -> str:
-    found = hashlib.sha256()
+    """Return 16 hex digits that depend on all values of the tensors."""
+    digest = hashlib.sha256()
     for tensor in tensors:
-        found.update(tensor.cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()[:16]
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

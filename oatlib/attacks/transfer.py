@@ -6,23 +6,37 @@ has the weights, and avoids the saturated probabilities that hide their gradient
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from ..layers.mixture import MeanLogits, OutputMixture
-from .base import Attack
+from .base import Attack, IterativeAttack, Walk
+from .queries import mean_logits
 
 
-class MadeElsewhere(Attack):
+class SinglePointWalk(Walk):
+    """The walk of an attack of which only the result is shown to the network."""
+
+    def advance(self) -> bool:
+        if self.x_adv is not None:
+            return False
+        x_adv = self.attack(self.f, self._all_x, self._all_y, self.generator)
+        self.x_adv = self._under_attack(x_adv)
+        self.logits = mean_logits(self.f, self.x_adv, self.attack.eot_samples)
+        return True
+
+
+class MadeElsewhere(IterativeAttack):
     """Base class of attacks whose images are computed on one function and then shown to another.
 
     A subclass has the field `attack`, which runs on the function that `_source` returns.
     """
 
     attack: Attack
+    walk_type = SinglePointWalk
 
     @property
     def eps(self) -> float:
@@ -38,7 +52,13 @@ class MadeElsewhere(Attack):
         """Return 1: only the result of the attack is shown to the network."""
         return 1
 
-    def __call__(self, f, x: Tensor, y: Tensor, generator=None) -> Tensor:
+    def __call__(
+        self,
+        f: Callable[[Tensor], Tensor],
+        x: Tensor,
+        y: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """Return attacked images of the same shape as x.
 
         Args:
@@ -52,13 +72,6 @@ class MadeElsewhere(Attack):
     def _source(self, f) -> Callable[[Tensor], Tensor]:
         """Return the function that the attack runs on."""
         raise NotImplementedError
-
-    def _walk(
-        self, f, x: Tensor, y: Tensor, generator, judge_last: bool, only: Tensor | None = None
-    ) -> Iterator:
-        x_adv = self(f, x, y, generator)
-        x_adv = x_adv if only is None else x_adv[only]
-        yield x_adv, self._judge(f, x_adv)
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,7 @@ class Transfer(MadeElsewhere):
         ValueError: `source` is not callable.
     """
 
-    name: ClassVar[str] = "Transfer"
+    name = "Transfer"
     source: Callable[[Tensor], Tensor]
     attack: Attack
     label: str = "another network"
@@ -107,13 +120,13 @@ class ThroughEnds(MadeElsewhere):
         attack: The attack to run on the mean logits.
     """
 
-    name: ClassVar[str] = "through the ends"
+    name = "through the ends"
     attack: Attack
 
     @property
-    def draws(self) -> int:
+    def eot_samples(self) -> int:
         """Samples of a random network per gradient."""
-        return self.attack.draws
+        return self.attack.eot_samples
 
     def _source(self, f) -> Callable[[Tensor], Tensor]:
         """Return the mean logits of the mixture `f`. Raise a ValueError if `f` is no mixture."""

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from ..attacks.base import Attack
 from ..attacks.freeze import NoGradientError, attacking
-from ..attacks.losses import LOSSES
+from ..attacks.losses import cross_entropy, margin_loss
 from ..attacks.pgd import FGSM, PGD
+from ..attacks.queries import logits_and_gradient, mean_logits
 from ..attacks.square import Square
 from ..attacks.suite import NOBODY
 from ..attacks.transfer import Transfer
@@ -133,13 +134,14 @@ def logits(s: Subject):
 @question(
     "An attack that sees one draw of the randomness climbs noise, and a single lucky draw counts "
     "as a defence.",
-    "Attack the average over draws (EOT): draws=10 or more, and measure accuracy over draws, too.",
+    "Attack the average over draws (EOT): eot_samples=10 or more, and measure accuracy over "
+    "draws, too.",
 )
 def randomness(s: Subject):
     """Raised if two passes of the same images differ and the attacks used one draw at a time."""
     changed = (s.answers(s.x).argmax(1) != s.answers(s.x).argmax(1)).double().mean().item()
-    evidence = {"labels that change": changed, "draws": s.draws}
-    if s.random and s.draws == 1:
+    evidence = {"labels that change": changed, "eot_samples": s.eot_samples}
+    if s.random and s.eot_samples == 1:
         found = (
             "the same image gets another answer every time, and the attacks saw one draw at a time"
         )
@@ -151,7 +153,9 @@ def randomness(s: Subject):
         )
     return (
         False,
-        f"random, attacked with EOT over {s.draws} draws" if s.random else "the same answer twice",
+        f"random, attacked with EOT over {s.eot_samples} samples"
+        if s.random
+        else "the same answer twice",
         evidence,
     )
 
@@ -185,7 +189,7 @@ def slope(s: Subject):
     """Raised if, for more than 10 % of the images, a small step along the gradient does not raise
     the loss above that of the same step back.
     """
-    if s.random and s.draws == 1:
+    if s.random and s.eot_samples == 1:
         return None, "not asked: two looks at the same image differ; see randomness", {}
     grad = _slope(s).sign()
     with attacking(s.f), torch.no_grad():
@@ -205,7 +209,7 @@ def slope(s: Subject):
 )
 def one_step(s: Subject):
     s.fooled(s.pgd())  # attack all images now: other questions need the result, which is cached
-    return _paired(s, FGSM(s.eps, draws=s.draws), s.pgd(), "FGSM", "PGD-20")
+    return _paired(s, FGSM(s.eps, eot_samples=s.eot_samples), s.pgd(), "FGSM", "PGD-20")
 
 
 @question(
@@ -392,8 +396,8 @@ def training_attack(s: Subject):
     training = None if s.trained is None else s.trained.attack()
     if training is None or not training.eps:
         return None, "not asked: not trained against an attack, or not known how", {}
-    size = training.size * s.eps / training.eps
-    attack = replace(training, eps=s.eps, step_size=size, draws=s.draws)
+    size = training.step_length * s.eps / training.eps
+    attack = replace(training, eps=s.eps, step_size=size, eot_samples=s.eot_samples)
     kept, pgd = s.left_at_the_end(attack), s.left(s.pgd())
     # Images that the attack of training fools and the suite does not are rare: count them as 0.
     forgotten = clearly_above(kept - s.robust, 0.0, len(s.y), FORGOTTEN)
@@ -475,15 +479,18 @@ def clearly_above(more: float, fewer: float, n: int, allowed: float) -> bool:
 
 def _slope(s: Subject) -> Tensor:
     with attacking(s.f):
-        return FGSM(s.eps, draws=s.draws)._look(s.f, s.x, lambda z: LOSSES["ce"](z, s.y))[1]()
+        _, gradient = logits_and_gradient(
+            s.f, s.x, lambda logits: cross_entropy(logits, s.y), s.eot_samples
+        )
+        return gradient()
 
 
 def _losses(s: Subject, x: Tensor) -> Tensor:
-    """Return the margin loss (N,) of the mean logits over the draws.
+    """Return the margin loss (N,) of the mean logits over the samples of f.
 
     The margin does not saturate. The cross-entropy of a very confident network is 0 on both sides.
     """
-    return LOSSES["margin"](sum(s.f(x).float() for _ in range(s.draws)) / s.draws, s.y)
+    return margin_loss(mean_logits(s.f, x, s.eot_samples).float(), s.y)
 
 
 def _paired(

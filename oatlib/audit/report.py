@@ -111,7 +111,7 @@ def check(
     claim: float | None = None,
     n: int = 256,
     seed: int = 0,
-    draws: int | None = None,
+    eot_samples: int | None = None,
     attacked: Callable[[Tensor], Tensor] | None = None,
     sources: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     seconds: float | None = None,
@@ -131,8 +131,8 @@ def check(
             under PGD-20).
         n: Number of images. They are a subset of the split with class counts as equal as possible.
         seed: Seed of all attacks.
-        draws: Samples of a random function that are averaged (EOT). Default: 10 if the weights of
-            `net` are noisy at this λ, else 1.
+        eot_samples: Samples of a random function that are averaged (EOT). Default: 10 if the
+            weights of `net` are noisy at this λ, else 1.
         attacked: The function that was attacked to measure the claim, if it is another one.
         sources: Other functions to transfer attacks from, by name (default: the network itself at
             the two nearest other λ stops; none for a plain function).
@@ -141,7 +141,7 @@ def check(
         claim_n: Number of images that the claim was measured on, if they are other images. Without
             it, a true claim measured on n other images is raised in 1 of 12 audits. With it, in 1
             of 40.
-        suite: The suite of attacks (default: `Suite(eps, draws=draws)`).
+        suite: The suite of attacks (default: `Suite(eps, eot_samples=eot_samples)`).
 
     Returns:
         A report with a verdict, and one finding per question.
@@ -157,10 +157,12 @@ def check(
     _validate(eps, claim, claim_n, suite)
     f, whole, about, others = _deployed(net, lam, width, seed)
     noisy = isinstance(net, Network) and net.position(about["lam"]).noisy
-    draws = draws or (DRAWS if noisy else 1)
-    suite = suited(Suite(eps, draws=draws) if suite is None else suite, f)
-    if suite.draws != draws:
-        raise ValueError(f"this function needs a suite with draws={draws}, got {suite.draws}")
+    eot_samples = eot_samples or (DRAWS if noisy else 1)
+    suite = suited(Suite(eps, eot_samples=eot_samples) if suite is None else suite, f)
+    if suite.eot_samples != eot_samples:
+        raise ValueError(
+            f"this function needs a suite with eot_samples={eot_samples}, got {suite.eot_samples}"
+        )
     known = {"attacked": attacked, "sources": dict(others if sources is None else sources)}
     known |= {"whole": whole, "claim": claim, "claim_n": claim_n, "members": suite.attacks()}
     known |= {"trained": _training_preset(net, about["lam"])}
@@ -169,12 +171,12 @@ def check(
         generator = torch.Generator(panel.x.device).manual_seed(seed)
         outcome = suite.run(f, panel.x, panel.y, generator, seconds=seconds, progress=progress)
         bar.update()
-        subject = Subject(f, panel.x, panel.y, eps, seed, draws, suite=outcome, **known)
+        subject = Subject(f, panel.x, panel.y, eps, seed, eot_samples, suite=outcome, **known)
         found = [_asked(each, subject, bar) for each in QUESTIONS]
     about |= {
         "attack": str(suite),
         "eps": eps,
-        "draws": draws,
+        "eot_samples": eot_samples,
         "seed": seed,
         "split": split.name,
         "versions": record.versions(),

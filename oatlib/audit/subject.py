@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..attacks.accuracy import correct_at_every_point
 from ..attacks.apgd import APGD
 from ..attacks.base import Attack
 from ..attacks.freeze import NoGradientError, attacking
@@ -59,7 +60,7 @@ class Subject:
         y: Their labels (N,).
         eps: Radius of the L-infinity ball of the audit, in pixel units.
         seed: Seed of the attacks.
-        draws: Samples of a random function that are averaged (EOT).
+        eot_samples: Samples of a random function that are averaged (EOT).
         attacked: The function that was attacked to measure the claim. None: not said.
         sources: Functions to transfer attacks from, by name.
         whole: The unfolded network at the same setting. None: there is none to compare.
@@ -75,7 +76,7 @@ class Subject:
     y: Tensor
     eps: float
     seed: int
-    draws: int
+    eot_samples: int
     attacked: Callable[[Tensor], Tensor] | None
     sources: dict[str, Callable[[Tensor], Tensor]]
     whole: Callable[[Tensor], Tensor] | None
@@ -90,9 +91,9 @@ class Subject:
     def slack(self) -> float:
         """Difference of two accuracies that chance alone may cause, in [0, 1].
 
-        It is larger with `draws` > 1, because random networks answer differently every time.
+        It is larger with `eot_samples` > 1, because random networks answer differently every time.
         """
-        return max(0.02 if self.draws == 1 else 0.06, 2.5 / len(self.y))
+        return max(0.02 if self.eot_samples == 1 else 0.06, 2.5 / len(self.y))
 
     @property
     def random(self) -> bool:
@@ -121,7 +122,7 @@ class Subject:
         lacks EOT.
         """
         broken = self.suite.fell != NOBODY
-        if self.random and self.draws == 1:
+        if self.random and self.eot_samples == 1:
             with suppress(NoGradientError):  # without a gradient only the suite counts
                 broken = broken | self.fooled(self.eot())
         return broken
@@ -168,9 +169,10 @@ class Subject:
         if among is not None:
             index = index[among]
         if len(index):
-            x, y = self.x[index], self.y[index]
-            for at, _, logits in attack.survivors(self.f, x, y, self.generator(seed)):
-                wrong[index[at]] |= logits.argmax(1) != y[at]
+            _, robust = correct_at_every_point(
+                self.f, self.x[index], self.y[index], attack, self.generator(seed)
+            )
+            wrong[index] = ~robust
         if among is None:
             self._done[key] = wrong
         return wrong
@@ -193,15 +195,15 @@ class Subject:
         return (self.answers(x_adv).argmax(1) == self.y).double().mean().item()
 
     def pgd(self, steps: int = 20, eps: float | None = None, **more) -> PGD:
-        return PGD(self.eps if eps is None else eps, steps, draws=self.draws, **more)
+        return PGD(self.eps if eps is None else eps, steps, eot_samples=self.eot_samples, **more)
 
     def eot(self) -> PGD:
         """Return PGD-20 whose gradients are averages over ten samples of a random function."""
-        return PGD(self.eps, 20, draws=10)
+        return PGD(self.eps, 20, eot_samples=10)
 
     def targeted(self) -> APGD:
         """Return a short attack that targets each of the three likeliest wrong classes in turn."""
-        return APGD(self.eps, draws=self.draws, **TARGETED)
+        return APGD(self.eps, eot_samples=self.eot_samples, **TARGETED)
 
     def answers(self, x: Tensor) -> Tensor:
         with attacking(self.f), torch.no_grad():

@@ -77,7 +77,7 @@ def _eval(options) -> int:
         check_writable(options.json)
     attack = _attack(options)
     net = _with_dial(load(options.weights, options.device), options)
-    attack = attack if net.spec.noise else replace(attack, draws=1)
+    attack = attack if net.spec.noise else replace(attack, eot_samples=1)
     lams = [net.lam(u) for u in options.slider] if options.slider else options.lam
     for lam in lams or ():
         net.position(lam)
@@ -99,7 +99,7 @@ def _with_dial(net: Network, options) -> Network:
     return net if options.dial is None else net.with_dial(options.dial)
 
 
-def _attack(options) -> Attack | Suite:
+def _attack(options) -> Attack:
     """Return the attack that --attack, --steps, --restarts, --eps, --norm and --draws describe."""
     own = {
         name: value
@@ -112,7 +112,7 @@ def _attack(options) -> Attack | Suite:
         )
     if options.attack == "square" and options.norm != "linf":
         raise ValueError(f"--attack square paints L-infinity squares, got --norm {options.norm}")
-    same = {"eps": options.eps / 255, "draws": options.draws}
+    same = {"eps": options.eps / 255, "eot_samples": options.draws}
     if options.attack == "square":
         return Square(**same)
     same["norm"] = options.norm

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from ..attacks.apgd import APGD
 from ..attacks.base import Attack
-from ..attacks.losses import margin
+from ..attacks.losses import margin_loss
 from ..layers.mixture import log_mixture
 from ..networks.network import Network
 from .evaluate import Split
@@ -169,7 +169,7 @@ def best_defended(fs: Sequence, x: Tensor, y: Tensor) -> Tensor:
         Logits (N, C).
     """
     every = torch.stack([f(x) for f in fs])
-    least = torch.stack([margin(z, y) for z in every]).argmin(0)
+    least = torch.stack([margin_loss(z, y) for z in every]).argmin(0)
     return every[least, torch.arange(len(y), device=y.device)]
 
 

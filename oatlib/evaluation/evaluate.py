@@ -16,9 +16,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import record
+from ..attacks.accuracy import correct_at_every_point, correct_before_and_after
 from ..attacks.base import Attack
 from ..attacks.freeze import attacking
-from ..attacks.suite import Suite, default_attack, suited
+from ..attacks.suite import default_attack, suited
 from ..data.load import Split
 from ..layers.setting import Position
 from ..networks.cost import cost_of
@@ -31,7 +32,7 @@ DRAWS = 10  # samples of noisy weights
 def evaluate(
     net: Network | Callable[[Tensor], Tensor],
     split: Split,
-    attack: Attack | Suite | None = None,
+    attack: Attack | None = None,
     lams: Sequence[float] | None = None,
     widths: Sequence[float] | None = None,
     batch: int = 256,
@@ -107,12 +108,12 @@ def evaluate(
                 "nonzero": price.nonzero,
                 "about": _about(net),
             }
-        how = suited(attack or default_attack(draws=DRAWS if noisy else 1), f)
-        if noisy and how.draws == 1:
+        how = suited(attack or default_attack(eot_samples=DRAWS if noisy else 1), f)
+        if noisy and how.eot_samples == 1:
             warnings.warn(
-                f"at λ = {lam:g} the weights are random, and an attack that sees one draw at a "
-                "time is weak: the "
-                "robust accuracy is flattered. Give the attack draws=10 (EOT).",
+                f"at λ = {lam:g} the weights are random, and an attack that sees one sample of "
+                "them at a time is weak: robust accuracy is overestimated. Give the attack "
+                "eot_samples=10.",
                 stacklevel=2,
             )
         steady = not noisy if dials else None  # deterministic? None: to be tested for a function
@@ -141,7 +142,7 @@ def check_fit(net: Network, split: Split) -> None:
 def _measure(
     f,
     split: Split,
-    attack: Attack | Suite,
+    attack: Attack,
     batch: int,
     seed: int,
     draws: int,
@@ -160,7 +161,7 @@ def _measure(
         )
     if steady is None:
         steady = _is_steady(f, split.x[:batch])
-    count = _count_survivors if steady and getattr(attack, "best", False) else _count_attacked
+    count = _count_survivors if steady and attack.best else _count_attacked
     for x, y in zip(split.x.split(batch), split.y.split(batch), strict=True):
         right, holds = count(f, attack, x, y, generator, draws)
         clean += right
@@ -193,36 +194,29 @@ def _is_steady(f, x: Tensor) -> bool:
 
 
 def _count_survivors(
-    f, attack: Attack | Suite, x: Tensor, y: Tensor, generator, draws: int
+    f, attack: Attack, x: Tensor, y: Tensor, generator, draws: int
 ) -> tuple[Tensor, Tensor]:
     """Count images (N, ...) that are correct unattacked, and at every point that the attack visits.
 
     Returns two counts of shape (1,).
     """
-    clean, stands = None, torch.zeros_like(y, dtype=torch.bool)
-    for index, _, logits in attack.survivors(f, x, y, generator):
-        right = logits.argmax(1) == y[index]
-        clean = right.sum() if clean is None else clean
-        # `index` holds all images that were correct so far, so the others count as misclassified.
-        stands[:] = False
-        stands[index] = right
-    return clean.float().cpu().view(1), stands.sum().float().cpu().view(1)
+    clean, robust = correct_at_every_point(f, x, y, attack, generator)
+    return clean.sum().float().cpu().view(1), robust.sum().float().cpu().view(1)
 
 
 def _count_attacked(
-    f, attack: Attack | Suite, x: Tensor, y: Tensor, generator, draws: int
+    f, attack: Attack, x: Tensor, y: Tensor, generator, draws: int
 ) -> tuple[Tensor, Tensor]:
     """Count images (N, ...) that are correct unattacked, and those also correct after the attack.
 
     Returns two counts of shape (draws,).
     """
-    attacked, counts = attack(f, x, y, generator), torch.zeros(2, draws)
+    attacked = attack(f, x, y, generator)
+    counts = torch.zeros(2, draws)
     for i in range(draws):
-        with torch.no_grad():  # one forward, so that both use the same sample of random weights
-            right, holds = (f(torch.cat([x, attacked])).argmax(1) == torch.cat([y, y])).chunk(2)
-        # The unattacked image lies in the ball, too. If it is misclassified, the network is not
-        # robust.
-        counts[0, i], counts[1, i] = right.sum().item(), (right & holds).sum().item()
+        clean, robust = correct_before_and_after(f, x, attacked, y)
+        counts[0, i] = clean.sum().item()
+        counts[1, i] = robust.sum().item()
     return counts[0], counts[1]
 
 

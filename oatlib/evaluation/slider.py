@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..attacks.base import Attack
-from ..attacks.suite import Suite, default_attack
+from ..attacks.suite import default_attack
 from ..data.load import Data
 from ..networks.network import Network
 from .evaluate import evaluate
@@ -26,7 +26,7 @@ def even_dial(
     data: Data,
     points: int = 21,
     n: int = 256,
-    attack: Attack | Suite | None = None,
+    attack: Attack | None = None,
     progress: bool = True,
 ) -> Network:
     """Fit the slider of a network in place.
@@ -58,7 +58,7 @@ def even_dial(
     if points < 3:
         raise ValueError(f"points must be at least 3 to see the shape of a dial, got {points}")
     lams = np.linspace(low, high, points)
-    attack = attack or default_attack(draws=4 if net.spec.noise else 1)
+    attack = attack or default_attack(eot_samples=4 if net.spec.noise else 1)
     panel = data.val.panel(min(n, len(data.val)))
     table = evaluate(net, panel, attack, lams.tolist(), [1.0], progress=progress)
     net.slider = even(lams, [r.clean for r in table], [r.robust for r in table])

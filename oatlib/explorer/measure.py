@@ -17,10 +17,10 @@ import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
+from ..attacks.base import Attack
 from ..attacks.suite import suited
 from ..data.load import Split
 from ..networks.network import Network
-from .named_attacks import NamedAttack
 
 BATCH = 256  # images per batch, at most: larger batches do not fit the caches of a CPU
 HELPER = "oatlib batch"  # prefix of the names of the threads that the batches run on
@@ -31,7 +31,7 @@ def measure(
     panel: Split,
     lam: float,
     width: float,
-    attack: NamedAttack,
+    attack: Attack,
     watched: Iterable[int] = (),
 ) -> Iterator[dict]:
     """Measure `net.at(lam, width)`, and yield the results so far after every step of the attack.
@@ -93,7 +93,7 @@ def measure(
                 return
 
 
-def _walks(f: torch.nn.Module, panel: Split, attack: NamedAttack) -> dict[int, Iterator]:
+def _walks(f: torch.nn.Module, panel: Split, attack: Attack) -> dict[int, Iterator]:
     """Start the attack on each batch. Return iterators by the index of the batch's first image.
 
     Each batch gets the random numbers that `evaluate` uses for its images.

@@ -7,14 +7,10 @@ overestimates robust accuracy, so its numbers are upper bounds.
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 from .._suggest import did_you_mean
 from ..attacks.base import Attack
 from ..attacks.pgd import PGD
 from ..attacks.suite import Suite
-
-NamedAttack: TypeAlias = Attack | Suite
 
 QUICK, SUITE, PGD_20 = "quick", "suite", "pgd-20"
 PGD_STEPS = (1, 2, 5, 10, 20, 50)
@@ -27,7 +23,7 @@ LABELS = {SUITE: "suite", QUICK: "quick cascade"} | {
 }
 
 
-def attack_named(name: str, eps: float) -> NamedAttack:
+def attack_named(name: str, eps: float) -> Attack:
     """Return the attack with a given name.
 
     Args:
@@ -35,7 +31,7 @@ def attack_named(name: str, eps: float) -> NamedAttack:
         eps: Radius of the L-infinity ball, pixels in [0, 1]. At 0 the attack changes nothing.
 
     Returns:
-        An attack or a suite of attacks.
+        The attack.
 
     Raises:
         ValueError: If there is no such attack.

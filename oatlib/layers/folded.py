@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .noise import draw
+from .._random import randn_like_on
 from .setting import Position
 from .slim import SlimConv
 
@@ -114,7 +114,7 @@ class Folded(nn.Module):
         weight = self.weight
         if self.noise is not None:
             # weight + noise·η, with η sampled from N(0, 1) at this forward
-            weight = torch.addcmul(weight, self.noise, draw(weight, self.generator))
+            weight = torch.addcmul(weight, self.noise, randn_like_on(weight, self.generator))
         x = x if self.channels is None else x[:, self.channels]
         # (N, cin, H, W) -> (N, cout, H/stride, W/stride)
         x = F.conv2d(x, weight, self.bias, self.stride, self.padding, 1, self.groups)

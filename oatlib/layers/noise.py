@@ -12,6 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .._random import randn_like_on
+
 START = 0.25  # initial α, as published
 
 
@@ -50,20 +52,4 @@ class WeightNoise(nn.Module):
         Returns:
             Tensor shaped like `weight`.
         """
-        return self.size(weight) * draw(weight, generator)
-
-
-def draw(weight: Tensor, generator: torch.Generator) -> Tensor:
-    """Return a sample of N(0, 1) with the shape, type and device of a weight.
-
-    It is sampled on the generator's device, so that a CPU generator gives the same numbers for
-    every device of the weight.
-
-    Args:
-        weight: Tensor to take shape, type and device from.
-        generator: Source of random numbers.
-    """
-    eta = torch.randn(
-        weight.shape, dtype=weight.dtype, device=generator.device, generator=generator
-    )
-    return eta.to(weight.device)
+        return self.size(weight) * randn_like_on(weight, generator)

@@ -13,10 +13,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from .._random import randn_like_on
 from .film import FiLM, Rows, Start
 from .folded import Folded, FoldPlan, Sum, per_channel
 from .masks import MaskKind, Masks, MaskUnit
-from .noise import WeightNoise, draw
+from .noise import WeightNoise
 from .setting import ADV, CLEAN, ONLY, Route, Width, cut
 from .slim import Sharing, SlimConv, SlimNorm
 
@@ -307,7 +308,7 @@ class Unit(nn.Module):
         if self.noise is None or plan.position.noise_levels[stop] == 0:
             return None
         weight = self.conv.weight
-        noise = torch.ones_like(weight) if plan.resample else draw(weight, plan.generator)
+        noise = torch.ones_like(weight) if plan.resample else randn_like_on(weight, plan.generator)
         noise = noise * (plan.position.noise_levels[stop] * self.noise.size(weight))
         return self.conv.sliced(plan.position.width, self._where_noisy(noise, plan.paths[stop]))
 

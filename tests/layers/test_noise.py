@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from oatlib.layers.noise import START, WeightNoise, draw
+from oatlib._random import randn_like_on
+from oatlib.layers.noise import START, WeightNoise
 from oatlib.layers.setting import ADV, CLEAN, Setting, Width
 from oatlib.layers.unit import Dials, Unit, UnitOptions
 
@@ -40,15 +41,15 @@ def test_no_gradient_reaches_deviation_and_draw():
     (noise(weight, generator(1)) * direction).sum().backward()
     assert weight.grad is None
     sigma = (weight.detach() - weight.mean()).square().sum().div(weight.numel() - 1).sqrt()
-    eta = draw(weight, generator(1)) * sigma.detach()
+    eta = randn_like_on(weight, generator(1)) * sigma.detach()
     torch.testing.assert_close(noise.alpha.grad, (eta * direction).sum())
 
 
 def test_the_draw_is_that_of_the_generator_and_of_no_other():
     weight, state = torch.zeros(3, 2, 1, 1), torch.get_rng_state()
     source = generator(5)
-    first, second = draw(weight, source), draw(weight, source)
-    assert torch.equal(first, draw(weight, generator(5))) and not torch.equal(first, second)
+    first, second = randn_like_on(weight, source), randn_like_on(weight, source)
+    assert torch.equal(first, randn_like_on(weight, generator(5))) and not torch.equal(first, second)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -67,7 +68,7 @@ def dials(path, width=Width(), source=None):  # noqa: B008 (a value)
 
 def test_clean_images_meet_the_weights_and_attacked_ones_the_noisy_weights():
     made, x = unit(), torch.randn(5, 3, 6, 6, generator=generator())
-    noisy = made.conv.weight + 0.25 * made.conv.weight.std() * draw(made.conv.weight, generator(7))
+    noisy = made.conv.weight + 0.25 * made.conv.weight.std() * randn_like_on(made.conv.weight, generator(7))
     found = made(x, dials([CLEAN, CLEAN, ADV, ADV, ADV], source=generator(7)))
     scale = 1 / (1 + 1e-5) ** 0.5  # of a fresh BatchNorm in eval mode
     for part, weight in ((slice(0, 2), made.conv.weight), (slice(2, 5), noisy)):

@@ -82,10 +82,10 @@ def fgsm(theirs) -> None:
 def _pgd_step(f, x_adv: Tensor, x: Tensor, y: Tensor, eps: float, size: float) -> Tensor:
     x_adv = x_adv.detach().requires_grad_()
     (grad,) = torch.autograd.grad(losses.cross_entropy(f(x_adv), y).sum(), x_adv)
-    return _project(geometry.step(x_adv.detach(), grad, size, "linf"), x, eps)
+    return _project(geometry.ascend(x_adv.detach(), grad, size, "linf"), x, eps)
 
 
-@exercise(_pgd_step, "oatlib.attacks.geometry.step and project")
+@exercise(_pgd_step, "oatlib.attacks.geometry.ascend and project")
 def pgd_step(theirs) -> None:
     """f, x_adv, x, y, eps, size -> x_adv after one step of PGD, of length size."""
     net, x, y = _case(3)

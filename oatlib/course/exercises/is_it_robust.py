@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...attacks.apgd import _halve
-from ...attacks.losses import dlr, margin
+from ...attacks.apgd import is_stuck
+from ...attacks.losses import dlr, margin_loss
 from . import Wrong, exercise, same
 
 
@@ -25,10 +25,12 @@ def dlr_loss(theirs) -> None:
     gap = top[:, 0] - top[:, 2]
     mistakes = {
         "the sign is turned: above 0 must mean that the network is fooled.": -want,
-        "it still grows with the scale of the logits: divide the margin by the gap.": margin(z, y),
+        "it still grows with the scale of the logits: divide the margin by the gap.": margin_loss(
+            z, y
+        ),
         "the unit is the gap between the first and the second logit: for whoever is right, that "
-        "gives -1 always.": margin(z, y) / (top[:, 0] - top[:, 1]),
-        "the unit is taken from classes 0 and 2: sort the logits first.": margin(z, y)
+        "gives -1 always.": margin_loss(z, y) / (top[:, 0] - top[:, 1]),
+        "the unit is taken from classes 0 and 2: sort the logits first.": margin_loss(z, y)
         / (z[:, 0] - z[:, 2]),
         "the best logit may be that of y itself, so it never gets above 0: look for the best WRONG "
         "class.": (top[:, 0] - true) / -gap,
@@ -59,14 +61,9 @@ def dlr_loss(theirs) -> None:
 def _halve_steps(
     size: Tensor, rose: Tensor, better: Tensor, halved: Tensor, steps: int
 ) -> tuple[Tensor, Tensor]:
-    """Reference solution: the checkpoint of APGD. All other parts of its state are 0."""
-    nothing = torch.zeros_like(size)
-    places = dict.fromkeys(("at", "top", "grad", "top_grad", "loss", "marked"), nothing)
-    state = _halve(
-        {"size": size, "rose": rose, "halved": halved, "top_loss": better.to(size.dtype), **places},
-        steps,
-    )
-    return state["size"], state["halved"]
+    """Reference solution: the checkpoint of APGD."""
+    stuck = is_stuck(rose, steps, better, halved)
+    return torch.where(stuck, size / 2, size), stuck
 
 
 @exercise(_halve_steps, "oatlib.APGD")
@@ -105,7 +102,7 @@ def halve_steps(theirs) -> None:
 
 def _blind_step(f, y: Tensor, best: Tensor, tried: Tensor) -> Tensor:
     with torch.no_grad():
-        wins = margin(f(tried), y) > margin(f(best), y)
+        wins = margin_loss(f(tried), y) > margin_loss(f(best), y)
     return torch.where(wins.view(-1, *[1] * (best.dim() - 1)), tried, best)
 
 
@@ -124,7 +121,7 @@ def blind_step(theirs) -> None:
     tried[:4] = best[:4] + 0.01 * (tried[:4] - best[:4])  # correct before and after the step
     got, want = theirs(f, y, best.clone(), tried.clone()), _blind_step(f, y, best, tried)
     now, old = (torch.nn.functional.cross_entropy(f(x), y, reduction="none") for x in (tried, best))
-    gain = margin(f(tried), y) - margin(f(best), y)
+    gain = margin_loss(f(tried), y) - margin_loss(f(best), y)
     mistakes = {
         "it always takes what was tried: a step that makes it worse must be refused.": tried,
         "it keeps the one with the smaller margin: that is the defender's choice.": torch.where(

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...layers.noise import draw
+from ..._random import randn_like_on
 from . import Wrong, exercise, same
 
 
 def _noisy_weight(weight: Tensor, alpha: Tensor, lam: float, generator: torch.Generator) -> Tensor:
-    return weight + lam * alpha * weight.detach().std() * draw(weight, generator)
+    return weight + lam * alpha * weight.detach().std() * randn_like_on(weight, generator)
 
 
 def _generator(seed: int = 1) -> torch.Generator:
@@ -28,7 +28,7 @@ def noisy_weight(theirs) -> None:
         _noisy_weight(weight, alpha, 0.5, _generator()),
     )
     if isinstance(got, Tensor) and got.shape == want.shape:
-        noise, unit = (got - weight).detach(), draw(weight, _generator())
+        noise, unit = (got - weight).detach(), randn_like_on(weight, _generator())
         if not torch.equal(got, theirs(weight, alpha, 0.5, _generator())):
             raise Wrong(
                 "two calls with equally seeded generators differ: draw with torch.randn(..., "
@@ -85,7 +85,8 @@ class _Random:
 
     def __call__(self, x: Tensor) -> Tensor:
         self.calls += 1
-        return torch.tanh(x.flatten(1)) @ (self.weight + 1.5 * draw(self.weight, self.generator))
+        noise = 1.5 * randn_like_on(self.weight, self.generator)
+        return torch.tanh(x.flatten(1)) @ (self.weight + noise)
 
 
 def _images() -> tuple[Tensor, Tensor]:
