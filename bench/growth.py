@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 import oatlib
+from oatlib.training.lambda_batch import LambdaBatch
 from oatlib.training.recipes import sample_stops
-from oatlib.training.step import step
+from oatlib.training.step import train_step
 
 from .clock import interleaved, milliseconds
 
@@ -14,11 +15,12 @@ from .clock import interleaved, milliseconds
 def _step_way(stops: tuple[float, ...], batch: int, size: int):
     data = oatlib.load_data("shapes", n_train=batch, n_val=16, n_test=16, size=size)
     net = oatlib.build("oat", data, stops=stops)
-    stop, zeros = sample_stops(stops, batch, torch.Generator().manual_seed(0))
+    lambda_stop, _ = sample_stops(stops, batch, torch.Generator().manual_seed(0))
+    images = LambdaBatch(data.train.x, data.train.y, lambda_stop, stops)
     attack = oatlib.PGD(8 / 255, 3, best=False)
 
     def way():
-        step(net, data.train.x, data.train.y, stop, zeros, attack, torch.Generator().manual_seed(0))
+        train_step(net, images, attack, torch.Generator().manual_seed(0))
 
     return way
 

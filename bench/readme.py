@@ -12,14 +12,14 @@ from pathlib import Path
 from bench import front
 from bench.family import FIFTHS
 from oatlib.data.load import best_points
-from oatlib.data.shapes import World
+from oatlib.data.shapes import ShapesOptions
 from oatlib.evaluation import baselines
 from oatlib.evaluation.baselines import LEVELS, coin, percents, robust_at
 from oatlib.record import read_json
 
 HERE = Path(__file__).parent
 FIRST = HERE / "results" / "first_world"
-BEST_OF = {"name": "shapes", "options": asdict(World())}
+BEST_OF = {"name": "shapes", "options": asdict(ShapesOptions())}
 AT_CLEAN = "robust at clean >= 98 / 95 / 90 %"
 
 

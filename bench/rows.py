@@ -7,8 +7,9 @@ from __future__ import annotations
 import torch
 
 import oatlib
+from oatlib.training.lambda_batch import LambdaBatch
 from oatlib.training.recipes import sample_stops
-from oatlib.training.step import step
+from oatlib.training.step import train_step
 
 from .clock import interleaved, ratio
 
@@ -19,11 +20,12 @@ STEPS = (2, 7)  # of PGD: as in `fast`, as published
 def _step_way(recipe: str, steps: int, batch: int = 64):
     data = oatlib.load_data("shapes", n_train=batch, n_val=16, n_test=16)
     net = oatlib.build(recipe, data)
-    stop, zeros = sample_stops(net.spec.stops, batch, torch.Generator().manual_seed(0))
+    lambda_stop, _ = sample_stops(net.spec.stops, batch, torch.Generator().manual_seed(0))
+    images = LambdaBatch(data.train.x, data.train.y, lambda_stop, net.spec.stops)
     attack = oatlib.PGD(8 / 255, steps, best=False)
 
     def call():
-        step(net, data.train.x, data.train.y, stop, zeros, attack, torch.Generator().manual_seed(0))
+        train_step(net, images, attack, torch.Generator().manual_seed(0))
 
     return call
 

@@ -118,7 +118,9 @@ def main() -> None:
         net = oatlib.load(FOLDER / f"{name}.safetensors")
         panel = data_of(net.spec.data).val.panel(options.n)
         for lam in options.lams or [stop for stop in net.spec.stops if stop > 0]:
-            if net.noise_at(lam) or any((row["name"], row["lam"]) == (name, lam) for row in rows):
+            if net.position(lam).noisy or any(
+                (row["name"], row["lam"]) == (name, lam) for row in rows
+            ):
                 continue  # for random weights see bench/suite.py
             rows.append(measure(name, net, panel, lam, options.rounds))
             print(rows[-1], flush=True)

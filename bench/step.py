@@ -7,8 +7,9 @@ from __future__ import annotations
 import torch
 
 import oatlib
+from oatlib.training.lambda_batch import LambdaBatch
 from oatlib.training.recipes import OAT_STOPS, sample_stops
-from oatlib.training.step import step
+from oatlib.training.step import train_step
 
 from . import plain
 from .clock import interleaved, ratio
@@ -23,8 +24,8 @@ def setting(batch: int = 128, size: int = 16):
     net = oatlib.build("oat", data)
     twin = plain.TinyOAT()
     twin.load_state_dict(plain.plain_names(net.body.state_dict()))
-    stop, zeros = sample_stops(OAT_STOPS, batch, g)
-    return net, twin, data.train.x, data.train.y, stop, zeros
+    lambda_stop, n_clean = sample_stops(OAT_STOPS, batch, g)
+    return net, twin, data.train.x, data.train.y, lambda_stop, n_clean
 
 
 def sgd(net):
@@ -36,23 +37,25 @@ def run(rounds: int = 15) -> dict:
     """{step_ratio: plain / ours, step_ratio_channels_last: the plain code in our memory layout /
     ours}.
     """
-    net, twin, x, y, stop, zeros = setting()
+    net, twin, x, y, lambda_stop, n_clean = setting()
+    batch = LambdaBatch(x, y, lambda_stop, OAT_STOPS)
     layout = plain.TinyOAT().to(memory_format=torch.channels_last)
     layout.load_state_dict(twin.state_dict())
-    lam, code = torch.tensor(OAT_STOPS)[stop], net.codes[stop]
-    noise = (torch.rand(x[zeros:].shape, generator=torch.Generator().manual_seed(1)) * 2 - 1) * EPS
+    lam, code = torch.tensor(OAT_STOPS)[lambda_stop], net.codes[lambda_stop]
+    uniform = torch.rand(x[n_clean:].shape, generator=torch.Generator().manual_seed(1))
+    noise = (uniform * 2 - 1) * EPS
     attack = oatlib.PGD(EPS, STEPS, SIZE, best=False)
     ours, theirs, theirs_layout = sgd(net), sgd(twin), sgd(layout)
 
     def our_step():
         ours.zero_grad()
-        loss = step(net, x, y, stop, zeros, attack, torch.Generator().manual_seed(1))
+        loss = train_step(net, batch, attack, torch.Generator().manual_seed(1))
         ours.step()
         return loss.item()
 
     def plain_step(model, optimizer):
         return plain.oat_step(
-            model, optimizer, x, y, lam, code, zeros, EPS, STEPS, SIZE, noise
+            model, optimizer, x, y, lam, code, n_clean, EPS, STEPS, SIZE, noise
         ).item()
 
     first = our_step(), plain_step(twin, theirs)

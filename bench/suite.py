@@ -29,7 +29,7 @@ def measure(name: str, lam: float, n: int) -> dict:
     seconds they took.
     """
     net = oatlib.load(FOLDER / f"{name}.safetensors")
-    draws = DRAWS if net.noise_at(lam) else 1
+    draws = DRAWS if net.position(lam).noisy else 1
     panel = data_of(net.spec.data).val.panel(min(n, NOISY_N) if draws > 1 else n)
     found = {"name": name, "lam": lam, "n": len(panel), "draws": draws}
     for key, attack in (

@@ -7,8 +7,9 @@ from __future__ import annotations
 import torch
 
 import oatlib
-from oatlib.training.recipes import draw_widths, sample_stops
-from oatlib.training.step import step
+from oatlib.training.lambda_batch import LambdaBatch
+from oatlib.training.recipes import sample_stops, sample_widths
+from oatlib.training.step import train_step
 
 from .clock import interleaved, milliseconds
 
@@ -38,20 +39,13 @@ def _forward_ways(net, images: int, size: int) -> dict:
 def _step_way(recipe: str, widths: int, batch: int = 64):
     data = oatlib.load_data("shapes", n_train=batch, n_val=16, n_test=16)
     net = oatlib.build(recipe, data, widths=widths)
-    stop, zeros = sample_stops(net.spec.stops, batch, torch.Generator().manual_seed(0))
-    attack, drawn = oatlib.PGD(8 / 255, 2, best=False), draw_widths(net.spec, torch.Generator())
+    lambda_stop, _ = sample_stops(net.spec.stops, batch, torch.Generator().manual_seed(0))
+    images = LambdaBatch(data.train.x, data.train.y, lambda_stop, net.spec.stops)
+    attack = oatlib.PGD(8 / 255, 2, best=False)
+    trained_widths = sample_widths(net.spec, torch.Generator())
 
     def call():
-        step(
-            net,
-            data.train.x,
-            data.train.y,
-            stop,
-            zeros,
-            attack,
-            torch.Generator().manual_seed(0),
-            drawn,
-        )
+        train_step(net, images, attack, torch.Generator().manual_seed(0), trained_widths)
 
     macs = sum(oatlib.cost(net, width=w).macs for w in net.spec.widths)
     return call, macs

@@ -19,7 +19,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 # Version of the file format. Increase it when older code cannot read files that are written now.
-FORMAT = 2
+FORMAT = 3
 
 
 class RecordError(ValueError):
@@ -173,7 +173,7 @@ def read_weights(path) -> tuple[dict[str, Tensor], dict]:
     return tensors, header
 
 
-def fill(net: nn.Module, tensors: dict[str, Tensor], path) -> None:
+def load_exactly(net: nn.Module, tensors: dict[str, Tensor], path) -> None:
     """Copy tensors into a module. They must fit exactly.
 
     Args:

@@ -12,7 +12,16 @@ TEN = tuple("abcdefghij")
 def net(backbone="resnet34", shape=(3, 32, 32), film=False, **options):
     row = {"dual": True, "film": True, "codes": "rand", "code_dim": 128} if film else {}
     stops = (0.0, 1.0) if film else (0.0,)
-    return Network(Spec("snn", backbone, shape, TEN, stops, **{"widths": QUARTERS} | row | options))
+    return Network(
+        Spec(
+            recipe="snn",
+            backbone=backbone,
+            shape=shape,
+            classes=TEN,
+            stops=stops,
+            **{"widths": QUARTERS} | row | options,
+        )
+    )
 
 
 # parameters and multiply-adds (in millions, to 1 M) from the shapes of the published networks
@@ -84,7 +93,9 @@ def test_depthwise_convs_are_counted_by_group():
 
 
 def ends(backbone="resnet34", shape=(3, 32, 32), **options):
-    return Network(Spec("x", backbone, shape, TEN, (0.0, 1.0), dual=True, **options))
+    return Network(
+        Spec(recipe="x", backbone=backbone, shape=shape, classes=TEN, stops=(0.0, 1.0), dual=True, **options)
+    )
 
 
 @pytest.mark.parametrize(("backbone", "shape", "dual", "convs"), [

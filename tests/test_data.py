@@ -274,7 +274,7 @@ def test_the_best_frontier_follows_shapes_that_are_right_more_often_than_one_min
 def test_facts_stay_with_their_images():
     data = load_data("shapes", n_train=16, n_val=64, n_test=16)
     assert set(data.val.facts) == {"shape", "vividness", "trust"}
-    scene = render(64, torch.Generator().manual_seed(1))  # stream 1 of seed 0
+    scene = render(64, torch.Generator().manual_seed(1))  # data_generator(0, 1)
     assert torch.equal(data.val.x, scene.x) and torch.equal(data.val.facts["shape"], scene.shape)
     panel = data.val.panel(8, seed=2)
     for i in range(8):
@@ -283,7 +283,7 @@ def test_facts_stay_with_their_images():
         assert panel.facts["vividness"][i] == data.val.facts["vividness"][at]
     assert data.val.to("meta").facts["trust"].device.type == "meta"
     x, y = images(4, 1, 2, 2), torch.arange(4) % 2
-    with pytest.raises(ValueError, match="'shape' is known of 3 images, not 4"):
+    with pytest.raises(ValueError, match="'shape' must have one value per image, 4 in all, found 3"):
         from_tensors("t", *[(x, y)] * 3, classes="ab", facts={"val": {"shape": torch.zeros(3)}})
 
 
@@ -465,7 +465,7 @@ def test_a_failed_download_says_what_to_do(monkeypatch, tmp_path):
     (folder / "data_batch_1").write_bytes(b"half a file")  # its checksum is wrong, so torchvision downloads again
     with pytest.raises(RuntimeError, match=r"could not load CIFAR10(?s:.*)no route to host") as caught:
         load_data("cifar10", root=tmp_path)
-    assert str(tmp_path) in str(caught.value) and "put the files there" in str(caught.value)
+    assert str(tmp_path) in str(caught.value) and "copy the files there" in str(caught.value)
 
 
 def test_a_corrupt_file_says_what_to_do(tmp_path):
@@ -619,8 +619,8 @@ bad_pairs = {
     "must be in \\[0,1\\], found nan": (nan, Y),
     "one label per image, 6 in all, found shape \\(5,\\)": (X, Y[:5]),
     "one label per image, 6 in all, found shape \\(6, 3\\)": (X, torch.eye(3)[Y]),
-    "labels must be 0 to 2, found 1 to 3": (X, Y + 1),
-    "labels must be 0 to 2, found -1 to 1": (X, Y - 1),
+    "labels must be from 0 to 2, found 1 to 3": (X, Y + 1),
+    "labels must be from 0 to 2, found -1 to 1": (X, Y - 1),
     "whole numbers, found torch.float32": (X, Y.float()),
     "no images": (X[:0], Y[:0]),
 }

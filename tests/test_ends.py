@@ -11,9 +11,10 @@ import oatlib
 from oatlib.layers.setting import ADV, CLEAN
 from oatlib.layers.unit import Unit
 from oatlib.networks.network import masked_units
-from oatlib.training.losses import LOSSES, Labels
+from oatlib.training.lambda_batch import LambdaBatch
+from oatlib.training.losses import TRAINING_LOSSES, Labels
 from oatlib.training.recipes import sample_stops
-from oatlib.training.step import step
+from oatlib.training.step import train_step
 
 DATA = oatlib.load_data("shapes", seed=0, n_train=128, n_val=64, n_test=64)
 ROWS = {
@@ -104,7 +105,7 @@ def test_between_the_ends_the_folded_numbers_are_interpolated(row):
 @pytest.mark.parametrize("row", [row for row in ROWS if "float" in row or row == "smart-noisy"])
 def test_noise_is_new_at_every_forward_or_frozen(row):
     net = build(row)
-    assert net.noise_at(1.0) and net.noise_at(0.5) and not net.noise_at(0.0)
+    assert net.position(1.0).noisy and net.position(0.5).noisy and not net.position(0.0).noisy
     fresh, x = net.noisy(1.0, generator=generator(1)), images()
     first, second = fresh(x), fresh(x)
     assert not torch.equal(first, second)
@@ -177,8 +178,8 @@ def test_masking_channels_leaves_a_smaller_network():
 
 
 def batch(n=10):
-    stop, zeros = sample_stops((0.0, 1.0), n, generator())
-    return DATA.train.x[:n], DATA.train.y[:n], stop, zeros
+    stop, _ = sample_stops((0.0, 1.0), n, generator())
+    return LambdaBatch(DATA.train.x[:n], DATA.train.y[:n], stop, (0.0, 1.0))
 
 
 def no_attack():
@@ -186,20 +187,21 @@ def no_attack():
 
 
 def test_half_of_a_batch_is_clean_and_half_attacked():
-    _, _, stop, zeros = batch()
-    assert stop.tolist() == [0] * 5 + [1] * 5 and zeros == 5
+    half = batch()
+    assert half.lambda_stop.tolist() == [0] * 5 + [1] * 5 and half.n_clean == 5
 
 
 @pytest.mark.parametrize("row", ["blend", "float", "floats", "smart"])
 def test_the_strict_loss_is_the_mean_of_both_halves(row):
     """Against two separate forwards in train mode; the noise of the second one is that of the same seed."""
     net = build(row)
-    x, y, stop, zeros = batch()
+    images = batch()
+    x, y = images.images, images.labels
     twin = copy.deepcopy(net).train()
     clean = F.cross_entropy(twin(x[:5], 0.0), y[:5])
     attacked = F.cross_entropy(twin(x[5:], 1.0, noise=generator(4)), y[5:])
     ((clean + attacked) / 2).backward()
-    loss = step(net, x, y, stop, zeros, no_attack(), generator(4))
+    loss = train_step(net, images, no_attack(), generator(4))
     assert loss.item() == pytest.approx((clean + attacked).item() / 2, rel=1e-5)
     for (name, p), q in zip(net.named_parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(p.grad, q.grad, rtol=1e-3, atol=1e-6, msg=name)
@@ -211,7 +213,8 @@ def test_the_strict_loss_is_the_mean_of_both_halves(row):
 def test_the_loss_as_coded_weighs_the_attacked_half_with_a_quarter():
     """All ten images clean, the last five through the adversarial BatchNorm, but without noise."""
     net = build("float", loss="as-coded")
-    x, y, stop, zeros = batch()
+    images = batch()
+    x, y = images.images, images.labels
     twin = copy.deepcopy(net).train()
     silent = copy.deepcopy(twin)
     for name, p in silent.named_parameters():
@@ -221,16 +224,17 @@ def test_the_loss_as_coded_weighs_the_attacked_half_with_a_quarter():
     between = F.cross_entropy(silent(x[5:], 1.0, noise=generator()), y[5:], reduction="sum")
     attacked = F.cross_entropy(twin(x[5:], 1.0, noise=generator(4)), y[5:], reduction="mean")
     expected = 0.5 * (clean + between) / 10 + 0.25 * attacked
-    loss = step(net, x, y, stop, zeros, no_attack(), generator(4))
+    loss = train_step(net, images, no_attack(), generator(4))
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_both_halves_move_their_own_statistics_only():
     for only, which in ((0, "clean"), (1, "adv")):
         net = oatlib.build("float", DATA)
-        x, y, stop, _ = batch()
+        both = batch()
+        one = LambdaBatch(both.images, both.labels, torch.full((10,), only), (0.0, 1.0))
         before = {name: t.clone() for name, t in net.state_dict().items()}
-        step(net, x, y, torch.full_like(stop, only), 10 if only == 0 else 0, no_attack(), generator())
+        train_step(net, one, no_attack(), generator())
         moved = {n for n, t in net.state_dict().items() if "running" in n and not torch.equal(t, before[n])}
         assert moved == {n for n in before if "running" in n and f".{which}." in n}
 
@@ -240,8 +244,9 @@ def test_losses_do_what_they_say_on_numbers():
     y = torch.tensor([0, 1, 2, 0, 1, 2])
     labels = Labels(y, torch.tensor([0, 0, 0, 1.0, 1, 1]), 3)
     each = F.cross_entropy(logits, y, reduction="none")
-    torch.testing.assert_close(LOSSES["halves"].of(logits[:3], logits[3:], labels), each.mean())
-    torch.testing.assert_close(LOSSES["as-coded"].of(logits, logits[3:], labels), each.mean() / 2 + each[3:].mean() / 4)
+    torch.testing.assert_close(TRAINING_LOSSES["halves"].function(logits[:3], logits[3:], labels), each.mean())
+    as_coded = TRAINING_LOSSES["as-coded"].function(logits, logits[3:], labels)
+    torch.testing.assert_close(as_coded, each.mean() / 2 + each[3:].mean() / 4)
 
 
 @pytest.mark.parametrize("row", ["float", "smart"])
@@ -255,9 +260,9 @@ def test_the_attack_of_training_meets_what_it_is_trained_against(row, monkeypatc
         return f(self, setting, noise)
 
     monkeypatch.setattr(type(net), "bind_stops", spy)
-    x, y, stop, zeros = batch()
+    images = batch()
     source = generator()
-    step(net, x, y, stop, zeros, oatlib.PGD(8 / 255, 2, best=False), source)
+    train_step(net, images, oatlib.PGD(8 / 255, 2, best=False), source)
     assert seen == [([ADV] * 5, [ADV] * 5, source)]
 
 
@@ -274,9 +279,9 @@ def test_the_update_draws_new_noise_or_what_the_attack_has_met(redraw, same, mon
     monkeypatch.setattr(type(net), "bind_stops", bind)
     stem, conv = net.body.stem, net.body.stem.conv.forward
     monkeypatch.setattr(stem.conv, "forward", lambda x, weight: drawn.append(weight.detach()) or conv(x, weight))
-    x, y, stop, zeros = batch()
+    images = batch()
     for width in (net.width(0.5), net.width(1.0)):
-        step(net, x, y, stop, zeros, oatlib.PGD(8 / 255, 1, best=False), generator(8), [width])
+        train_step(net, images, oatlib.PGD(8 / 255, 1, best=False), generator(8), [width])
         noisy, clean = drawn[-1], drawn[-2]
         assert not torch.equal(noisy, clean)
         assert torch.allclose(met[-1], noisy, rtol=1e-4, atol=1e-6) == same
@@ -307,7 +312,7 @@ def with_alpha(net, factor, clean_norm=False, **spec):
 def test_rules_a_and_b(rule, lam, level, clean_norm):
     net = build("float", dial=rule)
     close(net.at(lam)(images()), with_alpha(net, level, clean_norm)(images()))
-    assert net.noise_at(lam) == (level > 0)
+    assert net.position(lam).noisy == (level > 0)
 
 
 @torch.no_grad()
@@ -329,8 +334,8 @@ def test_all_rules_agree_at_the_ends(rule):
         ("smart", {"density": 1.0}, "leave nothing to the robust expert"),
         ("float", {"stops": (0, 0.5, 1)}, "stops must be \\(0, 1\\)"),
         ("blend", {"dial": "rule-a"}, "needs noise=True"),
-        ("blend", {"stops": (0, 0.3, 1)}, "'halves' has two kinds of images: stops must be \\(0, 1\\)"),
-        ("oat", {"loss": "as-coded"}, "'as-coded' has two kinds"),
+        ("blend", {"stops": (0, 0.3, 1)}, "'halves' is defined for λ = 0 and λ = 1 only: stops must be \\(0, 1\\)"),
+        ("oat", {"loss": "as-coded"}, "'as-coded' is defined for λ = 0 and λ = 1 only"),
         ("float", {"noise": 1}, "noise must be true or false, got 1"),
         ("oat", {"beta": float("inf")}, "beta must be a number, got inf"),
         ("blend", {"stops": "01"}, "stops must be a list"),
@@ -346,7 +351,7 @@ def test_options_that_cannot_be(recipe, options, words):
 
 def test_a_noisy_rule_has_one_noise_for_all_images():
     net = build("float", dial="rule-a")
-    with pytest.raises(ValueError, match="give one λ"):
+    with pytest.raises(ValueError, match="needs one λ between the stops"):
         net.bind(torch.tensor([0.3, 0.4]))
     assert net.bind(torch.tensor([0.0, 1.0]))(images(2)).shape == (2, 8)
     same = net.bind(torch.full((4,), 0.3))

@@ -33,7 +33,18 @@ def split(n=12, channels=1, classes=3, size=8, name="test"):
 
 def network(seed=0, **options):
     row = {"dual": True, "film": True, "codes": "onehot"} | options
-    net = Network(Spec("oat", "tiny", (1, 8, 8), ("a", "b", "c"), STOPS, data={"name": "digits"}, **row), seed)
+    net = Network(
+        Spec(
+            recipe="oat",
+            backbone="tiny",
+            shape=(1, 8, 8),
+            classes=("a", "b", "c"),
+            stops=STOPS,
+            data={"name": "digits"},
+            **row,
+        ),
+        seed,
+    )
     with torch.no_grad():  # so that the λ stops differ
         for i, part in enumerate(p for p in net.modules() if isinstance(p, nn.BatchNorm2d)):
             part.running_mean.copy_(torch.randn(len(part.running_mean), generator=torch.Generator().manual_seed(i)) / 3)
@@ -496,3 +507,25 @@ def test_the_frontier_is_what_nothing_beats(points):
     assert kept == {(x / 10, y / 10) for x, y in points if not beaten((x, y))}
     clean = [r.clean for r in table.frontier]
     assert clean == sorted(clean, reverse=True) and len(clean) == len(kept)
+
+
+# ---- how often the dials are resolved ----
+
+
+def test_each_setting_is_resolved_and_folded_once(monkeypatch):
+    net = network(widths=(0.5, 1.0))
+    calls = {"position": 0, "_fold_body": 0}
+
+    def counted(name):
+        method = getattr(Network, name)
+
+        def call(*args, **options):
+            calls[name] += 1
+            return method(*args, **options)
+
+        return call
+
+    for name in calls:
+        monkeypatch.setattr(Network, name, counted(name))
+    table = measure(net, split(4), PGD(EPS, 1))
+    assert len(table) == 2 * len(STOPS) and calls == {"position": len(table), "_fold_body": len(table)}

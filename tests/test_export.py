@@ -21,7 +21,16 @@ def images(n):
 
 @pytest.fixture(scope="module")
 def net():
-    spec = Spec("oat", "tiny", (3, 8, 8), ("a", "b", "c"), (0.0, 0.5, 1.0), dual=True, film=True, codes="onehot")
+    spec = Spec(
+        recipe="oat",
+        backbone="tiny",
+        shape=(3, 8, 8),
+        classes=("a", "b", "c"),
+        stops=(0.0, 0.5, 1.0),
+        dual=True,
+        film=True,
+        codes="onehot",
+    )
     net = Network(spec)
     with torch.no_grad():
         net.body.head.each[0].weight.mul_(20)

@@ -169,7 +169,7 @@ def test_files_that_say_blend_mean_interpolate(tmp_path):
 def test_noisy_ends_stay_noisy():
     net, x = randomised(oatlib.build("float", DATA, dial="outputs")), images()
     plain = net.with_dial("interpolate")
-    assert not net.noise_at(0.0) and net.noise_at(0.5) and net.noise_at(1.0)
+    assert not net.position(0.0).noisy and net.position(0.5).noisy and net.position(1.0).noisy
     fresh = net.noisy(0.6, generator=generator(5))
     reference, clean = plain.noisy(1.0, generator=generator(5)), plain.at(0.0)(x)
     answers = []
@@ -337,7 +337,7 @@ def test_mix_is_a_dial_between_two_networks(pair):
     assert_mixed(net.bind(lams)(x), first, last, lams)
     assert torch.equal(net.at(0.0)(x), first) and torch.equal(net.at(1.0)(x), last)
     assert net.spec.stops == (0.0, 1.0) and net.spec.recipe == "standard + pgd-at" and net.lam(0.5) == 0.5
-    assert not net.noise_at(0.5) and net.width().share == 1.0 and net.check(0.3)[1].share == 1.0
+    assert not net.position(0.5).noisy and net.width().share == 1.0 and net.position(0.3).width.share == 1.0
     own = {t.data_ptr() for part in pair for t in part.state_dict().values()}
     assert {t.data_ptr() for t in net.state_dict().values()} == own, "the weights are shared"
 
@@ -386,10 +386,10 @@ def test_the_cost_of_a_mix_is_that_of_the_networks_that_answer(pair):
 def test_a_noisy_network_can_be_the_robust_end(pair):
     noisy = randomised(oatlib.build("float", DATA))
     net, x = oatlib.mix(pair[0], noisy), images()
-    assert net.spec.noise and net.noise_at(0.5) and not net.noise_at(0.0)
+    assert net.spec.noise and net.position(0.5).noisy and not net.position(0.0).noisy
     reference = noisy.noisy(1.0, generator=generator(7))(x)
     assert_mixed(net.noisy(0.5, generator=generator(7))(x), pair[0].at()(x), reference, 0.5)
-    assert not oatlib.mix(noisy, pair[1]).noise_at(1.0)
+    assert not oatlib.mix(noisy, pair[1]).position(1.0).noisy
 
 
 def test_mixes_can_be_mixed(pair):

@@ -27,7 +27,7 @@ def images(n=8, channels=3, size=8, seed=0):
 
 def spec(backbone="tiny", shape=(3, 8, 8), classes=NAMES, stops=STOPS, **options):
     row = {"dual": True, "film": True, "codes": "rand", "code_dim": 16} | options
-    return Spec("oat", backbone, shape, tuple(classes), tuple(stops), **row)
+    return Spec(recipe="oat", backbone=backbone, shape=shape, classes=tuple(classes), stops=tuple(stops), **row)
 
 
 def randomised(net, seed=0):

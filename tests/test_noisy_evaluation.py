@@ -148,7 +148,7 @@ def test_attack_and_measurement_meet_the_same_network(net, dial, lam, monkeypatc
     monkeypatch.setattr(oatlib.PGD, "__call__", lambda self, f, x, y, g: attacked.append(f) or x)
     monkeypatch.setattr(oatlib.PGD, "survivors", lambda self, f, *rest: attacked.append(f) or whole(self, f, *rest))
     oatlib.evaluate(twin, DATA.test, EOT, [lam], progress=False)
-    noisy = twin.noise_at(lam)
+    noisy = twin.position(lam).noisy
     assert noisy == (lam > 0)
     name, where, network = built[-1]
     assert (name, where) == ("noisy" if noisy else "at", lam) and attacked == [network]
@@ -212,7 +212,7 @@ def test_noise_without_a_second_batchnorm_works():
     """The published code crashes there."""
     single = oatlib.build("float", DATA, dual=False)
     oatlib.train(single, DATA, epochs=1, progress=False)
-    assert single.noise_at(1.0) and single.at(1.0)(DATA.test.x).isfinite().all()
+    assert single.position(1.0).noisy and single.at(1.0)(DATA.test.x).isfinite().all()
 
 
 def test_the_size_of_the_noise_is_logged_per_layer(net):

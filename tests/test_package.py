@@ -326,4 +326,4 @@ def test_imports_are_seen():
     assert {"record", "attacks.base", "data.load", "networks.network"} <= set(imports("evaluation.evaluate"))
     assert {"layers.slim", "layers.film", "layers.setting"} <= set(imports("layers.unit"))
     assert {"__init__", "cli.commands", "_suggest"} <= set(imports("cli.main"))
-    assert set(imports("data.load")) == {"data.folders", "data.shapes", "data.splits"}
+    assert set(imports("data.load")) == {"_suggest", "data.folders", "data.shapes", "data.splits"}

@@ -12,11 +12,12 @@ import oatlib
 from oatlib.data.load import from_tensors
 from oatlib.networks.network import Network, load, save
 from oatlib.record import read_weights, write_weights
-from oatlib.training.recipes import draw_widths, sample_stops
-from oatlib.training.step import step
+from oatlib.training.lambda_batch import LambdaBatch
+from oatlib.training.published import PUBLISHED_OPTIONS
+from oatlib.training.recipes import RECIPES, sample_stops, sample_widths
+from oatlib.training.step import train_step
 
 EXACT = 1e-12  # largest difference in float64, as a share of the largest entry
-LAYOUT = {"centre": False, "film_rows": "published", "film_start": "paper"}
 WIDTHS = (0.5, 0.75, 1.0)
 BALL = Ball(8 / 255, 3, 3 / 255)
 BATCH = 24
@@ -84,15 +85,15 @@ def gap(ours, theirs):
 
 def batch(net):
     """Images, labels, λ, codes and the number of λ = 0, and λ as stop indices."""
-    stop, zeros = sample_stops(net.spec.stops, BATCH, rng(5))
+    stop, n_clean = sample_stops(net.spec.stops, BATCH, rng(5))
     lam = torch.tensor(net.spec.stops, dtype=torch.float64)[stop]
     code = None if net.codes is None else net.codes[stop]
-    return (images(), labels(), lam, code, zeros), stop
+    return (images(), labels(), lam, code, n_clean), stop
 
 
 def our_step(net):
-    (x, y, _, _, zeros), stop = batch(net)
-    return step(net, x, y, stop, zeros, ATTACK, rng(7), draw_widths(net.spec, rng()))
+    (x, y, *_), stop = batch(net)
+    return train_step(net, LambdaBatch(x, y, stop, net.spec.stops), ATTACK, rng(7), sample_widths(net.spec, rng()))
 
 
 def their_step(net, twin, **options):
@@ -114,10 +115,7 @@ def assert_same_step(net, twin, loss, theirs):
         assert gap(buffers[name], buffer) < EXACT, name
 
 
-ROWS = {
-    "oat": {"recipe": "oat", **LAYOUT},
-    "oats": {"recipe": "oats", "width_loss": "sum", **LAYOUT},
-}
+ROWS = {recipe: {"recipe": recipe, **PUBLISHED_OPTIONS[recipe]} for recipe in ("oat", "oats")}
 rows = pytest.mark.parametrize("row", ROWS)
 
 
@@ -227,16 +225,16 @@ def test_losses_of_widths_are_added_or_averaged(recipe):
 
 
 def test_pgd_at_is_the_published_step():
-    net = build("pgd-at", lam=0.3, centre=False)
+    net = build("pgd-at", lam=0.3, **PUBLISHED_OPTIONS["pgd-at"])
     twin = carried(net)
     assert_same_step(net, twin, our_step(net), their_step(net, twin))
 
 
 def trades_pair(clip=False):
-    net = build("trades", centre=False)
+    net = build("trades", **PUBLISHED_OPTIONS["trades"])
     twin = carried(net)
     stop = torch.zeros(BATCH, dtype=torch.int64)
-    loss = step(net, images(), labels(), stop, 0, ATTACK, rng(7))
+    loss = train_step(net, LambdaBatch(images(), labels(), stop, net.spec.stops), ATTACK, rng(7))
     theirs = trades_step(twin, images(), labels(), net.spec.beta, BALL, rng(7), clip)
     return net, twin, loss, theirs
 
@@ -261,6 +259,19 @@ def test_trades_differs_only_in_the_statistics_of_a_second_clean_pass():
 
 
 # ---- the options --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", PUBLISHED_OPTIONS)
+def test_published_options_build_and_change_something(recipe):
+    ours, published = (oatlib.build(recipe, data(), **options) for options in ({}, PUBLISHED_OPTIONS[recipe]))
+    ours, published = asdict(ours.spec), asdict(published.spec)
+    changed = {name for name in ours if ours[name] != published[name]}
+    assert changed and changed <= PUBLISHED_OPTIONS[recipe].keys()
+    assert {name: published[name] for name in changed} == {name: PUBLISHED_OPTIONS[recipe][name] for name in changed}
+
+
+def test_only_rows_from_papers_with_public_code_have_published_options():
+    assert RECIPES.keys() - PUBLISHED_OPTIONS.keys() == {"standard", "blend", "smart"}
 
 
 def test_an_identity_start_needs_paired_rows():
@@ -307,7 +318,7 @@ def test_every_backbone_can_leave_its_input_as_it_is(backbone):
 
 def test_costs_do_not_depend_on_the_layout():
     ours = oatlib.build("oats", data())
-    published = oatlib.build("oats", data(), **LAYOUT)
+    published = oatlib.build("oats", data(), **PUBLISHED_OPTIONS["oats"])
     for width in WIDTHS:
         assert oatlib.cost(ours, width=width) == oatlib.cost(published, width=width)
 
@@ -352,7 +363,7 @@ def test_the_published_layout_is_exported(tmp_path):
 
 def test_options_are_part_of_the_network_and_of_nothing_else():
     """Two networks of other layouts in one process do not disturb each other."""
-    one, other = Network(replace(build("oats").spec, **LAYOUT)), build("oats")
+    one, other = Network(replace(build("oats").spec, **PUBLISHED_OPTIONS["oats"])), build("oats")
     x = images(4).float()
     before = one.at(0.3, 0.5)(x)
     other.double().at(0.3, 0.5)(x.double())

@@ -11,7 +11,7 @@ from oatlib.data.load import from_tensors
 from oatlib.layers.dual_bn import DualBN
 from oatlib.layers.film import FiLM
 from oatlib.networks.backbones import BACKBONES
-from oatlib.training.losses import LOSSES, Labels, hybrid, kl, trades
+from oatlib.training.losses import TRAINING_LOSSES, Labels, hybrid, kl, trades
 from oatlib.training.recipes import OAT_STOPS, RECIPES, build, sample_stops
 
 quick = settings(max_examples=60, deadline=None)
@@ -31,12 +31,12 @@ def data(channels=1, size=8, classes=3):
 
 
 def assert_published_counts(sampler, stops, n, seed=0):
-    """ceil(n/|S|) zeros at the front and none behind them; without λ = 0 in S, no zeros at all."""
-    stop, zeros = sampler(stops, n, rng(seed))
+    """ceil(n/|S|) n_clean at the front and none behind them; without λ = 0 in S, no n_clean at all."""
+    stop, n_clean = sampler(stops, n, rng(seed))
     assert stop.shape == (n,) and stop.dtype == torch.int64
-    assert zeros == (math.ceil(n / len(stops)) if stops[0] == 0 else 0)
+    assert n_clean == (math.ceil(n / len(stops)) if stops[0] == 0 else 0)
     lam = torch.tensor(stops)[stop]
-    assert (lam[:zeros] == 0).all() and (lam[zeros:] > 0).all()
+    assert (lam[:n_clean] == 0).all() and (lam[n_clean:] > 0).all()
 
 
 @quick
@@ -52,8 +52,8 @@ def independent_draws(stops, n, generator):
 
 def rounding_down(stops, n, generator):
     stop, _ = sample_stops(stops, n, generator)
-    zeros = n // len(stops)
-    return torch.cat([stop[:zeros], stop[zeros:].clamp(min=1)]), zeros
+    n_clean = n // len(stops)
+    return torch.cat([stop[:n_clean], stop[n_clean:].clamp(min=1)]), n_clean
 
 
 @pytest.mark.parametrize("fault", [independent_draws, rounding_down])
@@ -63,20 +63,20 @@ def test_planted_faults_in_the_sampling_are_caught(fault):
 
 
 def test_a_batch_of_128_is_22_clean_and_106_attacked():
-    stop, zeros = sample_stops(OAT_STOPS, 128, rng())
-    assert (zeros, len(stop) - zeros) == (22, 106)
+    stop, n_clean = sample_stops(OAT_STOPS, 128, rng())
+    assert (n_clean, len(stop) - n_clean) == (22, 106)
 
 
-@pytest.mark.parametrize("n, zeros", [(1, 1), (5, 1), (6, 1), (7, 2), (13, 3)])
-def test_small_and_odd_batches(n, zeros):
+@pytest.mark.parametrize("n, n_clean", [(1, 1), (5, 1), (6, 1), (7, 2), (13, 3)])
+def test_small_and_odd_batches(n, n_clean):
     stop, found = sample_stops(OAT_STOPS, n, rng())
-    assert (len(stop), found) == (n, zeros)
+    assert (len(stop), found) == (n, n_clean)
 
 
 def assert_uniform(sampler, stops, n=60_000):
     """The attacked samples fall on the non-zero stops alike (χ², one in a million)."""
-    stop, zeros = sampler(stops, n, rng())
-    counts = torch.bincount(stop[zeros:], minlength=len(stops)).double()
+    stop, n_clean = sampler(stops, n, rng())
+    counts = torch.bincount(stop[n_clean:], minlength=len(stops)).double()
     counts = counts[1:] if stops[0] == 0 else counts
     expected = counts.sum() / len(counts)
     limit = {2: 23.9, 3: 27.6, 4: 30.7, 5: 33.4}[len(counts)]
@@ -105,12 +105,12 @@ def test_the_same_generator_gives_the_same_draw():
 # ---- losses -------------------------------------------------------------------------------------------------------
 
 
-def batch(n, zeros, seed=0, classes=4):
+def batch(n, n_clean, seed=0, classes=4):
     generator = rng(seed)
     clean = torch.randn(n, classes, dtype=torch.float64, generator=generator).requires_grad_()
-    attacked = torch.randn(n - zeros, classes, dtype=torch.float64, generator=generator).requires_grad_()
+    attacked = torch.randn(n - n_clean, classes, dtype=torch.float64, generator=generator).requires_grad_()
     lam = torch.rand(n, dtype=torch.float64, generator=generator)
-    lam[:zeros] = 0
+    lam[:n_clean] = 0
     return clean, attacked, torch.randint(classes, (n,), generator=generator), lam
 
 
@@ -118,33 +118,33 @@ def nll(row, label):
     return math.log(sum(math.exp(v) for v in row)) - row[label]
 
 
-def assert_hybrid_by_hand(loss, n, zeros, seed=0):
-    clean, attacked, y, lam = batch(n, zeros, seed)
+def assert_hybrid_by_hand(loss, n, n_clean, seed=0):
+    clean, attacked, y, lam = batch(n, n_clean, seed)
     total = 0.0
     for i in range(n):
         total += (1 - lam[i].item()) * nll(clean[i].tolist(), y[i].item())
-        if i >= zeros:
-            total += lam[i].item() * nll(attacked[i - zeros].tolist(), y[i].item())
-    assert loss(clean, attacked, Labels(y, lam, zeros)).item() == pytest.approx(total / n, rel=1e-10)
+        if i >= n_clean:
+            total += lam[i].item() * nll(attacked[i - n_clean].tolist(), y[i].item())
+    assert loss(clean, attacked, Labels(y, lam, n_clean)).item() == pytest.approx(total / n, rel=1e-10)
 
 
 @quick
 @given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 1000))
-def test_hybrid_by_hand(n, zeros, seed):
-    assert_hybrid_by_hand(hybrid, n, min(zeros, n), seed)
+def test_hybrid_by_hand(n, n_clean, seed):
+    assert_hybrid_by_hand(hybrid, n, min(n_clean, n), seed)
 
 
 def shifted_by_the_zeros(clean, attacked, labels):
     """Takes the λ of the first samples for the attacked ones."""
-    m, y, lam, zeros = len(attacked), labels.y, labels.lam, labels.zeros
-    ce = F.cross_entropy(clean, y, reduction="none"), F.cross_entropy(attacked, y[zeros:], reduction="none")
+    m, y, lam, n_clean = len(attacked), labels.y, labels.lam, labels.n_clean
+    ce = F.cross_entropy(clean, y, reduction="none"), F.cross_entropy(attacked, y[n_clean:], reduction="none")
     return (((1 - lam) * ce[0]).sum() + (lam[:m] * ce[1]).sum()) / len(y)
 
 
 def two_means(clean, attacked, labels):
-    y, lam, zeros = labels.y, labels.lam, labels.zeros
-    ce = F.cross_entropy(clean, y, reduction="none"), F.cross_entropy(attacked, y[zeros:], reduction="none")
-    return ((1 - lam) * ce[0]).mean() + (lam[zeros:] * ce[1]).mean()
+    y, lam, n_clean = labels.y, labels.lam, labels.n_clean
+    ce = F.cross_entropy(clean, y, reduction="none"), F.cross_entropy(attacked, y[n_clean:], reduction="none")
+    return ((1 - lam) * ce[0]).mean() + (lam[n_clean:] * ce[1]).mean()
 
 
 @pytest.mark.parametrize("fault", [shifted_by_the_zeros, two_means])
@@ -211,7 +211,7 @@ def test_every_row_builds_and_runs(recipe):
     x, stop = data().test.x, net.spec.stops[-1]
     with torch.no_grad():
         assert net(x, stop, noise=torch.Generator()).shape == net.at(stop)(x).shape == (6, 3)
-    assert net.spec.recipe == recipe and net.spec.loss in LOSSES
+    assert net.spec.recipe == recipe and net.spec.loss in TRAINING_LOSSES
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -15,8 +15,10 @@ from oatlib.networks.network import Network, load, save
 from oatlib.networks.spec import Spec
 from oatlib.record import RecordError, read_json, read_weights, write_bytes, write_json, write_weights
 
-SPEC = Spec("oat", "tiny", (1, 8, 8), ("a", "b"), (0.0, 1.0), dual=True, film=True, codes="rand", code_dim=4,
-            data={"name": "digits", "options": {"seed": 3}})  # fmt: skip
+SPEC = Spec(
+    recipe="oat", backbone="tiny", shape=(1, 8, 8), classes=("a", "b"), stops=(0.0, 1.0), dual=True, film=True,
+    codes="rand", code_dim=4, data={"name": "digits", "options": {"seed": 3}},
+)  # fmt: skip
 REMEDY = ("again", "Update", "update", "resume=True")
 
 
@@ -62,7 +64,7 @@ def test_a_network_comes_back_whole(net, path):
 
 def test_a_recipe_of_your_own_comes_back_too(path):
     """The name is a label: the rest of the header says how to build the network."""
-    save(Network(Spec("mine", "tiny", (1, 8, 8), ("a", "b"), (0.0,))), path)
+    save(Network(Spec(recipe="mine", backbone="tiny", shape=(1, 8, 8), classes=("a", "b"), stops=(0.0,))), path)
     assert load(path).spec.recipe == "mine"
 
 
@@ -269,7 +271,7 @@ def test_nothing_is_copied_when_something_does_not_fit(net, path):
     target = Network(SPEC, seed=5)
     before = {name: t.clone() for name, t in target.state_dict().items()}
     with pytest.raises(RecordError):
-        record.fill(target, read_weights(path)[0], path)
+        record.load_exactly(target, read_weights(path)[0], path)
     assert all(torch.equal(t, before[name]) for name, t in target.state_dict().items())
 
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 import oatlib
 from bench import plain
+from oatlib.training.lambda_batch import LambdaBatch
 from oatlib.training.monitor import Watch
 from oatlib.training.presets import PRESETS, Preset
-from oatlib.training.recipes import OAT_STOPS, more_at_last_stop, sample_stops
-from oatlib.training.step import step
+from oatlib.training.recipes import OAT_STOPS, more_at_last_stop, sample_stops, sample_widths
+from oatlib.training.step import train_step
 
 SMALL = dict(batch=32, steps=1, step_size=8 / 255, panel=32, progress=False)
 
@@ -43,13 +44,13 @@ def plain_oat(net, data, lr, steps):
     optimizer = torch.optim.SGD(twin.parameters(), lr, momentum=0.9)
     losses = []
     for i in range(steps):
-        stop, zeros = sample_stops(OAT_STOPS, 64, torch.Generator().manual_seed(i))
+        stop, n_clean = sample_stops(OAT_STOPS, 64, torch.Generator().manual_seed(i))
         x, y = data.train.x[:64], data.train.y[:64]
-        draw = torch.rand(x[zeros:].shape, generator=torch.Generator().manual_seed(i))
+        draw = torch.rand(x[n_clean:].shape, generator=torch.Generator().manual_seed(i))
         noise = (draw * 2 - 1) * 8 / 255
         lam, code = torch.tensor(OAT_STOPS)[stop], net.codes[stop]
         args = (8 / 255, 3, 4 / 255, noise)
-        losses.append(plain.oat_step(twin, optimizer, x, y, lam, code, zeros, *args).item())
+        losses.append(plain.oat_step(twin, optimizer, x, y, lam, code, n_clean, *args).item())
     return losses, twin
 
 
@@ -58,11 +59,11 @@ def test_oat_steps_equal_a_plain_implementation(data):
     reference, twin = plain_oat(net, data, 0.01, 3)
     optimizer = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9)
     for i in range(3):
-        stop, zeros = sample_stops(OAT_STOPS, 64, torch.Generator().manual_seed(i))
+        stop, _ = sample_stops(OAT_STOPS, 64, torch.Generator().manual_seed(i))
         attack = oatlib.PGD(8 / 255, 3, 4 / 255, best=False)
         x, y = data.train.x[:64], data.train.y[:64]
         optimizer.zero_grad()
-        loss = step(net, x, y, stop, zeros, attack, torch.Generator().manual_seed(i))
+        loss = train_step(net, LambdaBatch(x, y, stop, OAT_STOPS), attack, torch.Generator().manual_seed(i))
         optimizer.step()
         # signs of tiny gradients may flip with rounding, so later steps agree less closely
         assert loss.item() == pytest.approx(reference[i], abs=1e-5 if i == 0 else 2e-3)
@@ -79,9 +80,9 @@ def test_pgd_at_step_by_hand(data):
     attacked = attack(net.at(), x, y, torch.Generator().manual_seed(5))
     twin = oatlib.build("pgd-at", data, lam=0.3).train()
     expected = 0.7 * F.cross_entropy(twin(x), y) + 0.3 * F.cross_entropy(twin(attacked), y)
-    stop, zeros = sample_stops(net.spec.stops, 32, torch.Generator())
-    loss = step(net, x, y, stop, zeros, attack, torch.Generator().manual_seed(5))
-    assert zeros == 0
+    batch = LambdaBatch(x, y, sample_stops(net.spec.stops, 32, torch.Generator())[0], net.spec.stops)
+    loss = train_step(net, batch, attack, torch.Generator().manual_seed(5))
+    assert batch.n_clean == 0
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
     ours, theirs = (n.body.stem.norm.pairs[0].clean.running_mean for n in (net, twin))
     torch.testing.assert_close(ours, theirs)
@@ -93,8 +94,8 @@ def test_standard_never_attacks(data):
             raise AssertionError("attacked")
 
     net = oatlib.build("standard", data)
-    stop, zeros = sample_stops(net.spec.stops, 32, torch.Generator())
-    step(net, data.train.x[:32], data.train.y[:32], stop, zeros, Fails(), None)
+    stop, _ = sample_stops(net.spec.stops, 32, torch.Generator())
+    train_step(net, LambdaBatch(data.train.x[:32], data.train.y[:32], stop, net.spec.stops), Fails(), None)
 
 
 def test_the_attack_sees_only_samples_with_lambda_in_eval_mode_and_leaves_statistics(data):
@@ -107,16 +108,16 @@ def test_the_attack_sees_only_samples_with_lambda_in_eval_mode_and_leaves_statis
         seen["unchanged"] = same(seen["stats"], weights(net))
         return x
 
-    stop, zeros = sample_stops(OAT_STOPS, 60, torch.Generator())
-    step(net, data.train.x[:60], data.train.y[:60], stop, zeros, attack, None)
-    assert (zeros, seen["n"], seen["unchanged"]) == (10, 50, True)
+    stop, n_clean = sample_stops(OAT_STOPS, 60, torch.Generator())
+    train_step(net, LambdaBatch(data.train.x[:60], data.train.y[:60], stop, OAT_STOPS), attack, None)
+    assert (n_clean, seen["n"], seen["unchanged"]) == (10, 50, True)
     assert not same(seen["stats"], weights(net))  # the training forward, in contrast, did move them
 
 
 def test_trades_attacks_its_own_regulariser(data):
     net = oatlib.build("trades", data)
-    stop, zeros = sample_stops(net.spec.stops, 32, torch.Generator())
-    x, y = data.train.x[:32], data.train.y[:32]
+    stop, _ = sample_stops(net.spec.stops, 32, torch.Generator())
+    batch = LambdaBatch(data.train.x[:32], data.train.y[:32], stop, net.spec.stops)
     seen = {}
 
     def spy(attack):
@@ -129,11 +130,129 @@ def test_trades_attacks_its_own_regulariser(data):
     attack = oatlib.PGD(8 / 255, 2, best=False)
     original, oatlib.PGD.__call__ = oatlib.PGD.__call__, lambda self, *a: spy(self)(*a)
     try:
-        step(net, x, y, stop, zeros, attack, None)
+        train_step(net, batch, attack, None)
     finally:
         oatlib.PGD.__call__ = original
     assert seen["start"] == "gaussian"
     assert seen["values"].abs().max() < 1e-6  # KL of a prediction to itself
+
+
+# --- the batch of a step -----------------------------------------------------------------------------
+
+
+def shuffled_batch(net, data, seed):
+    """A batch of 36 images with λ stops in random order, and the order that sorts it."""
+    stop, n_clean = sample_stops(net.spec.stops, 36, torch.Generator().manual_seed(seed))
+    stop = stop[torch.randperm(36, generator=torch.Generator().manual_seed(seed + 1))]
+    lam = torch.tensor(net.spec.stops)[stop]
+    order = torch.cat([(lam == 0).nonzero()[:, 0], (lam > 0).nonzero()[:, 0]])
+    return data.train.x[:36], data.train.y[:36], stop, order, n_clean
+
+
+def gradients_of(net, x, y, stop, amp=False):
+    """Loss and gradients of one step, for networks of equal weights."""
+    net.zero_grad()
+    widths = sample_widths(net.spec, torch.Generator().manual_seed(3))
+    attack = oatlib.PGD(8 / 255, 2, best=False)
+    batch = LambdaBatch(x, y, stop, net.spec.stops)
+    loss = train_step(net, batch, attack, torch.Generator().manual_seed(4), widths, amp)
+    return {"loss": loss} | {name: p.grad.clone() for name, p in net.named_parameters()}
+
+
+def test_a_batch_is_sorted_and_keeps_its_order_otherwise():
+    x, y = torch.rand(6, 1, 2, 2), torch.arange(6)
+    stop = torch.tensor([2, 0, 1, 0, 2, 1])
+    batch = LambdaBatch(x, y, stop, (0.0, 0.5, 1.0))
+    assert batch.labels.tolist() == [1, 3, 0, 2, 4, 5] and torch.equal(batch.images, x[batch.labels])
+    assert batch.lambda_stop.tolist() == [0, 0, 2, 1, 2, 1] and batch.lam.tolist() == [0, 0, 1, 0.5, 1, 0.5]
+    assert (batch.n_clean, len(batch)) == (2, 6) and batch.lam.dtype == x.dtype
+    assert not batch.lam[batch.clean].any() and batch.lam[batch.attacked].all()
+    assert len(batch.images[batch.clean]) == 2 and len(batch.images[batch.attacked]) == 4
+
+
+@pytest.mark.parametrize(
+    "stops, stop, n_clean", [((0.0,), 0, 4), ((1.0,), 0, 0), ((0.0, 1.0), 1, 0), ((0.1, 0.2), 0, 0)]
+)
+def test_a_batch_of_one_kind_is_used_as_it_is(stops, stop, n_clean):
+    x, y = torch.rand(4, 1, 2, 2), torch.arange(4)
+    batch = LambdaBatch(x, y, torch.full((4,), stop), stops)
+    assert batch.images is x and batch.labels is y and batch.n_clean == n_clean
+
+
+@pytest.mark.parametrize("labels, stop, words", [
+    (4, torch.zeros(3).long(), "one λ stop for each of its 4 images"),
+    (3, torch.zeros(4).long(), "one label for each of its 4 images"),
+    (4, torch.zeros(4), "indices of λ stops, whole numbers, got torch.float32"),
+    (4, torch.tensor([0, 1, 2, 0]), "from 0 to 1, because there are 2 λ stops, got 0 to 2"),
+    (4, torch.tensor([0, 1, -1, 0]), "got -1 to 1"),
+])  # fmt: skip
+def test_stops_that_make_no_sense_are_refused(labels, stop, words):
+    with pytest.raises(ValueError, match=words):
+        LambdaBatch(torch.rand(4, 1, 2, 2), torch.zeros(labels).long(), stop, (0.0, 1.0))
+
+
+RECIPES_OF_STEPS = ("oat", "oats", "us-snn", "trades", "float", "smart", "solar")
+
+
+@pytest.mark.parametrize("recipe", RECIPES_OF_STEPS)
+def test_an_unsorted_batch_gives_the_bits_of_a_sorted_one(data, recipe):
+    net = oatlib.build(recipe, data)
+    x, y, stop, order, n_clean = shuffled_batch(net, data, seed=5)
+    twin = oatlib.build(recipe, data)
+    unsorted, by_hand = gradients_of(net, x, y, stop), gradients_of(twin, x[order], y[order], stop[order])
+    assert same(unsorted, by_hand) and same(weights(net), weights(twin))  # and the statistics of BatchNorm
+    if 0 < n_clean < len(x):
+        assert not torch.equal(order, torch.arange(len(x)))
+        wrong = gradients_of(oatlib.build(recipe, data), x, y, stop[order])
+        assert not same(unsorted, wrong)
+
+
+@pytest.mark.parametrize("recipe", RECIPES_OF_STEPS)
+def test_a_setting_of_stops_is_the_setting_of_their_lambdas(data, recipe):
+    net = oatlib.build(recipe, data)
+    stop = torch.arange(12) % len(net.spec.stops)
+    lams = torch.tensor(net.spec.stops, dtype=torch.float64)[stop]
+    for share in net.spec.widths:
+        ours, theirs = net.setting_of_stops(stop, net.width(share)), net.setting(lams, 12, share)
+        for name in ("stop", "branch"):
+            assert torch.equal(getattr(ours, name), getattr(theirs, name))
+        assert (ours.passes, ours.width) == (theirs.passes, theirs.width)
+        assert ours.path is theirs.path is None or torch.equal(ours.path, theirs.path)
+
+
+def reference_step(net, x, y, stop, attack, generator, widths):
+    """A step by λ values instead of stop indices, for losses that send all images through unattacked."""
+    lam = torch.tensor(net.spec.stops, dtype=torch.float64)[stop]
+    n_clean = int((lam == 0).sum())
+    total = 0.0
+    for width in widths:
+        clean_setting = net.setting(lam, len(x), width).on_clean_path()
+        hard = net.setting(lam[n_clean:], len(x) - n_clean, width)
+        attacked = attack(net.bind_stops(hard, generator).forward, x[n_clean:], y[n_clean:], generator)
+        setting = clean_setting.join(clean_setting, hard)
+        logits = net.train()(torch.cat([x, attacked]), setting, noise=generator)
+        net.eval()
+        clean, adversarial = logits[: len(x)], logits[len(x) :]
+        weight = lam.to(x)
+        loss = ((1 - weight) * F.cross_entropy(clean, y, reduction="none")).sum()
+        loss = loss + (weight[n_clean:] * F.cross_entropy(adversarial, y[n_clean:], reduction="none")).sum()
+        loss = loss / len(y) * (1 / len(widths) if net.spec.width_loss == "mean" else 1.0)
+        loss.backward()
+        total += loss.detach()
+    return total
+
+
+@pytest.mark.parametrize("recipe", ["oat", "oats", "solar", "pgd-at"])
+def test_a_step_has_the_bits_of_a_step_by_lambda_values(data, recipe):
+    ours, theirs = (oatlib.build(recipe, data) for _ in range(2))
+    stop, _ = sample_stops(ours.spec.stops, 36, torch.Generator().manual_seed(5))
+    x, y = data.train.x[:36], data.train.y[:36]
+    found = gradients_of(ours, x, y, stop)
+    widths = sample_widths(theirs.spec, torch.Generator().manual_seed(3))
+    attack, generator = oatlib.PGD(8 / 255, 2, best=False), torch.Generator().manual_seed(4)
+    loss = reference_step(theirs, x, y, stop, attack, generator, widths)
+    expected = {"loss": loss} | {name: p.grad for name, p in theirs.named_parameters()}
+    assert same(found, expected) and same(weights(ours), weights(theirs))
 
 
 # --- a run ------------------------------------------------------------------------------------
@@ -197,6 +316,22 @@ def test_resume_gives_the_bits_of_an_uninterrupted_run(data, tmp_path):
     assert strip == [{k: v for k, v in row.items() if k != "seconds"} for row in resumed.rows]
 
 
+def test_a_checkpoint_of_an_earlier_file_format_is_resumed(data, tmp_path):
+    """Up to format 2 the option width_sampling was called draw."""
+    path = tmp_path / "run.safetensors"
+    net = oatlib.build("us-snn", data)
+    oatlib.train(net, data, epochs=1, checkpoint=path, **SMALL)
+    tensors, header = oatlib.record.read_weights(path)
+    for spec in (header["spec"], header["checkpoint"]["run"]["network"]):
+        spec["draw"] = spec.pop("width_sampling")
+    oatlib.record.write_weights(path, tensors, header | {"format": 2})
+    again = oatlib.build("us-snn", data, seed=3)
+    oatlib.train(again, data, epochs=1, checkpoint=path, resume=True, **SMALL)
+    assert same(weights(net), weights(again))
+    with pytest.raises(oatlib.RecordError, match="in which network, seed differed"):
+        oatlib.train(oatlib.build("snn", data), data, epochs=1, seed=1, checkpoint=path, resume=True, **SMALL)
+
+
 def test_resume_refuses_another_run(data, tmp_path):
     path = tmp_path / "run.safetensors"
     net = oatlib.build("oat", data)
@@ -250,7 +385,7 @@ def test_nan_is_reported_in_words_and_the_last_good_weights_are_kept(data, recip
             return super().learning_rate(done, epoch)
 
     values = {k: v for k, v in SMALL.items() if k != "progress"}
-    with pytest.warns(UserWarning, match="NaN.*last good epoch"):
+    with pytest.warns(UserWarning, match="NaN.*the weights of the last good epoch"):
         history = oatlib.train(net, data, Poison(epochs=4, **values), progress=False)
     assert history.status == "stopped" and len(kept) > 0
     assert same(kept, weights(net))  # those of the epoch before
@@ -327,19 +462,19 @@ def test_eps_ramps_and_the_learning_rate_has_its_shape():
 @given(share=st.sampled_from([0.0, 0.2, 0.7, 1.0]), seed=st.integers(0, 1000), n=st.integers(1, 200))
 def test_more_images_get_the_last_stop(share, seed, n):
     """Images of λ = 0 keep it, nobody leaves the last stop, and the others move there by chance or not at all."""
-    stop, zeros = sample_stops(OAT_STOPS, n, torch.Generator().manual_seed(seed))
+    stop, n_clean = sample_stops(OAT_STOPS, n, torch.Generator().manual_seed(seed))
     before = stop.clone()
-    new = more_at_last_stop(stop, zeros, OAT_STOPS, share, torch.Generator().manual_seed(seed + 1))
+    new = more_at_last_stop(stop, n_clean, OAT_STOPS, share, torch.Generator().manual_seed(seed + 1))
     last = len(OAT_STOPS) - 1
-    assert torch.equal(stop, before) and not new[:zeros].any()
+    assert torch.equal(stop, before) and not new[:n_clean].any()
     moved = new != before
     assert (new[moved] == last).all() and (share > 0 or not moved.any())
-    assert share < 1 or (new[zeros:] == last).all()
+    assert share < 1 or (new[n_clean:] == last).all()
 
 
 def test_the_share_at_the_last_stop():
-    stop, zeros = sample_stops(OAT_STOPS, 60_000, torch.Generator().manual_seed(0))
-    new = more_at_last_stop(stop, zeros, OAT_STOPS, 0.3, torch.Generator().manual_seed(1))[zeros:]
+    stop, n_clean = sample_stops(OAT_STOPS, 60_000, torch.Generator().manual_seed(0))
+    new = more_at_last_stop(stop, n_clean, OAT_STOPS, 0.3, torch.Generator().manual_seed(1))[n_clean:]
     counts = torch.bincount(new, minlength=6)[1:] / len(new)
     expected = torch.tensor([0.14, 0.14, 0.14, 0.14, 0.44])  # 0.7 / 5, and 0.3 more at the last one
     assert (counts - expected).abs().max() < 4 * (0.25 / 50_000) ** 0.5
@@ -349,11 +484,11 @@ def test_where_nothing_can_move_chance_is_not_asked():
     """Recipes with one stop above 0, and the published preset, draw the same numbers as before."""
     generator = torch.Generator().manual_seed(0)
     state = generator.get_state()
-    ends, zeros = torch.tensor([0, 0, 1, 1]), 2
-    assert more_at_last_stop(ends, zeros, (0.0, 1.0), 0.5, generator) is ends
+    ends, n_clean = torch.tensor([0, 0, 1, 1]), 2
+    assert more_at_last_stop(ends, n_clean, (0.0, 1.0), 0.5, generator) is ends
     assert more_at_last_stop(torch.zeros(3).long(), 3, (0.0,), 0.5, generator).tolist() == [0, 0, 0]
-    stop, zeros = sample_stops(OAT_STOPS, 12, torch.Generator())
-    assert more_at_last_stop(stop, zeros, OAT_STOPS, PRESETS["paper"].at_last_stop, generator) is stop
+    stop, n_clean = sample_stops(OAT_STOPS, 12, torch.Generator())
+    assert more_at_last_stop(stop, n_clean, OAT_STOPS, PRESETS["paper"].at_last_stop, generator) is stop
     assert torch.equal(generator.get_state(), state)
 
 
@@ -361,9 +496,9 @@ def test_training_uses_the_share(data, monkeypatch):
     """A run in which all attacked images have λ = 1 gives other weights than one in which λ is uniform."""
     seen = []
     module = sys.modules["oatlib.training.loop"]
-    real = module.step
+    real = module.train_step
     monkeypatch.setattr(
-        module, "step", lambda net, x, y, stop, *rest: seen.append(stop) or real(net, x, y, stop, *rest)
+        module, "train_step", lambda net, batch, *rest: seen.append(batch.lambda_stop) or real(net, batch, *rest)
     )
     for share in (0.0, 1.0):
         oatlib.train(oatlib.build("oat", data), data, epochs=1, at_last_stop=share, **SMALL)

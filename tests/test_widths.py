@@ -15,8 +15,9 @@ from oatlib.layers.unit import Unit
 from oatlib.networks.backbones import BACKBONES
 from oatlib.networks.network import Network
 from oatlib.networks.spec import Spec
-from oatlib.training.recipes import draw_widths
-from oatlib.training.step import step
+from oatlib.training.lambda_batch import LambdaBatch
+from oatlib.training.recipes import sample_stops, sample_widths
+from oatlib.training.step import train_step
 
 STOPS = (0.0, 0.1, 1.0)
 WIDTHS = (0.25, 0.5, 1.0)
@@ -26,7 +27,7 @@ backbones = pytest.mark.parametrize("backbone", BACKBONES)
 
 def spec(backbone="tiny", **options):
     row = {"dual": True, "film": True, "codes": "rand", "code_dim": 16, "widths": WIDTHS} | options
-    return Spec("oats", backbone, (3, 8, 8), NAMES, STOPS, **row)
+    return Spec(recipe="oats", backbone=backbone, shape=(3, 8, 8), classes=NAMES, stops=STOPS, **row)
 
 
 def randomised(net):
@@ -186,7 +187,9 @@ def test_training_a_width_moves_its_own_statistics_only():
 def test_mobilenetv2_has_the_published_parameters():
     torchvision = pytest.importorskip("torchvision")
     reference = torchvision.models.mobilenet_v2(num_classes=10)
-    ours = Network(Spec("standard", "mobilenetv2", (3, 32, 32), tuple("abcdefghij"), (0.0,)))
+    ours = Network(
+        Spec(recipe="standard", backbone="mobilenetv2", shape=(3, 32, 32), classes=tuple("abcdefghij"), stops=(0.0,))
+    )
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in reference.parameters())
     shapes = sorted(tuple(m.weight.shape) for m in reference.modules() if isinstance(m, nn.Conv2d))
     assert sorted(tuple(m.weight.shape) for m in ours.modules() if isinstance(m, nn.Conv2d)) == shapes
@@ -226,8 +229,8 @@ def test_a_width_is_found_despite_rounding():
     ("oats", {"widths": 0}, "got none"),
     ("oats", {"widths": "wide"}, "list such as"),
     ("oats", {"width_loss": "max"}, "mean, sum"),
-    ("oats", {"draw": "one"}, "all, sandwich"),
-    ("oats", {"draw": "sandwich"}, "stops=\\(0,\\)"),
+    ("oats", {"width_sampling": "one"}, "all, sandwich"),
+    ("oats", {"width_sampling": "sandwich"}, "stops=\\(0,\\)"),
     ("us-snn", {"own_heads": True}, "own_heads=False"),
     ("us-snn", {"widths": 1}, "at least two widths"),
     ("oats", {"norm_sharing": "some"}, "none, affine, all"),
@@ -245,9 +248,9 @@ def test_k_widths(data):
 
 
 def batch(net, data, n=48):
-    stop, zeros = oatlib.training.recipes.sample_stops(net.spec.stops, n, torch.Generator().manual_seed(3))
-    attack = oatlib.PGD(8 / 255, 2, best=False)
-    return data.train.x[:n], data.train.y[:n], stop, zeros, attack, torch.Generator().manual_seed(4)
+    stop, _ = sample_stops(net.spec.stops, n, torch.Generator().manual_seed(3))
+    images = LambdaBatch(data.train.x[:n], data.train.y[:n], stop, net.spec.stops)
+    return images, oatlib.PGD(8 / 255, 2, best=False), torch.Generator().manual_seed(4)
 
 
 def gradients(net):
@@ -257,14 +260,14 @@ def gradients(net):
 @pytest.mark.parametrize(("loss", "share"), [("mean", 1 / 3), ("sum", 1.0)])
 def test_an_oats_step_is_three_steps_of_one_width_accumulated(data, loss, share):
     net = oatlib.build("oats", data, width_loss=loss)
-    widths = draw_widths(net.spec, torch.Generator())
+    widths = sample_widths(net.spec, torch.Generator())
     assert [w.share for w in widths] == [1.0, 0.75, 0.5]  # the largest first
     twin, generator = copy.deepcopy(net), torch.Generator().manual_seed(4)
-    total = step(net, *batch(net, data), widths)
+    total = train_step(net, *batch(net, data), widths)
     expected, accumulated = 0.0, {}
     for width in widths:
         twin.zero_grad()
-        expected += share * step(twin, *batch(twin, data)[:-1], generator, [width])
+        expected += share * train_step(twin, *batch(twin, data)[:-1], generator, [width])
         for name, grad in gradients(twin).items():
             factor = share if loss == "mean" else 1.0
             accumulated[name] = accumulated.get(name, 0) + factor * grad
@@ -284,16 +287,17 @@ def test_each_width_is_attacked_by_itself(data):
         seen.append(f(x))
         return x
 
-    x, y, stop, zeros, _, generator = batch(net, data)
-    expected = [net.bind(torch.tensor(net.spec.stops)[stop[zeros:]], w)(x[zeros:]) for w in (1.0, 0.75, 0.5)]
-    step(net, x, y, stop, zeros, attack, generator, draw_widths(net.spec, generator))
+    images, _, generator = batch(net, data)
+    x, lam = images.images[images.attacked], images.lam[images.attacked]
+    expected = [net.bind(lam, w)(x) for w in (1.0, 0.75, 0.5)]
+    train_step(net, images, attack, generator, sample_widths(net.spec, generator))
     for ours, theirs in zip(seen, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
 def test_the_sandwich_holds_both_ends_and_two_widths_in_between(data):
     spec = oatlib.build("us-snn", data).spec
-    drawn = [draw_widths(spec, torch.Generator().manual_seed(i)) for i in range(50)]
+    drawn = [sample_widths(spec, torch.Generator().manual_seed(i)) for i in range(50)]
     assert all((d[0], d[-1], len(d)) == (Width(1.0, 3), Width(0.25, 0), 4) for d in drawn)
     between = torch.tensor([w.share for d in drawn for w in d[1:-1]])
     assert all(w.index is None for d in drawn for w in d[1:-1])
@@ -311,7 +315,7 @@ def test_narrow_widths_learn_from_the_full_one_which_does_not_learn_from_them(da
     loss = loss - (full.detach().softmax(1) * narrow.log_softmax(1)).sum(1).mean()
     loss.backward()
     widths = [net.width(1.0), net.width(0.5)]
-    found = step(net, x, y, torch.zeros(32).long(), 32, None, None, widths)
+    found = train_step(net, LambdaBatch(x, y, torch.zeros(32).long(), net.spec.stops), None, None, widths)
     torch.testing.assert_close(found, loss.detach(), rtol=1e-5, atol=1e-6)
     ours, theirs = gradients(net), gradients(twin)
     for name, grad in theirs.items():

@@ -47,11 +47,12 @@ from oatlib.course.exercises import check
 from oatlib.course.lesson import begin, say
 from oatlib.course.sliders import sliders
 from oatlib.data.load import batches
-from oatlib.data.shapes import CONSTANT_TRUST, World, render
-from oatlib.data.splits import stream
+from oatlib.data.shapes import CONSTANT_TRUST, ShapesOptions, render
+from oatlib.data.splits import data_generator
 from oatlib.explorer.description import captions
-from oatlib.training.losses import LOSSES, Labels
-from oatlib.training.step import step
+from oatlib.training.lambda_batch import LambdaBatch
+from oatlib.training.losses import TRAINING_LOSSES, Labels
+from oatlib.training.step import train_step
 
 lesson = begin("02_adversarial_training", globals())
 data = oatlib.load_data(data_set, seed=seed)
@@ -360,7 +361,8 @@ def same_gradient(lam):
     x, y, attack = data.train.x[:32], data.train.y[:32], PGD(8 / 255, 2, best=False)
     frozen = mine.bind(torch.full((32,), lam))  # as it is now, in evaluation mode: that is what is attacked
     at_loss(mine.train(), x, y, lambda _, x, y: attack(frozen, x, y, torch.Generator().manual_seed(1)), lam).backward()
-    step(theirs, x, y, torch.zeros(32).long(), 0, attack, torch.Generator().manual_seed(1))
+    batch = LambdaBatch(x, y, torch.zeros(32).long(), theirs.spec.stops)
+    train_step(theirs, batch, attack, torch.Generator().manual_seed(1))
     pairs = zip(mine.parameters(), theirs.parameters(), strict=True)
     return all(torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-5) for a, b in pairs)
 
@@ -404,7 +406,7 @@ trades_kl = check(trades_kl)
 clean, attacked = torch.randn(2, 16, 8, generator=torch.Generator().manual_seed(2))
 label = torch.arange(16) % 8
 whole = F.cross_entropy(clean, label) + 6 * trades_kl(clean, attacked).mean()
-theirs = LOSSES["trades"].of(clean, attacked, Labels(label, torch.ones(16), 0, beta=6.0))
+theirs = TRAINING_LOSSES["trades"].function(clean, attacked, Labels(label, torch.ones(16), 0, beta=6.0))
 print("with it the loss is oatlib's TRADES:", torch.allclose(whole, theirs))
 
 # %% [markdown]
@@ -427,8 +429,8 @@ lesson.predict("lying", "of the images whose shape lies, how many does pgd-at ge
 
 # %%
 drawn = data if data_set == "shapes" else oatlib.load_data("shapes", seed=seed)
-world = {name: drawn.options[name] for name in vars(World())}
-scene = render(len(drawn.val), stream(seed, 1), **world)
+options = {name: drawn.options[name] for name in vars(ShapesOptions())}
+scene = render(len(drawn.val), data_generator(seed, 1), **options)
 liars = scene.shape != scene.y
 answers = {name: lesson.network(name, drawn).at()(scene.x).argmax(1) for name in ("standard", "pgd-at")}
 shares = {

@@ -46,9 +46,10 @@ from oatlib.course.sliders import sliders
 from oatlib.evaluation.baselines import robust_at
 from oatlib.evaluation.slider import even
 from oatlib.explorer import open_files
+from oatlib.training.lambda_batch import LambdaBatch
 from oatlib.training.losses import Labels, hybrid
 from oatlib.training.recipes import OAT_STOPS, sample_stops
-from oatlib.training.step import step
+from oatlib.training.step import train_step
 
 lesson = begin("05_oat", globals())
 data = oatlib.load_data(data_set, seed=seed)
@@ -67,7 +68,12 @@ SMALL = Preset(epochs=epochs, batch=64)  # how the small networks are trained
 
 
 # %%
-def practise(draw, take=step):
+def library_step(net, x, y, stop, n_clean, attack, generator):
+    """A training step of the library. It counts the images with λ = 0 by itself."""
+    return train_step(net, LambdaBatch(x, y, stop, net.spec.stops), attack, generator)
+
+
+def practise(draw, take=library_step):
     """Train a small network, yielding it after each step; draw(stops, n, generator) as `draw_stops` further below."""
     preset, images = SMALL, world.train
     fresh, generator = oatlib.build("oat", world, seed=seed), torch.Generator().manual_seed(seed)
@@ -78,10 +84,10 @@ def practise(draw, take=step):
     for taken in range(total):
         done = taken / total
         index = torch.randint(len(images), (preset.batch,), generator=generator)
-        stop, zeros = draw(fresh.spec.stops, preset.batch, generator)
+        stop, n_clean = draw(fresh.spec.stops, preset.batch, generator)
         optimizer.param_groups[0]["lr"] = preset.learning_rate(done, epoch=0)
         optimizer.zero_grad()
-        take(fresh, images.x[index], images.y[index], stop, zeros, preset.attack(done), generator)
+        take(fresh, images.x[index], images.y[index], stop, n_clean, preset.attack(done), generator)
         nn.utils.clip_grad_norm_(fresh.parameters(), preset.clip)
         optimizer.step()
         yield taken + 1, fresh
@@ -269,7 +275,7 @@ say(
 # ## Build it: the loss
 #
 # Four images by hand. An image with λ = 0 gives its attacked loss no weight, so why attack it at all? The published
-# order puts the images with λ = 0 **first**, counts them (`zeros`), and attacks only the rest.
+# order puts the images with λ = 0 **first**, counts them (`n_clean`), and attacks only the rest.
 
 # %%
 lam4, calm, hit = [0.0, 0.1, 0.4, 1.0], [0.5, 0.5, 1.0, 1.5], [None, 3.0, 2.0, 1.7]
@@ -282,12 +288,12 @@ say(
 
 # %% [markdown]
 # ### Exercise: hybrid_loss
-# Difficulty ●●○○○ · 6 minutes. The same for logits. `attacked` has `zeros` rows fewer than `clean`.
+# Difficulty ●●○○○ · 6 minutes. The same for logits. `attacked` has `n_clean` rows fewer than `clean`.
 
 
 # %% tags=["exercise"]
-def hybrid_loss(clean, attacked, y, lam, zeros):
-    """clean (N, classes), attacked (N - zeros, classes), y (N,), lam (N,) -> one number: the mean over all N images."""
+def hybrid_loss(clean, attacked, y, lam, n_clean):
+    """clean (N, classes), attacked (N - n_clean, classes), y (N,), lam (N,) -> one number: the mean over all N images."""
     raise NotImplementedError  # your code instead of this line
 
 
@@ -297,17 +303,17 @@ hybrid_loss = check(hybrid_loss)
 # %% [markdown]
 # <details><summary>Hint</summary>
 # <code>F.cross_entropy(..., reduction="none")</code> gives a loss for each image. The attacked images belong to
-# <code>y[zeros:]</code> and <code>lam[zeros:]</code>. Add two sums, and divide once, by N.
+# <code>y[n_clean:]</code> and <code>lam[n_clean:]</code>. Add two sums, and divide once, by N.
 # </details>
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
-# def hybrid_loss(clean, attacked, y, lam, zeros):
+# def hybrid_loss(clean, attacked, y, lam, n_clean):
 #     calm = F.cross_entropy(clean, y, reduction="none")
-#     hit = F.cross_entropy(attacked, y[zeros:], reduction="none")
-#     return (((1 - lam) * calm).sum() + (lam[zeros:] * hit).sum()) / len(y)
+#     hit = F.cross_entropy(attacked, y[n_clean:], reduction="none")
+#     return (((1 - lam) * calm).sum() + (lam[n_clean:] * hit).sum()) / len(y)
 # ```
 # </details>
 
@@ -338,9 +344,9 @@ draw_stops = check(draw_stops)
 #
 # ```python
 # def draw_stops(stops, n, generator):
-#     zeros = math.ceil(n / len(stops))
-#     rest = torch.randint(1, len(stops), (n - zeros,), generator=generator)
-#     return torch.cat([torch.zeros(zeros).long(), rest]), zeros
+#     n_clean = math.ceil(n / len(stops))
+#     rest = torch.randint(1, len(stops), (n - n_clean,), generator=generator)
+#     return torch.cat([torch.zeros(n_clean).long(), rest]), n_clean
 # ```
 # </details>
 
@@ -355,14 +361,14 @@ draw_stops = check(draw_stops)
 
 
 # %%
-def oat_step(net, x, y, stop, zeros, attack, generator):
+def oat_step(net, x, y, stop, n_clean, attack, generator):
     """The gradients of one batch; returns the loss."""
     lam = torch.tensor(net.spec.stops)[stop]
-    attacked = attack(net.bind(lam[zeros:]), x[zeros:], y[zeros:], generator)
+    attacked = attack(net.bind(lam[n_clean:]), x[n_clean:], y[n_clean:], generator)
     net.train()  # BatchNorm learns from both passes, first from the images as they are
-    clean, hard = net(x, lam), net(attacked, lam[zeros:])
+    clean, hard = net(x, lam), net(attacked, lam[n_clean:])
     net.eval()
-    loss = hybrid_loss(clean, hard, y, lam, zeros)
+    loss = hybrid_loss(clean, hard, y, lam, n_clean)
     loss.backward()
     return loss.detach()
 
@@ -376,18 +382,18 @@ def again():
     return torch.Generator().manual_seed(seed)
 
 
-(drawn, front), (stop, zeros) = (draw(OAT_STOPS, 24, again()) for draw in (draw_stops, sample_stops))
-print("draw_stops is oatlib.training.recipes.sample_stops:", torch.equal(drawn, stop) and front == zeros)
+(drawn, front), (stop, n_clean) = (draw(OAT_STOPS, 24, again()) for draw in (draw_stops, sample_stops))
+print("draw_stops is oatlib.training.recipes.sample_stops:", torch.equal(drawn, stop) and front == n_clean)
 lam, logits = torch.tensor(OAT_STOPS)[stop], torch.randn(24, 10, generator=again())
 losses = (
-    hybrid_loss(logits, -logits[zeros:], labels, lam, zeros),
-    hybrid(logits, -logits[zeros:], Labels(labels, lam, zeros)),
+    hybrid_loss(logits, -logits[n_clean:], labels, lam, n_clean),
+    hybrid(logits, -logits[n_clean:], Labels(labels, lam, n_clean)),
 )
 print("hybrid_loss is oatlib.training.losses.hybrid:", torch.allclose(*losses))
 mine, theirs = (oatlib.build("oat", world, seed=seed) for _ in range(2))
 losses = [
-    take(net, batch, labels, stop, zeros, Preset().attack(), again())
-    for take, net in ((oat_step, mine), (step, theirs))
+    take(net, batch, labels, stop, n_clean, Preset().attack(), again())
+    for take, net in ((oat_step, mine), (library_step, theirs))
 ]
 print("the step is oatlib's, the loss:", torch.allclose(*losses, atol=1e-5))
 alike = [torch.allclose(a.grad, b.grad, atol=1e-4) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True)]
@@ -696,8 +702,8 @@ oatlib.explore(both, data, marks=open_files.marks(data), surfaces=known, hide=hi
 # > **Pitfalls**
 # > * *Attacking with another λ, or through the other BatchNorm, than is measured*: such an attack is weaker, and robustness looks better than it is.
 # > * *Attacking in training mode*: BatchNorm would learn from the steps of the attack.
-# > * *Images with λ = 0 not in front*: then `attacked` and `y[zeros:]` do not belong together. Cutting a batch into parts for several GPUs does that.
-# > * *A last, smaller batch*: count its zeros anew, or drop it.
+# > * *Images with λ = 0 not in front*: then `attacked` and `y[n_clean:]` do not belong together. Cutting a batch into parts for several GPUs does that.
+# > * *A last, smaller batch*: count its images with λ = 0 again, or drop it.
 # > * *Random codes of λ that are not saved with the weights*: the network is then told nonsense.
 # > * *Comparing λ by λ*: the same λ stands elsewhere on another frontier.
 # > * *Trusting PGD alone*: what it leaves is an upper bound of robust accuracy; lesson 10 finds out how far it is off.

@@ -48,8 +48,9 @@ from oatlib.course.sliders import sliders
 from oatlib.explorer.description import captions
 from oatlib.layers.setting import Width
 from oatlib.layers.slim import SlimConv, SlimNorm
-from oatlib.training.recipes import draw_widths
-from oatlib.training.step import step
+from oatlib.training.lambda_batch import LambdaBatch
+from oatlib.training.recipes import sample_widths
+from oatlib.training.step import train_step
 
 lesson = begin("06_slimming", globals())
 data = oatlib.load_data(data_set, seed=seed)
@@ -333,20 +334,22 @@ print(
     torch.allclose(norm.running_mean, mean, atol=1e-5) and torch.allclose(norm.running_var, variance, atol=1e-5),
 )
 
-bx, by, zeros = data.train.x[:24], data.train.y[:24], torch.zeros(24).long()
+bx, by = data.train.x[:24], data.train.y[:24]
 one, two = (copy.deepcopy(snn).train() for _ in range(2))
 slim_step(lambda images, width: one(images, 0.0, width), bx, by, WIDTHS)
-step(two, bx, by, zeros, 24, PGD(eps / 255, 2), random, draw_widths(snn.spec, random))
+batch = LambdaBatch(bx, by, torch.zeros(24).long(), snn.spec.stops)
+train_step(two, batch, PGD(eps / 255, 2), random, sample_widths(snn.spec, random))
 print("slim_step is the library's step:", torch.allclose(grads(one), grads(two), atol=1e-4))
 
 # %%
 # NBVAL_CHECK_OUTPUT
 oats = lesson.network("oats", data)  # widths 0.5, 0.75 and 1
 one, two = copy.deepcopy(oats), copy.deepcopy(oats)
-stops, first, second = torch.arange(24) // 4, *(torch.Generator().manual_seed(seed) for _ in range(2))
-for width in draw_widths(oats.spec, first):
-    step(one, bx, by, stops, 4, PGD(eps / 255, 2), first, [width])  # the first 4 images have λ = 0
-step(two, bx, by, stops, 4, PGD(eps / 255, 2), second, draw_widths(oats.spec, second))
+first, second = (torch.Generator().manual_seed(seed) for _ in range(2))
+batch = LambdaBatch(bx, by, torch.arange(24) // 4, oats.spec.stops)  # four images at each λ
+for width in sample_widths(oats.spec, first):
+    train_step(one, batch, PGD(eps / 255, 2), first, [width])
+train_step(two, batch, PGD(eps / 255, 2), second, sample_widths(oats.spec, second))
 print("a step of OATS is the mean of its widths':", torch.allclose(grads(one) / 3, grads(two), atol=1e-4))
 
 # %% [markdown]

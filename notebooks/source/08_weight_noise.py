@@ -48,8 +48,9 @@ from oatlib.course.lesson import begin, say
 from oatlib.course.sliders import sliders
 from oatlib.explorer.description import captions
 from oatlib.layers.noise import WeightNoise
+from oatlib.training.lambda_batch import LambdaBatch
 from oatlib.training.recipes import sample_stops
-from oatlib.training.step import step
+from oatlib.training.step import train_step
 
 lesson = begin("08_weight_noise", globals())
 data = oatlib.load_data(data_set, seed=seed)
@@ -98,11 +99,12 @@ lesson.reveal("film", 100 * film, "more than all convolutions together, in a net
 # %%
 def seconds(built):
     """How long one training step takes, and how many images of its batch are attacked."""
-    batch, attack = data.train.x[:64], oatlib.PRESETS["fast"].attack()
-    stop, zeros = sample_stops(built.spec.stops, len(batch), source())
+    attack = oatlib.PRESETS["fast"].attack()
+    lambda_stop, n_clean = sample_stops(built.spec.stops, 64, source())
+    batch = LambdaBatch(data.train.x[:64], data.train.y[:64], lambda_stop, built.spec.stops)
     started = time.perf_counter()
-    step(built, batch, data.train.y[:64], stop, zeros, attack, source())
-    return time.perf_counter() - started, len(batch) - zeros
+    train_step(built, batch, attack, source())
+    return time.perf_counter() - started, len(batch) - n_clean
 
 
 seconds(nets["oat"])  # the first step of all is slow

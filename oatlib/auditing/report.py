@@ -281,14 +281,15 @@ def _deployed(net, lam: float | None, width: float | None, seed: int) -> _Deploy
         return _Deployed(net, {"lam": None, "width": None})
     stops = net.spec.stops
     lam = stops[-1] if lam is None else float(lam)
-    width = net.check(lam, width)[1].share
+    position = net.position(lam, width)
+    width = position.width.share
     about = {"lam": lam, "width": width, "recipe": net.spec.recipe, "backbone": net.spec.backbone}
     # The features of the nearest stops are most alike, so attacks transfer best from them.
     other_stops = [stop for stop in stops if abs(stop - lam) > STOP_TOLERANCE]
     nearest = sorted(other_stops, key=lambda stop: abs(stop - lam))[:2]
     sources = {f"the same network at λ = {stop:g}": net.at(stop, width) for stop in nearest}
     preset = _training_preset(net, lam)
-    if net.noise_at(lam):
+    if position.noisy:
         f = net.noisy(lam, width, generator=torch.Generator().manual_seed(seed))
         return _Deployed(f, about, noisy=True, sources=sources, training_preset=preset)
     at_a_stop = any(abs(stop - lam) < STOP_TOLERANCE for stop in stops)

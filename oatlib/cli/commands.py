@@ -80,7 +80,7 @@ def _eval(options) -> int:
     attack = attack if net.spec.noise else replace(attack, draws=1)
     lams = [net.lam(u) for u in options.slider] if options.slider else options.lam
     for lam in lams or ():
-        net.check(lam)
+        net.position(lam)
     for width in options.width or ():
         net.width(width)
     data = data_of(net.spec.data, options.data, options.device)
@@ -128,7 +128,7 @@ def _audit(options) -> int:
         raise ValueError(f"--n must be at least 1, got {options.n}")
     net = load(options.weights)
     # Find a wrong setting before the data are loaded.
-    net.check(net.spec.stops[-1] if options.lam is None else options.lam, options.width)
+    net.position(net.spec.stops[-1] if options.lam is None else options.lam, options.width)
     report = audit(
         net,
         data_of(net.spec.data, options.data),

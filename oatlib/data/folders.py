@@ -38,38 +38,42 @@ def find(path: str | Path) -> tuple[dict[str, Pool], tuple[str, ...]]:
     """
     top = Path(path).expanduser()
     if not top.is_dir():
-        what = "is a file" if top.exists() else "does not exist"
-        raise ValueError(f"{top} {what}. {LAYOUT}")
-    # Without train and test folders the subfolders are the classes
-    found = _subfolders(top)
-    if not {"train", "test"} <= set(found):
-        if "train" in found and _subfolders(found["train"]):
+        problem = "is a file" if top.exists() else "does not exist"
+        raise ValueError(f"{top} {problem}. {LAYOUT}")
+    subfolders = _subfolders(top)
+    # Without train and test folders the subfolders are the classes.
+    if not {"train", "test"} <= set(subfolders):
+        if "train" in subfolders and _subfolders(subfolders["train"]):
             raise ValueError(
-                f"{top} has a train folder but no test folder, found {sorted(found)}. {LAYOUT}"
+                f"{top} has a train folder but no test folder, found {sorted(subfolders)}. {LAYOUT}"
             )
         files, y, classes = _labelled(top)
         return {"all": (files, y)}, classes
-    pools, names = {}, {}
+    pools = {}
+    classes_of = {}
     for part in ("train", "val", "test"):
-        if part in found:
-            files, y, names[part] = _labelled(found[part])
-            pools[part] = files, y
-    for part, classes in names.items():
-        if odd := sorted(set(classes) ^ set(names["train"])):
+        if part in subfolders:
+            files, y, classes_of[part] = _labelled(subfolders[part])
+            pools[part] = (files, y)
+    for part, classes in classes_of.items():
+        if differing := sorted(set(classes) ^ set(classes_of["train"])):
             raise ValueError(
                 f"{top}: train and {part} must have the same classes, but only one of them has "
-                f"{odd}"
+                f"{differing}"
             )
-    return pools, names["train"]
+    return pools, classes_of["train"]
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what is in a folder, by name: the same order on every file system."""
+    return sorted(folder.iterdir(), key=lambda entry: entry.name)
 
 
 def _subfolders(folder: Path) -> dict[str, Path]:
-    inside = sorted(
-        folder.iterdir(), key=lambda entry: entry.name
-    )  # the same order on every file system
+    """Return the subfolders by name. Hidden ones and those of Python and macOS are left out."""
     return {
         entry.name: entry
-        for entry in inside
+        for entry in _entries(folder)
         if entry.is_dir() and not entry.name.startswith((".", "__"))
     }
 
@@ -78,25 +82,27 @@ def _labelled(folder: Path) -> tuple[list[Path], Tensor, tuple[str, ...]]:
     """Return files, labels and class names of all class folders, in the order of their names."""
     classes = _subfolders(folder)
     if len(classes) < 2:
-        others = sorted(entry.name for entry in folder.iterdir() if entry.name not in classes)
-        seen = (
-            f"class folders {list(classes)}, other entries "
-            f"{others[:5]}{'...' if len(others) > 5 else ''}"
+        others = [entry.name for entry in _entries(folder) if entry.name not in classes]
+        more = "..." if len(others) > 5 else ""
+        raise ValueError(
+            f"{folder} needs at least two class folders, found class folders {list(classes)}, "
+            f"other entries {others[:5]}{more}. {LAYOUT}"
         )
-        raise ValueError(f"{folder} needs at least two class folders, found {seen}. {LAYOUT}")
-    images = {name: _images(inside) for name, inside in classes.items()}
+    images = {name: _images(subfolder) for name, subfolder in classes.items()}
     if empty := [name for name, files in images.items() if not files]:
-        raise ValueError(f"{folder}: no images in class folder {empty}. {LAYOUT}")
+        raise ValueError(f"{folder}: there are no images in class folder {empty}. {LAYOUT}")
+    # All files in the order of the classes, and the label of each.
+    all_files = [file for files in images.values() for file in files]
     counts = torch.tensor([len(files) for files in images.values()])
     y = torch.arange(len(classes)).repeat_interleave(counts)
-    return [file for files in images.values() for file in files], y, tuple(classes)
+    return all_files, y, tuple(classes)
 
 
 def _images(folder: Path) -> list[Path]:
-    inside = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    """Return the image files of a folder. Hidden files are left out."""
     return [
         file
-        for file in inside
+        for file in _entries(folder)
         if file.suffix.lower() in IMAGE_TYPES and not file.name.startswith(".")
     ]
 

@@ -5,9 +5,8 @@ seed. Asking for fewer training images therefore changes no other split. A publi
 the test set. The built-in set `shapes` renders each split from a random stream of its own instead.
 """
 
-import difflib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -15,9 +14,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from oatlib.data import folders
-from oatlib.data.shapes import SHAPES, SPREAD, Scene, World, best_frontier, render
-from oatlib.data.splits import Data, Split, batches, crop, divide, flip, from_tensors, stream, whole
+from .._suggest import did_you_mean
+from . import folders
+from .shapes import SHAPES, SPREAD, Scene, ShapesOptions, best_frontier, render
+from .splits import (
+    Data,
+    Split,
+    batches,
+    crop,
+    data_generator,
+    flip,
+    from_tensors,
+    positive_int,
+    stratified_split,
+)
 
 __all__ = [
     "Data",
@@ -51,8 +61,8 @@ def load_data(
         device: Device of the tensors. Default: the CPU.
         root: Folder for downloads, relative to the current directory.
         **options: Every set takes `n_train`, `n_val` and `n_test`, numbers of images. "shapes" also
-            takes the fields of `oatlib.data.shapes.World`, and "folder:PATH" takes `size` in
-            pixels. The signatures of the loader functions below list the defaults.
+            takes the fields of `oatlib.data.shapes.ShapesOptions`, and "folder:PATH" takes `size`
+            in pixels. The signatures of the loader functions below list the defaults.
 
     Returns:
         The data set. Its `options` are complete, so that `load_data` can load the same data again.
@@ -68,15 +78,16 @@ def load_data(
         >>> load_data("shapes", n_train=1000)
         Data(shapes: 1000 train, 512 val, 2048 test; 3x16x16; 8 classes)
     """
-    # `stream` derives four 32-bit seeds from each seed; below 2**30 they are all different.
+    # `data_generator` derives four 32-bit seeds from each seed. Below 2**30 they all differ.
     if type(seed) is not int or not 0 <= seed < 2**30:
         raise ValueError(f"seed={seed!r}: must be a whole number from 0 to 2**30 - 1")
     loader = _loader(str(name), root)
-    options = _settle(f"load_data({name!r})", loader, options)
+    options = _with_defaults(f"load_data({name!r})", loader, options)
     data = loader(seed, **options)
-    options |= {"seed": seed} | {
-        f"n_{part.name}": len(part) for part in (data.train, data.val, data.test)
-    }
+    # Record everything that is needed to load the same data again.
+    options["seed"] = seed
+    for part in (data.train, data.val, data.test):
+        options[f"n_{part.name}"] = len(part)
     if name in PUBLISHED and Path(root) != Path(ROOT):
         options["root"] = str(root)
     return replace(data, name=name, options=options).to(device)
@@ -104,11 +115,13 @@ def data_of(
     known = source.get("options")
     if name is None and not known:
         raise ValueError(
-            "the file does not say how to load the data it was trained on: name a set with --data"
+            "the file does not say how to load the data that the network was trained on: name a "
+            "data set with --data"
         )
     if name in (None, source.get("name")) and known:
         return load_data(source["name"], device=device, **known)
-    return load_data(name, (known or {}).get("seed", 0), device)
+    seed = known.get("seed", 0) if known else 0
+    return load_data(name, seed, device)
 
 
 def best_points(source: dict, eps: float) -> list[tuple[float, float]] | None:
@@ -123,18 +136,15 @@ def best_points(source: dict, eps: float) -> list[tuple[float, float]] | None:
         101 points (clean, robust) in the order of λ, accuracies in [0, 1]. None if no bound is
         known: only `shapes` has one.
     """
-    options = source.get("options") or {}
-    world = {f.name: options[f.name] for f in fields(World) if f.name in options}
-    if (
-        source.get("name") != "shapes"
-        or "trust" not in world
-        or eps < SPREAD[1] * World(**world).amplitude
-    ):
+    saved = source.get("options") or {}
+    options = {f.name: saved[f.name] for f in fields(ShapesOptions) if f.name in saved}
+    if source.get("name") != "shapes" or "trust" not in options:
         return None
-    return [
-        (point.clean, point.robust)
-        for point in best_frontier([i / 100 for i in range(101)], **world)
-    ]
+    strongest_texture = SPREAD[1] * ShapesOptions(**options).amplitude
+    if eps < strongest_texture:  # the attack cannot repaint every texture
+        return None
+    frontier = best_frontier([i / 100 for i in range(101)], **options)
+    return [(point.clean, point.robust) for point in frontier]
 
 
 # ---- loaders -------------------------------------------------------------------------------------
@@ -146,24 +156,24 @@ def _shapes(
     n_train: int = 8192,
     n_val: int = 512,
     n_test: int = 2048,
-    size: int = World.size,
-    classes: int = World.classes,
-    trust: float = World.trust,
-    full_trust: float | None = World.full_trust,
-    palest: float = World.palest,
-    strongest: float = World.strongest,
-    channel: float = World.channel,
-    smallest: float = World.smallest,
-    largest: float = World.largest,
-    paired: bool = World.paired,
-    amplitude: float = World.amplitude,
-    noise: float = World.noise,
+    size: int = ShapesOptions.size,
+    classes: int = ShapesOptions.classes,
+    trust: float = ShapesOptions.trust,
+    full_trust: float | None = ShapesOptions.full_trust,
+    palest: float = ShapesOptions.palest,
+    strongest: float = ShapesOptions.strongest,
+    channel: float = ShapesOptions.channel,
+    smallest: float = ShapesOptions.smallest,
+    largest: float = ShapesOptions.largest,
+    paired: bool = ShapesOptions.paired,
+    amplitude: float = ShapesOptions.amplitude,
+    noise: float = ShapesOptions.noise,
 ) -> Data:
     """Render the built-in RGB images, each split from a random stream of its own.
 
-    `oatlib.data.shapes.World` explains the options.
+    `oatlib.data.shapes.ShapesOptions` explains the options.
     """
-    world = {
+    options = {
         "size": size,
         "classes": classes,
         "trust": trust,
@@ -177,10 +187,13 @@ def _shapes(
         "amplitude": amplitude,
         "noise": noise,
     }
-    pairs, facts = {}, {}
-    for index, (part, n) in enumerate({"train": n_train, "val": n_val, "test": n_test}.items()):
-        scene = render(whole(f"n_{part}", n), stream(seed, index), **world)
-        pairs[part] = scene.x, scene.y
+    sizes = {"train": n_train, "val": n_val, "test": n_test}
+    pairs = {}
+    facts = {}
+    for index, (part, n) in enumerate(sizes.items()):
+        positive_int(f"n_{part}", n)
+        scene = render(n, data_generator(seed, index), **options)
+        pairs[part] = (scene.x, scene.y)
         facts[part] = {"shape": scene.shape, "vividness": scene.vividness, "trust": scene.trust}
     # No augmentation: mirroring or shifting a texture tile gives another texture, and the renderer
     # already varies the positions of the shapes.
@@ -195,13 +208,16 @@ def _digits(seed: int, *, n_train: int | None = None, n_val: int = 200, n_test: 
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ImportError("the digits come with scikit-learn: pip install scikit-learn") from error
+        raise ImportError(
+            "the set 'digits' comes with scikit-learn: pip install scikit-learn"
+        ) from error
     raw = load_digits()  # pixel values are 0 to 16
-    x, y = torch.as_tensor(raw.images).float()[:, None] / 16, torch.as_tensor(raw.target).long()
-    parts = divide("digits", y, stream(seed), test=n_test, val=n_val, train=n_train)
-    return from_tensors(
-        "digits", **{part: (x[i], y[i]) for part, i in parts.items()}, classes=map(str, range(10))
-    )
+    x = torch.as_tensor(raw.images).float()[:, None] / 16
+    y = torch.as_tensor(raw.target).long()
+    sizes = {"test": n_test, "val": n_val, "train": n_train}
+    parts = stratified_split("digits", y, data_generator(seed), **sizes)
+    pairs = {part: (x[index], y[index]) for part, index in parts.items()}
+    return from_tensors("digits", **pairs, classes=[str(digit) for digit in range(10)])
 
 
 @dataclass(frozen=True)
@@ -249,21 +265,17 @@ def _published(
     validates on the test set, so that the test set also selects the model.
     """
     known = PUBLISHED[name]
+    if n_val is None:
+        n_val = known.n_val
+    # Hold validation images out of the published training set.
     x, y, classes = _torchvision(known, root, train=True)
-    parts = divide(
-        name, y, stream(seed), val=known.n_val if n_val is None else n_val, train=n_train
-    )
-    pairs = {part: (_pixels(x[i]), y[i]) for part, i in parts.items()}
+    parts = stratified_split(name, y, data_generator(seed), val=n_val, train=n_train)
+    pairs = {part: (_pixels(x[index]), y[index]) for part, index in parts.items()}
+    # The published test set, or a part of it.
     x, y, _ = _torchvision(known, root, train=False)
-    chosen = divide(f"{name} test set", y, stream(seed, 1), test=n_test)["test"]
-    return from_tensors(
-        name,
-        **pairs,
-        test=(_pixels(x[chosen]), y[chosen]),
-        classes=classes,
-        flip=known.flip,
-        crop=known.crop,
-    )
+    parts = stratified_split(f"{name} test set", y, data_generator(seed, 1), test=n_test)
+    pairs["test"] = (_pixels(x[parts["test"]]), y[parts["test"]])
+    return from_tensors(name, **pairs, classes=classes, flip=known.flip, crop=known.crop)
 
 
 def _torchvision(
@@ -276,7 +288,8 @@ def _torchvision(
         raise ImportError(
             f"{known.cls} is loaded by torchvision: pip install torchvision"
         ) from error
-    part = {"split": "train" if train else "test"} if known.by_split else {"train": train}
+    split = "train" if train else "test"
+    part = {"split": split} if known.by_split else {"train": train}
     try:
         raw = getattr(datasets, known.cls)(str(root), **part, download=True)
     except ImportError as error:
@@ -287,17 +300,24 @@ def _torchvision(
         # torchvision's readers raise many types of errors: URLError, AssertionError, KeyError, ...
         raise RuntimeError(
             f"could not load {known.cls} ({part}): {type(error).__name__}: {error}\n"
-            f"Tried to find it in {Path(root).resolve()} and, failing that, to download it there.\n"
-            "If there is no network, put the files there from a machine that has one. If a file is "
-            "corrupt (an "
-            "interrupted download), delete it and try again. The set 'shapes' needs no download."
+            f"oatlib looked for it in {Path(root).resolve()} and then tried to download it to that "
+            "folder.\n"
+            "Without a network connection, copy the files there from another computer. If a file "
+            "is corrupt, for instance after an interrupted download, delete it and try again. The "
+            "set 'shapes' needs no download."
         ) from error
     x = torch.as_tensor(raw.data)
-    x = x[:, None] if x.ndim == 3 else x  # grey images get a channel dimension
-    x = x.permute(0, 3, 1, 2) if x.shape[-1] == 3 else x  # CIFAR stores channels last
+    if x.ndim == 3:  # grey images get a channel dimension
+        x = x[:, None]
+    if x.shape[-1] == 3:  # CIFAR stores channels last
+        x = x.permute(0, 3, 1, 2)
     y = torch.as_tensor(raw.targets if hasattr(raw, "targets") else raw.labels).long()
     # SVHN has no class names
     return x, y, getattr(raw, "classes", [str(digit) for digit in range(10)])
+
+
+# Fractions of the images of a folder that are held out for a split without a folder of its own.
+HELD_OUT = {"test": 0.2, "val": 0.1}
 
 
 def _folder(
@@ -314,25 +334,28 @@ def _folder(
     Images have `size` x `size` pixels; transparency is dropped. By default a missing test split
     takes 20 % of the images, a missing validation split takes 10 %, and `n_train` is the rest.
     """
-    whole("size", size)
+    positive_int("size", size)
     name = f"folder:{path}"
     pools, classes = folders.find(path)
     wanted = {"test": n_test, "val": n_val, "train": n_train}
-    share = {"test": 0.2, "val": 0.1}
     pairs = {}
     for index, (pool, (files, y)) in enumerate(pools.items()):
-        # Hold a missing split out of the training images, or out of all images ("all").
-        here = [
-            part
-            for part in wanted
-            if part == pool or (part not in pools and pool in ("all", "train"))
-        ]
-        sizes = {part: wanted[part] for part in here}
-        for part, fraction in share.items():
-            if part in here and part != pool and sizes[part] is None:
+        # Splits that come out of this pool: its own one, and splits that have no folder are held
+        # out of the training images, or out of all images ("all").
+        gives_missing = pool in ("all", "train")
+        sizes = {
+            part: n
+            for part, n in wanted.items()
+            if part == pool or (gives_missing and part not in pools)
+        }
+        # Default sizes of the splits that are held out.
+        for part, fraction in HELD_OUT.items():
+            if part in sizes and part != pool and sizes[part] is None:
                 sizes[part] = max(len(classes), round(fraction * len(y)))
-        for part, chosen in divide(f"{name}, {pool}", y, stream(seed, index), **sizes).items():
-            pairs[part] = folders.decode([files[i] for i in chosen.tolist()], size, part), y[chosen]
+        parts = stratified_split(f"{name}, {pool}", y, data_generator(seed, index), **sizes)
+        for part, chosen in parts.items():
+            x = folders.decode([files[i] for i in chosen.tolist()], size, title=part)
+            pairs[part] = (x, y[chosen])
     # This augmentation suits photographs. If left and right matter, turn mirroring off with
     # dataclasses.replace(data, flip=False).
     return from_tensors(name, **pairs, classes=classes, flip=True, crop=size // 8)
@@ -350,21 +373,20 @@ def _loader(name: str, root: str | Path) -> Callable[..., Data]:
     if name not in loaders:
         names = [*loaders, "folder:PATH"]
         raise ValueError(
-            f"no data set {name!r}{_guess(name, names)}. Choose one of: {', '.join(names)}"
+            f"no data set {name!r}{did_you_mean(name.lower(), names)}. Choose one of: "
+            f"{', '.join(names)}"
         )
     return loaders[name]
 
 
-def _settle(call: str, loader: Callable[..., Data], options: dict) -> dict:
-    """Check the options and fill in the defaults, so that a record can load the same data again."""
-    accepted = inspect.signature(loader).parameters.values()
-    defaults = {
-        option.name: option.default for option in accepted if option.default is not option.empty
-    }
+def _with_defaults(call: str, loader: Callable[..., Data], options: dict) -> dict:
+    """Check the options and add the defaults, so that a record can load the same data again."""
+    parameters = inspect.signature(loader).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
     for key, value in options.items():
         if key not in defaults:
             raise TypeError(
-                f"{call} has no option {key!r}{_guess(key, defaults)}. Its options: "
+                f"{call} has no option {key!r}{did_you_mean(key.lower(), defaults)}. Its options: "
                 f"{', '.join(defaults)}"
             )
         if value is not None and type(value) not in (int, float, bool):
@@ -372,12 +394,6 @@ def _settle(call: str, loader: Callable[..., Data], options: dict) -> dict:
     return defaults | options
 
 
-def _guess(word: str, known: Iterable[str]) -> str:
-    """Suggest the known word that is closest to a misspelt one, for an error message."""
-    close = difflib.get_close_matches(word.lower(), list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
 def _pixels(x: Tensor) -> Tensor:
-    # uint8 in 0 ... 255 -> float32 in [0, 1]
+    """Return uint8 pixels 0 ... 255 as float32 in [0, 1]."""
     return x.float().div_(255)

@@ -21,6 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from .splits import positive_int
+
 GREY = 0.5  # the background
 SPREAD = (0.4, 1.6)  # the texture amplitude of one image, relative to the nominal one
 
@@ -53,30 +55,26 @@ def tiles(paired: bool = True) -> Tensor:
     Returns:
         Values of +-1 with mean zero, (8, 3, 4, 4).
     """
-    found = _tiles()
+    tile_of_class = _decoded_tiles()
     if paired:
-        found[1::2] = -found[0::2]
-    return found
+        tile_of_class[1::2] = -tile_of_class[0::2]
+    return tile_of_class
 
 
-def _tiles() -> Tensor:
-    # Decode TILES: bit 1 is +1, bit 0 is -1.
-    bits = [
-        int(digit, 16) >> shift & 1
-        for row in TILES
-        for digit in row.replace(" ", "")
-        for shift in (3, 2, 1, 0)
-    ]
+def _decoded_tiles() -> Tensor:
+    """Decode TILES into (8, 3, 4, 4): bit 1 is +1, bit 0 is -1."""
+    digits = [digit for row in TILES for digit in row.replace(" ", "")]
+    bits = [int(bit) for digit in digits for bit in f"{int(digit, 16):04b}"]
     return torch.tensor(bits).view(len(TILES), 3, 4, 4).float() * 2 - 1
 
 
 def _box(u: Tensor, v: Tensor, half_width: float, half_height: float) -> Tensor:
-    # Distance to the edge of a box around the origin, negative inside.
+    """Distance to the edge of a box around the origin, negative inside."""
     return torch.maximum(u.abs() - half_width, v.abs() - half_height)
 
 
 def _plus(u: Tensor, v: Tensor, length: float, half_width: float) -> Tensor:
-    # Distance to the edge of a horizontal and a vertical bar together, negative inside.
+    """Distance to the edge of a horizontal and a vertical bar together, negative inside."""
     return torch.minimum(_box(u, v, length, half_width), _box(u, v, half_width, length))
 
 
@@ -96,8 +94,8 @@ SHAPES = tuple(OUTLINES)
 
 
 @dataclass(frozen=True)
-class World:
-    """Parameters of the built-in data set.
+class ShapesOptions:
+    """Options of the built-in data set `shapes`.
 
     Args:
         size: Height and width of an image in pixels, at least 8 and a multiple of 4 (the texture
@@ -147,58 +145,63 @@ class World:
         if type(self.paired) is not bool:
             raise ValueError(f"paired={self.paired!r}: must be True or False")
         for name, value in vars(self).items():
-            if name == "paired":
+            if name == "paired" or (name == "full_trust" and value is None):
                 continue
-            optional = name == "full_trust" and value is None
-            if not optional and not (type(value) in (int, float) and math.isfinite(value)):
+            if type(value) not in (int, float) or not math.isfinite(value):
                 raise ValueError(f"{name}={value!r}: must be a finite number")
         if type(self.size) is not int or self.size < 8 or self.size % 4:
             raise ValueError(
-                f"size={self.size}: must be a multiple of 4 (the texture tile) and at least 8"
+                f"size={self.size}: must be at least 8 and a multiple of 4, the size of a texture "
+                "tile"
             )
         if type(self.classes) is not int or not 2 <= self.classes <= len(SHAPES):
             raise ValueError(
-                f"classes={self.classes}: must be 2 to {len(SHAPES)} ({', '.join(SHAPES)})"
+                f"classes={self.classes}: must be from 2 to {len(SHAPES)} ({', '.join(SHAPES)})"
             )
 
     def _check_trust(self) -> None:
         """Raise a ValueError unless both numbers of the trust are in their range."""
         if not 0 <= self.trust <= 1:
-            raise ValueError(f"trust={self.trust}: a probability, 0 to 1")
+            raise ValueError(f"trust={self.trust}: must be a probability, from 0 to 1")
         if self.full_trust is not None and not 0 < self.full_trust <= 1:
             raise ValueError(
-                f"full_trust={self.full_trust}: a vividness above 0 and up to 1, or None for the "
-                "same trust everywhere"
+                f"full_trust={self.full_trust}: must be a vividness above 0 and up to 1, or None "
+                "for the same trust everywhere"
             )
 
     def _check_looks(self) -> None:
         """Raise a ValueError unless contrast, radius, texture and noise are in their range."""
         if not 0 <= self.palest <= 0.5:
-            raise ValueError(f"palest={self.palest}: a contrast against grey, 0 to 0.5")
+            raise ValueError(
+                f"palest={self.palest}: must be a contrast against grey, from 0 to 0.5"
+            )
         if not self.palest <= self.strongest <= 0.5:
             raise ValueError(
-                f"strongest={self.strongest}: a contrast, from that of the palest ({self.palest}) "
-                "to 0.5"
+                f"strongest={self.strongest}: must be a contrast from that of the palest shape "
+                f"({self.palest}) to 0.5"
             )
         if not 0 <= self.channel <= 1:
             raise ValueError(
-                f"channel={self.channel}: must be 0 to 1, the smallest factor of a colour channel"
+                f"channel={self.channel}: must be from 0 to 1, it is the smallest factor of a "
+                "colour channel"
             )
         if not 0 < self.smallest <= 0.5:
             raise ValueError(
-                f"smallest={self.smallest}: a radius as a fraction of the image size, up to 0.5"
+                f"smallest={self.smallest}: must be a radius above 0 and up to 0.5, as a fraction "
+                "of the image size"
             )
         if not self.smallest <= self.largest <= 0.5:
             raise ValueError(
-                f"largest={self.largest}: a radius from the smallest ({self.smallest}) to 0.5"
+                f"largest={self.largest}: must be a radius from the smallest ({self.smallest}) to "
+                "0.5, as a fraction of the image size"
             )
         if not 0 <= self.amplitude <= 0.25:
             raise ValueError(
-                f"amplitude={self.amplitude}: must be 0 to 0.25, in units of pixels in [0,1] "
-                "(4/255, not 4)"
+                f"amplitude={self.amplitude}: must be from 0 to 0.25, in pixel units [0,1] (4/255, "
+                "not 4)"
             )
         if not 0 <= self.noise <= 1:
-            raise ValueError(f"noise={self.noise}: must be 0 to 1, in units of pixels in [0,1]")
+            raise ValueError(f"noise={self.noise}: must be from 0 to 1, in pixel units [0,1]")
 
     def trust_of(self, vividness: Tensor) -> Tensor:
         """Return the probability that a shape of the given vividness belongs to the label.
@@ -306,32 +309,34 @@ def paint(shape: Tensor, cx: Tensor, cy: Tensor, radius: Tensor, size: int) -> T
     return mask
 
 
-def render(n: int, generator: Generator, **world) -> Scene:
+def render(n: int, generator: Generator, **options) -> Scene:
     """Render n images with balanced labels in random order.
 
     Args:
         n: Number of images.
         generator: Source of all randomness. The images are on its device.
-        **world: Fields of `World` that differ from the defaults, for instance `trust=0.5`.
+        **options: Fields of `ShapesOptions` that differ from the defaults, for instance
+            `trust=0.5`.
 
     Returns:
         The images with everything that is known about them.
 
     Raises:
         ValueError: If a value is outside its range.
-        TypeError: If `World` has no such field.
+        TypeError: If `ShapesOptions` has no such field.
     """
-    if type(n) is not int or n < 1:
-        raise ValueError(f"n={n}: must be a whole number, 1 or more")
-    numbers = World(**world)
-    size, classes, device = numbers.size, numbers.classes, generator.device
+    positive_int("n", n)
+    numbers = ShapesOptions(**options)
+    size = numbers.size
+    device = generator.device
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(*shape, generator=generator, device=device)
 
     # The label, and the class that the shape shows if it does not belong to the label
-    y = torch.randperm(n, generator=generator, device=device) % classes
-    other = (y + torch.randint(1, classes, (n,), generator=generator, device=device)) % classes
+    y = torch.randperm(n, generator=generator, device=device) % numbers.classes
+    shift = torch.randint(1, numbers.classes, (n,), generator=generator, device=device)
+    other = (y + shift) % numbers.classes
     chance = uniform(0, 1, n)
 
     # Position, size and colour of the shape; the whole shape is inside the image
@@ -341,10 +346,11 @@ def render(n: int, generator: Generator, **world) -> Scene:
     colour = uniform(numbers.channel, 1, n, 3)
 
     # The texture and the pixel noise
-    strength = numbers.amplitude * uniform(*SPREAD, n)
-    tile = tiles(numbers.paired).to(device)[y] * strength[:, None, None, None]
-    texture = tile.repeat(1, 1, size // 4, size // 4)
-    grain = numbers.noise * torch.randn(n, 3, size, size, generator=generator, device=device)
+    amplitude = numbers.amplitude * uniform(*SPREAD, n)
+    tile_of_class = tiles(numbers.paired).to(device)
+    tile = tile_of_class[y] * amplitude[:, None, None, None]  # (n, 3, 4, 4)
+    texture = tile.repeat(1, 1, size // 4, size // 4)  # (n, 3, size, size)
+    noise = numbers.noise * torch.randn(n, 3, size, size, generator=generator, device=device)
 
     # Vividness decides the contrast of the shape and the probability that it shows the label
     vividness = uniform(0, 1, n)
@@ -354,9 +360,20 @@ def render(n: int, generator: Generator, **world) -> Scene:
     contrast = sign * peak[:, None] * colour
 
     mask = paint(shape, cx, cy, radius, size)
-    x = compose(mask, contrast, texture, grain)
     return Scene(
-        x, y, shape, vividness, trust, mask, contrast, texture, grain, cx, cy, radius, strength
+        x=compose(mask, contrast, texture, noise),
+        y=y,
+        shape=shape,
+        vividness=vividness,
+        trust=trust,
+        mask=mask,
+        contrast=contrast,
+        texture=texture,
+        noise=noise,
+        cx=cx,
+        cy=cy,
+        radius=radius,
+        amplitude=amplitude,
     )
 
 
@@ -374,7 +391,7 @@ class FrontierPoint(NamedTuple):
     robust: float
 
 
-def best_frontier(lams: Sequence[float], **world) -> list[FrontierPoint]:
+def best_frontier(lams: Sequence[float], **options) -> list[FrontierPoint]:
     """Return the best possible clean and robust accuracy at each λ, in closed form.
 
     A rule sees the shape, the texture and the vividness of an image. Its score is
@@ -397,8 +414,8 @@ def best_frontier(lams: Sequence[float], **world) -> list[FrontierPoint]:
 
     Args:
         lams: Values of λ in [0, 1].
-        **world: Fields of `World` that differ from the defaults. Only `trust` and `full_trust`
-            matter.
+        **options: Fields of `ShapesOptions` that differ from the defaults. Only `trust` and
+            `full_trust` matter.
 
     Returns:
         One point for each λ.
@@ -410,24 +427,26 @@ def best_frontier(lams: Sequence[float], **world) -> list[FrontierPoint]:
         >>> [tuple(round(value, 3) for value in point) for point in best_frontier([0.0, 0.3, 1.0])]
         [(0.0, 1.0, 0.0), (0.3, 0.968, 0.682), (1.0, 0.825, 0.825)]
     """
-    numbers = World(**world)
+    numbers = ShapesOptions(**options)
     if any(not 0 <= lam <= 1 for lam in lams):
         raise ValueError(f"λ must lie in [0, 1], got {list(lams)}")
-    return [FrontierPoint(float(lam), *_best_rule(numbers, float(lam))) for lam in lams]
+    return [_best_rule(numbers, float(lam)) for lam in lams]
 
 
-def _best_rule(world: World, lam: float) -> tuple[float, float]:
-    """Return clean and robust accuracy of the rule that follows the shape where trust > 1 - λ."""
+def _best_rule(numbers: ShapesOptions, lam: float) -> FrontierPoint:
+    """Return the accuracies of the rule that follows the shape where trust > 1 - λ."""
+    trust = numbers.trust  # of the palest shape
     threshold = 1 - lam
-    if world.full_trust is None:
-        follow = world.trust > threshold
-        return (world.trust, world.trust) if follow else (1.0, 0.0)
+    follows_texture = FrontierPoint(lam, clean=1.0, robust=0.0)
+    if numbers.full_trust is None:  # the same trust everywhere: all shapes, or none
+        return FrontierPoint(lam, trust, trust) if trust > threshold else follows_texture
     if lam == 0:
-        return 1.0, 0.0
+        return follows_texture
     # Vividness from which on the rule follows the shape: there trust reaches the threshold
-    slope = (1 - world.trust) / world.full_trust
-    start = 0.0 if world.trust >= threshold or slope == 0 else (threshold - world.trust) / slope
+    slope = (1 - trust) / numbers.full_trust
+    follows_all_shapes = trust >= threshold or slope == 0
+    start = 0.0 if follows_all_shapes else (threshold - trust) / slope
     # The probability of a wrong shape falls linearly from `start` to `full_trust`, and is 0 above
-    lies_at_start = 1 - world.trust - slope * start
-    lies = (world.full_trust - start) * lies_at_start / 2
-    return 1 - lies, (1 - start) - lies
+    wrong_at_start = 1 - trust - slope * start
+    wrong = (numbers.full_trust - start) * wrong_at_start / 2
+    return FrontierPoint(lam, clean=1 - wrong, robust=(1 - start) - wrong)

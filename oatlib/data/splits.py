@@ -62,11 +62,11 @@ class Split:
         """
         if not 1 <= n <= len(self):
             raise ValueError(
-                f"panel({n}): the {self.name} split has {len(self)} images, ask for 1 to "
+                f"panel({n}): the {self.name} split has {len(self)} images, so n must be from 1 to "
                 f"{len(self)}"
             )
-        chosen = shuffle(self.y.cpu(), stream(seed), balanced=True)[:n].to(self.y.device)
-        return self.take(chosen)
+        order = shuffle(self.y.cpu(), data_generator(seed), balanced=True)
+        return self.take(order[:n].to(self.y.device))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -157,11 +157,10 @@ def crop(x: Tensor, pad: int, generator: Generator) -> Tensor:
         ValueError: If `pad` is negative.
     """
     if pad < 0:
-        raise ValueError(f"pad={pad}: must be 0 or more pixels")
+        raise ValueError(f"pad={pad}: must be 0 pixels or more")
     n, _, height, width = x.shape
-    down, right = torch.randint(
-        2 * pad + 1, (2, n), generator=generator, device=generator.device
-    ).to(x.device)
+    shifts = torch.randint(2 * pad + 1, (2, n), generator=generator, device=generator.device)
+    down, right = shifts.to(x.device)
     # All windows of the padded images as a view: nothing is copied here.
     windows = F.pad(x, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)
     return windows[torch.arange(n, device=x.device), :, down, right]
@@ -191,8 +190,9 @@ def batches(
     """
     if size < 1:
         raise ValueError(f"size={size}: a batch needs at least one image")
-    order = torch.arange(n)
-    if generator is not None:
+    if generator is None:
+        order = torch.arange(n)
+    else:
         order = torch.randperm(n, generator=generator, device=generator.device)
     end = n - n % size if drop_last else n
     return (order[start : start + size].to(device) for start in range(0, end, size))
@@ -233,58 +233,73 @@ def from_tensors(
         raise ValueError(
             f"{name}: classes must be at least two different names, found {list(classes)}"
         )
+    # Check each split by itself.
     pairs = {"train": train, "val": val, "test": test}
-    splits = {
-        part: _checked(f"{name}, {part}", part, *pair, len(classes)) for part, pair in pairs.items()
-    }
-    for part, known in (facts or {}).items():
-        for fact, values in known.items():
-            if len(values) != len(splits[part]):
+    splits = {}
+    for part, (x, y) in pairs.items():
+        splits[part] = _checked_split(f"{name}, {part}", part, x, y, len(classes))
+    # Attach the facts: one value per image.
+    for part, facts_of_part in (facts or {}).items():
+        n_images = len(splits[part])
+        for fact, values in facts_of_part.items():
+            if len(values) != n_images:
                 raise ValueError(
-                    f"{name}, {part}: {fact!r} is known of {len(values)} images, not "
-                    f"{len(splits[part])}"
+                    f"{name}, {part}: the fact {fact!r} must have one value per image, "
+                    f"{n_images} in all, found {len(values)}"
                 )
-        splits[part] = replace(splits[part], facts=dict(known))
+        splits[part] = replace(splits[part], facts=dict(facts_of_part))
+    # Check the splits against each other.
     shapes = {part: tuple(split.x.shape[1:]) for part, split in splits.items()}
     if len(set(shapes.values())) > 1:
-        raise ValueError(f"{name}: all splits need images of one shape (C,H,W), found {shapes}")
+        raise ValueError(
+            f"{name}: the images of all splits must have one shape (C,H,W), found {shapes}"
+        )
     return Data(name, **splits, classes=classes, options={}, flip=flip, crop=crop)
 
 
-def _checked(what: str, part: str, x: Tensor, y: Tensor, classes: int) -> Split:
+def _checked_split(where: str, part: str, x: Tensor, y: Tensor, n_classes: int) -> Split:
     """Return the split, or raise a ValueError that says what was found and what is expected."""
-    x, y = torch.as_tensor(x).detach(), torch.as_tensor(y)
-    if x.ndim != 4:
-        raise ValueError(f"{what}: x must be 4-dimensional (N,C,H,W), found shape {tuple(x.shape)}")
-    if y.shape != x.shape[:1]:
-        raise ValueError(
-            f"{what}: y must hold one label per image, {len(x)} in all, found shape "
-            f"{tuple(y.shape)}"
-        )
-    if not x.numel():
-        raise ValueError(f"{what}: no images, x has shape {tuple(x.shape)}")
-    if not x.is_floating_point():
-        raise ValueError(
-            f"{what}: x must be floating point in [0,1], found {x.dtype} (bytes? x.float() / 255)"
-        )
-    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        raise ValueError(f"{what}: y must be whole numbers, found {y.dtype}")
+    x = torch.as_tensor(x).detach()
+    y = torch.as_tensor(y)
+    _check_shapes_and_types(where, x, y)
     low, high = x.min().item(), x.max().item()
     # Written so that NaN fails, too. The tolerance is for rounding errors.
     if not (low >= -1e-6 and high <= 1 + 1e-6):
         raise ValueError(
-            f"{what}: pixels must be in [0,1], found {low:.4g} to {high:.4g}. Normalised images? "
-            "Undo it: "
-            "networks normalise in their first layer"
+            f"{where}: pixels must be in [0,1], found {low:.4g} to {high:.4g}. If the images are "
+            "normalised, undo that: networks normalise in their first layer"
         )
-    if y.min() < 0 or y.max() >= classes:
+    if y.min() < 0 or y.max() >= n_classes:
         raise ValueError(
-            f"{what}: labels must be 0 to {classes - 1}, found {y.min().item()} to {y.max().item()}"
+            f"{where}: labels must be from 0 to {n_classes - 1}, found {y.min().item()} to "
+            f"{y.max().item()}"
         )
     return Split(x.float().clamp(0, 1).contiguous(), y.long(), part)
 
 
-def stream(seed: int, index: int = 0) -> Generator:
+def _check_shapes_and_types(where: str, x: Tensor, y: Tensor) -> None:
+    """Raise a ValueError unless x and y have the shapes and types of images and labels."""
+    if x.ndim != 4:
+        raise ValueError(
+            f"{where}: x must be 4-dimensional (N,C,H,W), found shape {tuple(x.shape)}"
+        )
+    if y.shape != x.shape[:1]:
+        raise ValueError(
+            f"{where}: y must hold one label per image, {len(x)} in all, found shape "
+            f"{tuple(y.shape)}"
+        )
+    if not x.numel():
+        raise ValueError(f"{where}: there are no images, x has shape {tuple(x.shape)}")
+    if not x.is_floating_point():
+        raise ValueError(
+            f"{where}: x must be floating point in [0,1], found {x.dtype} (for bytes use "
+            "x.float() / 255)"
+        )
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise ValueError(f"{where}: y must be whole numbers, found {y.dtype}")
+
+
+def data_generator(seed: int, index: int = 0) -> Generator:
     """Return one of the four independent generators of a data seed.
 
     Args:
@@ -310,20 +325,24 @@ def shuffle(y: Tensor, generator: Generator, balanced: bool = False) -> Tensor:
     order = torch.randperm(len(y), generator=generator)
     labels = y[order]
     counts = torch.bincount(labels)
+    # Rank of each label: how many labels of the same class come before it.
     by_class = labels.argsort(stable=True)
-    rank = torch.empty_like(order)  # how many labels of the same class come before
-    rank[by_class] = torch.arange(len(y)) - (counts.cumsum(0) - counts)[labels[by_class]]
+    first_of_class = counts.cumsum(0) - counts  # position of each class in `by_class`
+    rank = torch.empty_like(order)
+    rank[by_class] = torch.arange(len(y)) - first_of_class[labels[by_class]]
     # Sorting by rank interleaves the classes. For class shares the rank is divided by the class
     # size.
     key = rank if balanced else (rank + 0.5) / counts[labels].double()
     return order[key.argsort(stable=True)]
 
 
-def divide(what: str, y: Tensor, generator: Generator, **sizes: int | None) -> dict[str, Tensor]:
+def stratified_split(
+    name: str, y: Tensor, generator: Generator, **sizes: int | None
+) -> dict[str, Tensor]:
     """Return disjoint index tensors of given sizes, cut from one class-stratified shuffle.
 
     Args:
-        what: Name of the data for error messages.
+        name: Name of the data for error messages.
         y: Labels, int64 (N,).
         generator: Source of randomness.
         **sizes: Number of images of each part. The last size may be None: all the rest.
@@ -334,18 +353,30 @@ def divide(what: str, y: Tensor, generator: Generator, **sizes: int | None) -> d
     Raises:
         ValueError: If a size is not a positive int, or if there are not enough images.
     """
-    asked = {f"n_{part}": whole(f"n_{part}", n) for part, n in sizes.items() if n is not None}
-    left = len(y) - sum(asked.values())
-    if left < len(sizes) - len(asked):  # a part without a size needs at least one image, too
-        rest = "".join(f", n_{part}=the rest" for part in sizes if sizes[part] is None)
-        given = ", ".join(f"{key}={n}" for key, n in asked.items())
-        raise ValueError(f"{what}: {given}{rest} is more than the {len(y)} images there are")
-    lengths = [left if n is None else n for n in sizes.values()]
-    return dict(zip(sizes, shuffle(y, generator)[: sum(lengths)].split(lengths), strict=True))
+    known = {part: positive_int(f"n_{part}", n) for part, n in sizes.items() if n is not None}
+    n_rest = len(y) - sum(known.values())
+    n_unknown = len(sizes) - len(known)
+    if n_rest < n_unknown:  # a part without a size needs at least one image, too
+        wanted = [f"n_{part}={n}" for part, n in known.items()]
+        wanted += [f"n_{part}=the rest" for part in sizes if part not in known]
+        raise ValueError(
+            f"{name}: {', '.join(wanted)} is more than the {len(y)} images that there are"
+        )
+    lengths = [known.get(part, n_rest) for part in sizes]
+    chosen = shuffle(y, generator)[: sum(lengths)]
+    return dict(zip(sizes, chosen.split(lengths), strict=True))
 
 
-def whole(name: str, value: int) -> int:
-    """Return `value` if it is a positive int, else raise a ValueError."""
+def positive_int(name: str, value: int) -> int:
+    """Return `value` if it is a positive int.
+
+    Args:
+        name: Name of the value, for the message.
+        value: The value. True is not accepted as 1.
+
+    Raises:
+        ValueError: If it is not a positive int.
+    """
     if type(value) is not int or value < 1:
         raise ValueError(f"{name}={value!r}: must be a whole number, 1 or more")
     return value

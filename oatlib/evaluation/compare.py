@@ -222,7 +222,7 @@ def _settings(name: str, net, split: Split, lams, widths) -> dict:
             f"{listed(net.spec.widths)}"
         )
     for lam in lams:
-        net.check(float(lam))
+        net.position(float(lam))
     return {"lams": [float(lam) for lam in lams], "widths": kept}
 
 

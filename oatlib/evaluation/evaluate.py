@@ -20,7 +20,8 @@ from ..attacks.base import Attack
 from ..attacks.freeze import attacking
 from ..attacks.suite import Suite, default_attack, suited
 from ..data.load import Split
-from ..networks.cost import cost
+from ..layers.setting import Position
+from ..networks.cost import cost_of
 from ..networks.network import Network
 from .results import Result, Table, wilson
 
@@ -83,32 +84,29 @@ def evaluate(
         raise ValueError(
             "lams= and widths= need a network with dials; this is a plain function of images"
         )
-    points = [(None, 1.0)]
+    # Check all settings before any work.
+    settings: list[tuple[float | None, Position | None]] = [(None, None)]
     if dials:
-        points = [
-            (float(lam), float(width))
+        settings = [
+            (float(lam), net.position(float(lam), float(width)))
             for width in (net.spec.widths if widths is None else widths)
             for lam in (net.spec.stops if lams is None else lams)
         ]
         check_fit(net, split)
-        # check all settings before any work
-        points = [(lam, net.check(lam, width)[1].share) for lam, width in points]
-    table, hidden = Table(), torch.Generator(split.x.device)
-    for lam, width in tqdm(points, unit="setting", disable=not progress, leave=False):
-        f, noisy, facts = net, False, {}
-        if dials:
-            price, noisy = cost(net, lam, width), net.noise_at(lam)
+    table, weight_noise = Table(), torch.Generator(split.x.device)
+    for lam, position in tqdm(settings, unit="setting", disable=not progress, leave=False):
+        f, noisy, width, facts = net, False, 1.0, {}
+        if position is not None:
+            noisy, width = position.noisy, position.width.share
+            f = net.fold(position, weight_noise.manual_seed(seed), resample=noisy)
+            price = cost_of(net, position, f)
+            weight_noise.manual_seed(seed)  # counting the cost has used the generator
             facts = {
                 "macs": price.macs,
                 "parameters": price.plain,
                 "nonzero": price.nonzero,
                 "about": _about(net),
             }
-            f = (
-                net.noisy(lam, width, generator=hidden.manual_seed(seed))
-                if noisy
-                else net.at(lam, width)
-            )
         how = suited(attack or default_attack(draws=DRAWS if noisy else 1), f)
         if noisy and how.draws == 1:
             warnings.warn(

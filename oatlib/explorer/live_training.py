@@ -41,7 +41,7 @@ class Trainer:
         self.run = Training(self.net, data, "fast", seed, epochs=epochs)
         self.report, self.frontiers = report, []
         self.panel = data.val.panel(min(IMAGES, len(data.val)))
-        self.total = epochs * self.run.steps
+        self.total = epochs * self.run.steps_per_epoch
         self._work = self._steps()
 
     def work(self, steps: int | None = None) -> Iterator[bool]:

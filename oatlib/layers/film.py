@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Kinds of λ codes, see lambda_codes.
-CODES = ("rand", "onehot", "dct", "none")
-STARTS = ("identity", "paper")  # initial γ and β, see FiLM
-ROWS = ("paired", "published")  # rows of the output layer that a narrow width uses, see FiLM
+Codes = Literal["rand", "onehot", "dct", "none"]  # kinds of λ codes, see lambda_codes
+Start = Literal["identity", "paper"]  # initial γ and β, see FiLM
+Rows = Literal["paired", "published"]  # rows of the output layer that a narrow width uses, see FiLM
+CODES, STARTS, ROWS = get_args(Codes), get_args(Start), get_args(Rows)
 
 
 def lambda_codes(

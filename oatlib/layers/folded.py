@@ -12,34 +12,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .noise import draw
-from .setting import ONLY, Width
+from .setting import Position
 from .slim import SlimConv
 
 
 @dataclass(frozen=True)
-class Place:
-    """The setting at which a network is folded: λ (as weights over the λ stops), width and noise.
+class FoldPlan:
+    """What every layer needs to fold itself.
+
+    It holds the position of the dials, and what the network knows of its S λ stops.
 
     Args:
-        mix: Weights over the λ stops, of shape (N, S) with one row per sample, or (1, S) for all
-            samples. A row between two stops interpolates the folded weights of these stops.
+        position: Where the dials stand. Its weights have the device and type of the network.
         branches: BatchNorm branch of each stop (CLEAN or ADV), of shape (S,).
         codes: λ codes of shape (S, d). None for a network without FiLM.
-        width: The width.
         paths: Weight path of each stop (CLEAN or ADV).
-        levels: Level of weight noise at each stop.
         generator: Source of weight noise.
-        fresh: True: noise is sampled at every forward. False: it is sampled once, when folding.
+        resample: True: noise is sampled at every forward. False: it is sampled once, when folding.
     """
 
-    mix: Tensor
+    position: Position
     branches: Tensor
     codes: Tensor | None = None
-    width: Width = ONLY
     paths: tuple[int, ...] = ()
-    levels: tuple[float, ...] = ()
     generator: torch.Generator | None = None
-    fresh: bool = False
+    resample: bool = False
 
 
 class Folded(nn.Module):
@@ -53,9 +50,9 @@ class Folded(nn.Module):
             None: no factor.
         shift: Summand per channel after `scale`, of the same shape, or None.
         noise: Weight noise, shaped like `weight`, or None. It is added to the weight. If
-            `place.fresh`, it is the scale of the noise: every forward multiplies it by a new sample
-            of N(0, 1).
-        place: The setting. Required with `noise`.
+            `plan.resample`, it is the scale of the noise: every forward multiplies it by a new
+            sample of N(0, 1).
+        plan: The plan that the unit was folded by. Required with `noise`.
     """
 
     def __init__(
@@ -66,14 +63,14 @@ class Folded(nn.Module):
         scale,
         shift,
         noise=None,
-        place: Place | None = None,
+        plan: FoldPlan | None = None,
     ):
         super().__init__()
         self.stride, self.padding = (conv.stride, conv.padding) if conv is not None else (1, 0)
         self.groups = len(weight) if conv is not None and conv.groups > 1 else 1
-        self.generator = place.generator if noise is not None and place.fresh else None
+        self.generator = plan.generator if noise is not None and plan.resample else None
         # Noise that was sampled when folding becomes part of the weight.
-        if noise is not None and not place.fresh:
+        if noise is not None and not plan.resample:
             weight, noise = weight + noise, None
         named = dict(weight=weight, bias=bias, scale=scale, shift=shift, noise=noise, channels=None)
         for name, value in named.items():

@@ -67,13 +67,13 @@ class Head(nn.Module):
         """
         return F.linear(x, *self.parts(dials.width))
 
-    def fold(self, place) -> nn.Module:
+    def fold(self, plan) -> nn.Module:
         """Return the head of one width as a plain linear map. λ does not affect it.
 
         Args:
-            place: The `Place` to fold at. Only the width is used.
+            plan: The `FoldPlan`. Only the width is used.
         """
-        return FoldedHead(*self.parts(place.width))
+        return FoldedHead(*self.parts(plan.position.width))
 
 
 class FoldedHead(nn.Module):

@@ -9,14 +9,17 @@ Sources: FLOATS, Kundu et al. 2023 (arXiv 2204.00426); SMART, Kundu et al. 2023 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from .setting import CLEAN
 
 # No mask, one mask for all images, or two masks: a clean and a robust expert. See Masks.
-KINDS = ("none", "shared", "complementary", "overlapping")
-UNITS = ("weights", "channels")  # a mask keeps or drops single weights, or whole input channels
+MaskKind = Literal["none", "shared", "complementary", "overlapping"]
+# A mask keeps or drops single weights, or whole input channels.
+MaskUnit = Literal["weights", "channels"]
 
 
 class Masks(nn.Module):

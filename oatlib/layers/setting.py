@@ -1,8 +1,13 @@
-"""Settings: which λ stop, BatchNorm branch, weight path and width each sample of a batch uses.
+"""Where the dials of a network stand, for a folded network and for one batch in training.
 
-A `Setting` is immutable and describes one batch. `Setting.route` turns it into a `Route`, which
-travels through the network: the batch is sorted once at the entrance, so that every layer only
-slices it.
+* A `Position` says at which λ, width and level of weight noise a network is folded. λ may lie
+  between two λ stops.
+* A `Setting` says which λ stop, BatchNorm branch and weight path each sample of a training batch
+  uses.
+* `Setting.route` turns it into a `Route`, which travels through the network: the batch is sorted
+  once at the entrance, so that every layer only slices it.
+
+All three are immutable.
 """
 
 from __future__ import annotations
@@ -49,6 +54,40 @@ def cut(channels: int, share: float) -> int:
 
 
 ONLY = Width()  # the width of a network with only one
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where the dials of a network stand: λ, the level of weight noise, and the width.
+
+    `Network.position` makes it from λ and width, and checks them. `Network.fold` takes it.
+
+    Args:
+        weights: λ as weights over the S λ stops, of shape (1, S) for all samples, or (N, S) with a
+            row per sample. Each row sums to 1. A row between two stops interpolates them.
+        width: The width.
+        noise_levels: Level of weight noise at each stop, a factor on the noise that was trained at
+            λ = 1. Empty: there is no weight noise.
+    """
+
+    weights: Tensor
+    width: Width = ONLY
+    noise_levels: tuple[float, ...] = ()
+
+    @property
+    def per_image(self) -> bool:
+        """Whether each sample has its own λ."""
+        return len(self.weights) > 1
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the weights are random at this position."""
+        return any(self.noise_levels[stop] for stop in self.used_stops if self.noise_levels)
+
+    @property
+    def used_stops(self) -> list[int]:
+        """Indices of the λ stops that have a weight for at least one sample, ascending."""
+        return self.weights.any(0).nonzero()[:, 0].tolist()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ previous layer, so its mean and variance differ from width to width.
 from __future__ import annotations
 
 import copy
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from .dual_bn import DualBN
 from .setting import Width
 
-SHARING = ("none", "affine", "all")  # what the BatchNorms of the widths share, see SlimNorm
+Sharing = Literal["none", "affine", "all"]  # what the BatchNorms of the widths share, see SlimNorm
+SHARING = get_args(Sharing)
 
 
 class SlimConv(nn.Conv2d):

@@ -8,16 +8,17 @@ use this.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from .film import FiLM
-from .folded import Folded, Place, Sum, per_channel
-from .masks import Masks
+from .film import FiLM, Rows, Start
+from .folded import Folded, FoldPlan, Sum, per_channel
+from .masks import MaskKind, Masks, MaskUnit
 from .noise import WeightNoise, draw
 from .setting import ADV, CLEAN, ONLY, Route, Width, cut
-from .slim import SlimConv, SlimNorm
+from .slim import Sharing, SlimConv, SlimNorm
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class UnitOptions:
         film_start: Initial γ and β, see `FiLM`.
         film_rows: Rows of FiLM's output layer that a narrow width uses, see `FiLM`.
         widths: Ascending fractions of the channels.
-        norm_sharing: What the BatchNorms of the widths share, see `SlimNorm`.
+        norm_sharing: What the BatchNorms of the widths share: "none", "affine" or "all".
         own_heads: A separate output layer for every width.
         noise: Weight noise on attacked images.
         noise_on: Which entries of a masked weight get noise: "kept" or "all".
@@ -44,17 +45,17 @@ class UnitOptions:
     dual: bool = False
     film: bool = False
     code_dim: int = 1
-    film_start: str = "identity"
-    film_rows: str = "paired"
+    film_start: Start = "identity"
+    film_rows: Rows = "paired"
     widths: tuple[float, ...] = (1.0,)
-    norm_sharing: str = "none"
+    norm_sharing: Sharing = "none"
     own_heads: bool = False
     noise: bool = False
-    noise_on: str = "kept"
-    masks: str = "none"
+    noise_on: Literal["kept", "all"] = "kept"
+    masks: MaskKind = "none"
     density: float = 1.0
-    mask_of: str = "weights"
-    mask_in: str = "all"
+    mask_of: MaskUnit = "weights"
+    mask_in: Literal["all", "late"] = "all"
 
     def early(self) -> UnitOptions:
         """Return the options for everything before the last two stages."""
@@ -197,98 +198,118 @@ class Unit(nn.Module):
             scale, shift = gamma * scale, torch.addcmul(beta, gamma, shift)
         return scale, shift
 
-    def fold(self, place: Place) -> nn.Module:
-        """Return this unit at a fixed setting.
+    def fold(self, plan: FoldPlan) -> nn.Module:
+        """Return this unit at a fixed position of the dials.
 
-        Every case computes a sum over the λ stops that `place.mix` uses: share of the stop, times
-        the unit at the stop. The cases differ in how much of that sum the weights can hold:
+        Every case computes a sum over the λ stops that the position uses: weight of the stop, times
+        the unit at the stop. The cases differ in how much of that sum the weights of the conv can
+        hold:
 
-        | unit | `mix` | result |
+        | unit | position | result |
         |---|---|---|
         | no conv | any | scale and shift |
-        | conv | (1, S) | one conv: shares and scale are in the weight, shift is in the bias |
-        | conv, same weights for all stops | (N, S) | one conv, then scale and shift per sample |
-        | conv, weights depend on λ | (N, S) | a conv and a scale per used stop, added up (`Sum`) |
+        | conv | one λ | one conv: its weight holds the scale, its bias the shift |
+        | conv, equal weights at all stops | λ per image | one conv, scale and shift per image |
+        | conv, weights depend on λ | λ per image | a conv and a scale per used stop (`Sum`) |
 
         Args:
-            place: The setting, for all samples or one per sample.
+            plan: The position, and what the network knows of its λ stops.
 
         Returns:
             A `Folded` or `Sum` module without dials.
         """
+        position = plan.position
         # Scale and shift of every stop, (S, C), then of every sample, (N, C) or (1, C).
-        tables = (
-            (None, None)
-            if self.norm is None
-            else self.affine(place.codes, place.branches, place.width)
-        )
-        scale, shift = (None if table is None else place.mix @ table for table in tables)
+        stop_scales, stop_shifts = None, None
+        if self.norm is not None:
+            stop_scales, stop_shifts = self.affine(plan.codes, plan.branches, position.width)
+        scale = None if stop_scales is None else position.weights @ stop_scales
+        shift = None if stop_shifts is None else position.weights @ stop_shifts
         if self.conv is None:
             return Folded(None, None, None, per_channel(scale), per_channel(shift))
-        if len(place.mix) == 1:  # one setting for all: the weight can hold the scale
-            return self._fold_all(place, tables[0], shift)
+        if not position.per_image:  # one λ for all: the weight can hold the scale
+            return self._fold_for_one_lambda(plan, stop_scales, shift)
         if not self.conditioned:
-            return Folded(
-                self.conv, self._weight(CLEAN, place), None, per_channel(scale), per_channel(shift)
-            )
-        # Weights depend on λ, and λ on the sample: one conv per used stop, scaled by its share.
+            weight = self._weight(CLEAN, plan)
+            return Folded(self.conv, weight, None, per_channel(scale), per_channel(shift))
+        return self._fold_per_stop(plan, stop_scales, shift)
+
+    def _fold_per_stop(
+        self, plan: FoldPlan, stop_scales: Tensor | None, shift: Tensor | None
+    ) -> Folded | Sum:
+        """Fold a conv whose weights depend on λ, for one λ per image: one conv per used stop.
+
+        `stop_scales` is of shape (S, C), `shift` of shape (N, C).
+        """
         parts = []
-        for stop in place.mix.any(0).nonzero()[:, 0].tolist():
-            share = place.mix[:, stop, None]
-            scale = per_channel(share if tables[0] is None else share * tables[0][stop])
-            rest = None if parts else per_channel(shift)  # the first part adds the whole shift
-            weight, noise = self._weight(place.paths[stop], place), self._noise(stop, place)
-            parts.append(Folded(self.conv, weight, None, scale, rest, noise, place))
+        for stop in plan.position.used_stops:
+            weight_of_stop = plan.position.weights[:, stop, None]  # of every image, (N, 1)
+            scale = weight_of_stop if stop_scales is None else weight_of_stop * stop_scales[stop]
+            part = Folded(
+                self.conv,
+                self._weight(plan.paths[stop], plan),
+                None,
+                per_channel(scale),
+                None if parts else per_channel(shift),  # the first part adds the whole shift
+                self._noise(stop, plan),
+                plan,
+            )
+            parts.append(part)
         return parts[0] if len(parts) == 1 else Sum(parts)
 
-    def _fold_all(self, place: Place, scale: Tensor | None, shift: Tensor | None) -> Folded:
-        """Fold for `mix` (1, S): one conv whose weight mixes the scaled weights of the stops."""
-        # `row` holds the factor of each used stop: its share times its scale, (C, 1, 1, 1).
-        stops = place.mix[0].nonzero()[:, 0].tolist()
-        row = [
-            place.mix[0, s] * (1 if scale is None else scale[s][:, None, None, None]) for s in stops
-        ]
+    def _fold_for_one_lambda(
+        self, plan: FoldPlan, stop_scales: Tensor | None, shift: Tensor | None
+    ) -> Folded:
+        """Fold for one λ: one conv whose weight is the sum of the scaled weights of the stops.
+
+        `stop_scales` is of shape (S, C), `shift` of shape (1, C).
+        """
+        # The factor of each used stop: its weight times its scale, (C, 1, 1, 1).
+        stops = plan.position.used_stops
+        factors = []
+        for stop in stops:
+            scale = 1 if stop_scales is None else stop_scales[stop][:, None, None, None]
+            factors.append(plan.position.weights[0, stop] * scale)
+        noise = None
         if self.conditioned:
-            parts = [
-                (r, self._weight(place.paths[s], place), self._noise(s, place))
-                for r, s in zip(row, stops, strict=True)
-            ]
             # The weight is the sum over the stops of factor times weight. So is the noise.
-            weight = sum(r * w for r, w, _ in parts)
-            noise = [r * n for r, _, n in parts if n is not None]
-            noise = sum(noise) if noise else None
-        else:
-            weight, noise = self._weight(CLEAN, place), None
-            weight = weight if scale is None else weight * sum(row)
-        folded = Folded(
-            self.conv, weight, None if shift is None else shift[0], None, None, noise, place
-        )
-        # Whole input channels are masked: leave them out, unless noise on them still counts.
-        everywhere = noise is not None and self.noise_on == "all"
-        if self.masks is not None and len(self.masks.clean) == 1 < len(weight) and not everywhere:
-            used = torch.stack([self.masks.of(place.paths[s]) for s in stops]).any(0)[
-                0, : weight.shape[1], 0, 0
+            parts = [
+                (factor, self._weight(plan.paths[stop], plan), self._noise(stop, plan))
+                for factor, stop in zip(factors, stops, strict=True)
             ]
-            folded.keep_channels(used)
+            weight = sum(factor * part for factor, part, _ in parts)
+            noises = [factor * part for factor, _, part in parts if part is not None]
+            noise = sum(noises) if noises else None
+        else:
+            weight = self._weight(CLEAN, plan)
+            weight = weight if stop_scales is None else weight * sum(factors)
+        bias = None if shift is None else shift[0]
+        folded = Folded(self.conv, weight, bias, None, None, noise, plan)
+        # Whole input channels are masked: leave them out, unless noise on them still counts.
+        noise_everywhere = noise is not None and self.noise_on == "all"
+        whole_channels = self.masks is not None and len(self.masks.clean) == 1 < len(weight)
+        if whole_channels and not noise_everywhere:
+            kept = torch.stack([self.masks.of(plan.paths[stop]) for stop in stops]).any(0)
+            folded.keep_channels(kept[0, : weight.shape[1], 0, 0])
         return folded
 
-    def _weight(self, path: int, place: Place) -> Tensor:
+    def _weight(self, path: int, plan: FoldPlan) -> Tensor:
         """Return the weight of a path at the width, masked but without noise."""
         weight = self.conv.weight if self.masks is None else self.conv.weight * self.masks.of(path)
-        return self.conv.sliced(place.width, weight)
+        return self.conv.sliced(plan.position.width, weight)
 
-    def _noise(self, stop: int, place: Place) -> Tensor | None:
+    def _noise(self, stop: int, plan: FoldPlan) -> Tensor | None:
         """Return the weight noise of a stop at the width, or None if the stop has none.
 
-        With `place.fresh` it is the standard deviation of the noise, level·α·σ, in every entry.
+        With `plan.resample` it is the standard deviation of the noise, level·α·σ, in every entry.
         Otherwise it is a sample of the noise.
         """
-        if self.noise is None or place.levels[stop] == 0:
+        if self.noise is None or plan.position.noise_levels[stop] == 0:
             return None
         weight = self.conv.weight
-        noise = torch.ones_like(weight) if place.fresh else draw(weight, place.generator)
-        noise = noise * (place.levels[stop] * self.noise.size(weight))
-        return self.conv.sliced(place.width, self._where_noisy(noise, place.paths[stop]))
+        noise = torch.ones_like(weight) if plan.resample else draw(weight, plan.generator)
+        noise = noise * (plan.position.noise_levels[stop] * self.noise.size(weight))
+        return self.conv.sliced(plan.position.width, self._where_noisy(noise, plan.paths[stop]))
 
 
 def _masks(options: UnitOptions, conv: SlimConv, slim: tuple[bool, bool]) -> Masks | None:

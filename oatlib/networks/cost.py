@@ -12,7 +12,7 @@ from torch import nn
 
 from ..layers.folded import Folded
 from ..layers.head import FoldedHead, Head
-from ..layers.setting import Width
+from ..layers.setting import Position, Width
 from ..layers.unit import Unit
 from .network import Network, masked_units
 
@@ -64,26 +64,62 @@ def cost(net: Network, lam: float | None = None, width: float | None = None) -> 
         ValueError: If the network does not have this λ or this width.
     """
     lam = net.spec.stops[0] if lam is None else lam
-    where = net.check(lam, width)[1]
-    plain = net.at(lam, width)
-    # A folded network has buffers instead of parameters. Integer buffers are channel indices.
-    numbers = [b for b in plain.buffers() if b.is_floating_point()]
-    dense, nonzero = _multiply_adds(plain, next(net.parameters()).new_zeros(1, *net.spec.shape))
+    position = net.position(lam, width)
+    return cost_of(net, position, net.fold(position, torch.Generator().manual_seed(0)))
+
+
+@torch.no_grad()
+def cost_of(net: Network, position: Position, plain: nn.Module) -> Cost:
+    """Count the parameters and multiply-adds of a setting that is folded already.
+
+    Args:
+        net: The network.
+        position: A position of one λ for all images.
+        plain: The network folded at this position. It runs once, on a black image. If it samples
+            weight noise at every forward, this uses its generator.
+
+    Returns:
+        The `Cost`.
+    """
+    parameters, nonzero_parameters = _count_parameters(plain)
+    image = next(net.parameters()).new_zeros(1, *net.spec.shape)
+    macs, nonzero_macs = _multiply_adds(plain, image)
     # weights that no mask keeps
     absent = sum(
         (~unit.masks.union()).expand_as(unit.conv.weight).sum().item() for unit in masked_units(net)
     )
     return Cost(
-        where.share,
+        position.width.share,
         stored=sum(p.numel() for p in net.parameters()) - absent,
-        active=sum(
-            _active_at(member, own_lam, where.share) for member, own_lam in net.members(lam)
-        ),
-        plain=sum(b.numel() for b in numbers),
-        nonzero=sum(b.count_nonzero().item() for b in numbers),
-        macs=dense,
-        nonzero_macs=nonzero,
+        active=sum(_active_at(member, own) for member, own in net.members(position)),
+        plain=parameters,
+        nonzero=nonzero_parameters,
+        macs=macs,
+        nonzero_macs=nonzero_macs,
     )
+
+
+def _count_parameters(plain: nn.Module) -> tuple[int, int]:
+    """Return the parameters of a folded network: all, and those that are not 0.
+
+    A folded network has buffers instead of parameters. Integer buffers are channel indices. The
+    scale of noise that is sampled at every forward belongs to the weight that it is added to.
+    """
+    count, nonzero = 0, 0
+    for part in plain.modules():
+        for name, buffer in part.named_buffers(recurse=False):
+            if name == "noise" or not buffer.is_floating_point():
+                continue
+            count += buffer.numel()
+            nonzero += _nonzero_weights(part) if name == "weight" else int(buffer.count_nonzero())
+    return count, nonzero
+
+
+def _nonzero_weights(part: nn.Module) -> int:
+    """Return how many weights of a folded unit or head are not 0, or are noisy."""
+    noise = getattr(part, "noise", None)
+    nonzero = part.weight != 0 if noise is None else (part.weight != 0) | (noise != 0)
+    return int(nonzero.sum())
 
 
 def _multiply_adds(plain: nn.Module, image: torch.Tensor) -> tuple[int, int]:
@@ -91,32 +127,33 @@ def _multiply_adds(plain: nn.Module, image: torch.Tensor) -> tuple[int, int]:
 
     Every weight counts once per output position.
     """
-    counts = []
+    dense, nonzero = [], []
 
-    def look(part, _, out):
-        if part.weight is not None:  # None: a folded unit without a conv
-            positions = out[0, 0].numel()  # H·W after a conv, 1 after a linear map
-            counts.append(
-                (part.weight.numel() * positions, part.weight.count_nonzero().item() * positions)
-            )
+    def count(part, _, out):
+        if part.weight is None:  # a folded unit without a conv
+            return
+        output_positions = out[0, 0].numel()  # H·W after a conv, 1 after a linear map
+        dense.append(part.weight.numel() * output_positions)
+        nonzero.append(_nonzero_weights(part) * output_positions)
 
     hooks = [
-        p.register_forward_hook(look)
-        for p in plain.modules()
-        if isinstance(p, (Folded, FoldedHead))
+        part.register_forward_hook(count)
+        for part in plain.modules()
+        if isinstance(part, (Folded, FoldedHead))
     ]
     plain(image)
     for hook in hooks:
         hook.remove()
-    return sum(c[0] for c in counts), sum(c[1] for c in counts)
+    return sum(dense), sum(nonzero)
 
 
-def _active_at(net: Network, lam: float, width: float) -> int:
-    """Return how many parameters of one network a setting uses."""
-    (mix, _), where = net.check(lam, width)
-    paths = {net.paths[stop] for stop in mix[0].nonzero()[:, 0].tolist()}
+def _active_at(net: Network, position: Position) -> int:
+    """Return how many parameters of one network a position uses."""
+    paths = {net.paths[stop] for stop in position.used_stops}
     return sum(
-        _active(part, where, paths) for part in net.modules() if isinstance(part, (Unit, Head))
+        _active(part, position.width, paths)
+        for part in net.modules()
+        if isinstance(part, (Unit, Head))
     )
 
 

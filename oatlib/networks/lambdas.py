@@ -16,11 +16,16 @@ A network is trained at some values of λ, its stops. A rule defines the network
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+from ..layers.setting import Position, Width
+
+Rule = Literal["interpolate", "outputs", "rule-a", "rule-b"]
 # Rules by name, each with a short description for results.
-RULES = {
+RULES: dict[Rule, str] = {
     "interpolate": "interpolated weights",
     "outputs": "mixed outputs",
     "rule-a": "weight noise by rule-a",
@@ -79,37 +84,54 @@ def nearest(stops: tuple[float, ...], lams: Tensor) -> Tensor:
     return stop
 
 
-def position(spec, lams: Tensor) -> tuple[Tensor, tuple[float, ...]]:
-    """Return the position of λ on the dial: weights over the stops, and the level of noise at each.
+def resolve(spec, lams: Tensor, width: Width) -> Position:
+    """Return where the dials stand at some λ: weights over the stops, and levels of weight noise.
 
     Args:
         spec: The `Spec` of the network.
         lams: λ of shape (N,) from the first to the last stop, float64.
+        width: The width.
 
     Returns:
-        Weights over the stops, (N, S), and S levels of weight noise. A level is a factor on the
-        noise that was trained at λ = 1.
+        The position. Its weights have the shape (N, S), float64, on the CPU.
 
     Raises:
         ValueError: If a λ lies outside the dial, or if `rule-a` or `rule-b` gets different λ
             between the stops.
     """
-    mix = _over_ends(spec.stops, lams) if spec.dial == "outputs" else mixture(spec.stops, lams)
+    if spec.dial == "outputs":
+        weights = _over_ends(spec.stops, lams)
+    else:
+        weights = mixture(spec.stops, lams)
     if not spec.noise:
-        return mix, (0.0,) * len(spec.stops)
+        return Position(weights, width)
     # Networks with weight noise have the stops 0 and 1. At these ends all rules agree.
-    if spec.dial not in NOISE_RULES or bool((mix == 1).any(1).all()):
-        return mix, (0.0, 1.0)
+    at_ends = bool((weights == 1).any(1).all())
+    if spec.dial not in NOISE_RULES or at_ends:
+        return Position(weights, width, (0.0, 1.0))
     if len(lams.unique()) > 1:
         raise ValueError(
-            f"with dial={spec.dial!r} the noise is one for all images: between the stops give one λ"
+            f"dial={spec.dial!r} sets one level of weight noise for the whole batch, so it needs "
+            "one λ between the stops, not one per image"
         )
-    # Between the ends these rules use one stop: 1 (adversarial BatchNorm) if `high`, else 0.
+    return _by_noise_rule(spec.dial, lams, width)
+
+
+def _by_noise_rule(rule: str, lams: Tensor, width: Width) -> Position:
+    """Resolve one λ strictly between 0 and 1, given (N,) times, by `rule-a` or `rule-b`.
+
+    Both rules use one stop only: λ = 1 with the adversarial BatchNorm, or λ = 0.
+    """
     lam = lams[0].item()
-    high = spec.dial == "rule-a" or lam >= 0.5
-    level = lam if spec.dial == "rule-a" else 2 * lam - high
-    mix = torch.tensor([[1.0 - high, float(high)]], dtype=torch.float64).expand(len(lams), 2)
-    return mix, (level * (not high), level * high)
+    if rule == "rule-a":
+        stop, level = 1, lam
+    elif lam >= 0.5:
+        stop, level = 1, 2 * lam - 1
+    else:
+        stop, level = 0, 2 * lam
+    weights = torch.zeros(len(lams), 2, dtype=torch.float64)
+    weights[:, stop] = 1.0
+    return Position(weights, width, (0.0, level) if stop == 1 else (level, 0.0))
 
 
 def mixture(stops: tuple[float, ...], lams: Tensor) -> Tensor:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..layers.setting import Setting, Width
-from .lambdas import position
+from ..layers.setting import Position, Setting, Width
 from .network import Network
 from .spec import Spec
 
@@ -63,18 +62,18 @@ class Mixed(Network):
         self.training = False
         self.networks.training = False
 
-    def members(self, lam: float) -> list[tuple[Network, float]]:
-        """Return the networks that are used at λ, each with the λ at which it is used.
+    def members(self, position: Position) -> list[tuple[Network, Position]]:
+        """Return the networks that are used at a position, each with its own position.
 
         Args:
-            lam: λ in [0, 1].
+            position: A position of this network, of one λ for all images.
         """
-        weights = self.check(lam)[0][0][0]  # weights of the two ends, (2,)
         members = []
         for end in (0, -1):
-            if weights[end] > 0:
+            if position.weights[0, end] > 0:
                 net = self.networks[end]
-                members += net.members(net.spec.stops[end])
+                own = net.position(net.spec.stops[end], position.width.share)
+                members += net.members(own)
         return members
 
     def with_dial(self, rule: str) -> Network:
@@ -107,15 +106,14 @@ class Mixed(Network):
             "what oatlib.load gives back"
         )
 
-    def _end(
-        self, end: int, width: Width, generator: torch.Generator | None, fresh: bool
+    def _fold_end(
+        self, end: int, width: Width, generator: torch.Generator | None, resample: bool
     ) -> nn.Module:
         """Fold one end: the standard network at its first stop (0), or the robust one at its last
         (-1).
         """
         net = self.networks[end]
-        lam = torch.tensor([net.spec.stops[end]], dtype=torch.float64)
-        return net.answering(position(net.spec, lam), net.width(width.share), generator, fresh)
+        return net._fold(net.position(net.spec.stops[end], width.share), generator, resample)
 
     def _unfolded_end(
         self, end: int, x: Tensor, width: float | None, noise: torch.Generator | None
@@ -125,8 +123,8 @@ class Mixed(Network):
         return net(x, net.spec.stops[end], self.width(width).share, noise)
 
     @property
-    def _like(self) -> Tensor:
-        return self.networks[0]._like
+    def _reference(self) -> Tensor:
+        return self.networks[0]._reference
 
 
 _UNTRAINED = "a mix of two networks is not trained: train each of them, then call oatlib.mix again"
@@ -142,7 +140,7 @@ def _check_pair(standard: Network, robust: Network) -> None:
         "images": (tuple(first.shape), tuple(second.shape)),
         "classes": (first.classes, second.classes),
         "data": (first.data, second.data),
-        "device": (standard._like.device, robust._like.device),
+        "device": (standard._reference.device, robust._reference.device),
     }
     for name, (ours, theirs) in facts.items():
         if ours != theirs:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +25,13 @@ from torch import Tensor, nn
 from .. import record
 from .._suggest import lookup
 from ..layers.film import lambda_codes
-from ..layers.folded import Place
+from ..layers.folded import FoldPlan
 from ..layers.head import Head
 from ..layers.mixture import OutputMixture, log_mixture
-from ..layers.setting import ADV, CLEAN, Setting, Width
-from ..layers.unit import Dials, Unit, UnitOptions
+from ..layers.setting import ADV, CLEAN, Position, Setting, Width
+from ..layers.unit import Dials, Unit
 from .backbones import BACKBONES
-from .lambdas import lambdas, listed, nearest, position
+from .lambdas import lambdas, listed, nearest, resolve
 from .spec import Spec, spec_from
 
 
@@ -64,12 +64,8 @@ class Network(nn.Module):
             # torch.manual_seed would also reseed the accelerators
             torch.default_generator.manual_seed(seed)
             codes = _codes_of(spec, seed)
-            dim = 1 if codes is None else codes.shape[1]
-            given = {
-                f.name: getattr(spec, f.name) for f in fields(UnitOptions) if f.name != "code_dim"
-            }
-            options = UnitOptions(code_dim=dim, **given)
             backbone = lookup("backbone", spec.backbone, BACKBONES)
+            options = spec.unit_options(1 if codes is None else codes.shape[1])
             self.body = backbone(options, spec.shape[0], len(spec.classes), centre=spec.centre)
         self.register_buffer("codes", codes)
         # The clean BatchNorm is used if and only if λ is exactly 0. A single BatchNorm has to see
@@ -122,7 +118,7 @@ class Network(nn.Module):
                 "noise=torch.Generator()"
             )
         # Sort the batch once; `leave` restores the order of the images.
-        route = setting.route(len(self.spec.stops), self._like)
+        route = setting.route(len(self.spec.stops), self._reference)
         x = route.enter(x.contiguous(memory_format=torch.channels_last))
         return route.leave(self.body(x, Dials(route, self.codes, setting.width, noise)))
 
@@ -169,8 +165,21 @@ class Network(nn.Module):
                 f"{len(lams)} values of λ for {n} images: give one for all, or one each"
             )
         stop = nearest(self.spec.stops, lams).expand(n) if n else torch.empty(0).long()
-        path = torch.tensor(self.paths)[stop] if self.spec.two_paths else None
-        return Setting(stop, self.branches[stop], (n,), width, path)
+        return self.setting_of_stops(stop, width)
+
+    def setting_of_stops(self, lambda_stop: Tensor, width: Width) -> Setting:
+        """Return `setting` for λ stops that are known by their index. Training uses it.
+
+        Args:
+            lambda_stop: Index of the λ stop of each image, int64 (n,), on the CPU.
+            width: The width.
+
+        Returns:
+            The `Setting` of the batch, as one training pass.
+        """
+        path = torch.tensor(self.paths)[lambda_stop] if self.spec.two_paths else None
+        branch = self.branches[lambda_stop]
+        return Setting(lambda_stop, branch, (len(lambda_stop),), width, path)
 
     def at(
         self, lam: float | None = None, width: float | None = None, noise_seed: int = 0
@@ -195,9 +204,8 @@ class Network(nn.Module):
             >>> plain = net.at(0.5)
             >>> logits = plain(images)
         """
-        return _own(
-            self.answering(*self.check(lam, width), torch.Generator().manual_seed(noise_seed))
-        )
+        generator = torch.Generator().manual_seed(noise_seed)
+        return self.fold(self._position_of_one(lam, width), generator)
 
     def noisy(
         self, lam: float, width: float | None = None, *, generator: torch.Generator
@@ -217,37 +225,37 @@ class Network(nn.Module):
         Raises:
             ValueError: If the network does not have this λ or this width.
         """
-        return _own(self.answering(*self.check(lam, width), generator, fresh=True))
+        return self.fold(self._position_of_one(lam, width), generator, resample=True)
 
-    def noise_at(self, lam: float | None = None) -> bool:
-        """Return whether the weights are noisy at this λ.
-
-        Args:
-            lam: λ, from the first to the last stop. None: the only stop.
-        """
-        (mix, levels), _ = self.check(lam)
-        return bool((mix * torch.tensor(levels)).any())
-
-    def check(self, lam: float | None = None, width: float | None = None) -> tuple[tuple, Width]:
-        """Check a setting, and return its position on the dial and its width.
+    def position(self, lam: float | Tensor | None = None, width: float | None = None) -> Position:
+        """Check λ and width, and return where the dials stand.
 
         Args:
-            lam: λ, from the first to the last stop. None: the only stop.
+            lam: λ, from the first to the last stop: one for all images, or one per image (N,).
+                None: the only stop.
             width: Fraction of the channels. None: the full width.
 
         Returns:
-            The position, as `oatlib.networks.lambdas.position` gives it: weights over the stops (1,
-            S), and the level of noise at each stop. Then the width.
+            The `Position`, which `fold` takes. `position.noisy` says whether the weights are random
+            there.
 
         Raises:
-            ValueError: If `at` cannot give this setting.
+            ValueError: If the network does not have this λ or this width.
+
+        Example:
+            >>> net.position(0.1).weights  # λ stops 0, 0.2, 1
+            tensor([[0.5000, 0.5000, 0.0000]], dtype=torch.float64)
         """
+        return resolve(self.spec, lambdas(self.spec.stops, lam), self.width(width))
+
+    def _position_of_one(self, lam: float | None, width: float | None) -> Position:
+        """Return the position of one λ for all images. Raise a ValueError if there are several."""
         lams = lambdas(self.spec.stops, lam)
         if len(lams) != 1:
             raise ValueError(
                 f"net.at takes one λ, got {len(lams)}; for one λ per image use net.bind(lams)"
             )
-        return position(self.spec, lams), self.width(width)
+        return resolve(self.spec, lams, self.width(width))
 
     def lam(self, u: float) -> float:
         """Return λ at a slider position. Until `even_dial` has fitted the slider, λ is linear in u.
@@ -285,8 +293,7 @@ class Network(nn.Module):
             ValueError: If the network does not have one of these λ, or not this width.
         """
         generator = torch.Generator().manual_seed(0) if noise is None else noise
-        where = position(self.spec, lambdas(self.spec.stops, lams))
-        return self.answering(where, self.width(width), generator, noise is not None)
+        return self._fold(self.position(lams, width), generator, resample=noise is not None)
 
     def with_dial(self, rule: str) -> Network:
         """Return a network that shares all weights with this one and reads λ by another rule.
@@ -315,48 +322,53 @@ class Network(nn.Module):
         twin.slider = (spec.stops[0], spec.stops[-1])
         return twin
 
-    def members(self, lam: float) -> list[tuple[Network, float]]:
-        """Return the networks that are used at λ, each with the λ at which it is used.
+    def members(self, position: Position) -> list[tuple[Network, Position]]:
+        """Return the networks that are used at a position, each with its own position.
 
         More than one only for `oatlib.mix`.
 
         Args:
-            lam: λ, from the first to the last stop.
+            position: A position of one λ for all images.
         """
-        return [(self, lam)]
+        return [(self, position)]
 
-    def answering(
-        self, where: tuple, width: Width, generator: torch.Generator | None, fresh=False
+    def fold(
+        self, position: Position, generator: torch.Generator | None = None, resample: bool = False
     ) -> nn.Module:
-        """Return the folded network at a position on the dial, by the rule of this network.
+        """Return the plain network at a position of the dials. `at` and `noisy` are built on it.
 
-        It may share tensors with this network.
+        The module shares nothing with this network, apart from the generator.
 
         Args:
-            where: Weights over the stops (N, S) or (1, S), and the level of noise at each stop, as
-                `oatlib.networks.lambdas.position` gives them.
-            width: The width.
-            generator: Source of weight noise.
-            fresh: True: noise is sampled at every forward. False: once.
-        """
-        if self.spec.dial != "outputs":
-            return self._folded(where, width, generator, fresh)
-        # Rule `outputs`: fold the ends that have a weight, then mix their outputs.
-        weights = where[0][:, [0, -1]]  # of the first and the last stop, (N or 1, 2)
-        used = [end for end in (0, -1) if bool(weights[:, end].any())]
-        ends = [self._end(end, width, generator, fresh) for end in used]
-        if len(ends) == 1 and len(weights) == 1:
-            return ends[0]
-        return OutputMixture(ends, weights[:, used].to(self._like))
+            position: Where the dials stand, from `position`.
+            generator: Source of weight noise. Needed only where the position is noisy.
+            resample: True: noise is sampled at every forward. False: it is sampled once.
 
-    def _end(
-        self, end: int, width: Width, generator: torch.Generator | None, fresh: bool
+        Returns:
+            A module, images (N, C, H, W) in [0, 1] -> logits (N, classes).
+        """
+        return _detach_buffers(self._fold(position, generator, resample))
+
+    def _fold(
+        self, position: Position, generator: torch.Generator | None, resample: bool
+    ) -> nn.Module:
+        """Return what `fold` returns, but with tensors that may be shared with this network."""
+        if self.spec.dial != "outputs":
+            return self._fold_body(position, generator, resample)
+        # Rule `outputs`: fold the ends that have a weight, then mix their outputs.
+        weights = position.weights[:, [0, -1]]  # of the first and the last stop, (N or 1, 2)
+        used = [end for end in (0, -1) if bool(weights[:, end].any())]
+        ends = [self._fold_end(end, position.width, generator, resample) for end in used]
+        if len(ends) == 1 and not position.per_image:
+            return ends[0]
+        return OutputMixture(ends, weights[:, used].to(self._reference))
+
+    def _fold_end(
+        self, end: int, width: Width, generator: torch.Generator | None, resample: bool
     ) -> nn.Module:
         """Fold one end of the dial: the first stop (0) or the last one (-1)."""
-        stops = self.spec.stops
-        return self._folded(
-            position(self.spec, lambdas(stops, stops[end])), width, generator, fresh
-        )
+        lam = lambdas(self.spec.stops, self.spec.stops[end])
+        return self._fold_body(resolve(self.spec, lam, width), generator, resample)
 
     def _unfolded_mixture(
         self, x: Tensor, lam, width: float | None, noise: torch.Generator | None
@@ -367,7 +379,8 @@ class Network(nn.Module):
             raise ValueError(
                 f"{len(lams)} values of λ for {len(x)} images: give one for all, or one each"
             )
-        weights = position(self.spec, lams)[0][:, [0, -1]]
+        position = resolve(self.spec, lams, self.width(width))
+        weights = position.weights[:, [0, -1]]  # (N or 1, 2)
         return log_mixture([self._unfolded_end(end, x, width, noise) for end in (0, -1)], weights)
 
     def _unfolded_end(
@@ -385,30 +398,29 @@ class Network(nn.Module):
                 forward, otherwise once.
         """
         # At a stop all of the weight is on it. Its noise has level 1 on the adversarial path.
-        mix = nn.functional.one_hot(setting.stop, len(self.spec.stops))
-        return self._folded(
-            (mix, tuple(float(path) for path in self.paths)),
-            setting.width,
-            noise,
-            self.spec.redraw == "forward",
-        )
+        weights = nn.functional.one_hot(setting.stop, len(self.spec.stops))
+        levels = tuple(float(path) for path in self.paths) if self.spec.noise else ()
+        position = Position(weights, setting.width, levels)
+        return self._fold_body(position, noise, self.spec.redraw == "forward")
 
     @torch.no_grad()
-    def _folded(
-        self, where: tuple, width: Width, generator: torch.Generator | None, fresh=False
+    def _fold_body(
+        self, position: Position, generator: torch.Generator | None, resample: bool
     ) -> nn.Module:
-        """Fold the body at a position on the dial.
-
-        `where` holds weights over the stops (N or 1, S), and the level of noise at each stop.
-        """
-        (mix, levels), branches = where, self.branches.to(self._like.device)
-        place = Place(
-            mix.to(self._like), branches, self.codes, width, self.paths, levels, generator, fresh
+        """Fold the backbone at a position of the dials."""
+        weights = position.weights.to(self._reference)
+        plan = FoldPlan(
+            replace(position, weights=weights),
+            self.branches.to(self._reference.device),
+            self.codes,
+            self.paths,
+            generator,
+            resample,
         )
-        return _replace(self.body, lambda part: part.fold(place))
+        return _replace(self.body, lambda part: part.fold(plan))
 
     @property
-    def _like(self) -> Tensor:
+    def _reference(self) -> Tensor:
         """A tensor with the device and type of the network."""
         return self.body.head.each[0].weight
 
@@ -451,7 +463,7 @@ def _replace(module: nn.Module, convert: Callable[[nn.Module], nn.Module]) -> nn
     return twin
 
 
-def _own(folded: nn.Module) -> nn.Module:
+def _detach_buffers(folded: nn.Module) -> nn.Module:
     """Give a folded network its own copy of every buffer, and return it.
 
     A buffer may be a slice. Saving or copying it would keep the whole tensor that it was cut from.
@@ -508,12 +520,12 @@ def load(path, device=None) -> Network:
         if len(net.slider) < 2 or list(net.slider) != sorted(net.slider):
             raise ValueError(f"a slider needs ascending λ, got {net.slider}")
         for lam in net.slider:
-            net.check(lam)
+            net.position(lam)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise record.RecordError(
             f"{path}: its header describes no network that this oatlib knows "
             f"({type(error).__name__}: {error}). "
             "Copy the file again, or update oatlib."
         ) from error
-    record.fill(net, tensors, path)
+    record.load_exactly(net, tensors, path)
     return net.to(device) if device else net

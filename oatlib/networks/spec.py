@@ -8,34 +8,33 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from .._suggest import lookup
-from ..layers.film import ROWS
-from ..layers.masks import KINDS, UNITS
-from .lambdas import NOISE_RULES, OLD_NAMES, RULES, listed
+from ..layers.film import Codes
+from ..layers.unit import UnitOptions
+from .lambdas import NOISE_RULES, OLD_NAMES, Rule, listed
 
-# Options that must be one of a few words: name -> valid words.
-_CHOICES = {
-    "redraw": ("forward", "step"),
-    "noise_on": ("kept", "all"),
-    "masks": KINDS,
-    "mask_of": UNITS,
-    "mask_in": ("all", "late"),
-    "dial": RULES,
-    "film_rows": ROWS,
-}
-# Annotation of a field -> accepted types, and their name in messages.
-_KINDS = {
-    "bool": (bool, "true or false"),
-    "float": ((int, float), "a number"),
-    "int": (int, "a whole number"),
-    "str": (str, "a word"),
+# Losses for batches of two kinds of images: clean ones with λ = 0, attacked ones with λ = 1.
+LOSSES_OF_ENDS = ("halves", "as-coded")
+# Type of a field -> accepted types, and their name in messages.
+_ACCEPTED = {
+    bool: (bool, "true or false"),
+    float: ((int, float), "a number"),
+    int: (int, "a whole number"),
+    str: (str, "a word"),
+    dict: (dict, "a table of names and values"),
+    tuple: (tuple, "a list"),
 }
 
 
-@dataclass(frozen=True)
-class Spec:
+@dataclass(frozen=True, kw_only=True)
+class Spec(UnitOptions):
     """Everything needed to build a network again, without its weights.
+
+    The fields of `UnitOptions` belong to it, too: dual, film, film_start, film_rows, widths,
+    norm_sharing, own_heads, noise, noise_on, masks, density, mask_of, mask_in. `code_dim` is the
+    length that is asked for; some kinds of codes have a length of their own.
 
     Args:
         recipe: Name of the recipe.
@@ -43,28 +42,14 @@ class Spec:
         shape: Channels, height and width of an image.
         classes: Names of the classes.
         stops: λ values that the network is trained at, ascending, in [0, 1].
-        dual: A pair of BatchNorms (clean, adversarial) instead of one.
-        film: FiLM after the norms, where the backbone places it.
         codes: Kind of the λ codes, see `lambda_codes` in layers/film.py.
-        code_dim: Length of a λ code.
-        film_start: Initial γ and β of FiLM: "identity" or "paper".
-        film_rows: Rows of FiLM's output layer that a narrow width uses: "paired" or "published".
         centre: True: pixels enter the first conv in [-2, 2]. False: in [0, 1], as published.
-        loss: Name of the training loss, see `LOSSES` in training/losses.py.
+        loss: Name of the training loss, see training/losses.py.
         beta: Weight of the KL term if the loss is "trades".
-        widths: Fractions of the channels, ascending. The last one is 1.
-        norm_sharing: What the BatchNorms of the widths share: "none", "affine" or "all".
-        own_heads: A separate output layer for every width.
-        width_loss: How the losses of the widths are combined: "mean" or "sum".
-        draw: Widths that a training step uses: "all" or "sandwich".
-        noise: Weight noise on attacked images.
+        width_loss: How the losses of the widths are combined.
+        width_sampling: Widths that a training step uses.
         redraw: When noise is sampled in training: "forward", at every forward (published), or
             "step", once per training step.
-        noise_on: Which entries of a masked weight get noise: "kept" or "all".
-        masks: Masks over the weights of convs: "none", "shared", "complementary" or "overlapping".
-        density: Fraction of the weights that a mask keeps, in (0, 1].
-        mask_of: What a mask keeps or drops: "weights" or "channels".
-        mask_in: Where convs are masked: "all", or "late" for the last two stages only.
         dial: Rule for λ between the stops, see lambdas.py.
         data: Name and options of the data set, for `load_data`.
 
@@ -77,41 +62,20 @@ class Spec:
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
     stops: tuple[float, ...]
-    dual: bool = False
-    film: bool = False
-    codes: str = "none"
-    code_dim: int = 1
-    film_start: str = "identity"
-    film_rows: str = "paired"
+    codes: Codes = "none"
     centre: bool = True
-    loss: str = "hybrid"
+    loss: Literal["hybrid", "trades", "distill", "halves", "as-coded"] = "hybrid"
     beta: float = 6.0
-    widths: tuple[float, ...] = (1.0,)
-    norm_sharing: str = "none"
-    own_heads: bool = False
-    width_loss: str = "mean"
-    draw: str = "all"
-    noise: bool = False
-    redraw: str = "forward"
-    noise_on: str = "kept"
-    masks: str = "none"
-    density: float = 1.0
-    mask_of: str = "weights"
-    mask_in: str = "all"
-    dial: str = "interpolate"
+    width_loss: Literal["mean", "sum"] = "mean"
+    width_sampling: Literal["all", "sandwich"] = "all"
+    redraw: Literal["forward", "step"] = "forward"
+    dial: Rule = "interpolate"
     data: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        # Types: a file header may contain anything.
-        for f in fields(self):
-            kinds, words = _KINDS.get(f.type, (object, ""))
-            value = getattr(self, f.name)
-            # True, NaN and infinity are not accepted as numbers. (bool is a subclass of int.)
-            number = f.type in ("float", "int")
-            if not isinstance(value, kinds) or (
-                number and (isinstance(value, bool) or not math.isfinite(value))
-            ):
-                raise ValueError(f"{f.name} must be {words}, got {value!r}")
+        # A file header may contain anything, so types are checked first.
+        for name, hint in get_type_hints(Spec).items():
+            _check_type(name, getattr(self, name), hint)
         # Ranges and order.
         stops = self.stops
         if (
@@ -133,11 +97,47 @@ class Spec:
                 "widths must be ascending shares in (0, 1], the last 1, got "
                 f"{listed(widths) or 'none'}"
             )
-        # Words, then combinations of options.
-        for name, valid in _CHOICES.items():
-            lookup(name, getattr(self, name), dict.fromkeys(valid))
+        # Combinations of options.
+        self._check_loss()
         self._check_film()
+        self._check_widths()
         self._check_conditioning()
+
+    def unit_options(self, code_dim: int) -> UnitOptions:
+        """Return the options of the units of this network.
+
+        Args:
+            code_dim: Length of the λ codes that the network has.
+        """
+        values = {f.name: getattr(self, f.name) for f in fields(UnitOptions)}
+        return UnitOptions(**values | {"code_dim": code_dim})
+
+    def _check_loss(self) -> None:
+        """Raise a ValueError if the loss does not fit the λ stops."""
+        if self.loss == "trades" and (len(self.stops) > 1 or self.stops[0] == 0):
+            raise ValueError(
+                f"the loss 'trades' has no λ: it needs one stop above 0, not {listed(self.stops)}"
+            )
+        if self.loss in LOSSES_OF_ENDS and self.stops != (0.0, 1.0):
+            raise ValueError(
+                f"the loss {self.loss!r} is defined for λ = 0 and λ = 1 only: stops must be (0, 1), "
+                f"not {listed(self.stops)}"
+            )
+
+    def _check_widths(self) -> None:
+        """Raise a ValueError if the widths of a training step do not fit the other options."""
+        if self.width_sampling != "sandwich":
+            return
+        if self.stops != (0.0,) or self.own_heads or self.norm_sharing != "affine":
+            raise ValueError(
+                "width_sampling='sandwich' needs stops=(0,), norm_sharing='affine' and "
+                "own_heads=False: it trains random widths, which have no BatchNorm statistics for "
+                "an attack and no head of their own"
+            )
+        if len(self.widths) < 2:
+            raise ValueError(
+                "width_sampling='sandwich' needs at least two widths: the narrowest and 1"
+            )
 
     def _check_film(self) -> None:
         """Raise a ValueError if the rows and the start of FiLM exclude each other."""
@@ -212,6 +212,31 @@ def spec_from(saved: dict) -> Spec:
     values = {
         name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()
     }
+    if "draw" in values:  # the name of the field up to file format 2
+        values["width_sampling"] = values.pop("draw")
     if isinstance(dial := values.get("dial"), str):
         values["dial"] = OLD_NAMES.get(dial, dial)
     return Spec(**values)
+
+
+def _check_type(name: str, value, hint) -> None:
+    """Raise a ValueError unless a value has the type of its field.
+
+    True, NaN and infinity are not accepted as numbers.
+    """
+    if get_origin(hint) is Literal:
+        words = get_args(hint)
+        if not isinstance(value, str):
+            raise ValueError(f"{name} must be one of {', '.join(words)}, got {value!r}")
+        lookup(name, value, dict.fromkeys(words))
+        return
+    accepted, words = _ACCEPTED[get_origin(hint) or hint]
+    right = isinstance(value, accepted)
+    if hint in (int, float):  # bool is a subclass of int
+        right = right and not isinstance(value, bool) and math.isfinite(value)
+    if not right:
+        raise ValueError(f"{name} must be {words}, got {value!r}")
+    if get_origin(hint) is tuple:
+        items = get_args(hint)[0]
+        for item in value:
+            _check_type(f"every entry of {name}", item, items)

@@ -2,7 +2,9 @@
 
 * recipes: the table, and `build`.
 * losses: training losses.
+* published: options and a loss with which a row agrees with the public code of its paper.
 * presets: the numbers of a training run.
+* lambda_batch: the batch of a training step, sorted by λ.
 * step: one training step.
 * loop: the training loop, checkpoints and `train`.
 * monitor: a look at validation images, which stops a failing run.

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import record
@@ -22,11 +23,13 @@ from ..attacks.pgd import PGD
 from ..data.load import Data, batches
 from ..networks.calibrate import take_statistics
 from ..networks.network import Network, masked_units
+from ..networks.spec import Spec, spec_from
+from .lambda_batch import LambdaBatch
 from .monitor import Watch
 from .presets import PRESETS, Preset
-from .recipes import draw_widths, more_at_last_stop, sample_stops
+from .recipes import more_at_last_stop, sample_stops, sample_widths
 from .rewire import clear, rewire
-from .step import step
+from .step import train_step
 
 
 @dataclass(repr=False)
@@ -39,7 +42,7 @@ class History:
             validation panel: "clean", "clean_robust_end" and "robust", see `Watch.look`. With
             weight noise also "alpha", the noise level of each conv.
         status: "running", "finished", "interrupted" or "stopped" (training failed).
-        note: What did not go as planned, or "".
+        note: What did not go as planned, in words, or "".
         seconds: Duration of the whole run.
     """
 
@@ -51,12 +54,13 @@ class History:
     def __repr__(self) -> str:
         """Return the curve as a small table."""
         lines = ["epoch    loss   clean  robust"]
-        for r in self.rows:
-            watched = "".join(f"{r[k]:8.1%}" if k in r else "       -" for k in ("clean", "robust"))
-            lines.append(f"{r['epoch']:5} {r['loss']:7.3f}{watched}")
-        return "\n".join(
-            [*lines, f"{self.status} after {self.seconds:.0f} s. {self.note}".rstrip()]
-        )
+        for row in self.rows:
+            line = f"{row['epoch']:5} {row['loss']:7.3f}"
+            for name in ("clean", "robust"):
+                line += f"{row[name]:8.1%}" if name in row else "       -"
+            lines.append(line)
+        lines.append(f"{self.status} after {self.seconds:.0f} s. {self.note}".rstrip())
+        return "\n".join(lines)
 
 
 def train(
@@ -99,16 +103,16 @@ def train(
         >>> history = train(net, data, epochs=3)
     """
     run = Training(net, data, preset, seed, amp, checkpoint, resume, **changes)
-    total = run.preset.epochs * run.steps
     bar = tqdm(
-        total=total, initial=run.done, unit="step", desc=net.spec.recipe, disable=not progress
+        total=run.preset.epochs * run.steps_per_epoch,
+        initial=run.done,
+        unit="step",
+        desc=net.spec.recipe,
+        disable=not progress,
     )
     try:
         for _ in run:
-            watched = {k: f"{run.last[k]:.0%}" for k in ("clean", "robust") if k in run.last}
-            bar.set_postfix(
-                {"loss": f"{run.last['loss']:.3f}", **watched} if run.last else {}, refresh=False
-            )
+            bar.set_postfix(_progress(run.last), refresh=False)
             bar.update()
     except KeyboardInterrupt:
         run.interrupt()
@@ -119,6 +123,12 @@ def train(
     return run.history
 
 
+def _progress(row: dict) -> dict[str, str]:
+    """Return what the progress bar shows of the newest row of the curve."""
+    formats = {"loss": ".3f", "clean": ".0%", "robust": ".0%"}
+    return {name: format(row[name], style) for name, style in formats.items() if name in row}
+
+
 class Training:
     """A training run as an iterator over steps: `for _ in Training(net, data): ...`.
 
@@ -126,8 +136,9 @@ class Training:
     before the end must call `interrupt`. The arguments are those of `train`.
 
     Attributes:
-        done: Number of steps taken so far, of `preset.epochs * steps`.
-        steps: Steps per epoch.
+        done: Number of steps taken so far, of `preset.epochs * steps_per_epoch`.
+        steps_per_epoch: Steps per epoch. Images that do not fill a batch are left out until the
+            next shuffle.
         history: The curve so far.
         loss: Loss of the newest step, a scalar tensor. None before the first one.
         preset: The preset with all changes.
@@ -150,17 +161,19 @@ class Training:
         resume: bool = False,
         **changes,
     ):
-        self.preset, self.checkpoint = _preset(preset, changes), checkpoint
-        _check_fit(net, data, self.preset)
+        preset = _with_changes(preset, changes)
+        _check_fit(net, data, preset)
+        self.net = net
+        self.data = data
+        self.preset = preset
+        self.seed = seed
+        self.checkpoint = checkpoint
+        self.device = data.train.x.device
+        if amp is None:
+            amp = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.amp = amp
         # A fitted slider belongs to the old weights, so it is reset.
         net.slider = (net.spec.stops[0], net.spec.stops[-1])
-        self.net, self.data, self.seed = net, data, seed
-        preset, self.device = self.preset, data.train.x.device
-        self.amp = (
-            amp
-            if amp is not None
-            else self.device.type == "cuda" and torch.cuda.is_bf16_supported()
-        )
         self.optimizer = torch.optim.SGD(
             net.parameters(),
             preset.lr,
@@ -169,17 +182,19 @@ class Training:
             nesterov=preset.nesterov and preset.momentum > 0,
             fused=True,
         )
-        self.size = min(preset.batch, len(data.train))
-        # Steps per epoch. Images that do not fill a batch are left out until the next shuffle.
-        self.steps = len(data.train) // self.size
+        self.batch_size = min(preset.batch, len(data.train))
+        self.steps_per_epoch = len(data.train) // self.batch_size
         panel = data.val.panel(min(preset.panel, len(data.val)))
         self.watch = Watch(panel, PGD(preset.eps, 5, best=False))
-        self.history, self.epoch, self.started = History(), 0, time.perf_counter()
+        self.history = History()
+        self.epoch = 0
+        self.started = time.perf_counter()
         if resume:
             self.restore(checkpoint)
         if checkpoint is not None:
             record.check_writable(checkpoint)
-        self.done, self.loss = self.epoch * self.steps, None
+        self.done = self.epoch * self.steps_per_epoch
+        self.loss: Tensor | None = None
 
     @property
     def last(self) -> dict:
@@ -193,18 +208,20 @@ class Training:
         """
         try:
             for epoch in range(self.epoch, self.preset.epochs):
-                yield from self._one_epoch(epoch)
-                if trouble := self.watch.verdict(
-                    self.net, self.last, (epoch + 1) / self.preset.epochs
-                ):
-                    return self._stop(f"in epoch {epoch + 1}: {trouble}")
+                mean_loss = yield from self._train_epoch(epoch)
+                self._measure_epoch(mean_loss)
+                failure = self.watch.verdict(self.net, self.last, self.epoch / self.preset.epochs)
+                if failure:
+                    return self._stop(self.epoch, failure)
                 if self.checkpoint is not None:
                     self.save(self.checkpoint)
+                # The last step of an epoch counts after the measurements.
                 self.done += 1
                 yield
         except NonFiniteError as error:
             return self._stop(
-                f"in epoch {self.epoch + 1}: NaN or infinity ({error}): lower the learning rate"
+                self.epoch + 1,
+                f"a number became NaN or infinite ({error}). Lower the learning rate",
             )
         finally:
             self.net.eval()
@@ -214,73 +231,91 @@ class Training:
         """Close a run before its end. The network can be used as it is."""
         self._end(
             "interrupted",
-            f"interrupted in epoch {self.epoch + 1} of {self.preset.epochs}; the network is "
-            "usable as it is",
+            f"training was interrupted in epoch {self.epoch + 1} of {self.preset.epochs}. The "
+            "network can be used as it is.",
         )
 
-    def _stop(self, why: str) -> None:
-        self._end("stopped", f"training stopped {why}; {self.watch.restore(self.net)}")
+    def _stop(self, epoch: int, failure: str) -> None:
+        """Close a run that has failed, and go back to the last good weights."""
+        restored = self.watch.restore(self.net)
+        self._end("stopped", f"training stopped in epoch {epoch}: {failure}. {restored}")
 
-    def _one_epoch(self, epoch: int) -> Iterator[None]:
-        """Train for one epoch, measure the panel if it is due, and add a row to the curve.
+    def _train_epoch(self, epoch: int) -> Generator[None, None, float]:
+        """Take the steps of one epoch, and return their mean loss.
 
-        Yields between steps.
+        Yields between two steps, not after the last one.
         """
-        preset, train = self.preset, self.data.train
-        # All randomness of an epoch comes from (seed, epoch): a resumed run needs no generator
-        # state.
-        host, local = (
-            torch.Generator(d).manual_seed(self.seed * 10_007 + epoch) for d in ("cpu", self.device)
-        )
-        total = torch.zeros((), device=self.device)
+        # All randomness of an epoch comes from (seed, epoch), so a resumed run needs no generator
+        # state. One generator is on the CPU, the other on the device of the images.
+        seed = self.seed * 10_007 + epoch
+        host = torch.Generator("cpu").manual_seed(seed)
+        local = torch.Generator(self.device).manual_seed(seed)
         # Rewire at the start of an epoch, so that the weights have adapted when its end is
         # measured.
-        if epoch:
-            rewire(self.net, self.optimizer, epoch / preset.epochs)
-        for i, index in enumerate(
-            batches(len(train), self.size, host, drop_last=True, device=self.device)
-        ):
-            done = (epoch + i / self.steps) / preset.epochs  # fraction of the whole training
-            for group in self.optimizer.param_groups:
-                group["lr"] = preset.learning_rate(done, epoch)
-            x = self.data.augment(train.x[index], local)
-            stop, zeros = sample_stops(self.net.spec.stops, self.size, host)
-            stop = more_at_last_stop(stop, zeros, self.net.spec.stops, preset.at_last_stop, host)
-            widths = draw_widths(self.net.spec, host)
-            self.optimizer.zero_grad()
-            self.loss = step(
-                self.net,
-                x,
-                train.y[index],
-                stop,
-                zeros,
-                preset.attack(done),
-                local,
-                widths,
-                self.amp,
-            )
-            total += self.loss
-            if preset.clip:
-                # The norm includes gradients of weights that masks remove. This makes the steps of
-                # sparse networks shorter, which they need.
-                torch.nn.utils.clip_grad_norm_(self.net.parameters(), preset.clip)
-            self.optimizer.step()
-            clear(self.net)
-            if i < self.steps - 1:  # the last step of an epoch counts after the measurements
+        if epoch > 0:
+            rewire(self.net, self.optimizer, epoch / self.preset.epochs)
+        total_loss = torch.zeros((), device=self.device)
+        order = batches(
+            len(self.data.train), self.batch_size, host, drop_last=True, device=self.device
+        )
+        for step_index, image_index in enumerate(order):
+            done = (epoch + step_index / self.steps_per_epoch) / self.preset.epochs
+            self._train_on(image_index, epoch, done, host, local)
+            total_loss += self.loss
+            if step_index < self.steps_per_epoch - 1:
                 self.done += 1
                 yield
-        row = {"epoch": epoch + 1, "loss": total.item() / self.steps}
-        if row["epoch"] % preset.watch == 0 or row["epoch"] == preset.epochs:
+        return total_loss.item() / self.steps_per_epoch
+
+    def _train_on(
+        self,
+        image_index: Tensor,
+        epoch: int,
+        done: float,
+        host: torch.Generator,
+        local: torch.Generator,
+    ) -> None:
+        """Take one step with the training images at `image_index`.
+
+        `done` is the fraction of the whole training that is done.
+        """
+        preset = self.preset
+        spec = self.net.spec
+        for group in self.optimizer.param_groups:
+            group["lr"] = preset.learning_rate(done, epoch)
+        # Sample the batch: augmented images, a λ stop for each, and widths.
+        x = self.data.augment(self.data.train.x[image_index], local)
+        y = self.data.train.y[image_index]
+        lambda_stop, n_clean = sample_stops(spec.stops, self.batch_size, host)
+        lambda_stop = more_at_last_stop(lambda_stop, n_clean, spec.stops, preset.at_last_stop, host)
+        widths = sample_widths(spec, host)
+        batch = LambdaBatch(x, y, lambda_stop, spec.stops)
+        # Attack, forward and backward.
+        self.optimizer.zero_grad()
+        self.loss = train_step(self.net, batch, preset.attack(done), local, widths, self.amp)
+        # Update.
+        if preset.clip:
+            # The norm includes gradients of weights that masks remove. This makes the steps of
+            # sparse networks shorter, which they need.
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), preset.clip)
+        self.optimizer.step()
+        clear(self.net)
+
+    def _measure_epoch(self, mean_loss: float) -> None:
+        """Measure the panel if it is due, and add a row to the curve."""
+        epoch = self.epoch + 1
+        row = {"epoch": epoch, "loss": mean_loss}
+        if epoch % self.preset.watch == 0 or epoch == self.preset.epochs:
             row |= self.watch.look(self.net)
         if self.net.spec.noise:  # if α shrinks to 0, λ no longer changes the noise of the weights
             row["alpha"] = [
-                round(p.item(), 4)
-                for name, p in self.net.named_parameters()
+                round(parameter.item(), 4)
+                for name, parameter in self.net.named_parameters()
                 if name.endswith("alpha")
             ]
         row["seconds"] = round(time.perf_counter() - self.started, 2)
         self.history.rows.append(row)
-        self.epoch = row["epoch"]
+        self.epoch = epoch
 
     def save(self, path) -> None:
         """Write a checkpoint: everything that the next epoch depends on.
@@ -292,9 +327,11 @@ class Training:
         """
         tensors = {f"net.{name}": t for name, t in self.net.state_dict().items()}
         for name, parameter in self.net.named_parameters():
-            if (buffer := self.optimizer.state[parameter].get("momentum_buffer")) is not None:
-                tensors[f"momentum.{name}"] = buffer
-        tensors |= {f"good.{name}": t for name, t in (self.watch.good or {}).items()}
+            momentum = self.optimizer.state[parameter].get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum.{name}"] = momentum
+        if self.watch.good is not None:
+            tensors |= {f"good.{name}": t for name, t in self.watch.good.items()}
         state = {
             "epoch": self.epoch,
             "rows": self.history.rows,
@@ -316,7 +353,7 @@ class Training:
         """
         if path is None:
             raise ValueError(
-                "resume=True needs checkpoint=, the path that the earlier run wrote to"
+                "resume=True needs checkpoint=, the path of the file that the earlier run wrote"
             )
         tensors, header = record.read_weights(path)
         state = header.get("checkpoint")
@@ -324,31 +361,39 @@ class Training:
             raise record.RecordError(
                 f"{path} holds a finished network, not a checkpoint: open it with oatlib.load"
             )
-        if state["run"] != self._identity():
-            changed = [k for k, v in self._identity().items() if state["run"].get(k) != v]
+        identity = self._identity()
+        saved = dict(state["run"])
+        # Files of earlier versions have other names in their spec.
+        saved["network"] = _spec_as_json(spec_from(saved["network"]))
+        if saved != identity:
+            differing = [name for name in identity if saved.get(name) != identity[name]]
             raise record.RecordError(
-                f"{path} is a checkpoint of another run: {', '.join(changed)} differ; train afresh"
+                f"{path} is a checkpoint of another run, in which {', '.join(differing)} differed. "
+                "Give the arguments of that run, or train without resume=True."
             )
-        parts = {
-            part: {k.removeprefix(part): t for k, t in tensors.items() if k.startswith(part)}
-            for part in _PARTS
-        }
-        record.fill(self.net, parts["net."], path)
+        parts = {}
+        for prefix in _PREFIXES:
+            parts[prefix] = {
+                name.removeprefix(prefix): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(prefix)
+            }
+        record.load_exactly(self.net, parts["net."], path)
         for name, parameter in self.net.named_parameters():
             if name in parts["momentum."]:  # empty_like keeps the memory layout of the parameter
                 buffer = torch.empty_like(parameter).copy_(parts["momentum."][name])
                 self.optimizer.state[parameter]["momentum_buffer"] = buffer
-        self.watch.good = {k: t.to(self.device) for k, t in parts["good."].items()} or None
+        good = {name: tensor.to(self.device) for name, tensor in parts["good."].items()}
+        self.watch.good = good or None
         self.watch.best_robust, self.watch.looks = state["watch"]
-        self.epoch, self.history.rows = state["epoch"], state["rows"]
+        self.epoch = state["epoch"]
+        self.history.rows = state["rows"]
         self.started -= self.history.rows[-1]["seconds"]
 
     def _identity(self) -> dict:
         """Return what must be equal for a resumed run to give the bits of an uninterrupted one."""
-        # through JSON, so that it compares equal to what a file holds (lists instead of tuples)
-        spec = json.loads(json.dumps(asdict(self.net.spec)))
         return {
-            "network": spec,
+            "network": _spec_as_json(self.net.spec),
             "preset": asdict(self.preset),
             "seed": self.seed,
             "amp": self.amp,
@@ -359,52 +404,57 @@ class Training:
         """Close the run and record on the network how it was trained."""
         # Sandwich training uses no listed width between the two ends, so the BatchNorm statistics
         # of those are computed now.
-        if self.net.spec.draw == "sandwich":
+        if self.net.spec.width_sampling == "sandwich":
             take_statistics(self.net, self.data)
-        self.history.status, self.history.note = status, note
+        self.history.status = status
+        self.history.note = note
         self.history.seconds = time.perf_counter() - self.started
-        how = {
-            "preset": asdict(self.preset),
-            "seed": self.seed,
-            "amp": self.amp,
-            "device": str(self.device),
-        }
-        how |= {
-            "threads": torch.get_num_threads(),
-            "status": status,
-            "note": note,
-            "versions": record.versions(),
-        }
         self.net.trained.append(
-            how | {"epochs_done": self.epoch, "seconds": round(self.history.seconds, 1)}
+            {
+                "preset": asdict(self.preset),
+                "seed": self.seed,
+                "amp": self.amp,
+                "device": str(self.device),
+                "threads": torch.get_num_threads(),
+                "status": status,
+                "note": note,
+                "versions": record.versions(),
+                "epochs_done": self.epoch,
+                "seconds": round(self.history.seconds, 1),
+            }
         )
 
 
-_PARTS = ("net.", "momentum.", "good.")  # prefixes of the tensors in a checkpoint
+_PREFIXES = ("net.", "momentum.", "good.")  # of the names of tensors in a checkpoint
 
 
-def _preset(preset: str | Preset, changes: dict) -> Preset:
+def _spec_as_json(spec: Spec) -> dict:
+    """Return a spec as a file holds it: with lists instead of tuples."""
+    return json.loads(json.dumps(asdict(spec)))
+
+
+def _with_changes(preset: str | Preset, changes: dict) -> Preset:
+    """Return a preset, given itself or by its name, with some values replaced."""
     if isinstance(preset, str):
         preset = lookup("preset", preset, PRESETS)
     names = [f.name for f in fields(Preset)]
     for name in changes.keys() - set(names):
         raise TypeError(
-            f"a preset has no {name!r}{did_you_mean(name, names)}; it has {', '.join(names)}"
+            f"a preset has no value {name!r}{did_you_mean(name, names)}; it has {', '.join(names)}"
         )
     return replace(preset, **changes)
 
 
 def _check_fit(net: Network, data: Data, preset: Preset) -> None:
-    if (
-        preset.momentum == 0
-        and net.spec.density < 1
-        and any(unit.masks.moves for unit in masked_units(net))
-    ):
+    """Raise a ValueError if the network does not fit the data or the preset."""
+    masks_move = net.spec.density < 1 and any(unit.masks.moves for unit in masked_units(net))
+    if masks_move and preset.momentum == 0:
         raise ValueError(
             "sparse training grows weights where momentum is largest: momentum must be above 0"
         )
     if tuple(data.shape) != net.spec.shape or len(data.classes) != len(net.spec.classes):
         raise ValueError(
-            f"this network takes images {net.spec.shape} of {len(net.spec.classes)} classes; "
-            f"the data has {tuple(data.shape)} and {len(data.classes)} classes"
+            f"this network takes images of shape {net.spec.shape} and {len(net.spec.classes)} "
+            f"classes; the data has images of shape {tuple(data.shape)} and {len(data.classes)} "
+            "classes"
         )

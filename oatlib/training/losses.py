@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..attacks.pgd import PGD
+from .published import as_coded
 
 
 @dataclass(frozen=True)
@@ -22,17 +23,17 @@ class Labels:
     Attributes:
         y: Labels (N,).
         lam: λ of each image, (N,).
-        zeros: Number of images at the front that have λ = 0 and were not attacked.
+        n_clean: Number of images at the front that have λ = 0 and were not attacked.
         beta: Weight β of the KL term.
-        teacher: Detached logits (N, classes) of the first width of the step. None at that width
-            itself.
+        teacher_logits: Detached logits (N, classes) of the first width of the step. None at that
+            width itself.
     """
 
     y: Tensor
     lam: Tensor
-    zeros: int
+    n_clean: int
     beta: float = 0.0
-    teacher: Tensor | None = None
+    teacher_logits: Tensor | None = None
 
 
 def hybrid(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
@@ -40,50 +41,33 @@ def hybrid(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
 
     Args:
         clean: Logits of all unattacked images, (N, classes).
-        attacked: Logits of the attacked images, (N - zeros, classes).
+        attacked: Logits of the attacked images, (N - n_clean, classes).
         labels: Targets.
 
     Returns:
         A scalar.
     """
-    y, lam, zeros = labels.y, labels.lam, labels.zeros
-    loss = ((1 - lam) * F.cross_entropy(clean, y, reduction="none")).sum()
-    loss = loss + (lam[zeros:] * F.cross_entropy(attacked, y[zeros:], reduction="none")).sum()
-    return loss / len(y)
+    y = labels.y
+    lam = labels.lam
+    y_attacked = y[labels.n_clean :]
+    lam_attacked = lam[labels.n_clean :]
+    clean_loss = (1 - lam) * F.cross_entropy(clean, y, reduction="none")
+    attacked_loss = lam_attacked * F.cross_entropy(attacked, y_attacked, reduction="none")
+    return (clean_loss.sum() + attacked_loss.sum()) / len(y)
 
 
 def halves(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
     """Return the mean cross-entropy, where each image is either clean (λ = 0) or attacked.
 
     Args:
-        clean: Logits of the images with λ = 0, (zeros, classes).
-        attacked: Logits of the attacked images, (N - zeros, classes).
+        clean: Logits of the images with λ = 0, (n_clean, classes).
+        attacked: Logits of the attacked images, (N - n_clean, classes).
         labels: Targets.
 
     Returns:
         A scalar.
     """
     return F.cross_entropy(torch.cat([clean, attacked]), labels.y)
-
-
-def as_coded(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
-    """Return the loss of FLOAT's public code.
-
-    All images count clean with weight 1/2. Images with λ > 0 also count attacked with weight 1/2,
-    but their sum is divided by the size of the whole batch. In effect the weights are 1/2 clean and
-    1/4 attacked.
-
-    Args:
-        clean: Logits of all unattacked images, (N, classes).
-        attacked: Logits of the attacked images, (N - zeros, classes).
-        labels: Targets.
-
-    Returns:
-        A scalar.
-    """
-    loss = F.cross_entropy(clean, labels.y, reduction="sum")
-    loss = loss + F.cross_entropy(attacked, labels.y[labels.zeros :], reduction="sum")
-    return loss / (2 * len(labels.y))
 
 
 def trades(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
@@ -101,9 +85,8 @@ def trades(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
     Returns:
         A scalar.
     """
-    return (
-        F.cross_entropy(clean, labels.y) + labels.beta * kl(attacked, clean.log_softmax(1)).mean()
-    )
+    regulariser = kl(attacked, clean.log_softmax(1)).mean()
+    return F.cross_entropy(clean, labels.y) + labels.beta * regulariser
 
 
 def distill(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
@@ -120,7 +103,9 @@ def distill(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
     Returns:
         A scalar.
     """
-    return F.cross_entropy(clean, labels.y if labels.teacher is None else labels.teacher.softmax(1))
+    if labels.teacher_logits is None:
+        return F.cross_entropy(clean, labels.y)
+    return F.cross_entropy(clean, labels.teacher_logits.softmax(1))
 
 
 def kl(attacked: Tensor, target: Tensor) -> Tensor:
@@ -136,7 +121,7 @@ def kl(attacked: Tensor, target: Tensor) -> Tensor:
     return (target.exp() * (target - attacked.log_softmax(1))).sum(1)
 
 
-def aim_at_loss(attack: PGD, f, x: Tensor) -> PGD:
+def preset_attack(attack: PGD, f: Callable[[Tensor], Tensor], x: Tensor) -> PGD:
     """Return the attack of the preset unchanged, with its own objective.
 
     Args:
@@ -147,7 +132,7 @@ def aim_at_loss(attack: PGD, f, x: Tensor) -> PGD:
     return attack
 
 
-def aim_at_kl(attack: PGD, f, x: Tensor) -> PGD:
+def trades_attack(attack: PGD, f: Callable[[Tensor], Tensor], x: Tensor) -> PGD:
     """Return an attack that increases the regulariser of TRADES.
 
     It starts near x, because the gradient of the regulariser is zero at x itself. The start is not
@@ -170,26 +155,27 @@ def aim_at_kl(attack: PGD, f, x: Tensor) -> PGD:
 
 
 @dataclass(frozen=True)
-class Loss:
+class TrainingLoss:
     """What a training step minimises, and what it needs for that.
 
     Attributes:
-        of: The loss function: (clean logits, attacked logits, `Labels`) -> scalar.
-        aim: Makes the attack of the step: (attack of the preset, function, images) -> attack.
-        both: Whether images with λ > 0 also pass through the network unattacked.
-        ends: Whether the loss is defined for λ = 0 and λ = 1 only.
+        function: The loss function: (clean logits, attacked logits, `Labels`) -> scalar.
+        make_attack: Makes the attack of the step: (attack of the preset, function from images to
+            logits, images) -> attack.
+        all_pass_clean: Whether images with λ > 0 also pass through the network unattacked.
+        ends_only: Whether the loss is defined for λ = 0 and λ = 1 only.
     """
 
-    of: Callable[[Tensor, Tensor, Labels], Tensor]
-    aim: Callable = aim_at_loss
-    both: bool = True
-    ends: bool = False
+    function: Callable[[Tensor, Tensor, Labels], Tensor]
+    make_attack: Callable[[PGD, Callable[[Tensor], Tensor], Tensor], PGD] = preset_attack
+    all_pass_clean: bool = True
+    ends_only: bool = False
 
 
-LOSSES = {
-    "hybrid": Loss(hybrid),
-    "trades": Loss(trades, aim_at_kl),
-    "distill": Loss(distill),
-    "halves": Loss(halves, both=False, ends=True),
-    "as-coded": Loss(as_coded, ends=True),
+TRAINING_LOSSES = {
+    "hybrid": TrainingLoss(hybrid),
+    "trades": TrainingLoss(trades, trades_attack),
+    "distill": TrainingLoss(distill),
+    "halves": TrainingLoss(halves, all_pass_clean=False, ends_only=True),
+    "as-coded": TrainingLoss(as_coded, ends_only=True),
 }

@@ -14,12 +14,12 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..attacks.pgd import PGD
 from ..networks.network import Network
 
-# So much less robust accuracy than the best so far counts as catastrophic overfitting.
+# Robust accuracy that is this much below the best so far counts as catastrophic overfitting.
 DROP = 0.20
 
 
@@ -57,13 +57,18 @@ class Watch:
             Accuracies in [0, 1]: "clean" at the first λ stop, and "clean_robust_end" and "robust"
             at the last one.
         """
-        first, last = (net.at(net.spec.stops[i]) for i in (0, -1))
+        first = net.at(net.spec.stops[0])
+        last = net.at(net.spec.stops[-1])
         attacked = self.attack(last, self.x, self.y)
-        right = [
-            (f(x).argmax(1) == self.y).float().mean().item()
-            for f, x in ((first, self.x), (last, self.x), (last, attacked))
-        ]
-        return dict(zip(("clean", "clean_robust_end", "robust"), right, strict=True))
+        return {
+            "clean": self._accuracy(first, self.x),
+            "clean_robust_end": self._accuracy(last, self.x),
+            "robust": self._accuracy(last, attacked),
+        }
+
+    def _accuracy(self, f: nn.Module, x: Tensor) -> float:
+        """Return the accuracy of a module on the images of the panel, clean or attacked."""
+        return (f(x).argmax(1) == self.y).float().mean().item()
 
     def verdict(self, net: Network, row: dict, done: float) -> str:
         """Decide whether training still works after an epoch, and remember good weights.
@@ -74,33 +79,33 @@ class Watch:
             done: Fraction of the training that is done, in [0, 1].
 
         Returns:
-            What went wrong, in words. An empty string if nothing did.
+            What went wrong, in words, and what may help. An empty string if nothing went wrong.
         """
         if not math.isfinite(row["loss"]):
-            return "the loss became NaN or infinite: lower the learning rate"
+            return "the loss became NaN or infinite. Lower the learning rate"
         if "clean" not in row:  # the panel was not measured in this epoch
             return ""
         self.looks += 1
+        # Collapse to chance: within two standard errors of the accuracy of guessing.
         chance = 1 / len(net.spec.classes)
-        # two standard errors of the accuracy of guessing
-        above = 2 * math.sqrt(chance * (1 - chance) / len(self.y))
-        low = min(row["clean"], row["clean_robust_end"])
-        trained_robust = net.spec.stops[-1] > 0
-        if low <= chance + above:
+        standard_error = math.sqrt(chance * (1 - chance) / len(self.y))
+        lowest = min(row["clean"], row["clean_robust_end"])
+        if lowest <= chance + 2 * standard_error:
             # Early in training, accuracy at chance often recovers without help.
             if done <= 0.5 or self.looks < 3:
                 if self.best_robust == 0:
                     self.good = _copy(net)  # there are no better weights yet
                 return ""
             return (
-                f"clean accuracy fell to chance ({low:.1%}): lower the learning rate or ramp "
+                f"clean accuracy fell to chance ({lowest:.1%}). Lower the learning rate, or ramp "
                 "eps up more slowly"
             )
+        # Catastrophic overfitting.
+        trained_robust = net.spec.stops[-1] > 0
         if trained_robust and row["robust"] < self.best_robust - DROP:
             return (
                 f"robust accuracy fell from {self.best_robust:.1%} to {row['robust']:.1%} "
-                "(catastrophic overfitting): "
-                "train with more attack steps or a smaller eps"
+                "(catastrophic overfitting). Train with more attack steps or a smaller eps"
             )
         self.best_robust = max(self.best_robust, row["robust"])
         self.good = _copy(net)
@@ -116,10 +121,11 @@ class Watch:
             What was done, in words.
         """
         if self.good is None:
-            return "no epoch was good: the network is as the last step left it"
+            return "No epoch was good, so the network is as the last step left it."
         net.load_state_dict(self.good)
-        return "the weights of the last good epoch were kept"
+        return "The network has the weights of the last good epoch."
 
 
 def _copy(net: Network) -> dict[str, Tensor]:
+    """Return a copy of all tensors of a network."""
     return {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}

@@ -5,73 +5,76 @@ dial of `oat`. The second is robust accuracy at λ = 1, compared with a dedicate
 is how far PGD-20 overestimates. A network that is trained against two small untargeted steps on a
 larger ball learns to resist that attack only: PGD-20 then overestimates by up to 30 points.
 
-Tried: `tiny`, 8,192 training images, n = 512 validation images. *Robust* is by the quick suite at
-clean >= 95 % and at λ = 1; *gap* is PGD-20 minus quick suite, the largest over the λ stops. The
-same training with other random numbers gives values that differ by about 3, 2 and 1 points, so
-small differences in the tables say nothing.
+Tried: `tiny`, 8,192 training images, n = 512 validation images. The columns are robust accuracy by
+the quick suite at clean accuracy >= 95 % (*95 %*) and at λ = 1, in percent, and the *gap*: PGD-20
+minus quick suite, the largest over the λ stops, in points. The same training with other random
+numbers gives values that differ by about 3, 2 and 1 points, so small differences mean nothing.
 
-First the attack of training (seed 0, 4 epochs of batches of 64 unless said, λ uniform over the
-stops):
+First the attack of training. Seed 0, 4 epochs of batches of 64 and λ uniform over the stops, unless
+stated otherwise:
 
-    attack of training                                        robust, 95 %   λ = 1    gap
-    PGD-3 on the cross-entropy                                    48.6        63.1     8.0
-    (palest 0.12) the same, step 4/255                                          45.1        61.9
-    7.8    (palest 0.12) PGD-3, cross-entropy and margin in turn                       44.8
-    65.4     7.0    (palest 0.12) PGD-3 on the margin                                           46.6
-    66.8     7.0 the same, step 8/255                                          48.3        66.2
-    8.6 PGD-4 on the margin, step 5/255                               46.2        68.0     7.2 PGD-2
-    on the margin, step 8/255                               44.8        65.8     8.8 PGD-3 towards
-    the likeliest wrong class                       43.2        66.2     9.0 PGD-3 towards one of
-    three wrong classes                      42.9        65.6     6.1 half of the images so, half on
-    the margin                     47.3        68.0     5.7    (seed 1: 42.6, 66.4, 5.9) the same,
-    towards any wrong class                             43.6        67.4     6.4 the same, two steps
-    of 8/255                                  47.3        65.6     6.7 the same, two steps of 8/255,
-    5 epochs                        45.2        68.9     6.5 the same, three steps, 6 epochs
-    47.4        72.1     4.9    (half as long again) the same, batches of 128, 5 epochs
-    45.6        67.6     5.6    (lr 0.4) the same, lr 0.6
-    44.7        66.2     6.3 the same, batches of 128, two steps of 8/255, 6 epochs        44.8
-    66.6     7.8
+    attack of training                                       95 %   λ = 1   gap
+    PGD-3 on the cross-entropy                               48.6    63.1   8.0  (palest 0.12)
+    the same, step 4/255                                     45.1    61.9   7.8  (palest 0.12)
+    PGD-3, cross-entropy and margin in turn                  44.8    65.4   7.0  (palest 0.12)
+    PGD-3 on the margin                                      46.6    66.8   7.0
+    the same, step 8/255                                     48.3    66.2   8.6
+    PGD-4 on the margin, step 5/255                          46.2    68.0   7.2
+    PGD-2 on the margin, step 8/255                          44.8    65.8   8.8
+    PGD-3 towards the likeliest wrong class                  43.2    66.2   9.0
+    PGD-3 towards one of three wrong classes                 42.9    65.6   6.1
+    half of the images so, half on the margin                47.3    68.0   5.7
+        with seed 1                                          42.6    66.4   5.9
+    the same, towards any wrong class                        43.6    67.4   6.4
+    the same, two steps of 8/255                             47.3    65.6   6.7
+    the same, two steps of 8/255, 5 epochs                   45.2    68.9   6.5
+    the same, three steps, 6 epochs                          47.4    72.1   4.9  (1.5x the time)
+    the same, batches of 128, 5 epochs                       45.6    67.6   5.6  (lr 0.4)
+    the same, lr 0.6                                         44.7    66.2   6.3
+    the same, batches of 128, two steps of 8/255, 6 epochs   44.8    66.6   7.8
 
 Then where to spend the time (the attack of "half of the images so", batches of 128, lr 0.5). *Last*
-is the share of the attacked images that get λ = 1 beyond their share of a uniform draw, *early* the
-share of training in which the attack takes one step of 10/255. *Time* is relative to the first row:
+is the fraction of the attacked images that get λ = 1 before the others sample λ uniformly, *early*
+the fraction of training in which the attack takes one step of 10/255. *Time* is relative to the
+first row:
 
-    epochs, last, early                            seed 0: 95 %   λ = 1    gap    seed 1: 95 %   λ =
-    1    gap    time 5, 0, 0                                            44.4        67.2    5.3
-    1 5, .3, 0 (as `fast`)                               43.1        71.5    5.7
-    1 6, .3, 0                                           39.8        72.1    4.7
-    1.2 6, .15, .4                                         41.8        70.5    5.1        51.0
-    71.7    6.1     1 6, .2, .4                                          41.5        71.5    4.7
-    48.6        73.8    5.9     1 6, .25, .4
-    51.6        73.6    5.7     1 6, .3, .4 (twice with seed 0)                   44.1, 37.4  72.5,
-    69.9 4.5, 5.5   48.9        74.0    5.7     1 7, .25, .5
-    43.6        72.3    5.1        46.9        75.6    7.6    1.1 7, .3, .6
-    38.4        71.1    5.9                                    1.1 6, .3, .5, four steps later
-    39.7        69.5    6.4        48.5        74.2    5.3     1 5, .3, .5, five steps later
-    43.2        71.1    7.4      .9 6, .3, .4, three quarters with a target            39.2
-    71.1    5.7                                     1 6, .3, .4, weight decay .001
-    48.6        75.6    5.7     1 6, .3, .4, ball of 1.1 eps
-    49.5        75.0    6.1     1 6, .3, .5, four steps, lr .35
-    47.0        73.2    6.4     1 6, .2, .4, lr .8                                   41.1
-    69.3    5.7        49.8        73.4    6.6     1 3, .3, .5, four steps, 16,384 images
-    43.1        71.5    6.8     1
+                                                      seed 0                 seed 1
+    epochs, last, early                          95 %   λ = 1    gap    95 %   λ = 1    gap   time
+    5, 0, 0                                      44.4    67.2    5.3                             1
+    5, .3, 0 (as `fast`)                         43.1    71.5    5.7                             1
+    6, .3, 0                                     39.8    72.1    4.7                           1.2
+    6, .15, .4                                   41.8    70.5    5.1    51.0    71.7    6.1      1
+    6, .2, .4                                    41.5    71.5    4.7    48.6    73.8    5.9      1
+    6, .25, .4                                                          51.6    73.6    5.7      1
+    6, .3, .4 (twice with seed 0)                44.1    72.5    4.5    48.9    74.0    5.7      1
+        the second time                          37.4    69.9    5.5
+    7, .25, .5                                   43.6    72.3    5.1    46.9    75.6    7.6    1.1
+    7, .3, .6                                    38.4    71.1    5.9                           1.1
+    6, .3, .5, four steps later                  39.7    69.5    6.4    48.5    74.2    5.3      1
+    5, .3, .5, five steps later                                         43.2    71.1    7.4     .9
+    6, .3, .4, three quarters with a target      39.2    71.1    5.7                             1
+    6, .3, .4, weight decay .001                                        48.6    75.6    5.7      1
+    6, .3, .4, ball of 1.1 eps                                          49.5    75.0    6.1      1
+    6, .3, .5, four steps, lr .35                                       47.0    73.2    6.4      1
+    6, .2, .4, lr .8                             41.1    69.3    5.7    49.8    73.4    6.6      1
+    3, .3, .5, four steps, 16,384 images                                43.1    71.5    6.8      1
 
-In the second table the targets were chosen at the start of the attack, as in `fast`. In its first
-two rows, and in the first table, they were chosen from the unattacked image, which costs a pass of
-its own.
+In the second table the target classes were chosen at the start of the attack, as in `fast`. In its
+first two rows, and in the first table, they were chosen from the unattacked image, which costs one
+more forward pass.
 
-One early step buys an epoch, but it is not safe. With seed 0 two dedicated networks for λ = 0.1
-were trained so: *early* .25, and .4 with a step of 8/255. Their clean accuracy was 91.2 and 95.1 %,
-instead of 95.9 % without. PGD-20 was 8.8 and 9.6 points above the suite, instead of 3.5. With seed
-1 nothing of the kind was seen. So `fast` has none.
+Training with *early* saves the time of an epoch, but it is not safe. With seed 0 two dedicated
+networks for λ = 0.1 were trained with it: *early* .25, and .4 with a step of 8/255. Their clean
+accuracy was 91.2 and 95.1 %, instead of 95.9 % without. PGD-20 was 8.8 and 9.6 points above the
+suite, instead of 3.5. With seed 1 this was not seen. So `fast` does not use it.
 
-What `at_last_stop` buys at λ = 1 it takes from the middle of the dial. On test images, means of
-seeds 0 to 2, robust accuracy at clean >= 95 % and at λ = 1 is 40.3 and 69.4 with .3 (n = 1,024),
-and was 43.7 and 66.3 with 0 (n = 512).
+What `at_last_stop` gains at λ = 1 is lost in the middle of the dial. On test images, means of seeds
+0 to 2, robust accuracy at clean accuracy >= 95 % and at λ = 1 is 40.3 and 69.4 % with .3
+(n = 1,024), and was 43.7 and 66.3 % with 0 (n = 512).
 
-More training images at the same number of updates help until about 8,192 (robust at clean >= 90 %,
-in a world of an earlier draft: 36.8 with 4,096, 44.0 with 8,192, 44.2 with 16,384, 46.0 with
-32,768).
+More training images at the same number of updates help until about 8,192. In an earlier version of
+`shapes`, robust accuracy at clean accuracy >= 90 % was 36.8 % with 4,096 images, 44.0 % with 8,192,
+44.2 % with 16,384 and 46.0 % with 32,768.
 """
 
 from __future__ import annotations
@@ -81,12 +84,38 @@ from dataclasses import dataclass
 
 from ..attacks.aimed import AimedPGD
 from ..attacks.pgd import PGD
+from ..data.splits import positive_int
 
 
 @dataclass(frozen=True)
 class Preset:
-    """How to train. eps and step_size in pixel units [0, 1]; ramp and warmup as shares of the whole
-    training.
+    """How to train. Lengths are in pixel units [0, 1].
+
+    Args:
+        epochs: Number of epochs.
+        batch: Images per step.
+        lr: Largest learning rate.
+        momentum: Momentum of SGD.
+        nesterov: Whether the momentum is Nesterov's.
+        weight_decay: Weight decay of all parameters.
+        clip: Longest gradient, as L2 norm over all parameters. 0: no limit.
+        schedule: "one-cycle", or "cosine": one value per epoch, without a warm-up.
+        warmup: Fraction of training in which the learning rate of "one-cycle" grows. It is large,
+            because robust features are learned after eps has grown.
+        eps: L-infinity radius of the attack.
+        margin: Factor on eps in training: the attack of training uses a ball this much larger.
+        steps: Steps of PGD in training.
+        step_size: Length of a step of PGD.
+        aimed: Fraction of the attacked images that are attacked towards one wrong class. 0: plain
+            PGD on the cross-entropy.
+        ramp: Fraction of training in which eps grows from 0. 0: eps is constant.
+        at_last_stop: Fraction of the attacked images that get the largest λ stop. The stops of the
+            others are uniform.
+        panel: Number of validation images that are watched during training.
+        watch: The panel is measured after every `watch` epochs.
+
+    Raises:
+        ValueError: If a value is out of range.
     """
 
     epochs: int = 5
@@ -95,72 +124,70 @@ class Preset:
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
-    clip: float = 1.0  # longest gradient (L2 norm over all parameters); 0: no limit
-    schedule: str = "one-cycle"  # or "cosine": one value per epoch, no warm-up
-    warmup: float = (
-        0.5  # of one-cycle; late, because robust features are learned after eps has ramped up
-    )
+    clip: float = 1.0
+    schedule: str = "one-cycle"
+    warmup: float = 0.5
     eps: float = 8 / 255
-    margin: float = 1.0  # training attacks a ball this many times as large as eps
-    steps: int = 3  # of PGD
+    margin: float = 1.0
+    steps: int = 3
     step_size: float = 20 / 3 / 255
-    # share of the attacked images that climb towards one wrong class; 0: plain PGD on the loss
     aimed: float = 0.5
-    ramp: float = 0.2  # eps grows from 0 over this share of training; 0 switches it off
-    at_last_stop: float = (
-        0.3  # of the attacked images, so many get the largest λ; the others draw it uniformly
-    )
-    panel: int = 256  # held-out images that are watched ...
-    watch: int = 1  # ... after every so many epochs
+    ramp: float = 0.2
+    at_last_stop: float = 0.3
+    panel: int = 256
+    watch: int = 1
 
     def __post_init__(self):
-        whole = ("epochs", "batch", "panel", "watch")
-        if bad := [
-            k for k in whole if not (isinstance(getattr(self, k), int) and getattr(self, k) >= 1)
-        ]:
-            raise ValueError(
-                f"{bad[0]} must be a whole number of at least 1, got {getattr(self, bad[0])!r}"
-            )
-        sizes = ("lr", "momentum", "weight_decay", "clip", "margin")
-        if bad := [k for k in sizes if not 0 <= getattr(self, k) < math.inf]:
-            raise ValueError(f"{bad[0]} must not be negative, got {getattr(self, bad[0])}")
-        if bad := [k for k in ("ramp", "warmup") if not 0 <= getattr(self, k) < 1]:
-            raise ValueError(
-                f"{bad[0]} is a share of training, in [0, 1), got {getattr(self, bad[0])}"
-            )
+        for name in ("epochs", "batch", "panel", "watch"):
+            positive_int(name, getattr(self, name))
+        for name in ("lr", "momentum", "weight_decay", "clip", "margin"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be a number of at least 0, got {value}")
+        for name in ("ramp", "warmup"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise ValueError(f"{name} must be a fraction of training, in [0, 1), got {value}")
         if not 0 <= self.at_last_stop <= 1:
             raise ValueError(
-                f"at_last_stop is a share of the images, in [0, 1], got {self.at_last_stop}"
+                f"at_last_stop must be a fraction of the images, in [0, 1], got {self.at_last_stop}"
             )
         if self.schedule not in ("one-cycle", "cosine"):
             raise ValueError(f"schedule must be 'one-cycle' or 'cosine', got {self.schedule!r}")
-        self.attack()  # complains about eps, steps and step_size
+        self.attack()  # raises an error if eps, steps, step_size or aimed is out of range
 
     def learning_rate(self, done: float, epoch: int) -> float:
-        """The learning rate when the share `done` of all steps is behind us."""
+        """Return the learning rate of a step.
+
+        Args:
+            done: Fraction of all steps that are done, in [0, 1].
+            epoch: Number of epochs that are done. Only "cosine" uses it.
+        """
         if self.schedule == "cosine":
             return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        # One cycle: linear from a tenth of lr to lr, then half a cosine to 0.
         if done < self.warmup:
             return self.lr * (0.1 + 0.9 * done / self.warmup)
         return self.lr * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup))) / 2
 
     def attack(self, done: float = 1.0) -> PGD:
-        """The attack of training: eps ramps up, the step with it.
+        """Return the attack of training. Its radius and its step grow with `ramp`.
 
         Args:
-            done: the share of training behind us.
+            done: Fraction of training that is done, in [0, 1].
         """
-        share = min(1.0, done / self.ramp) if self.ramp else 1.0
-        radius, step_size = self.eps * self.margin * share, self.step_size * share
+        growth = min(1.0, done / self.ramp) if self.ramp else 1.0
+        radius = self.eps * self.margin * growth
+        step_size = self.step_size * growth
         if self.aimed:
             return AimedPGD(radius, self.steps, step_size, share=self.aimed)
         return PGD(radius, self.steps, step_size, best=False)
 
 
 PRESETS = {
-    "fast": Preset(),  # for lessons: chosen on `shapes` by its validation panel
-    # the defaults of the published OAT code for CIFAR-10; its PGD step is min(1.25 eps, eps +
-    # 4/255) / steps
+    "fast": Preset(),  # for lessons, chosen on validation images of `shapes`
+    # The defaults of the published OAT code for CIFAR-10. The length of its PGD step is
+    # min(1.25 eps, eps + 4/255) / steps.
     "paper": Preset(
         epochs=200,
         batch=128,

@@ -16,9 +16,9 @@ Sources:
 * `blend` comes from this package. It trains the two ends of the dial and interpolates the weights
   between them.
 
-The list below says what agrees with the public code of each paper, and what differs. Every row
-centres its input unless centre=False, and attacks before the clean pass. README lists all
-differences.
+The list below says what agrees with the public code of each paper, and what differs. published.py
+holds the options that make a row agree. Every row centres its input unless centre=False, and
+attacks before the clean pass. README lists all differences.
 
 * oat: the loss, λ per image, PGD and dual BatchNorm agree. The FiLM start differs
   (film_start="paper" agrees).
@@ -42,6 +42,7 @@ differences.
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 
 import torch
@@ -51,16 +52,14 @@ from .._suggest import did_you_mean, lookup
 from ..layers.setting import Width
 from ..networks.network import Network
 from ..networks.spec import Spec
-from .losses import LOSSES
 
 OAT_STOPS = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)  # the published set S
-QUARTERS = (0.25, 0.5, 0.75, 1.0)  # widths: shares of the channels
+QUARTERS = (0.25, 0.5, 0.75, 1.0)  # widths: fractions of the channels
 
 _OAT = dict(stops=OAT_STOPS, dual=True, film=True, codes="rand", code_dim=128)
 _SNN = dict(stops=(0.0,), widths=QUARTERS, width_loss="sum")
-_ENDS = dict(
-    stops=(0.0, 1.0), dual=True, loss="halves"
-)  # one half of each batch clean, the other attacked
+# One half of each batch is clean, the other attacked.
+_ENDS = dict(stops=(0.0, 1.0), dual=True, loss="halves")
 # published: redraw="forward", where new noise at every forward weakens the attack used in training
 _FLOAT = _ENDS | dict(noise=True, redraw="step")
 
@@ -72,7 +71,7 @@ RECIPES: dict[str, dict] = {
     # losses of the widths averaged as in the paper; its public code adds them
     "oats": _OAT | dict(widths=(0.5, 0.75, 1.0)),
     "snn": _SNN,
-    "us-snn": _SNN | dict(norm_sharing="affine", draw="sandwich", loss="distill"),
+    "us-snn": _SNN | dict(norm_sharing="affine", width_sampling="sandwich", loss="distill"),
     # OATS with an output layer for every width; losses of the widths added as in its script
     "solar": _OAT | dict(widths=QUARTERS, own_heads=True, width_loss="sum"),
     "solar-snn": _SNN | dict(own_heads=True),
@@ -106,8 +105,8 @@ def build(
         lam: The one λ of a recipe without a dial, such as "pgd-at".
         **options: Entries of the recipe's row to replace.
             λ: stops, dual, film, codes, code_dim, film_start, film_rows, dial.
-            Widths: widths (shares of the channels, or K for 1/K ... 1), norm_sharing, own_heads,
-                draw.
+            Widths: widths (fractions of the channels, or K for 1/K ... 1), norm_sharing, own_heads,
+                width_sampling.
             Weights: noise, redraw, noise_on, masks, density, mask_of, mask_in.
             Loss: loss, beta, width_loss ("mean" or "sum" over the widths).
             Input: centre.
@@ -129,86 +128,65 @@ def build(
         raise TypeError(
             f"recipe {recipe!r} has no option {name!r}{hint}; its options are {', '.join(OPTIONS)}"
         )
-    row["stops"], row["widths"] = _stops(row["stops"]), _widths(row.get("widths", (1.0,)))
+    row["stops"] = _stops_as_tuple(row["stops"])
+    row["widths"] = _widths_as_tuple(row.get("widths", (1.0,)))
     if lam is not None:
         # lam= replaces a single stop; a dial has several, and "trades" and "standard" have no λ
         if len(row["stops"]) > 1 or row.get("loss") == "trades" or recipe == "standard":
-            raise ValueError(f"lam= is for 'pgd-at'; {recipe!r} has the λ stops {row['stops']}")
-        row["stops"] = _stops((lam,))
-    lookup("loss", row.get("loss", "hybrid"), LOSSES)
-    if row.get("loss") == "trades" and (len(row["stops"]) > 1 or row["stops"][0] == 0):
-        raise ValueError(
-            f"the loss 'trades' has no λ: give it one stop above 0, not {row['stops']}"
-        )
-    if LOSSES[row.get("loss", "hybrid")].ends and row["stops"] != (0.0, 1.0):
-        raise ValueError(
-            f"the loss {row['loss']!r} has two kinds of images: stops must be (0, 1), not "
-            f"{row['stops']}"
-        )
-    _check_widths(row)
+            raise ValueError(
+                f"only 'pgd-at' takes lam=; the recipe {recipe!r} has the λ stops {row['stops']}"
+            )
+        row["stops"] = _stops_as_tuple((lam,))
     source = {"name": data.name, "options": dict(data.options)}
     spec = Spec(recipe, backbone, tuple(data.shape), tuple(data.classes), data=source, **row)
     return Network(spec, seed).to(data.train.x.device)
 
 
-def _stops(stops) -> tuple[float, ...]:
+def _stops_as_tuple(stops) -> tuple[float, ...]:
+    """Return λ stops as a tuple of floats, or raise a ValueError. `Spec` checks their order."""
     try:
         if isinstance(stops, str):
             raise TypeError
-        return tuple(float(s) for s in stops)  # Spec checks the order
+        return tuple(float(stop) for stop in stops)
     except (TypeError, ValueError):
         raise ValueError(
             f"stops must be a list of λ in [0, 1], such as {OAT_STOPS}, got {stops!r}"
         ) from None
 
 
-def _widths(widths) -> tuple[float, ...]:
+def _widths_as_tuple(widths) -> tuple[float, ...]:
+    """Return widths as a tuple of floats, or raise a ValueError. K stands for 1/K, 2/K, ..., 1."""
     try:
         if isinstance(widths, str):
             raise TypeError
         if isinstance(widths, int):
             widths = [i / widths for i in range(1, widths + 1)]
-        return tuple(float(w) for w in widths)  # Spec checks the order
+        return tuple(float(width) for width in widths)  # Spec checks the order
     except (TypeError, ValueError):
         raise ValueError(
-            f"widths must be a list such as {QUARTERS}, or how many, got {widths!r}"
+            f"widths must be a list such as {QUARTERS}, or the number of widths, got {widths!r}"
         ) from None
 
 
-def _check_widths(row: dict) -> None:
-    """Raise a ValueError if the options that concern widths do not fit together."""
-    for name, valid in (("width_loss", ("mean", "sum")), ("draw", ("all", "sandwich"))):
-        if row.get(name, valid[0]) not in valid:
-            raise ValueError(f"{name} must be one of {', '.join(valid)}, got {row[name]!r}")
-    if row.get("draw") == "sandwich":
-        if row["stops"] != (0.0,) or row.get("own_heads") or row.get("norm_sharing") != "affine":
-            raise ValueError(
-                "draw='sandwich' trains widths in between, which have neither BatchNorm statistics "
-                "to be attacked with "
-                "nor a head of their own: it needs stops=(0,), norm_sharing='affine' and "
-                "own_heads=False"
-            )
-        if len(row["widths"]) < 2:
-            raise ValueError("draw='sandwich' needs at least two widths: the narrowest and 1")
-
-
-def draw_widths(spec: Spec, generator: torch.Generator) -> list[Width]:
+def sample_widths(spec: Spec, generator: torch.Generator) -> list[Width]:
     """Return the widths that one training step uses, the largest first.
 
     Args:
-        spec: With `draw="all"` these are all widths of the network. With `draw="sandwich"` they are
-            the largest and the smallest width and, between them in the list, two random widths.
+        spec: With `width_sampling="all"` these are all widths of the network. With "sandwich" they
+            are the largest and the smallest width and, between them in the list, two random widths.
         generator: Source of the random widths.
 
     Returns:
         Widths. The index of a random width is None.
     """
-    listed = [Width(share, index) for index, share in enumerate(spec.widths)][::-1]
-    if spec.draw == "all":
-        return listed
-    low, high = spec.widths[0], spec.widths[-1]
-    between = torch.rand(2, generator=generator, dtype=torch.float64) * (high - low) + low
-    return [listed[0], *(Width(share, None) for share in between.tolist()), listed[-1]]
+    listed = [Width(share, index) for index, share in enumerate(spec.widths)]
+    smallest, largest = listed[0], listed[-1]
+    if spec.width_sampling == "all":
+        return listed[::-1]
+    span = largest.share - smallest.share
+    random = torch.rand(2, generator=generator, dtype=torch.float64) * span + smallest.share
+    between = [Width(share, None) for share in random.tolist()]
+    return [largest, *between, smallest]
 
 
 def sample_stops(
@@ -228,37 +206,44 @@ def sample_stops(
         Stop indices, int64 (n,), and the number of images at the front that have λ = 0 and need no
         attack.
     """
-    first = 1 if stops[0] == 0 else 0  # the stop of λ = 0, if there is one, is stop 0
-    zeros = first * -(-n // len(stops))  # rounded up
-    rest = (
-        torch.randint(first, max(len(stops), 1), (n - zeros,), generator=generator)
-        if zeros < n
-        else torch.empty(0)
-    )
-    return torch.cat([torch.zeros(zeros), rest]).long(), zeros
+    has_clean_stop = stops[0] == 0
+    n_clean = math.ceil(n / len(stops)) if has_clean_stop else 0
+    lambda_stop = torch.zeros(n, dtype=torch.int64)
+    if n_clean < n:
+        first_attacked = 1 if has_clean_stop else 0
+        lambda_stop[n_clean:] = torch.randint(
+            first_attacked, len(stops), (n - n_clean,), generator=generator
+        )
+    return lambda_stop, n_clean
 
 
 def more_at_last_stop(
-    stop: Tensor, zeros: int, stops: tuple[float, ...], share: float, generator
+    lambda_stop: Tensor,
+    n_clean: int,
+    stops: tuple[float, ...],
+    fraction: float,
+    generator: torch.Generator,
 ) -> Tensor:
-    """Give a share of the attacked images the last λ stop.
+    """Give a random fraction of the attacked images the last λ stop.
 
     If λ is uniform over many stops, few images are trained at the last one, where robust features
     are learned.
 
     Args:
-        stop: Stop index of each image (N,), from `sample_stops`.
-        zeros: Number of images at the front that have λ = 0. They keep it.
+        lambda_stop: Index of the λ stop of each image (N,), from `sample_stops`.
+        n_clean: Number of images at the front that have λ = 0. They keep it.
         stops: λ stops of the network.
-        share: Probability that an attacked image gets the last stop, whatever stop it had.
+        fraction: Probability that an attacked image gets the last stop, whatever stop it had.
         generator: Source of randomness. It is not used if nothing can change.
 
     Returns:
         Stop indices (N,). The input tensor is not modified.
     """
     last = len(stops) - 1
-    if not share or zeros == len(stop) or bool((stop[zeros:] == last).all()):
-        return stop
-    chosen = torch.rand(len(stop), generator=generator) < share
-    chosen[:zeros] = False
-    return stop.masked_fill(chosen, last)
+    # Also true if no image is attacked.
+    all_at_last_stop = bool((lambda_stop[n_clean:] == last).all())
+    if fraction == 0 or all_at_last_stop:
+        return lambda_stop
+    chosen = torch.rand(len(lambda_stop), generator=generator) < fraction
+    chosen[:n_clean] = False
+    return lambda_stop.masked_fill(chosen, last)

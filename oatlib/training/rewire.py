@@ -54,20 +54,24 @@ def rewire(net: Network, optimizer: torch.optim.Optimizer, done: float) -> None:
         done: Fraction of training that is done, in [0, 1]. The drop rate falls linearly with it.
     """
     units = [unit for unit in masked_units(net) if unit.masks.moves and net.spec.density < 1]
+    if not units:
+        return
+    rate = FIRST_RATE * (1 - done)
     # One pass per mask: one, or the clean and the adversarial one.
-    for path in range(len(units[0].masks.each) if units else 0):
+    for path in range(len(units[0].masks.each)):
         momenta = [_sizes(unit, _momentum(optimizer, unit.conv.weight)) for unit in units]
         # Drop in every layer.
-        dropped = sum(_drop(unit, path, FIRST_RATE * (1 - done)) for unit in units)
+        dropped = sum(_drop(unit, path, rate) for unit in units)
         # Share the growth among layers by the mean momentum of the weights that they still keep.
-        shares = [_mean(m[unit.masks.of(path)]) for m, unit in zip(momenta, units, strict=True)]
-        free = [(~unit.masks.of(path)).sum().item() for unit in units]
-        room = [int(ROOM * places) for places in free]
-        room = room if sum(room) >= dropped else free
-        for unit, momentum, wanted in zip(
-            units, momenta, allocate(dropped, shares, room), strict=True
-        ):
-            _grow(unit.masks.of(path), momentum, wanted)
+        masks = [unit.masks.of(path) for unit in units]
+        shares = [_mean(momentum[mask]) for momentum, mask in zip(momenta, masks, strict=True)]
+        absent = [(~mask).sum().item() for mask in masks]
+        room = [int(ROOM * number) for number in absent]
+        if sum(room) < dropped:
+            room = absent
+        numbers = allocate(dropped, shares, room)
+        for mask, momentum, number in zip(masks, momenta, numbers, strict=True):
+            _grow(mask, momentum, number)
 
 
 def allocate(total: int, shares: list[float], room: list[int]) -> list[int]:
@@ -88,17 +92,23 @@ def allocate(total: int, shares: list[float], room: list[int]) -> list[int]:
         >>> allocate(10, [3.0, 1.0, 1.0], [4, 10, 10])
         [4, 3, 3]
     """
-    given, left = [0] * len(room), min(total, sum(room))
-    while left:
-        free = [i for i in range(len(room)) if given[i] < room[i]]
-        whole = sum(shares[i] for i in free)
-        wanted = [int(left * shares[i] / whole) if whole > 0 else left // len(free) for i in free]
-        if not any(wanted):  # all parts round down to 0: give one to the largest share
-            wanted[max(range(len(free)), key=lambda k: shares[free[k]])] = 1
-        for i, more in zip(free, wanted, strict=True):
-            more = min(more, room[i] - given[i], left)
-            given[i], left = given[i] + more, left - more
-    return given
+    parts = [0] * len(room)
+    left = min(total, sum(room))
+    while left > 0:
+        # Split what is left among the parts that have room.
+        free = [i for i in range(len(room)) if parts[i] < room[i]]
+        sum_of_shares = sum(shares[i] for i in free)
+        if sum_of_shares > 0:
+            wanted = {i: int(left * shares[i] / sum_of_shares) for i in free}
+        else:
+            wanted = {i: left // len(free) for i in free}
+        if not any(wanted.values()):  # all round down to 0: give one to the largest share
+            wanted[max(free, key=lambda i: shares[i])] = 1
+        for i, number in wanted.items():
+            number = min(number, room[i] - parts[i], left)
+            parts[i] += number
+            left -= number
+    return parts
 
 
 def _drop(unit: Unit, path: int, rate: float) -> int:
@@ -106,23 +116,26 @@ def _drop(unit: Unit, path: int, rate: float) -> int:
 
     Dropped weights are set to 0 unless the other expert keeps them.
     """
-    keep, size = unit.masks.of(path), _sizes(unit, unit.conv.weight)
-    kept = keep.sum().item()
-    number = min(math.ceil(rate * kept), kept - 1)  # keep at least one
-    _turn(keep, size.masked_fill(~keep, torch.inf).flatten().argsort()[:number])
+    keep = unit.masks.of(path)
+    n_kept = keep.sum().item()
+    number = min(math.ceil(rate * n_kept), n_kept - 1)  # keep at least one
+    # Absent weights count as infinitely large, so they are not among the smallest.
+    sizes = _sizes(unit, unit.conv.weight).masked_fill(~keep, torch.inf)
+    _flip(keep, sizes.flatten().argsort()[:number])
     unit.masks.clear(unit.conv.weight)
     return number
 
 
 def _grow(keep: Tensor, momentum: Tensor, number: int) -> None:
     """Add the `number` absent entries with the largest momentum to a mask."""
-    _turn(keep, momentum.masked_fill(keep, -torch.inf).flatten().argsort(descending=True)[:number])
+    absent_momentum = momentum.masked_fill(keep, -torch.inf).flatten()
+    _flip(keep, absent_momentum.argsort(descending=True)[:number])
 
 
-def _turn(keep: Tensor, places: Tensor) -> None:
+def _flip(keep: Tensor, index: Tensor) -> None:
     """Flip entries of a mask, given by their indices in the flattened mask."""
     flat = keep.flatten().clone()
-    flat[places] = ~flat[places]
+    flat[index] = ~flat[index]
     keep.copy_(flat.view(keep.shape))
 
 
@@ -131,18 +144,17 @@ def _sizes(unit: Unit, values: Tensor) -> Tensor:
 
     For single weights this is |value|, for input channels the L2 norm of the channel.
     """
-    shape = unit.masks.clean.shape
-    return (
-        values.abs() if shape == values.shape else values.pow(2).sum((0, 2, 3), keepdim=True).sqrt()
-    )
+    if unit.masks.clean.shape == values.shape:
+        return values.abs()
+    return values.pow(2).sum((0, 2, 3), keepdim=True).sqrt()
 
 
 def _momentum(optimizer: torch.optim.Optimizer, weight: Tensor) -> Tensor:
-    """The momentum of a weight, or zeros before the first step of the optimiser."""
+    """Return the momentum of a weight, or zeros before the first step of the optimiser."""
     buffer = optimizer.state[weight].get("momentum_buffer")
     return torch.zeros_like(weight) if buffer is None else buffer
 
 
 def _mean(values: Tensor) -> float:
-    """The mean as a float, 0 for no values."""
+    """Return the mean as a float, 0 for no values."""
     return values.mean().item() if values.numel() else 0.0

@@ -7,84 +7,115 @@ up the gradients of the loss over the widths. The optimiser step is taken by the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from ..attacks.pgd import PGD
 from ..layers.setting import Setting, Width
 from ..networks.network import Network
-from .losses import LOSSES, Labels
+from .lambda_batch import LambdaBatch
+from .losses import TRAINING_LOSSES, Labels
 
 
-def step(
+def train_step(
     net: Network,
-    x: Tensor,
-    y: Tensor,
-    stop: Tensor,
-    zeros: int,
+    batch: LambdaBatch,
     attack: PGD,
-    generator,
-    widths=None,
-    amp=False,
+    generator: torch.Generator | None,
+    widths: Sequence[Width] | None = None,
+    amp: bool = False,
 ) -> Tensor:
     """Add the gradients of one batch to the parameters of a network.
 
     Every width is attacked separately, and the gradients of all widths are accumulated.
 
     Args:
-        net: The network.
-        x: Images (N, C, H, W) in [0, 1].
-        y: Labels (N,).
-        stop: Index of the λ stop of each image, (N,). Images with λ = 0 must come first.
-        zeros: Number of images at the front that have λ = 0. They are not attacked.
+        net: The network, in eval mode.
+        batch: Images, labels and λ stops.
         attack: The attack of the preset. The loss of the recipe may replace its objective.
-        generator: Source of random starts and of weight noise, on the device of x.
+        generator: Source of random starts and of weight noise, on the device of the images.
         widths: Widths to train, the largest first. None: the full width only.
         amp: Whether to use automatic mixed precision (bfloat16).
 
     Returns:
         The loss, a detached scalar. With `width_loss="mean"` it is the mean over the widths,
         otherwise the sum.
+
+    Example:
+        >>> batch = LambdaBatch(x, y, lambda_stop, net.spec.stops)
+        >>> loss = train_step(net, batch, PGD(8 / 255, 3), torch.Generator())
+        >>> optimizer.step()
     """
-    spec, total, teacher = net.spec, 0.0, None
-    # In double precision; lam.to(x) below rounds it to the type of x.
-    lam = torch.tensor(spec.stops, dtype=torch.float64)[stop]
-    widths = widths or [net.width()]
-    share = 1 / len(widths) if spec.width_loss == "mean" else 1.0
+    spec = net.spec
+    device_type = batch.images.device.type
+    if widths is None:
+        widths = [net.width()]
+    factor = 1 / len(widths) if spec.width_loss == "mean" else 1.0
+    total = 0.0
+    teacher_logits = None
     for width in widths:
-        labels = Labels(y, lam.to(x), zeros, spec.beta, teacher)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
-            clean, attacked = _logits(net, x, y, lam, zeros, width, attack, generator)
-            loss = LOSSES[spec.loss].of(clean, attacked, labels) * share
+        labels = Labels(batch.labels, batch.lam, batch.n_clean, spec.beta, teacher_logits)
+        with torch.autocast(device_type, torch.bfloat16, enabled=amp):
+            clean, attacked = _logits(net, batch, width, attack, generator)
+            loss = TRAINING_LOSSES[spec.loss].function(clean, attacked, labels) * factor
         loss.backward()
         total += loss.detach()
-        # the first width, which is the largest, is the teacher of the others in distillation
-        teacher = clean.detach() if teacher is None else teacher
+        # In distillation the first width, which is the largest, teaches the others.
+        if teacher_logits is None:
+            teacher_logits = clean.detach()
     return total
 
 
-def _logits(net: Network, x, y, lam: Tensor, zeros: int, width: Width, attack: PGD, generator):
+def _logits(
+    net: Network,
+    batch: LambdaBatch,
+    width: Width,
+    attack: PGD,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, Tensor]:
     """Attack the images with λ > 0, then send clean and attacked images through in one forward.
 
-    The attack uses the λ, BatchNorm branch and weights of each image at the given width, in eval
-    mode. Clean and attacked images share the forward but not their batch statistics. Unattacked
-    images use the weights without noise. Returns logits of the unattacked and of the attacked
-    images.
+    Clean and attacked images share the forward but not their batch statistics. Unattacked images
+    use the weights without noise. Returns logits of the unattacked and of the attacked images.
     """
-    loss, noise = LOSSES[net.spec.loss], generator
-    first = len(x) if loss.both else zeros  # number of images that pass through unattacked
-    images, setting = x[:first], net.setting(lam[:first], first, width).on_clean_path()
-    if zeros < len(x):
-        hard = net.setting(lam[zeros:], len(x) - zeros, width)
+    loss = TRAINING_LOSSES[net.spec.loss]
+    noise = generator
+    # First the pass of unattacked images: all of them, or those with λ = 0.
+    n_unattacked = len(batch) if loss.all_pass_clean else batch.n_clean
+    images = batch.images[:n_unattacked]
+    setting = net.setting_of_stops(batch.lambda_stop[:n_unattacked], width).on_clean_path()
+    # Then the pass of attacked images.
+    if batch.n_clean < len(batch):
+        attacked_setting = net.setting_of_stops(batch.lambda_stop[batch.attacked], width)
         if net.spec.redraw == "step":  # the update must sample the same noise as the attack
             noise = torch.Generator(generator.device).set_state(generator.get_state())
-        # .forward is not a module, so the attack freezes nothing: a folded network has no need of
-        # it
-        f = net.bind_stops(hard, generator).forward
-        attacked = loss.aim(attack, f, x[zeros:])(f, x[zeros:], y[zeros:], generator)
-        images, setting = torch.cat([images, attacked]), Setting.join(setting, hard)
+        attacked = _attacked_images(net, batch, attacked_setting, attack, generator)
+        images = torch.cat([images, attacked])
+        setting = Setting.join(setting, attacked_setting)
     try:
         logits = net.train()(images, setting, noise=noise)
     finally:
         net.eval()
-    return logits[:first], logits[first:]
+    return logits[:n_unattacked], logits[n_unattacked:]
+
+
+def _attacked_images(
+    net: Network,
+    batch: LambdaBatch,
+    setting: Setting,
+    attack: PGD,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Return the images with λ > 0, attacked in eval mode.
+
+    The attack sees the network with the λ, BatchNorm branch and weights of each image, at the width
+    of the setting.
+    """
+    x = batch.images[batch.attacked]
+    y = batch.labels[batch.attacked]
+    # `.forward` is not a module, so the attack freezes nothing: a folded network does not need it.
+    f = net.bind_stops(setting, generator).forward
+    attack = TRAINING_LOSSES[net.spec.loss].make_attack(attack, f, x)
+    return attack(f, x, y, generator)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oatlib.layers.setting import ADV, CLEAN, Setting
+from oatlib.layers.setting import ADV, CLEAN, Position, Setting
 from oatlib.networks.network import Network
 from oatlib.networks.spec import Spec
 
@@ -21,7 +21,16 @@ def setting(stops):
 
 
 def network(seed=0):
-    spec = Spec("oat", "tiny", (3, 8, 8), ("a", "b", "c"), STOPS, dual=True, film=True, codes="onehot")
+    spec = Spec(
+        recipe="oat",
+        backbone="tiny",
+        shape=(3, 8, 8),
+        classes=("a", "b", "c"),
+        stops=STOPS,
+        dual=True,
+        film=True,
+        codes="onehot",
+    )
     return Network(spec, seed).double()
 
 
@@ -111,3 +120,15 @@ def test_an_empty_pass_changes_nothing():
     x = images(2)
     expected = copy.deepcopy(net).train()(x, a)
     assert torch.equal(net.train()(x, Setting.join(a, empty)), expected)
+
+
+# ---- positions ----
+
+
+def test_a_position_knows_its_stops_and_whether_it_is_noisy():
+    weights = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+    assert Position(weights).used_stops == [0, 1, 2] and Position(weights).per_image
+    assert Position(weights[:1]).used_stops == [0, 1] and not Position(weights[:1]).per_image
+    assert not Position(weights[:1], noise_levels=(0.0, 0.0, 1.0)).noisy  # noise at an unused stop
+    assert Position(weights, noise_levels=(0.0, 0.0, 1.0)).noisy
+    assert not Position(weights).noisy

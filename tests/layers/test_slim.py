@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oatlib.layers.film import FiLM
+from oatlib.layers.folded import FoldPlan
 from oatlib.layers.head import Head
-from oatlib.layers.setting import ADV, CLEAN, Setting, Width, cut
+from oatlib.layers.setting import ADV, CLEAN, Position, Setting, Width, cut
 from oatlib.layers.slim import SlimConv, SlimNorm
 from oatlib.layers.unit import Dials
 
@@ -208,7 +209,8 @@ def test_a_head_is_a_linear_map_of_the_features_of_its_width(own, slim, index):
     linear = head.each[index if own else 0]
     expected = F.linear(x, linear.weight[:, : x.shape[1]], linear.bias)
     torch.testing.assert_close(head(x, dials(index)), expected)
-    torch.testing.assert_close(head.fold(dials(index))(x), expected)
+    plan = FoldPlan(Position(torch.ones(1, 1), Width(WIDTHS[index], index)), torch.zeros(1))
+    torch.testing.assert_close(head.fold(plan)(x), expected)
 
 
 @pytest.mark.parametrize("slim", [False, True])

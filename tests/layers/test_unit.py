@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from oatlib.layers.folded import Folded, Place
-from oatlib.layers.setting import ADV, CLEAN, Setting
+from oatlib.layers.folded import Folded, FoldPlan
+from oatlib.layers.setting import ADV, CLEAN, Position, Setting
 from oatlib.layers.unit import Dials, Unit, UnitOptions
 
 STOPS = 4
@@ -56,8 +56,8 @@ def by_hand(unit, x, stop):
     return torch.stack(rows).detach()
 
 
-def place(mix):
-    return Place(mix, BRANCH, torch.eye(STOPS, dtype=torch.float64))
+def plan(mix):
+    return FoldPlan(Position(mix), BRANCH, torch.eye(STOPS, dtype=torch.float64))
 
 
 def unfolded(unit, x):
@@ -67,12 +67,12 @@ def unfolded(unit, x):
 
 def folded(unit, x):
     mix = F.one_hot(STOP, STOPS).double()
-    return unit.fold(place(mix))(x.clone())
+    return unit.fold(plan(mix))(x.clone())
 
 
 def folded_one_by_one(unit, x):
     mixes = F.one_hot(STOP, STOPS).double()
-    return torch.cat([unit.fold(place(m[None]))(s[None]) for m, s in zip(mixes, x, strict=True)])
+    return torch.cat([unit.fold(plan(m[None]))(s[None]) for m, s in zip(mixes, x, strict=True)])
 
 
 FORMS = [unfolded, folded, folded_one_by_one]
@@ -126,10 +126,10 @@ def test_film_before_the_norm_is_caught():
 def test_between_stops_scale_and_shift_are_interpolated(kind, t):
     """The output is linear in scale and shift, so it is interpolated, too."""
     unit, x = make(kind), noise(2, 3, 6, 6)
-    ends = [unit.fold(place(F.one_hot(torch.tensor([s]), STOPS).double()))(x) for s in (0, 1)]
+    ends = [unit.fold(plan(F.one_hot(torch.tensor([s]), STOPS).double()))(x) for s in (0, 1)]
     mix = torch.tensor([[1 - t, t, 0, 0]], dtype=torch.float64)
     for rows in (mix, mix.repeat(2, 1)):
-        found = unit.fold(place(rows))(x.clone())
+        found = unit.fold(plan(rows))(x.clone())
         torch.testing.assert_close(found, torch.lerp(*ends, t), rtol=1e-9, atol=1e-10)
 
 
@@ -137,7 +137,7 @@ def test_between_stops_scale_and_shift_are_interpolated(kind, t):
 def test_a_folded_unit_has_no_parameters_and_leaves_the_unit_alone(kind):
     unit = make(kind)
     before = {name: t.clone() for name, t in unit.state_dict().items()}
-    plain = unit.fold(place(torch.eye(STOPS, dtype=torch.float64)[:1]))
+    plain = unit.fold(plan(torch.eye(STOPS, dtype=torch.float64)[:1]))
     plain(noise(2, 3, 6, 6))
     assert isinstance(plain, Folded) and not list(plain.parameters())
     assert all(torch.equal(t, before[name]) for name, t in unit.state_dict().items())
@@ -146,7 +146,7 @@ def test_a_folded_unit_has_no_parameters_and_leaves_the_unit_alone(kind):
 @kinds
 @pytest.mark.parametrize("images", [1, 5])
 def test_a_unit_bound_to_other_images_is_an_error(kind, images):
-    plain = make(kind).fold(place(torch.eye(STOPS, dtype=torch.float64)))
+    plain = make(kind).fold(plan(torch.eye(STOPS, dtype=torch.float64)))
     if kind == "bare":  # has nothing that depends on λ
         assert len(plain(noise(images, 3, 6, 6))) == images
     else:

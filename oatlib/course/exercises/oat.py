@@ -12,31 +12,31 @@ from ...training.recipes import OAT_STOPS, sample_stops
 from . import Wrong, exercise, same
 
 
-def _hybrid_loss(clean: Tensor, attacked: Tensor, y: Tensor, lam: Tensor, zeros: int) -> Tensor:
-    return hybrid(clean, attacked, Labels(y, lam, zeros))
+def _hybrid_loss(clean: Tensor, attacked: Tensor, y: Tensor, lam: Tensor, n_clean: int) -> Tensor:
+    return hybrid(clean, attacked, Labels(y, lam, n_clean))
 
 
-def _batch(zeros: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return clean logits (8, 5), attacked logits (8 - zeros, 5), labels (8,) and λ (8,).
+def _batch(n_clean: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return clean logits (8, 5), attacked logits (8 - n_clean, 5), labels (8,) and λ (8,).
 
-    The first `zeros` values of λ are 0, and these images have no attacked logits.
+    The first `n_clean` values of λ are 0, and these images have no attacked logits.
     """
-    generator = torch.Generator().manual_seed(zeros)
+    generator = torch.Generator().manual_seed(n_clean)
     clean, attacked = (2 * torch.randn(8, 5, generator=generator) for _ in range(2))
     lam = torch.tensor([0.1, 0.4, 1.0, 0.2, 0.3, 1.0, 0.1, 0.2])
-    lam[:zeros] = 0
-    return clean, attacked[zeros:], torch.randint(0, 5, (8,), generator=generator), lam
+    lam[:n_clean] = 0
+    return clean, attacked[n_clean:], torch.randint(0, 5, (8,), generator=generator), lam
 
 
 def _mixed_up(
-    clean: Tensor, attacked: Tensor, y: Tensor, lam: Tensor, zeros: int
+    clean: Tensor, attacked: Tensor, y: Tensor, lam: Tensor, n_clean: int
 ) -> dict[str, Tensor]:
     """Return the losses that common mistakes give, by the message for each mistake."""
     calm, hit = (
         F.cross_entropy(clean, y, reduction="none"),
-        F.cross_entropy(attacked, y[zeros:], reduction="none"),
+        F.cross_entropy(attacked, y[n_clean:], reduction="none"),
     )
-    rest, n, front = lam[zeros:], len(y), slice(len(attacked))
+    rest, n, front = lam[n_clean:], len(y), slice(len(attacked))
     weighed = ((1 - lam) * calm).sum() / n
     return {
         "the weights are swapped: λ = 1 must mean attacked only.": (
@@ -51,16 +51,16 @@ def _mixed_up(
         + lam.mean() * hit.mean(),
         "the attacked losses are averaged over the attacked images only: divide both sums by the "
         "whole batch.": weighed + (rest * hit).mean(),
-        "the attacked images carry the wrong λ: they are the batch without its first `zeros` "
+        "the attacked images carry the wrong λ: they are the batch without its first `n_clean` "
         "images.": weighed + (lam[front] * hit).sum() / n,
-        "the attacked images get the wrong labels: theirs are y[zeros:].": weighed
+        "the attacked images get the wrong labels: theirs are y[n_clean:].": weighed
         + (rest * F.cross_entropy(attacked, y[front], reduction="none")).sum() / n,
     }
 
 
 @exercise(_hybrid_loss, "oatlib.training.losses.hybrid")
 def hybrid_loss(theirs) -> None:
-    """clean (N, K), attacked (N - zeros, K), y, lam, zeros -> mean of (1-λ)·clean + λ·attacked."""
+    """clean (N, K), attacked (N - n_clean, K), y, lam, n_clean -> mean (1-λ)·clean + λ·attacked."""
     batch = (*_batch(3), 3)
     got, want = theirs(*batch), _hybrid_loss(*batch)
     if isinstance(got, Tensor) and got.shape == batch[3].shape:
@@ -71,14 +71,14 @@ def hybrid_loss(theirs) -> None:
                 raise Wrong(mistake)
     same(got, want, "it should be the mean over all N images of (1-λ)·CE(clean) + λ·CE(attacked).")
     batch = (*_batch(0), 0)
-    mistake = "right where some images have λ = 0, but not where zeros = 0 and all are attacked."
+    mistake = "right where some images have λ = 0, but not where n_clean = 0 and all are attacked."
     same(theirs(*batch), _hybrid_loss(*batch), mistake)
 
 
 @exercise(sample_stops, "oatlib.training.recipes.sample_stops")
 def draw_stops(theirs) -> None:
     """stops, n, generator -> stop indices (n,), the first ceil(n / S) of them 0; how many those."""
-    n, zeros = 6000, 1000
+    n, n_clean = 6000, 1000
     got = theirs(OAT_STOPS, n, torch.Generator().manual_seed(0))
     if not (isinstance(got, tuple | list) and len(got) == 2 and isinstance(got[0], Tensor)):
         raise Wrong(
@@ -92,18 +92,18 @@ def draw_stops(theirs) -> None:
         raise Wrong(
             "it returns values of λ: return where they are in `stops`, whole numbers from 0."
         )
-    if front != zeros:
+    if front != n_clean:
         raise Wrong(
-            f"of {n} images and {len(OAT_STOPS)} stops the first {zeros} should have λ = 0, not "
+            f"of {n} images and {len(OAT_STOPS)} stops the first {n_clean} should have λ = 0, not "
             f"{front}."
         )
-    if stop[:zeros].any():
+    if stop[:n_clean].any():
         raise Wrong(
             "the images with λ = 0 must come first, so that the others can be cut off behind them."
         )
-    if not stop[zeros:].all():
+    if not stop[n_clean:].all():
         raise Wrong("behind the first images λ = 0 is drawn again: draw from stop 1 on.")
-    counts = torch.bincount(stop[zeros:], minlength=6)[1:]
+    counts = torch.bincount(stop[n_clean:], minlength=6)[1:]
     if len(counts) > 5 or counts.min() == 0:
         raise Wrong(
             "some stops never come, or some that do not exist: torch.randint(low, high) leaves out "

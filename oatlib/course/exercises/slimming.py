@@ -122,7 +122,7 @@ class _Slim(nn.Module):
         return F.linear(x[:, :kept], self.weight[:, :kept])
 
 
-@exercise(_slim_step, "oatlib.training.step.step")
+@exercise(_slim_step, "oatlib.training.step.train_step")
 def slim_step(theirs) -> None:
     """f(x, width), x, y, widths -> sum of the losses; the summed gradients are in .grad."""
     generator, widths = torch.Generator().manual_seed(3), [0.25, 0.5, 1.0]

@@ -1,0 +1,86 @@
+"""The batch of a training step: images with a λ stop each, sorted into clean and attacked ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class LambdaBatch:
+    """Images, labels and the λ stop of each image, with the images of λ = 0 at the front.
+
+    A training step attacks the images with λ > 0 only, so it wants them in one block. This class
+    sorts the batch. Apart from that the images keep their order, so a batch that is sorted already
+    stays as it is.
+
+    Args:
+        images: Images (N, C, H, W) in [0, 1], in any order.
+        labels: Labels (N,).
+        lambda_stop: Index of the λ stop of each image, whole numbers (N,).
+        stops: The λ stops of the network, `net.spec.stops`.
+
+    Attributes:
+        images: Sorted images (N, C, H, W).
+        labels: Labels (N,) in the order of the images.
+        lambda_stop: Index of the λ stop of each image, int64 (N,), on the CPU.
+        lam: λ of each image, (N,), with the type and device of the images.
+        n_clean: Number of images with λ = 0.
+        clean: Slice of the images with λ = 0, which are not attacked.
+        attacked: Slice of the images with λ > 0.
+
+    Raises:
+        ValueError: If there is not one label and one stop for each image, or if an index is not
+            that of a stop.
+
+    Example:
+        >>> batch = LambdaBatch(x, y, torch.tensor([5, 0, 2, 0]), net.spec.stops)
+        >>> batch.lambda_stop, batch.n_clean
+        (tensor([0, 0, 5, 2]), 2)
+        >>> to_attack = batch.images[batch.attacked]
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, lambda_stop: Tensor, stops: tuple[float, ...]
+    ):
+        lambda_stop = _checked_stops(images, labels, lambda_stop, len(stops))
+        lam = torch.tensor(stops, dtype=torch.float64)[lambda_stop]
+        is_attacked = lam > 0
+        # Bring the images with λ = 0 to the front. `stable` keeps the order otherwise.
+        if bool((is_attacked[1:] < is_attacked[:-1]).any()):
+            order = is_attacked.long().argsort(stable=True)
+            lambda_stop = lambda_stop[order]
+            lam = lam[order]
+            images = images[order.to(images.device)]
+            labels = labels[order.to(labels.device)]
+        self.images = images
+        self.labels = labels
+        self.lambda_stop = lambda_stop
+        self.lam = lam.to(images)
+        self.n_clean = len(images) - int(is_attacked.sum())
+        self.clean = slice(0, self.n_clean)
+        self.attacked = slice(self.n_clean, len(images))
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.images)
+
+
+def _checked_stops(images: Tensor, labels: Tensor, lambda_stop: Tensor, n_stops: int) -> Tensor:
+    """Return the stop indices as int64 on the CPU, or raise a ValueError."""
+    if lambda_stop.is_floating_point() or lambda_stop.dtype == torch.bool:
+        raise ValueError(
+            f"lambda_stop must hold indices of λ stops, whole numbers, got {lambda_stop.dtype}"
+        )
+    for name, values in (("label", labels), ("λ stop", lambda_stop)):
+        if values.shape != images.shape[:1]:
+            raise ValueError(
+                f"a batch needs one {name} for each of its {len(images)} images, got shape "
+                f"{tuple(values.shape)}"
+            )
+    lambda_stop = lambda_stop.long().cpu()
+    if bool(((lambda_stop < 0) | (lambda_stop >= n_stops)).any()):
+        raise ValueError(
+            f"lambda_stop must be from 0 to {n_stops - 1}, because there are {n_stops} λ stops, "
+            f"got {lambda_stop.min()} to {lambda_stop.max()}"
+        )
+    return lambda_stop
