@@ -1,9 +1,9 @@
-"""`oatlib.check` on honest networks, on frauds and on the exhibit: `python -m bench.honest`.
+"""`oatlib.audit` on honest networks, on frauds and on the exhibit: `python -m bench.honest`.
 
-Trains the networks of ARMS with the `fast` preset and checks every trained setting of each. A false
-alarm is a question that an honest network raises. A miss is a fraud of `oatlib.course.frauds` that
+Trains the networks of ARMS with the `fast` preset and audits every trained setting of each. A false
+alarm is a finding that an honest network raises. A miss is a fraud of `oatlib.course.frauds` that
 is not caught by its name. The exhibit (`data/course/oats_two_steps.safetensors`) is a miss if no
-question of EXHIBIT_QUESTIONS catches it.
+finding of EXHIBIT_FINDINGS catches it.
 
 The record is written after every row, and rows that it holds are not measured again, so a run can
 be interrupted and can be divided: `--seeds 3 4 --networks oat frauds`. Networks are kept by
@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import oatlib
-from oatlib.audit.report import Report
+from oatlib.auditing.report import Report
 from oatlib.course.frauds import frauds
 from oatlib.data.load import data_of
 from oatlib.record import RecordError, read_json, versions, write_json
@@ -30,7 +30,7 @@ from .trained import named, trained
 
 EXHIBIT = Path(__file__).parents[1] / "data" / "course" / "oats_two_steps.safetensors"
 EXHIBIT_LAM = 0.2
-EXHIBIT_QUESTIONS = {"claim", "targeted", "training_attack"}
+EXHIBIT_FINDINGS = {"claim", "targeted", "training_attack"}
 EPS = 8 / 255
 # A shorter suite with the same kinds of attack: for a first look, and where time is short.
 LIGHT = (
@@ -101,25 +101,25 @@ def settings(net: oatlib.Network, min_width: float) -> Iterator[tuple[float, flo
 
 
 def honest(record: Record, seed: int, name: str, n: int, suite: str) -> None:
-    """Check all settings of one arm that are not in the record."""
+    """Audit all settings of one arm that are not in the record."""
     arm = ARMS[name]
     net, data, _ = trained(named(arm.recipe, arm.options), seed)
     for lam, width in settings(net, arm.min_width):
         key = _key("honest", name, seed, n, suite, lam, width)
         if not record.has(key):
-            report, seconds = _checked(net, data, suite, lam=lam, width=width, n=n, seed=seed)
+            report, seconds = _audited(net, data, suite, lam=lam, width=width, n=n, seed=seed)
             record.add(_row(key, report, seconds) | {"fault": bool(report.raised)})
 
 
 def planted(record: Record, seed: int, n: int, suite: str) -> None:
-    """Check all frauds of one seed that are not in the record."""
+    """Audit all frauds of one seed that are not in the record."""
     (standard, data, _), (oat, _, _) = trained("standard", seed), trained("oat", seed)
     for name, fraud in frauds(standard, oat, data, seed).items():
         key = _key("fraud", name, seed, n, suite)
         if not record.has(key):
             # the frauds have an eps of their own, and some are random: the default suite fits
             # itself to them
-            report, seconds = _checked(
+            report, seconds = _audited(
                 fraud.f,
                 fraud.split,
                 None,
@@ -129,17 +129,17 @@ def planted(record: Record, seed: int, n: int, suite: str) -> None:
                 seed=seed,
                 **fraud.also,
             )
-            missed = not {*fraud.caught} <= {check.name for check in report.raised}
+            missed = not {*fraud.caught} <= {finding.name for finding in report.raised}
             record.add(_row(key, report, seconds) | {"fault": missed})
 
 
 def exhibit(record: Record, n: int, suite: str) -> None:
-    """Check the network of version 0.1.0 that had overfitted to its training attack."""
+    """Audit the network of version 0.1.0 that had overfitted to its training attack."""
     key = _key("exhibit", EXHIBIT.stem, 0, n, suite, EXHIBIT_LAM, 1.0)
     if not record.has(key):
         net = oatlib.load(EXHIBIT)
-        report, seconds = _checked(net, data_of(net.spec.data), suite, lam=EXHIBIT_LAM, n=n)
-        missed = not EXHIBIT_QUESTIONS & {check.name for check in report.raised}
+        report, seconds = _audited(net, data_of(net.spec.data), suite, lam=EXHIBIT_LAM, n=n)
+        missed = not EXHIBIT_FINDINGS & {finding.name for finding in report.raised}
         record.add(_row(key, report, seconds) | {"fault": missed})
 
 
@@ -148,10 +148,10 @@ def _as_json(value):
     return json.loads(json.dumps(value))
 
 
-def _checked(f, data, suite: str | None, **options) -> tuple[Report, float]:
+def _audited(f, data, suite: str | None, **options) -> tuple[Report, float]:
     started = time.process_time()
     chosen = None if suite is None else SUITES[suite]
-    report = oatlib.check(f, data, suite=chosen, progress=False, **options)
+    report = oatlib.audit(f, data, suite=chosen, progress=False, **options)
     return report, time.process_time() - started
 
 
@@ -168,8 +168,8 @@ def _key(kind, name, seed, n, suite, lam=None, width=None) -> dict:
 
 
 def _row(key: dict, report: Report, seconds: float) -> dict:
-    measured = {"clean": report.clean, "robust": report.robust, "claim": report.claim}
-    raised = {check.name: check.found for check in report.raised}
+    measured = {"clean": report.clean, "robust": report.robust, "claim": report.claim.value}
+    raised = {finding.name: finding.sentence for finding in report.raised}
     return key | measured | {"raised": raised, "cpu_seconds": round(seconds, 1)}
 
 
@@ -191,7 +191,7 @@ def main() -> int:
         "--n-widths", type=int, default=64, help="of networks with several widths (default 64)"
     )
     parser.add_argument(
-        "--suite", choices=SUITES, default="fast", help="attacks (default: those of check)"
+        "--suite", choices=SUITES, default="fast", help="attacks (default: those of the audit)"
     )
     parser.add_argument("--out", type=Path, default=Path("bench/results/honest.json"))
     options = parser.parse_args()

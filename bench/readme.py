@@ -565,7 +565,7 @@ def answers(record: dict) -> list[str]:
 
 
 def robustness(suite: dict, honest: dict) -> list[str]:
-    """Tables of stronger attacks, and of `oatlib.check` on honest networks and on frauds."""
+    """Tables of stronger attacks, and of `oatlib.audit` on honest networks and on frauds."""
     lines = ["left, % | λ | n | PGD-20 | suite | AutoAttack", "|".join(["---"] * 6)]
     for row in suite["rows"]:
         left = [
@@ -587,7 +587,7 @@ def robustness(suite: dict, honest: dict) -> list[str]:
         "AutoAttack: that of "
         "torchattacks. Repeat with `python -m bench.suite`.",
         "",
-        f"`oatlib.check` on newly trained networks, {seeds} seeds, n = {n}: of "
+        f"`oatlib.audit` on newly trained networks, {seeds} seeds, n = {n}: of "
         f"{len(kinds['honest'])} honest settings "
         f"(`pgd-at`, `oat`, `oats`) {alarms} raised anything, of {len(kinds['fraud'])} planted "
         f"frauds {missed} were "
@@ -609,7 +609,7 @@ def block() -> str:
 
 
 def audits(record: dict) -> list[str]:
-    """What `oatlib.check` says of honest networks, of frauds and of the exhibit."""
+    """What `oatlib.audit` says of honest networks, of frauds and of the exhibit."""
     kinds = {
         kind: [row for row in record["rows"] if row["kind"] == kind]
         for kind in ("honest", "fraud", "exhibit")
@@ -630,7 +630,7 @@ def audits(record: dict) -> list[str]:
         alarms.append(f"`{row['name']}`, {where}: {', '.join(row['raised'])}")
     return [
         "",
-        f"`oatlib.check` ({suites} suite) on newly trained networks ({names}), {len(seeds)} seeds, "
+        f"`oatlib.audit` ({suites} suite) on newly trained networks ({names}), {len(seeds)} seeds, "
         "n = "
         f"{' or '.join(map(str, sizes))} validation images: of {counts['honest'][0]} honest "
         "settings "

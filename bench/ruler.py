@@ -36,7 +36,7 @@ At oats λ=.2 alone: 10 + 2 x 10 without random start 11.3 .88; 14 + 2 x 8 9.0 .
 10 steps 15.6 .67 and 14.9 .87; 10 + 2 x 20 7.0 1.15; 20 + 2 x 10 7.4 .98; APGD-100 7.0 1.89; 10 + 3
 x 20 5.1 1.41; 20 + 3 x 20 3.1 1.48. So no composition of at most 30 steps is within 2 points there,
 and those of more steps cost too much where a network is robust. That difference is a property of
-such networks, which `oatlib.check` reports.
+such networks, which `oatlib.audit` reports.
 """
 
 from __future__ import annotations

@@ -9,8 +9,10 @@ from .attacks.pgd import PGD as PGD
 from .attacks.square import Square as Square
 from .attacks.suite import Suite as Suite
 from .attacks.transfer import Transfer as Transfer
-from .audit.report import Report as Report
-from .audit.report import check as check
+from .auditing.finding import Finding as Finding
+from .auditing.finding import Verdict as Verdict
+from .auditing.report import Report as Report
+from .auditing.report import audit as audit
 from .data.load import Data as Data
 from .data.load import Split as Split
 from .data.load import from_tensors as from_tensors

@@ -6,7 +6,7 @@ import hypothesis
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
 
-LONGEST = ("test_driven.py", "test_checks.py", "test_suite.py", "test_package.py")
+LONGEST = ("test_driven.py", "test_auditing.py", "test_suite.py", "test_package.py")
 
 
 def pytest_collection_modifyitems(items):

@@ -293,7 +293,7 @@ def test_a_saturated_mixture_hides_from_attacks_through_it_alone():
     through = oatlib.evaluate(mixed, panel, oatlib.Suite(EPS, members=quick.attacks()), progress=False)[0]
     suited = oatlib.evaluate(mixed, panel, quick, progress=False)[0]
     assert suited.robust <= 0.02 < 0.08 < through.robust
-    report = oatlib.check(mixed, panel, eps=EPS, suite=quick, progress=False)
+    report = oatlib.audit(mixed, panel, eps=EPS, suite=quick, progress=False)
     assert report.robust == suited.robust
 
 

@@ -35,7 +35,7 @@ ORDER = (
     {"attacks"},
     {"networks"},
     {"training", "evaluation"},
-    {"audit", "explorer"},
+    {"auditing", "explorer"},
     {"course"},
     {"cli"},
 )
@@ -213,7 +213,7 @@ def test_the_readmes_shell_lines_are_understood():
     lines = [line.partition("#")[0] for block in blocks("sh") for line in block.splitlines()]
     ours = [shlex.split(line)[1:] for line in lines if line.startswith("oatlib ")]
     assert {words[0] for words in ours} == {
-        *("train", "eval", "check", "even", "choose", "export", "explore", "rerun", "doctor")
+        *("train", "eval", "audit", "even", "choose", "export", "explore", "rerun", "doctor")
     }
     for words in ours:
         cli._parser().parse_args(words)  # SystemExit if an option does not exist

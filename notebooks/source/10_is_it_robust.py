@@ -15,7 +15,7 @@
 #
 # * name three ways in which a gradient attack fails although the network does, and show each in one dimension
 # * write the parts of a stronger attack: a loss without a scale, steps that become shorter, a search without gradients
-# * judge a network by the worst case of several attacks, and question a claim with `oatlib.check`
+# * judge a network by the worst case of several attacks, and question a claim with `oatlib.audit`
 # * say what it helps to turn the dial while somebody attacks
 #
 # **Before this:** [09 · Sparse experts](09_sparse_experts.ipynb), though lessons [01](01_attack.ipynb) and
@@ -24,7 +24,7 @@
 # %% tags=["parameters"]
 data_set: str = "shapes"  # one of shapes, digits: the images (digits are harder to attack: there is little to see)
 n: int = 48  # 32 to 256: validation images that are attacked
-n_check: int = 24  # 16 to 256: of them, how many the two checks look at (96 and more decide better, and take longer)
+n_audit: int = 24  # 16 to 256: of them, how many the two audits use (96 and more decide better, and take longer)
 epochs: int = 4  # 1 to 30: of training, where no ready network fits
 seed: int = 0  # 0 to 9999: of data, weights and attacks
 retrain: bool = False  # train `standard` and `oat` here (a minute or two) instead of loading those that come along
@@ -470,12 +470,12 @@ print("worst_case is oatlib.Suite:", torch.equal(worst_case(robust_end, x, y, me
 
 
 # %%
-def fraud_checks():
-    """What is claimed for each fraud, and what `oatlib.check` says."""
+def fraud_audits():
+    """What is claimed for each fraud, and what `oatlib.audit` finds."""
     found = {"data": data_set, "world": "as above", "seed": seed, "n": min(96, len(data.val)), "frauds": {}}
     for name, fraud in frauds(standard, oat, data, seed).items():
         about = {"eps": fraud.eps, "claim": fraud.claim, **fraud.also}
-        report = oatlib.check(fraud.f, fraud.split, n=found["n"], seed=seed, progress=False, **about)
+        report = oatlib.audit(fraud.f, fraud.split, n=found["n"], seed=seed, progress=False, **about)
         found["frauds"][name] = {
             "story": fraud.story,
             "claim": fraud.claim,
@@ -483,14 +483,14 @@ def fraud_checks():
             "robust": report.robust,
             "n": report.n,
             "caught": list(fraud.caught),
-            "raised": {each.name: each.found for each in report.raised},
+            "raised": {finding.name: finding.sentence for finding in report.raised},
         }
     return found
 
 
-checked = lesson.recorded("fraud_checks", fraud_checks)
+audits = lesson.recorded("fraud_audits", fraud_audits)
 text = "| network | what its authors write | claimed (95 % interval) |\n|---|---|---|\n"
-for name, row in checked["frauds"].items():
+for name, row in audits["frauds"].items():
     around = "{:.1%} to {:.1%}".format(*oatlib.wilson(round(row["claim"] * row["claim_n"]), row["claim_n"]))
     text += f"| {name} | {row['story']} | {row['claim']:.1%} ({around}) |\n"
 say(text)
@@ -509,7 +509,7 @@ lesson.predict("caught", "which question finds out 'trained against one step'?",
 # search without gradients: paint random squares, keep what helps.
 
 # %%
-network, m = standard.at(0.0), min(n, n_check)
+network, m = standard.at(0.0), min(n, n_audit)
 
 
 def sure(images):
@@ -547,11 +547,11 @@ curves = {
 figures.lines(asked_at, curves, x_name="questions asked by the search", y_name=f"still right, % of n = {m}")
 
 # %% [markdown]
-# `oatlib.check` runs the suite, asks many questions beside it, and names what it found. It needs a function from images to
+# `oatlib.audit` runs the suite, asks many questions beside it, and names what it found. It needs a function from images to
 # logits, and the claim:
 
 # %%
-masked = oatlib.check(sure, panel, claim=claimed, n=m, seed=seed, progress=False)
+masked = oatlib.audit(sure, panel, claim=claimed, n=m, seed=seed, progress=False)
 masked
 
 # %% [markdown]
@@ -589,22 +589,22 @@ def along_slope(disguise, image):
 sliders(along_slope, disguise=list(disguises), image=(0, 31, 1), start_at={"disguise": "shattered", "image": 1})
 
 # %%
-mean = sum(row["robust"] for row in checked["frauds"].values()) / len(checked["frauds"])
+mean = sum(row["robust"] for row in audits["frauds"].values()) / len(audits["frauds"])
 lesson.reveal("frauds", 100 * mean, "and some of that is still the weakness of our attacks: see the table below.")
 
 # %%
-caught = checked["frauds"]["trained against one step"]["caught"][0].replace("_", " ")
+caught = audits["frauds"]["trained against one step"]["caught"][0].replace("_", " ")
 lesson.reveal("caught", caught, "half of the step hurts more than the whole one; the loss is bent around one step.")
 
 # %%
 text = "| network | left under the suite (95 % interval) | raised |\n|---|---|---|\n"
-for name, row in checked["frauds"].items():
+for name, row in audits["frauds"].items():
     around = "{:.1%} to {:.1%}".format(*oatlib.wilson(round(row["robust"] * row["n"]), row["n"]))
     marks = ", ".join(f"**{q}**" if q in row["caught"] else q for q in row["raised"]).replace("_", " ")
     text += f"| {name} | {row['robust']:.1%} ({around}) | {marks} |\n"
-world = checked.get("world", "recorded in the first world, with the networks and questions of that time")
-noise = checked["frauds"]["noise without EOT"]["raised"]["randomness"]
-say(f"{text}\nn = {checked['n']}, {world}; in bold what the fraud was made to fail. Of the noise: {noise}.")
+world = audits.get("world", "recorded in the first world, with the networks and questions of that time")
+noise = audits["frauds"]["noise without EOT"]["raised"]["randomness"]
+say(f"{text}\nn = {audits['n']}, {world}; in bold what the fraud was made to fail. Of the noise: {noise}.")
 
 # %% [markdown]
 # ## An honest network
@@ -612,14 +612,14 @@ say(f"{text}\nn = {checked['n']}, {world}; in bold what the fraud was made to fa
 # A test that condemns everybody is worth nothing. The same questions to `oat` at its robust end:
 
 # %%
-honest = oatlib.check(oat, data, lam=stops[-1], n=m, seed=seed, progress=False)
+honest = oatlib.audit(oat, data, lam=stops[-1], n=m, seed=seed, progress=False)
 honest
 
 # %%
 verdicts = {True: "raises nothing", False: "raises " + ", ".join(each.name.replace("_", " ") for each in honest.raised)}
 say(
     f"It {verdicts[not honest.raised]}; {honest.robust:.1%} are left (95 % interval {honest.low:.1%} to {honest.high:.1%}, "
-    f"n = {honest.n}). A check that finds nothing is no proof: it says that these questions found nothing."
+    f"n = {honest.n}). An audit that finds nothing is no proof: it says that these questions found nothing."
 )
 
 # %% [markdown]
@@ -704,11 +704,11 @@ print("the disguise changes no answer:", torch.equal(sure(x).argmax(1), network(
 #
 # ## Try this
 #
-# * `oatlib.check(exhibit, old_panel, lam=middle, claim=middle_pgd)`: the exhibit with the claim of PGD-20. What is raised?
+# * `oatlib.audit(exhibit, old_panel, lam=middle, claim=middle_pgd)`: the exhibit with the claim of PGD-20. What is raised?
 # * Give the shattered network to `worst_case` with `Square(radius, 1000)` last. How much does each member add?
-# * Make an eighth fraud. Which question catches it, and if none does, can you write one (`oatlib/audit/questions.py`)?
+# * Make an eighth fraud. Which question catches it, and if none does, can you write one (`oatlib/auditing/questions.py`)?
 # * `oatlib.moving` with the two most robust λ only: does turning pay then?
-# * On the command line: `oatlib check` does the same for a file.
+# * On the command line: `oatlib audit` does the same for a file.
 #
 # ## Sources
 #

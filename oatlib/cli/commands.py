@@ -15,8 +15,8 @@ from .. import (
     PRESETS,
     Suite,
     Table,
+    audit,
     build,
-    check,
     choose,
     evaluate,
     even_dial,
@@ -121,15 +121,15 @@ def _attack(options) -> Attack:
     return Suite(**same, budget="fast" if options.attack == "suite" else options.attack)
 
 
-def _check(options) -> int:
+def _audit(options) -> int:
     for path in filter(None, (options.json, options.html)):
         check_writable(path)
     if options.n < 1:
         raise ValueError(f"--n must be at least 1, got {options.n}")
     net = load(options.weights)
-    # find a wrong setting before any work
+    # Find a wrong setting before the data are loaded.
     net.position(net.spec.stops[-1] if options.lam is None else options.lam, options.width)
-    report = check(
+    report = audit(
         net,
         data_of(net.spec.data, options.data),
         options.lam,
@@ -221,7 +221,7 @@ def _course(options) -> int:
 COMMANDS = {
     "train": _train,
     "eval": _eval,
-    "check": _check,
+    "audit": _audit,
     "even": _even,
     "choose": _choose,
     "export": _export,

@@ -1,4 +1,4 @@
-"""Command line: `oatlib train | eval | check | even | choose | export | explore | course | rerun
+"""Command line: `oatlib train | eval | audit | even | choose | export | explore | course | rerun
 | doctor`.
 
 This module parses the arguments; commands.py runs the commands. Wrong input gives one line on
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_eval(commands)
-    _add_check(commands)
+    _add_audit(commands)
     _add_use(commands)
     _command(commands, "doctor", "versions, device, threads, and what does not work here")
     return parser
@@ -181,26 +181,32 @@ def _add_eval(commands) -> None:
     one.add_argument("--n", type=int, default=512, help="validation images (default 512)")
 
 
-def _add_check(commands) -> None:
+def _add_audit(commands) -> None:
     one = _command(
         commands,
-        "check",
-        "try to break the robustness of one setting; exit code 1 if it does not stand",
+        "audit",
+        "look for faults in the robustness of one setting; exit code 0 if none is found",
     )
-    one.add_argument("weights")
-    one.add_argument("--lam", type=_lam, help="default: the largest λ of the recipe")
-    one.add_argument("--width", type=_share, help="of a slimmable network (default 1)")
-    one.add_argument("--claim", type=_lam, help="the robust accuracy that is claimed, in [0, 1]")
-    one.add_argument("--claim-n", type=int, help="number of images that the claim was measured on")
-    one.add_argument("--eps", type=float, default=8, help="in 1/255 (default 8)")
-    one.add_argument("--n", type=int, default=256, help="validation images (default 256)")
-    one.add_argument("--data", help="another data set than the one it was trained on")
-    one.add_argument("--seed", type=int, default=0, help="of the attacks (default 0)")
+    one.add_argument("weights", help="file of the network (.safetensors)")
+    one.add_argument("--lam", type=_lam, help="λ to audit (default: the largest of the recipe)")
+    one.add_argument("--width", type=_share, help="width of a slimmable network (default 1)")
     one.add_argument(
-        "--seconds", type=float, help="for the suite of attacks (default: as long as it takes)"
+        "--claim",
+        type=_lam,
+        help="robust accuracy that is claimed, in [0, 1] (default: the accuracy under PGD-20)",
     )
-    one.add_argument("--json", help="write the report here, too")
-    one.add_argument("--html", help="and as a page here")
+    one.add_argument("--claim-n", type=int, help="number of images the claim was measured on")
+    one.add_argument(
+        "--eps", type=float, default=8, help="radius of the attacks in 1/255 (default 8)"
+    )
+    one.add_argument("--n", type=int, default=256, help="number of validation images (default 256)")
+    one.add_argument("--data", help="data set (default: the one that the network was trained on)")
+    one.add_argument("--seed", type=int, default=0, help="seed of the attacks (default 0)")
+    one.add_argument(
+        "--seconds", type=float, help="time limit of the suite in seconds (default: none)"
+    )
+    one.add_argument("--json", help="file to write the report to, as JSON")
+    one.add_argument("--html", help="file to write the report to, as a web page")
 
 
 def _add_use(commands) -> None:

@@ -1,6 +1,6 @@
 """Networks that only look robust, each because of a different mistake in its evaluation.
 
-Lesson 10 explains them. They also test `oatlib.check`, which should detect each of them.
+Lesson 10 explains them. They also test `oatlib.audit`, which should detect each of them.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Fraud:
         f: Function from images (N, C, H, W) to logits (N, classes).
         split: Images and labels on which the claim was measured.
         claim: The claimed robust accuracy, in [0, 1].
-        caught: Names of the questions of `oatlib.check` that detect it.
+        caught: Names of the findings of `oatlib.audit` that detect it.
         eps: Radius of the L-infinity ball, pixels in [0, 1].
-        also: Further arguments that `oatlib.check` needs.
+        also: Further arguments that `oatlib.audit` needs.
     """
 
     name: str

@@ -1,8 +1,9 @@
-"""`oatlib.check`: every planted fraud is caught by name, and honest networks raise nothing."""
+"""`oatlib.audit`: every planted fraud is caught by name, and honest networks raise nothing."""
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +14,20 @@ from hypothesis import strategies as st
 from torch import nn
 
 import oatlib
+from oatlib.attacks.base import Attack
+from oatlib.attacks.freeze import NoGradientError
 from oatlib.attacks.transfer import Transfer
-from oatlib.audit.questions import QUESTIONS, above_interval, clearly_above
-from oatlib.audit.report import _training_preset
-from oatlib.audit.subject import Claim, Subject, _goes_further
+from oatlib.auditing import claim as auditing_claim
+from oatlib.auditing import finding as auditing_finding
+from oatlib.auditing import questions
+from oatlib.auditing.claim import Claim, compare_claim, measured_claim
+from oatlib.auditing.finding import Answer, Finding, Verdict
+from oatlib.auditing.questions import QUESTIONS
+from oatlib.auditing.report import _deployed, _training_preset
+from oatlib.auditing.significance import above_interval, clearly_above
+from oatlib.auditing.subject import Subject, _covers_short_targeted
 from oatlib.cli.main import main
-from oatlib.course.frauds import frauds
+from oatlib.course.frauds import _no_gradient, _noisy, _other_branch, frauds
 from oatlib.data.load import data_of
 from oatlib.explorer.shipped import FOLDER
 
@@ -40,7 +49,17 @@ def planted(shapes):
 
 
 def tried(f, split, n=48, **more):
-    return oatlib.check(f, split, n=n, progress=False, **more)
+    return oatlib.audit(f, split, n=n, progress=False, **more)
+
+
+def assert_documented(report):
+    """Assert that the evidence is finite numbers, whose names are in the docstring of the question."""
+    for asked, finding in zip(QUESTIONS, report.findings, strict=True):
+        described = asked.ask.__doc__.partition("Evidence:")[2]
+        assert asked.name == finding.name and described
+        for name, value in finding.evidence.items():
+            assert isinstance(value, int | float) and math.isfinite(value), (finding.name, name)
+            assert name in described or finding.name == "transfer", (finding.name, name)
 
 
 def test_there_is_a_fraud_of_every_kind(planted):
@@ -51,33 +70,95 @@ def test_there_is_a_fraud_of_every_kind(planted):
 def test_a_fraud_is_caught_by_name(planted, name):
     fraud = planted[name]
     report = tried(fraud.f, fraud.split, eps=fraud.eps, claim=fraud.claim, **fraud.also)
-    raised = {check.name for check in report.raised}
+    raised = {finding.name for finding in report.raised}
     assert set(fraud.caught) <= raised and not report.stands
     assert fraud.claim > report.robust + 0.2, "a fraud claims far more than there is"
-    for check in report.raised:
-        assert check.name.replace("_", " ") in report.verdict and check.why and check.todo and check.evidence
-        assert check.why in str(report)
+    for finding in report.raised:
+        assert finding.name.replace("_", " ") in report.summary
+        assert finding.reason and finding.remedy and finding.evidence
+        assert finding.reason in str(report)
+    assert_documented(report)
 
 
 @pytest.mark.parametrize("name, lam", [("pgd-at", 1.0), ("oat", 0.2), ("oat", 1.0), ("oats", 1.0)])
 def test_honest_networks_raise_nothing(shapes, name, lam):
     report = tried(oatlib.load(FOLDER / f"{name}.safetensors"), shapes, lam=lam, n=64)
-    assert [(check.name, check.found) for check in report.raised] == []
-    assert report.stands and report.verdict.startswith("It stands")
-    assert report.robust <= report.claim + 1e-9, "the suite is at least as strong as PGD-20"
+    assert [(finding.name, finding.sentence) for finding in report.raised] == []
+    assert report.stands and report.summary.startswith("Passed")
+    assert report.claim.source == "pgd-20" and report.claim.n == report.n
+    assert report.robust <= report.claim.value + 1e-9, "the suite is at least as strong as PGD-20"
     assert report.low <= report.robust <= report.high
 
 
 def test_an_honest_network_with_a_false_claim_does_not_stand(shapes):
     report = tried(oatlib.load(FOLDER / "oat.safetensors"), shapes, lam=1.0, n=64, claim=0.95)
-    assert [check.name for check in report.raised] == ["claim"]
-    assert report.verdict.startswith("It does not stand: 95.0% is claimed")
+    assert report.raised == [report.claim_finding] and report.claim_finding.name == "claim"
+    assert report.claim == Claim(0.95, "given") and not report.stands
+    assert report.summary.startswith("Failed: 95.0% is claimed")
+    assert "RAISED  claim: 95.0% is claimed" in str(report), "the claim is shown like a finding"
+    assert "claim</td>" in report.html() and "95.0% is claimed" in report.html()
 
 
 def test_noisy_networks_are_attacked_with_eot(shapes):
     report = tried(oatlib.load(FOLDER / "float.safetensors"), shapes, n=16)
-    found = {check.name: check for check in report.checks}
-    assert report.about["eot_samples"] == 10 and not found["randomness"].raised and found["folded"].raised is None
+    verdicts = {finding.name: finding.verdict for finding in report.findings}
+    assert report.about["eot_samples"] == 10 and verdicts["randomness"] is Verdict.PASSED
+    assert verdicts["folded"] is Verdict.NOT_APPLICABLE
+
+
+# --- sentences decide nothing ---
+
+
+def write_everywhere(text, monkeypatch):
+    """Replace every sentence of the audit, and every text about attacks and errors, where it is made."""
+    answer, finding = Answer, Finding
+
+    def rewritten_answer(verdict, sentence, evidence):
+        return answer(verdict, text, evidence)
+
+    def rewritten_finding(name, verdict, sentence, evidence, reason, remedy):
+        return finding(name, verdict, text, evidence, text, text)
+
+    for module in (questions, auditing_finding):
+        monkeypatch.setattr(module, "Answer", rewritten_answer)
+    for module in (questions, auditing_claim):
+        monkeypatch.setattr(module, "Finding", rewritten_finding)
+    for kind in (Claim, Attack, Transfer, oatlib.Suite, NoGradientError):
+        monkeypatch.setattr(kind, "__str__", lambda _: text)
+
+
+def audited(name, shapes):
+    """The report on a network that is made anew, so that the samples of a random one are the same."""
+    standard, oat = (oatlib.load(FOLDER / f"{name}.safetensors") for name in ("standard", "oat"))
+    panel = shapes.val.panel(32)
+    if name == "honest":
+        net, options = oat.at(1.0), {}
+    elif name == "false claim":
+        net, options = oat.at(1.0), {"claim": 0.99}
+    else:
+        net = standard.at(0.0)
+        made = (_noisy(net, panel, 0), _no_gradient(net, panel), _other_branch(oat, panel))
+        (fraud,) = (fraud for fraud in made if fraud.name == name)
+        net, options = fraud.f, {"claim": fraud.claim, **fraud.also}
+    suite = oatlib.Suite(EPS, members=(oatlib.APGD(EPS, 5), oatlib.Square(EPS, 50)))
+    return tried(net, panel, n=24, suite=suite, **options)
+
+
+@pytest.mark.parametrize("name", ["honest", "false claim", "noise without EOT", "no gradient", "the other branch"])
+def test_rewording_every_sentence_changes_no_verdict(name, shapes, monkeypatch):
+    before = audited(name, shapes)
+    findings = (*before.findings, before.claim_finding)
+    for text in ("", "zyx", "not asked, not applicable, passed: Square, EOT, claim", "RAISED: claim, 99.0%"):
+        with monkeypatch.context() as patch:
+            write_everywhere(text, patch)
+            after = audited(name, shapes)
+        rewritten = (*after.findings, after.claim_finding)
+        assert {finding.sentence for finding in rewritten} == {text}, "every sentence is replaced"
+        assert [finding.verdict for finding in rewritten] == [finding.verdict for finding in findings]
+        assert [finding.evidence for finding in rewritten] == [finding.evidence for finding in findings]
+        assert (after.stands, after.complete) == (before.stands, before.complete)
+        assert [finding.name for finding in after.raised] == [finding.name for finding in before.raised]
+    assert before.stands == (name == "honest")
 
 
 # --- single questions, with faults planted into what they look at ---
@@ -94,8 +175,7 @@ def subject(f, shapes, n=48, **more):
 
 def subject_of(f, x, y, suite, **more):
     outcome = suite.run(f, x, y, progress=False)
-    options = {"attacked": None, "sources": {}, "whole": None, "claim": None} | more
-    return Subject(f, x, y, EPS, 0, 1, **options, suite=outcome, members=suite.attacks())
+    return Subject(f, x, y, EPS, 0, 1, suite=outcome, members=suite.attacks(), **more)
 
 
 @pytest.fixture
@@ -111,19 +191,20 @@ def fragile(shapes):
 
 def test_a_network_in_train_mode_is_seen(net, shapes):
     net.train()
-    asked = question("mode")(subject(net, shapes))
-    assert asked.raised and asked.evidence["parts"] > 0
-    assert not question("mode")(subject(net.eval(), shapes)).raised
+    finding = question("mode")(subject(net, shapes))
+    assert finding.verdict is Verdict.RAISED and finding.evidence["modules"] > 0
+    assert question("mode")(subject(net.eval(), shapes)).verdict is Verdict.PASSED
 
 
 def test_probabilities_are_seen(net, shapes):
-    assert question("logits")(subject(lambda x: net(x).softmax(1), shapes)).raised
-    assert not question("logits")(subject(net, shapes)).raised
+    assert question("logits")(subject(lambda x: net(x).softmax(1), shapes)).verdict is Verdict.RAISED
+    assert question("logits")(subject(net, shapes)).verdict is Verdict.PASSED
 
 
 def test_a_fold_that_changes_answers_is_seen(net, shapes):
-    assert question("folded")(subject(net, shapes, whole=lambda x: 1.1 * net(x))).raised
-    assert not question("folded")(subject(net, shapes, whole=net)).raised
+    changed = subject(net, shapes, unfolded=lambda x: 1.1 * net(x))
+    assert question("folded")(changed).verdict is Verdict.RAISED
+    assert question("folded")(subject(net, shapes, unfolded=net)).verdict is Verdict.PASSED
 
 
 def test_a_wall_far_from_the_images_is_seen(fragile, shapes):
@@ -135,23 +216,25 @@ def test_a_wall_far_from_the_images_is_seen(fragile, shapes):
         nearest = (x[:, None] - known[None]).abs().flatten(2).mean(2).argmin(1)
         return torch.where((moved > 12 / 255)[:, None], net(known[nearest]).detach() + 0 * x.flatten(1)[:, :1], net(x))
 
-    found = {name: question(name)(subject(f, shapes)) for name in ("larger_eps", "huge_eps")}
-    assert found["larger_eps"].raised and found["larger_eps"].evidence["4 eps"] > found["larger_eps"].evidence["1 eps"]
+    larger = question("larger_eps")(subject(f, shapes))
+    assert larger.verdict is Verdict.RAISED and larger.evidence["4 eps"] > larger.evidence["1 eps"]
 
 
 def test_images_of_another_network_that_hit_better_are_seen(net, shapes):
     def blind(x):  # the same answers, and gradients that lead the wrong way
         return net(2 * x.detach() - x)
 
-    asked = question("transfer")(subject(blind, shapes, sources={"the true one": net}))
-    assert asked.raised and "the true one" in asked.found
-    assert question("one_step")(subject(net, shapes)).raised is False
+    finding = question("transfer")(subject(blind, shapes, sources={"the true one": net}))
+    assert finding.verdict is Verdict.RAISED and finding.evidence["the true one"] > 0.1
+    assert "the true one" in finding.sentence
+    assert question("one_step")(subject(net, shapes)).verdict is Verdict.PASSED
 
 
 def test_what_cannot_be_asked_says_why(net, shapes):
     for name in ("transfer", "same_function", "folded", "black_box", "training_attack"):
-        asked = question(name)(subject(net, shapes))
-        assert asked.raised is None and asked.found.startswith("not asked")
+        finding = question(name)(subject(net, shapes))
+        assert finding.verdict is Verdict.NOT_APPLICABLE and not finding.evidence
+        assert finding.sentence.startswith("not asked, because")
 
 
 # --- the exhibit: a network of version 0.1.0 that had overfitted to a two-step attack ---
@@ -161,13 +244,13 @@ def test_the_exhibit_does_not_stand():
     net = oatlib.load(EXHIBIT)
     # a shorter suite than the default, for time: it leaves more, which makes the questions milder
     suite = oatlib.Suite(EPS, members=(oatlib.APGD(EPS, 20), oatlib.APGD(EPS, 10, targets=4)))
-    report = oatlib.check(net, data_of(net.spec.data), 0.2, n=128, suite=suite, progress=False)
-    raised = {check.name for check in report.raised}
+    report = oatlib.audit(net, data_of(net.spec.data), 0.2, n=128, suite=suite, progress=False)
+    raised = {finding.name for finding in report.raised}
     assert raised == {"claim", "targeted", "training_attack"}
-    assert not report.stands and report.verdict.startswith("It does not stand")
+    assert not report.stands and report.summary.startswith("Failed: PGD-20 alone leaves")
     for name in raised:
-        assert name.replace("_", " ") in report.verdict
-    assert report.claim > report.high, "PGD-20 lies above the interval of the suite"
+        assert name.replace("_", " ") in report.summary
+    assert report.claim.value > report.high, "PGD-20 lies above the interval of the suite"
 
 
 # --- a targeted attack ---
@@ -198,13 +281,13 @@ def mixing(shapes, temperature, n=48):
 
 def test_a_mixture_of_wrong_classes_is_seen(shapes):
     f, x, y = mixing(shapes, temperature=1.0)
-    s = subject_of(f, x, y, oatlib.Suite(members=(oatlib.FGSM(),)))
-    asked = question("targeted")(s)
-    assert asked.raised and asked.evidence["PGD-20"] < 0.05 and asked.evidence["only targeted"] > 0.9
+    finding = question("targeted")(subject_of(f, x, y, oatlib.Suite(members=(oatlib.FGSM(),))))
+    assert finding.verdict is Verdict.RAISED
+    assert finding.evidence["pgd"] < 0.05 and finding.evidence["only_targeted"] > 0.9
     # the same images and the same decisions, but logits that are sharp enough to choose one class
     f, x, y = mixing(shapes, temperature=1e-3)
-    asked = question("targeted")(subject_of(f, x, y, oatlib.Suite(members=(oatlib.FGSM(),))))
-    assert asked.raised is False and asked.evidence["PGD-20"] > 0.9
+    finding = question("targeted")(subject_of(f, x, y, oatlib.Suite(members=(oatlib.FGSM(),))))
+    assert finding.verdict is Verdict.PASSED and finding.evidence["pgd"] > 0.9
 
 
 def test_images_that_a_longer_targeted_attack_left_are_not_tried_again(net, shapes):
@@ -212,7 +295,7 @@ def test_images_that_a_longer_targeted_attack_left_are_not_tried_again(net, shap
     long = (oatlib.APGD(EPS, 20), oatlib.APGD(EPS, 10, targets=4))
     s = subject_of(net, x, y, oatlib.Suite(members=long))
     assert torch.equal(s.within_reach, s.suite.fell != -1) and not s.within_reach.all()
-    assert not (s.fooled(s.targeted()) & ~s.within_reach).any(), "they would not have been fooled"
+    assert not (s.fooled(s.short_targeted()) & ~s.within_reach).any(), "they would not have been fooled"
     for weak in (long[:1], (oatlib.APGD(EPS, 10, targets=2),), (oatlib.APGD(EPS, 5, targets=4),)):
         assert subject_of(net, x, y, oatlib.Suite(members=weak)).within_reach.all()
 
@@ -235,36 +318,37 @@ def test_a_network_that_resists_its_training_attack_only_is_seen(net, shapes):
 
     standard = oatlib.load(FOLDER / "standard.safetensors").at(0.0)
     suite = oatlib.Suite(members=(oatlib.APGD(EPS, 10),))
-    asked = question("training_attack")(subject_of(f, known, y, suite, trained=TRAINED))
-    assert asked.raised and asked.evidence["training attack"] > 0.6
-    assert asked.evidence["PGD-20"] < 0.4 and asked.evidence["suite"] < 0.2
-    asked = question("training_attack")(subject_of(net, known, y, suite, trained=TRAINED))
-    assert asked.raised is False
+    finding = question("training_attack")(subject_of(f, known, y, suite, training_preset=TRAINED))
+    assert finding.verdict is Verdict.RAISED and finding.evidence["training_attack"] > 0.6
+    assert finding.evidence["pgd"] < 0.4 and finding.evidence["suite"] < 0.2
+    finding = question("training_attack")(subject_of(net, known, y, suite, training_preset=TRAINED))
+    assert finding.verdict is Verdict.PASSED
 
 
 def test_the_attack_of_training_is_brought_to_the_eps_of_the_audit(net, shapes):
     preset = oatlib.Preset(eps=16 / 255, margin=1.25, steps=2, step_size=15 / 255, aimed=0.0)
-    s = subject(net, shapes, n=8, trained=preset)
-    asked = question("training_attack")(s)
+    s = subject(net, shapes, n=8, training_preset=preset)
+    finding = question("training_attack")(s)
     scaled = oatlib.PGD(EPS, 2, 6 / 255, best=False)
-    assert asked.evidence["attack"] == str(scaled)
+    assert finding.evidence["steps"] == 2 and finding.evidence["step_size"] == pytest.approx(6 / 255)
+    assert f"({scaled})" in finding.sentence
     x_adv = scaled(net, s.x, s.y, torch.Generator().manual_seed(0))
     kept = (net(x_adv).argmax(1) == s.y).double().mean().item()
-    assert asked.evidence["training attack"] == pytest.approx(kept)
+    assert finding.evidence["training_attack"] == pytest.approx(kept)
 
 
 @pytest.mark.parametrize(
     "targets, steps, longer", [("all", 10, True), (3, 10, True), (2, 99, False), ("all", 9, False)]
 )
 def test_a_suite_with_a_longer_targeted_attack_is_not_repeated(targets, steps, longer):
-    assert _goes_further(oatlib.APGD(EPS, steps, targets=targets)) == longer
-    assert not _goes_further(oatlib.PGD(EPS, steps))
+    assert _covers_short_targeted(oatlib.APGD(EPS, steps, targets=targets)) == longer
+    assert not _covers_short_targeted(oatlib.PGD(EPS, steps))
 
 
-def test_check_takes_the_full_suite(net, shapes):
+def test_the_audit_takes_the_full_suite(net, shapes):
     """It attacks every wrong class: "all" instead of a number of targets."""
     members = (oatlib.APGD(EPS, 10), oatlib.APGD(EPS, 10, targets="all"))
-    report = oatlib.check(net, shapes, eps=EPS, n=8, suite=oatlib.Suite(EPS, members=members), progress=False)
+    report = oatlib.audit(net, shapes, eps=EPS, n=8, suite=oatlib.Suite(EPS, members=members), progress=False)
     assert report.robust <= report.clean
 
 
@@ -275,7 +359,7 @@ def test_which_preset_a_setting_was_trained_with(shapes):
     net.trained = [{"preset": vars(oatlib.Preset())}, {"preset": stored}]
     assert _training_preset(net, 1.0) == TRAINED, "the newest run counts"
     assert _training_preset(net, 0.0) is None, "trained on clean images"
-    assert _training_preset(lambda x: x, None) is None
+    assert _deployed(lambda x: x, None, None, 0).training_preset is None
     net.trained = [{"preset": {"epochs": 3}}]
     assert _training_preset(net, 1.0) is None, "no attack is known"
 
@@ -283,49 +367,48 @@ def test_which_preset_a_setting_was_trained_with(shapes):
 # --- the claim ---
 
 
-def claim_of(shapes, left, n=128, **more):
-    """The finding on a claim, where the suite leaves so much of n images; PGD-20 is planted with `more`."""
+def claim_of(shapes, left, n=128, claim=None, pgd=None):
+    """The finding on a claim, where the suite leaves so much of n images, and PGD-20 as much as `pgd`."""
     x, y = shapes.val.x[:n], shapes.val.y[:n]
     fell = torch.where(torch.arange(n) < round(left * n), -1, 0)
     outcome = oatlib.Suite(members=(oatlib.FGSM(0.0),), eps=0.0).run(
         lambda x: x.flatten(1)[:, :8], x, y, progress=False
     )
     outcome = replace(outcome, fell=fell, tried=torch.ones_like(fell))
-    planted = more.pop("pgd", None)
-    options = {"attacked": None, "sources": {}, "whole": None, "claim": None} | more
-    s = Subject(lambda x: x.flatten(1)[:, :8], x, y, EPS, 0, 1, **options, suite=outcome)
-    if planted is not None:
-        s._done[f"{s.pgd()!r}, seed None"] = torch.arange(n) >= round(planted * n)
-    return question("claim")(s)
+    s = Subject(lambda x: x.flatten(1)[:, :8], x, y, EPS, 0, 1, suite=outcome)
+    if pgd is not None:
+        s._fooled[s.pgd(), None] = torch.arange(n) >= round(pgd * n)
+    return compare_claim(measured_claim(s) if claim is None else Claim(claim, "given"), s)
 
 
 @pytest.mark.parametrize("left", [0.02, 0.1, 0.3, 0.5, 0.8])
 def test_a_claim_above_the_interval_is_raised(shapes, left):
     left = round(left * 128) / 128
     low, high = oatlib.wilson(round(left * 128), 128)
-    assert claim_of(shapes, left, claim=high + 0.001).raised
-    assert not claim_of(shapes, left, claim=high - 0.001).raised
-    assert not claim_of(shapes, left, claim=low).raised, "a modest claim is no fault"
+    assert claim_of(shapes, left, claim=high + 0.001).verdict is Verdict.RAISED
+    assert claim_of(shapes, left, claim=high - 0.001).verdict is Verdict.PASSED
+    assert claim_of(shapes, left, claim=low).verdict is Verdict.PASSED, "a modest claim is no fault"
 
 
 @pytest.mark.parametrize("left", [0.0, 0.1, 0.3, 0.6, 0.9])
 @pytest.mark.parametrize("n", [128, 256])
 def test_pgd_is_a_claim_too(shapes, left, n):
-    assert not claim_of(shapes, left, n, pgd=left).raised
-    assert not claim_of(shapes, left, n, pgd=left + 0.05).raised, "honest networks show 5 points"
+    assert claim_of(shapes, left, n, pgd=left).verdict is Verdict.PASSED
+    honest = claim_of(shapes, left, n, pgd=left + 0.05)
+    assert honest.verdict is Verdict.PASSED, "honest networks show 5 points"
     if left < 0.9:
-        assert claim_of(shapes, left, n, pgd=left + 0.15).raised
-    asked = claim_of(shapes, 0.119, 256, pgd=0.42)
-    assert asked.raised and asked.evidence["source"] == "pgd-20"
+        assert claim_of(shapes, left, n, pgd=left + 0.15).verdict is Verdict.RAISED
+    finding = claim_of(shapes, 0.119, 256, pgd=0.42)
+    assert finding.verdict is Verdict.RAISED
+    assert finding.evidence["only_suite"] == pytest.approx(0.42 - 0.119, abs=0.01)
+    assert finding.evidence["only_pgd"] == 0
 
 
-def test_the_words_of_a_claim_decide_nothing(shapes, monkeypatch):
-    monkeypatch.setattr(Claim, "__str__", lambda claim: "x")
-    report = tried(oatlib.load(FOLDER / "oat.safetensors"), shapes, lam=1.0, n=32, claim=0.99, suite=QUICK)
-    assert report.verdict.startswith("It does not stand: x, and only") and not report.stands
-
-
-QUICK = oatlib.Suite(EPS, members=(oatlib.APGD(EPS, 10),))
+def test_without_a_claim_and_a_gradient_nothing_is_compared(planted):
+    fraud = planted["no gradient"]
+    report = tried(fraud.f, fraud.split, n=16)
+    assert report.claim == Claim(report.clean, "clean", 16)
+    assert report.claim_finding.verdict is Verdict.NOT_APPLICABLE and not report.stands
 
 
 def false_alarms(true, n, claims, claim_n=None, n_audits=4000):
@@ -397,12 +480,12 @@ def test_the_stronger_attack_tries_the_rest_only_if_it_misses_many(fragile, shap
         return fooled(attack, among, seed)
 
     s.fooled = watched
-    assert question("more_steps")(s).raised is False
+    assert question("more_steps")(s).verdict is Verdict.PASSED
     assert (50, True) not in asked and (50, False) in asked
     other = Transfer(lambda x: net(2 * x.detach() - x), oatlib.PGD(EPS, 50), "wrong gradients")
     s.pgd = lambda steps=20, eps=None, **more: other if steps == 50 else oatlib.PGD(EPS, steps, **more)
     asked.clear()
-    assert question("more_steps")(s).raised is True
+    assert question("more_steps")(s).verdict is Verdict.RAISED
     assert any(whole for _, whole in asked[1:])
 
 
@@ -418,16 +501,26 @@ def test_a_report_is_json_and_a_page(report, tmp_path):
     report.save(tmp_path / "r.json")
     report.save(tmp_path / "r.html")
     content, page = json.loads((tmp_path / "r.json").read_text()), (tmp_path / "r.html").read_text()
-    assert content["verdict"] == report.verdict and len(content["checks"]) == len(QUESTIONS)
-    assert {"name", "raised", "found", "evidence", "why", "todo"} == content["checks"][0].keys()
+    assert content["summary"] == report.summary and len(content["findings"]) == len(QUESTIONS)
+    assert {"name", "verdict", "sentence", "evidence", "reason", "remedy"} == content["findings"][0].keys()
+    assert [Verdict(row["verdict"]) for row in content["findings"]] == [f.verdict for f in report.findings]
+    assert content["claim"] == {"value": report.claim.value, "source": "pgd-20", "n": 32}
+    assert content["claim_finding"]["name"] == "claim" and content["complete"] and content["stands"]
     assert content["about"]["width"] == 0.5 and content["about"]["lam"] == 1.0 and content["n"] == 32
-    assert page.startswith("<!doctype html>") and page.count("<tr>") == len(QUESTIONS) and "<script" not in page
+    assert page.startswith("<!doctype html>") and page.count("<tr>") == len(QUESTIONS) + 1 and "<script" not in page
     assert report._repr_html_() in page
+    assert_documented(report)
+
+
+def test_every_question_says_when_it_is_raised():
+    for asked in QUESTIONS:
+        assert asked.ask.__doc__.startswith("Detect ") and "Raised if" in asked.ask.__doc__, asked.name
+        assert asked.reason.endswith(".") and asked.remedy.endswith("."), asked.name
 
 
 def test_what_a_report_quotes_cannot_break_its_page(report):
-    bad = replace(report.checks[0], raised=True, found="<script>alert(1)</script>")
-    assert "<script>" not in replace(report, checks=[bad]).html()
+    bad = replace(report.findings[0], verdict=Verdict.RAISED, sentence="<script>alert(1)</script>")
+    assert "<script>" not in replace(report, findings=[bad]).html()
 
 
 def test_the_seed_is_that_of_the_suite_too(shapes, monkeypatch):
@@ -440,7 +533,8 @@ def test_the_seed_is_that_of_the_suite_too(shapes, monkeypatch):
 
 def test_the_verdict_says_when_time_was_over(shapes):
     report = tried(oatlib.load(FOLDER / "oat.safetensors"), shapes, n=64, seconds=0.01)
-    assert not report.stands and report.verdict.startswith("Not decided") and "at most" in report.verdict
+    assert not report.stands and not report.complete
+    assert report.summary.startswith("Undecided") and "At most" in report.summary
 
 
 @pytest.mark.parametrize("given, message", [
@@ -450,19 +544,19 @@ def test_the_verdict_says_when_time_was_over(shapes):
 ])  # fmt: skip
 def test_bad_input_is_refused_before_any_work(shapes, given, message):
     with pytest.raises(ValueError, match=message):
-        oatlib.check(oatlib.load(FOLDER / "oat.safetensors"), shapes, progress=False, **given)
+        oatlib.audit(oatlib.load(FOLDER / "oat.safetensors"), shapes, progress=False, **given)
     with pytest.raises(ValueError, match="plain function"):
-        oatlib.check(nn.Identity(), shapes, lam=1.0)
+        oatlib.audit(nn.Identity(), shapes, lam=1.0)
 
 
 def test_the_command_says_whether_it_stands(tmp_path, capsys):
     weights, out = str(FOLDER / "oat.safetensors"), tmp_path / "r.json"
-    assert main(["check", weights, "--n", "32", "--json", str(out)]) == 0
-    assert capsys.readouterr().out.startswith("It stands") and json.loads(out.read_text())["stands"]
-    assert main(["check", weights, "--n", "32", "--claim", "0.99"]) == 1
+    assert main(["audit", weights, "--n", "32", "--json", str(out)]) == 0
+    assert capsys.readouterr().out.startswith("Passed") and json.loads(out.read_text())["stands"]
+    assert main(["audit", weights, "--n", "32", "--claim", "0.99"]) == 1
     assert "claim" in capsys.readouterr().out
-    assert main(["check", weights, "--n", "32", "--claim", "0.99", "--claim-n", "2048"]) == 1
-    assert main(["check", weights, "--n", "32", "--claim-n", "2048"]) == 2
-    assert main(["check", weights, "--n", "0"]) == 2
-    assert main(["check", weights, "--json", str(tmp_path / "no" / "r.json")]) == 2
+    assert main(["audit", weights, "--n", "32", "--claim", "0.99", "--claim-n", "2048"]) == 1
+    assert main(["audit", weights, "--n", "32", "--claim-n", "2048"]) == 2
+    assert main(["audit", weights, "--n", "0"]) == 2
+    assert main(["audit", weights, "--json", str(tmp_path / "no" / "r.json")]) == 2
     assert "does not exist" in capsys.readouterr().err

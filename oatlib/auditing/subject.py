@@ -1,4 +1,4 @@
-"""The model under audit, its evaluation images, and cached attack results.
+"""The function under audit, its evaluation images, and cached attack results.
 
 Several questions of the audit need the same attacks, so each attack is run only once.
 """
@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,29 +24,6 @@ from ..training.presets import Preset
 TARGETED = {"steps": 10, "targets": 3}  # three runs of ten steps: 1.5 times the steps of PGD-20
 
 
-@dataclass(frozen=True)
-class Claim:
-    """The robust accuracy that is compared with that of the suite, and where the number comes from.
-
-    Attributes:
-        value: Robust accuracy, in [0, 1].
-        source: "given": by the caller. "pgd-20": measured with PGD-20, as nothing was claimed.
-            "clean": clean accuracy, as nothing was claimed and PGD-20 cannot run.
-        n: Number of images that it was measured on. None: not known.
-    """
-
-    value: float
-    source: Literal["given", "pgd-20", "clean"]
-    n: int | None = None
-
-    def __str__(self) -> str:
-        if self.source == "given":
-            return f"{self.value:.1%} is claimed"
-        if self.source == "pgd-20":
-            return f"PGD-20 alone leaves {self.value:.1%}"
-        return "nothing is claimed, and PGD-20 cannot run"
-
-
 @dataclass
 class Subject:
     """The function f that is deployed, its evaluation images, and what is known about it.
@@ -61,14 +37,12 @@ class Subject:
         eps: Radius of the L-infinity ball of the audit, in pixel units.
         seed: Seed of the attacks.
         eot_samples: Samples of a random function that are averaged (EOT).
-        attacked: The function that was attacked to measure the claim. None: not said.
-        sources: Functions to transfer attacks from, by name.
-        whole: The unfolded network at the same setting. None: there is none to compare.
-        claim: The claimed robust accuracy, in [0, 1]. None: nothing is claimed.
         suite: Result of the suite of attacks on the same images.
         members: The attacks of the suite, in its order.
-        claim_n: Number of images that the claim was measured on. None: not known.
-        trained: How f was trained against attacks. None: it was not, or that is unknown.
+        attacked: The function that was attacked to measure the claim. None: not known.
+        sources: Functions to transfer attacks from, by name.
+        unfolded: The unfolded network at the same setting. None: there is none to compare.
+        training_preset: How f was trained against attacks. None: it was not, or that is unknown.
     """
 
     f: Callable[[Tensor], Tensor]
@@ -77,15 +51,13 @@ class Subject:
     eps: float
     seed: int
     eot_samples: int
-    attacked: Callable[[Tensor], Tensor] | None
-    sources: dict[str, Callable[[Tensor], Tensor]]
-    whole: Callable[[Tensor], Tensor] | None
-    claim: float | None
     suite: Outcome
     members: tuple[Attack, ...] = ()
-    claim_n: int | None = None
-    trained: Preset | None = None
-    _done: dict[str, Tensor] = field(default_factory=dict)
+    attacked: Callable[[Tensor], Tensor] | None = None
+    sources: dict[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    unfolded: Callable[[Tensor], Tensor] | None = None
+    training_preset: Preset | None = None
+    _fooled: dict[tuple[Attack, int | None], Tensor] = field(default_factory=dict)
 
     @property
     def slack(self) -> float:
@@ -95,42 +67,29 @@ class Subject:
         """
         return max(0.02 if self.eot_samples == 1 else 0.06, 2.5 / len(self.y))
 
-    @property
+    @cached_property
     def random(self) -> bool:
-        """Whether f gives different answers for the same images."""
-        if "random" not in self._done:
-            first, second = self.answers(self.x), self.answers(self.x)
-            self._done["random"] = (first - second).abs().max() > 1e-5 * (1 + first.abs().max())
-        return bool(self._done["random"])
+        """Whether f gives different logits for the same images."""
+        first, second = self.logits(self.x), self.logits(self.x)
+        return bool((first - second).abs().max() > 1e-5 * (1 + first.abs().max()))
 
     @cached_property
-    def claimed(self) -> Claim:
-        """The claim that was given, or else the accuracy under PGD-20 on the same images.
+    def not_robust(self) -> Tensor:
+        """(N,) True where the suite fools the network.
 
-        If PGD-20 cannot run for lack of a gradient, it is the clean accuracy.
+        If the network is random and the suite was run without EOT, also where PGD-20 with EOT fools
+        it.
         """
-        if self.claim is not None:
-            return Claim(self.claim, "given", self.claim_n)
-        try:
-            return Claim(self.left(self.pgd()), "pgd-20", len(self.y))
-        except NoGradientError:
-            return Claim(self.suite.clean, "clean", len(self.y))
-
-    @cached_property
-    def broken(self) -> Tensor:
-        """(N,) True where the suite fools the network, or where PGD-20 with EOT does if the suite
-        lacks EOT.
-        """
-        broken = self.suite.fell != NOBODY
+        not_robust = self.suite.fell != NOBODY
         if self.random and self.eot_samples == 1:
             with suppress(NoGradientError):  # without a gradient only the suite counts
-                broken = broken | self.fooled(self.eot())
-        return broken
+                not_robust = not_robust | self.fooled(self.pgd_with_eot())
+        return not_robust
 
     @property
     def robust(self) -> float:
-        """Robust accuracy in [0, 1]: the worst case per image over the attacks of `broken`."""
-        return 1 - self.broken.double().mean().item()
+        """Robust accuracy in [0, 1]: the fraction of the images that are not in `not_robust`."""
+        return 1 - self.not_robust.double().mean().item()
 
     @cached_property
     def within_reach(self) -> Tensor:
@@ -139,7 +98,7 @@ class Subject:
         If a complete suite includes a targeted attack of at least this length, the images that it
         left correct need not be attacked.
         """
-        if any(map(_goes_further, self.members)) and self.suite.complete:
+        if self.suite.complete and any(map(_covers_short_targeted, self.members)):
             return self.suite.fell != NOBODY
         return torch.ones_like(self.y, dtype=torch.bool)
 
@@ -161,23 +120,22 @@ class Subject:
             among: (N,) mask of the images to attack. All others are False in the result.
             seed: Seed of the attack (default: that of the audit).
         """
-        key = f"{attack!r}, seed {seed}"
-        if key in self._done:
-            return self._done[key] if among is None else self._done[key] & among
-        wrong = torch.zeros(len(self.y), dtype=torch.bool, device=self.y.device)
+        key = (attack, seed)
+        if key in self._fooled:
+            return self._fooled[key] if among is None else self._fooled[key] & among
+        fooled = torch.zeros(len(self.y), dtype=torch.bool, device=self.y.device)
         index = torch.arange(len(self.y), device=self.y.device)
         if among is not None:
             index = index[among]
         if len(index):
-            _, robust = correct_at_every_point(
-                self.f, self.x[index], self.y[index], attack, self.generator(seed)
-            )
-            wrong[index] = ~robust
+            x, y = self.x[index], self.y[index]
+            _, robust = correct_at_every_point(self.f, x, y, attack, self.generator(seed))
+            fooled[index] = ~robust
         if among is None:
-            self._done[key] = wrong
-        return wrong
+            self._fooled[key] = fooled
+        return fooled
 
-    def left(self, attack: Attack) -> float:
+    def accuracy_under(self, attack: Attack) -> float:
         """Return the robust accuracy under an attack, in [0, 1].
 
         Args:
@@ -185,32 +143,48 @@ class Subject:
         """
         return 1 - self.fooled(attack).double().mean().item()
 
-    def left_at_the_end(self, attack: Attack) -> float:
+    def accuracy_at_result_of(self, attack: Attack) -> float:
         """Return the accuracy on the images that an attack returns, as training sees them.
 
         Args:
             attack: The attack. Only its result counts, not the points that it visits before.
         """
         x_adv = attack(self.f, self.x, self.y, self.generator())
-        return (self.answers(x_adv).argmax(1) == self.y).double().mean().item()
+        return self.accuracy_on(x_adv)
 
-    def pgd(self, steps: int = 20, eps: float | None = None, **more) -> PGD:
-        return PGD(self.eps if eps is None else eps, steps, eot_samples=self.eot_samples, **more)
+    def accuracy_on(self, x: Tensor) -> float:
+        """Return the accuracy on changed images, in [0, 1].
 
-    def eot(self) -> PGD:
-        """Return PGD-20 whose gradients are averages over ten samples of a random function."""
-        return PGD(self.eps, 20, eot_samples=10)
+        Args:
+            x: Images (N, ...), in the order of the labels.
+        """
+        return (self.logits(x).argmax(1) == self.y).double().mean().item()
 
-    def targeted(self) -> APGD:
-        """Return a short attack that targets each of the three likeliest wrong classes in turn."""
-        return APGD(self.eps, eot_samples=self.eot_samples, **TARGETED)
-
-    def answers(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the logits (N, classes) of images, without a gradient."""
         with attacking(self.f), torch.no_grad():
             return self.f(x).float()
 
+    def pgd(self, steps: int = 20, eps: float | None = None, **options) -> PGD:
+        """Return PGD with the radius and the EOT samples of the audit.
 
-def _goes_further(attack: Attack) -> bool:
+        Args:
+            steps: Number of steps.
+            eps: Another radius.
+            **options: Further arguments of `PGD`.
+        """
+        return PGD(self.eps if eps is None else eps, steps, eot_samples=self.eot_samples, **options)
+
+    def pgd_with_eot(self) -> PGD:
+        """Return PGD-20 whose gradients are averages over ten samples of a random function."""
+        return PGD(self.eps, 20, eot_samples=10)
+
+    def short_targeted(self) -> APGD:
+        """Return a short attack that targets each of the three likeliest wrong classes in turn."""
+        return APGD(self.eps, eot_samples=self.eot_samples, **TARGETED)
+
+
+def _covers_short_targeted(attack: Attack) -> bool:
     """Whether an attack has at least the targets and the steps of the short targeted attack."""
     if not isinstance(attack, APGD) or attack.steps < TARGETED["steps"]:
         return False
