@@ -19,7 +19,7 @@ from oatlib.data.load import data_of
 from oatlib.explorer.shipped import FOLDER, MEMBERS
 from oatlib.record import read_json, versions, write_json
 
-EPS, DRAWS, NOISY_N = 8 / 255, 10, 128
+EPS, NOISE_SAMPLES, NOISY_N = 8 / 255, 10, 128
 LAMS = (0.2, 0.4, 1.0)  # at 0 nothing is left
 COMPARED = {("pgd-at", 1.0), ("oat", 0.2), ("oat", 0.4), ("oat", 1.0)}  # with AutoAttack
 
@@ -29,14 +29,16 @@ def measure(name: str, lam: float, n: int) -> dict:
     seconds they took.
     """
     net = oatlib.load(FOLDER / f"{name}.safetensors")
-    draws = DRAWS if net.noise_at(lam) else 1
-    panel = data_of(net.spec.data).val.panel(min(n, NOISY_N) if draws > 1 else n)
-    found = {"name": name, "lam": lam, "n": len(panel), "draws": draws}
+    samples = NOISE_SAMPLES if net.noise_at(lam) else 1
+    panel = data_of(net.spec.data).val.panel(min(n, NOISY_N) if samples > 1 else n)
+    found = {"name": name, "lam": lam, "n": len(panel), "noise_samples": samples}
     for key, attack in (
-        ("pgd", oatlib.PGD(EPS, 20, draws=draws)),
-        ("suite", oatlib.Suite(EPS, draws=draws)),
+        ("pgd", oatlib.PGD(EPS, 20, draws=samples)),
+        ("suite", oatlib.Suite(EPS, draws=samples)),
     ):
-        (result,) = oatlib.evaluate(net, panel, attack, [lam], [1.0], progress=False, draws=draws)
+        (result,) = oatlib.evaluate(
+            net, panel, attack, [lam], [1.0], progress=False, noise_samples=samples
+        )
         found |= {"clean": result.clean, key: result.robust, f"{key}_seconds": result.seconds}
     if (name, lam) in COMPARED:
         found |= autoattack(net.at(lam), panel)

@@ -247,7 +247,7 @@ class Suite:
         y: Tensor,
         generator=None,
         *,
-        batch: int = 256,
+        batch_size: int = 256,
         seconds: float | None = None,
         progress: bool = True,
         keep: str | Path | None = None,
@@ -259,7 +259,7 @@ class Suite:
             x: Images (N, ...) with pixels in [0, 1].
             y: Labels (N,), integers.
             generator: Source of the random starts (default: seed 0).
-            batch: Images per batch.
+            batch_size: Images per batch.
             seconds: Stop after this time, in seconds. The outcome then says that it is not
                 complete.
             progress: Show a progress bar.
@@ -282,7 +282,7 @@ class Suite:
         ) as bar:
             for index, member in enumerate(self.attacks()):
                 bar.set_description(member.name)
-                while len(todo := state.todo(index)[:batch]):
+                while len(todo := state.todo(index)[:batch_size]):
                     in_time = _exhaust(_strike(member, f, state, index, todo), state, index, end)
                     if keep:
                         state.save(keep)

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from .. import record
 from ..attacks.suite import Suite, suited
 from ..data.load import Data, Split
-from ..evaluation.evaluate import DRAWS
+from ..evaluation.evaluate import NOISE_SAMPLES
 from ..evaluation.results import wilson
 from ..networks.network import Network
 from ..training.presets import Preset
@@ -157,7 +157,7 @@ def check(
     _validate(eps, claim, claim_n, suite)
     f, whole, about, others = _deployed(net, lam, width, seed)
     noisy = isinstance(net, Network) and net.noise_at(about["lam"])
-    draws = draws or (DRAWS if noisy else 1)
+    draws = draws or (NOISE_SAMPLES if noisy else 1)
     suite = suited(Suite(eps, draws=draws) if suite is None else suite, f)
     if suite.draws != draws:
         raise ValueError(f"this function needs a suite with draws={draws}, got {suite.draws}")
@@ -225,7 +225,7 @@ def _deployed(net, lam: float | None, width: float | None, seed: int):
         return net, None, {"lam": None, "width": None}, {}
     stops = net.spec.stops
     lam = stops[-1] if lam is None else float(lam)
-    share = net.check(lam, width)[1].share
+    share = net.check(lam, width)[1].fraction
     about = {"lam": lam, "width": share, "recipe": net.spec.recipe, "backbone": net.spec.backbone}
     other_stops = [stop for stop in stops if abs(stop - lam) > 1e-6]
     # The features of the nearest stops are most alike, so attacks transfer best from them.

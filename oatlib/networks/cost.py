@@ -74,10 +74,10 @@ def cost(net: Network, lam: float | None = None, width: float | None = None) -> 
         (~unit.masks.union()).expand_as(unit.conv.weight).sum().item() for unit in masked_units(net)
     )
     return Cost(
-        where.share,
+        where.fraction,
         stored=sum(p.numel() for p in net.parameters()) - absent,
         active=sum(
-            _active_at(member, own_lam, where.share) for member, own_lam in net.members(lam)
+            _active_at(member, own_lam, where.fraction) for member, own_lam in net.members(lam)
         ),
         plain=sum(b.numel() for b in numbers),
         nonzero=sum(b.count_nonzero().item() for b in numbers),

@@ -20,7 +20,7 @@ def mix(standard: Network, robust: Network) -> Network:
     """Return a dial between two networks: (1 - λ) softmax(z_standard) + λ softmax(z_robust).
 
     The result is used like any network with the λ stops 0 and 1: by `evaluate`, `choose`, `cost`,
-    `export`, `even_dial`, `check` and the explorer, and as `net.at(lam)` by every attack. Between
+    `export`, `fit_slider`, `check` and the explorer, and as `net.at(lam)` by every attack. Between
     the ends each image takes one pass through both networks. At λ = 0 and λ = 1 only one of them is
     used. Both keep their weights and share them with the result.
 
@@ -115,14 +115,14 @@ class Mixed(Network):
         """
         net = self.networks[end]
         lam = torch.tensor([net.spec.stops[end]], dtype=torch.float64)
-        return net.answering(position(net.spec, lam), net.width(width.share), generator, fresh)
+        return net.answering(position(net.spec, lam), net.width(width.fraction), generator, fresh)
 
     def _unfolded_end(
         self, end: int, x: Tensor, width: float | None, noise: torch.Generator | None
     ) -> Tensor:
         """The logits of one end, unfolded."""
         net = self.networks[end]
-        return net(x, net.spec.stops[end], self.width(width).share, noise)
+        return net(x, net.spec.stops[end], self.width(width).fraction, noise)
 
     @property
     def _like(self) -> Tensor:

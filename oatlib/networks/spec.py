@@ -130,7 +130,7 @@ class Spec:
             or any(a >= b for a, b in pairwise(widths))
         ):
             raise ValueError(
-                "widths must be ascending shares in (0, 1], the last 1, got "
+                "widths must be ascending fractions in (0, 1], the last 1, got "
                 f"{listed(widths) or 'none'}"
             )
         # Words, then combinations of options.

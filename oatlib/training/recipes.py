@@ -54,7 +54,7 @@ from ..networks.spec import Spec
 from .losses import LOSSES
 
 OAT_STOPS = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)  # the published set S
-QUARTERS = (0.25, 0.5, 0.75, 1.0)  # widths: shares of the channels
+QUARTERS = (0.25, 0.5, 0.75, 1.0)  # widths: fractions of the channels
 
 _OAT = dict(stops=OAT_STOPS, dual=True, film=True, codes="rand", code_dim=128)
 _SNN = dict(stops=(0.0,), widths=QUARTERS, width_loss="sum")
@@ -106,7 +106,7 @@ def build(
         lam: The one λ of a recipe without a dial, such as "pgd-at".
         **options: Entries of the recipe's row to replace.
             λ: stops, dual, film, codes, code_dim, film_start, film_rows, dial.
-            Widths: widths (shares of the channels, or K for 1/K ... 1), norm_sharing, own_heads,
+            Widths: widths (fractions of the channels, or K for 1/K ... 1), norm_sharing, own_heads,
                 draw.
             Weights: noise, redraw, noise_on, masks, density, mask_of, mask_in.
             Loss: loss, beta, width_loss ("mean" or "sum" over the widths).
@@ -203,12 +203,12 @@ def draw_widths(spec: Spec, generator: torch.Generator) -> list[Width]:
     Returns:
         Widths. The index of a random width is None.
     """
-    listed = [Width(share, index) for index, share in enumerate(spec.widths)][::-1]
+    listed = [Width(fraction, index) for index, fraction in enumerate(spec.widths)][::-1]
     if spec.draw == "all":
         return listed
     low, high = spec.widths[0], spec.widths[-1]
     between = torch.rand(2, generator=generator, dtype=torch.float64) * (high - low) + low
-    return [listed[0], *(Width(share, None) for share in between.tolist()), listed[-1]]
+    return [listed[0], *(Width(fraction, None) for fraction in between.tolist()), listed[-1]]
 
 
 def sample_stops(
