@@ -57,13 +57,14 @@ def coin(standard: Measured | Point, robust: Measured | Point, clean: float) -> 
     """
     ends = (_point(standard), _point(robust))
     _check_accuracy("clean", clean)
-    # p = 0 and p = 1, then the p between them at which clean accuracy is exactly `clean`
-    reached = [r for c, r in ends if c >= clean]
+    # p = 0 and p = 1, if that network alone is accurate enough
+    candidates = [r for c, r in ends if c >= clean]
+    # the p between them at which clean accuracy is exactly `clean`
     (c0, r0), (c1, r1) = ends
     if min(c0, c1) < clean < max(c0, c1):
         p = (c0 - clean) / (c0 - c1)
-        reached.append(r0 + p * (r1 - r0))
-    return max(reached, default=None)
+        candidates.append(r0 + p * (r1 - r0))
+    return max(candidates, default=None)
 
 
 def frontier(points: Iterable[Point]) -> list[Point]:
@@ -105,7 +106,8 @@ def robust_at(points: Sequence[Point], clean: float) -> float | None:
         ValueError: If an accuracy lies outside [0, 1].
     """
     _check_accuracy("clean", clean)
-    pairs = list(pairwise(points)) if len(points) > 1 else [(point, point) for point in points]
+    # a coin between two neighbours, or between a single point and itself
+    pairs = list(pairwise(points)) or [(point, point) for point in points]
     values = [coin(left, right, clean) for left, right in pairs]
     return max((value for value in values if value is not None), default=None)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .._suggest import did_you_mean
 from .results import Result
 
 # limit -> (field of a result, 1 for a lower and -1 for an upper limit, format of the value)
@@ -19,7 +18,14 @@ LIMITS = {
 }
 
 
-def choose(results: Sequence[Result], **limits: float | None) -> Result:
+def choose(
+    results: Sequence[Result],
+    *,
+    min_clean: float | None = None,
+    min_robust: float | None = None,
+    max_macs: float | None = None,
+    max_parameters: float | None = None,
+) -> Result:
     """Return the most robust measured setting within limits.
 
     Among equally robust settings the most accurate one is taken, then the one with the fewest
@@ -27,11 +33,10 @@ def choose(results: Sequence[Result], **limits: float | None) -> Result:
 
     Args:
         results: The results of `evaluate`.
-        **limits: Limits to keep. None means no limit.
-            min_clean: Least clean accuracy, in [0, 1].
-            min_robust: Least robust accuracy, in [0, 1].
-            max_macs: Most multiply-adds for one image.
-            max_parameters: Most parameters.
+        min_clean: Lowest clean accuracy, in [0, 1]. None: no limit, here and below.
+        min_robust: Lowest robust accuracy, in [0, 1].
+        max_macs: Largest number of multiply-adds for one image.
+        max_parameters: Largest number of parameters.
 
     Returns:
         The result of that setting.
@@ -40,28 +45,28 @@ def choose(results: Sequence[Result], **limits: float | None) -> Result:
         ValueError: If no setting keeps all limits. The message names a limit that cannot be kept,
             and how close the best setting comes. Also if there are no results, if an accuracy is
             outside [0, 1], or if the results do not say what a setting costs.
-        TypeError: If there is no limit of that name.
 
     Example:
         >>> best = choose(table, min_clean=0.9, max_macs=1e6)
     """
-    limits = _checked(results, limits)
+    limits = {
+        "min_clean": min_clean,
+        "min_robust": min_robust,
+        "max_macs": max_macs,
+        "max_parameters": max_parameters,
+    }
+    limits = {name: value for name, value in limits.items() if value is not None}
+    _check(results, limits)
     good = _keeping(results, limits)
     if not good:
         raise ValueError(_why_not(results, limits))
     return max(good, key=lambda r: (r.robust, r.clean, -(r.macs or 0)))
 
 
-def _checked(results: Sequence[Result], limits: dict) -> dict[str, float]:
-    """Return the limits that are not None, or raise if they cannot be applied to these results."""
+def _check(results: Sequence[Result], limits: dict[str, float]) -> None:
+    """Raise a ValueError if the limits cannot be applied to these results."""
     if not results:
         raise ValueError("there are no results to choose from: measure some with oatlib.evaluate")
-    for name in limits:
-        if name not in LIMITS:
-            raise TypeError(
-                f"unknown limit {name!r}{did_you_mean(name, LIMITS)}: use {', '.join(LIMITS)}"
-            )
-    limits = {name: value for name, value in limits.items() if value is not None}
     for name, value in limits.items():
         if name in ("min_clean", "min_robust") and not 0 <= value <= 1:
             raise ValueError(f"{name} must be an accuracy in [0, 1], such as 0.9, got {value:g}")
@@ -71,7 +76,6 @@ def _checked(results: Sequence[Result], limits: dict) -> dict[str, float]:
                 f"{name} cannot be checked, because some of these results do not say what a "
                 "setting costs. Measure oatlib networks, not plain functions"
             )
-    return limits
 
 
 def _meets(r: Result, name: str, value: float) -> bool:

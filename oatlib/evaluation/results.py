@@ -139,8 +139,10 @@ class Table(list):
             ValueError: If `clean` is no accuracy, or if the width was not measured.
         """
         rows = self.at_width(width)
-        dial = sorted((r.lam, -r.clean, -r.robust) for r in rows if r.lam is not None)
-        lines = [[(-clean, -robust) for _, clean, robust in dial]]
+        # The results along the dial form one line; each result without λ stands for itself.
+        dial = [r for r in rows if r.lam is not None]
+        dial.sort(key=lambda r: (r.lam, -r.clean, -r.robust))
+        lines = [[(r.clean, r.robust) for r in dial]]
         lines += [[(r.clean, r.robust)] for r in rows if r.lam is None]
         values = [baselines.robust_at(points, clean) for points in lines]
         return max((value for value in values if value is not None), default=None)
