@@ -111,7 +111,7 @@ def test_a_run_leaves_notebook_and_record(capsys, here):
     record = json.loads((here / "a/b/tiny.json").read_text(encoding="utf-8"))
     results = {"n": 32, "lr": 0.1, "fast": True, "word": word, "where": str(here / "notebooks")}
     assert record == {"lesson": "tiny", "results": {**results, "python": sys.executable}}, "the last one that is shown"
-    assert "tiny.ipynb: finished after" in out and "tiny.json: n 32, lr 0.1" in out
+    assert "tiny.ipynb: finished after" in out and "tiny.json: n = 32, lr = 0.1\n" in out
     steps = [
         "[1/5] A title  ",
         "[2/5] Parameters  ",

@@ -52,7 +52,7 @@ class Rerun:
         numbers = [
             f"{name} = {value:.4g}"
             for name, value in self.results.items()
-            if isinstance(value, int | float)
+            if isinstance(value, int | float) and not isinstance(value, bool)
         ]
         return f"{head}\n{self.record}: {', '.join(numbers) or 'its record'}"
 
