@@ -3,8 +3,8 @@
 Every network is trained with the `fast` preset and attacked with the quick suite at some λ of each
 width. Compared are OATS with OAT, output layers per width (SOLAR) with one for all, and BatchNorm
 per width with one for all. Along the dial, OAT is compared with the networks whose weights depend
-on λ. Noisy weights are attacked and measured over 10 draws. What is already in the record is not
-measured again.
+on λ. Noisy weights are attacked and measured over 10 noise samples. What is already in the record
+is not measured again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .trained import named, trained
 
 ENDS = (0.0, 0.2, 1.0)
 TENTHS, FIFTHS = tuple(i / 10 for i in range(11)), tuple(i / 5 for i in range(6))
-DRAWS, NOISY_N = 10, 512  # where weights are noisy, all is measured on 10 draws, so on fewer images
+NOISE_SAMPLES, NOISY_N = 10, 512  # noisy weights are measured on 10 samples, so on fewer images
 NETWORKS = {  # recipe, options, λ
     "oat": ("oat", {}, None),
     "oats": ("oats", {}, None),
@@ -65,10 +65,10 @@ def measure(name: str, seed: int, n: int) -> dict:
     """Train one network and measure it at every width."""
     recipe, options, lams = NETWORKS[name]
     net, data, seconds = trained(named(recipe, options), seed)
-    draws = DRAWS if net.spec.noise else 1
+    samples = NOISE_SAMPLES if net.spec.noise else 1
     panel = data.test.panel(min(n, NOISY_N) if net.spec.noise else n)
     table = oatlib.evaluate(
-        net, panel, default_attack(8 / 255, draws), lams, progress=False, draws=draws
+        net, panel, default_attack(8 / 255, samples), lams, progress=False, noise_samples=samples
     )
     keys = (
         "lam",
@@ -82,7 +82,7 @@ def measure(name: str, seed: int, n: int) -> dict:
         "robust_high",
         "macs",
         "nonzero",
-        "draws",
+        "noise_samples",
         "clean_spread",
         "robust_spread",
     )

@@ -115,7 +115,7 @@ def main() -> None:
     for seed in range(options.seeds):
         for recipe in ("blend", "oat"):
             net, data = trained(recipe, seed)
-            oatlib.even_dial(net, data, n=options.n, progress=False)
+            oatlib.fit_slider(net, data, n=options.n, progress=False)
             panel = data.test.panel(options.n)
             found = {
                 kind: largest_move(net, panel, kind == "slider") for kind in ("lambda", "slider")

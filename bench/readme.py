@@ -101,7 +101,7 @@ def once_for_all(record: dict) -> list[str]:
             percents(_means(kept)),
             percents(_means(_differences(kept, own)), signed=True),
             percents(_means(_differences(kept, other)), signed=True),
-            percents([baselines.share(a, b) for a, b in zip(_means(kept), best, strict=True)]),
+            percents([baselines.ratio(a, b) for a, b in zip(_means(kept), best, strict=True)]),
             f"{statistics.fmean(run['seconds'] for run in runs.values()):.0f} s",
         ]
         lines.append(" | ".join(cells))
@@ -291,7 +291,8 @@ def _dial_words(runs: dict) -> list[str]:
         "Clean / robust in %, mean over seeds, test images: "
         f"n = {plain['n']}, where weights are noisy n = {noisy['n']} with all accuracies and "
         "attack gradients averaged "
-        f"over {noisy['draws']} draws (EOT-PGD-20; dial=rule-a and rule-b: {other['draws']}). "
+        f"over {noisy['noise_samples']} noise samples (EOT-PGD-20; dial=rule-a and rule-b: "
+        f"{other['noise_samples']}). "
         "*Stored* and *active* "
         f"(at λ = 1) count the parameters that no mask leaves out. *{AT_CLEAN}*: interpolated over "
         "λ = 0, 0.2 ... 1. "
@@ -473,9 +474,10 @@ def ends(record: dict) -> list[str]:
             f"{kind_of_dial(mine)}"
         )
     gains = _gain_lines(record["gains"])
-    noisy = [r["points"][-1] for r in record["runs"] if r["points"][-1]["draws"] > 1]
+    noisy = [r["points"][-1] for r in record["runs"] if r["points"][-1]["noise_samples"] > 1]
     told = (
-        f"; where weights are noisy n = {noisy[0]['n']}, means over {noisy[0]['draws']} draws (EOT)"
+        f"; where weights are noisy n = {noisy[0]['n']}, means over "
+        f"{noisy[0]['noise_samples']} noise samples (EOT)"
         if noisy
         else ""
     )
@@ -583,7 +585,8 @@ def robustness(suite: dict, honest: dict) -> list[str]:
         "",
         "The networks that come along, on validation images of `shapes` (seed 0), ε = 8/255. The "
         "suite: "
-        f"{suite['suite']}. Noisy networks (n smaller): EOT over 10 draws, and fewer steps. "
+        f"{suite['suite']}. "
+        "Noisy networks (n smaller): EOT over 10 noise samples, and fewer steps. "
         "AutoAttack: that of "
         "torchattacks. Repeat with `python -m bench.suite`.",
         "",

@@ -54,7 +54,7 @@ def ship(name: str, folder: Path, *, train: bool = True, mixing: bool = True) ->
             raise SystemExit(f"there is no {weights}: leave --only-surfaces out, and it is trained")
         net, _, _ = trained(named(recipe, options), 0, KEPT)
         if len(net.spec.stops) > 1:
-            oatlib.even_dial(net, data, points=11 if net.spec.noise else 21, n=128, progress=False)
+            oatlib.fit_slider(net, data, points=11 if net.spec.noise else 21, n=128, progress=False)
         oatlib.save(net, weights)
         print(f"{name}: trained, {time.perf_counter() - started:.0f} s", flush=True)
     surface = open_files.surface_of(oatlib.load(weights), data)

@@ -20,7 +20,7 @@ from oatlib.data.load import data_of
 from oatlib.explorer.shipped import FOLDER, MEMBERS
 from oatlib.record import read_json, versions, write_json
 
-EPS, DRAWS, NOISY_N = 8 / 255, 10, 128
+EPS, NOISE_SAMPLES, NOISY_N = 8 / 255, 10, 128
 LAMS = (0.2, 0.4, 1.0)  # at 0 nothing is left
 COMPARED = {("pgd-at", 1.0), ("oat", 0.2), ("oat", 0.4), ("oat", 1.0)}  # with AutoAttack
 
@@ -30,14 +30,16 @@ def measure(name: str, lam: float, n: int) -> dict:
     seconds they took.
     """
     net = oatlib.load(FOLDER / f"{name}.safetensors")
-    draws = DRAWS if net.position(lam).noisy else 1
-    panel = data_of(net.spec.data).val.panel(min(n, NOISY_N) if draws > 1 else n)
-    found = {"name": name, "lam": lam, "n": len(panel), "draws": draws}
+    samples = NOISE_SAMPLES if net.position(lam).noisy else 1
+    panel = data_of(net.spec.data).val.panel(min(n, NOISY_N) if samples > 1 else n)
+    found = {"name": name, "lam": lam, "n": len(panel), "noise_samples": samples}
     for key, attack in (
-        ("pgd", oatlib.PGD(EPS, 20, eot_samples=draws)),
-        ("suite", oatlib.Suite(EPS, eot_samples=draws)),
+        ("pgd", oatlib.PGD(EPS, 20, eot_samples=samples)),
+        ("suite", oatlib.Suite(EPS, eot_samples=samples)),
     ):
-        (result,) = oatlib.evaluate(net, panel, attack, [lam], [1.0], progress=False, draws=draws)
+        (result,) = oatlib.evaluate(
+            net, panel, attack, [lam], [1.0], progress=False, noise_samples=samples
+        )
         found |= {"clean": result.clean, key: result.robust, f"{key}_seconds": result.seconds}
     if (name, lam) in COMPARED:
         found |= autoattack(net.at(lam), panel)

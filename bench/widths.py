@@ -24,8 +24,8 @@ def _forward_ways(net, images: int, size: int) -> dict:
     x = torch.rand(images, 3, size, size, generator=torch.Generator().manual_seed(0))
     x = x.contiguous(memory_format=torch.channels_last)
 
-    def way(share):
-        plain = net.at(0.0, share)
+    def way(fraction):
+        plain = net.at(0.0, fraction)
 
         def call():
             with torch.no_grad():
@@ -33,7 +33,7 @@ def _forward_ways(net, images: int, size: int) -> dict:
 
         return call
 
-    return {share: way(share) for share in net.spec.widths}
+    return {fraction: way(fraction) for fraction in net.spec.widths}
 
 
 def _step_way(recipe: str, widths: int, batch: int = 64):

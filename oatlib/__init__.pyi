@@ -1,6 +1,8 @@
 # The public names of oatlib. `__init__.py` reads this file: a name is imported on first use.
 
 from .attacks.apgd import APGD as APGD
+from .attacks.freeze import NoGradientError as NoGradientError
+from .attacks.freeze import NonFiniteError as NonFiniteError
 from .attacks.freeze import frozen as frozen
 from .attacks.pgd import FGSM as FGSM
 from .attacks.pgd import FGSMRS as FGSMRS
@@ -18,8 +20,8 @@ from .data.load import Split as Split
 from .data.load import from_tensors as from_tensors
 from .data.load import load_data as load_data
 from .data.shapes import best_frontier as best_frontier
-from .evaluation.across_lambda import Moving as Moving
-from .evaluation.across_lambda import moving as moving
+from .evaluation.across_lambda import AcrossLambda as AcrossLambda
+from .evaluation.across_lambda import across_lambda as across_lambda
 from .evaluation.baselines import coin as coin
 from .evaluation.choose import choose as choose
 from .evaluation.compare import Comparison as Comparison
@@ -28,7 +30,7 @@ from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.results import Result as Result
 from .evaluation.results import Table as Table
 from .evaluation.results import wilson as wilson
-from .evaluation.slider import even_dial as even_dial
+from .evaluation.slider import fit_slider as fit_slider
 from .explorer.html import export_explorer as export_explorer
 from .explorer.widget import explore as explore
 from .networks.calibrate import calibrate as calibrate
@@ -40,6 +42,8 @@ from .networks.network import load as load
 from .networks.network import save as save
 from .networks.onnx import export as export
 from .record import RecordError as RecordError
+from .reruns.kernel import RerunError as RerunError
+from .reruns.rerun import Rerun as Rerun
 from .reruns.rerun import rerun as rerun
 from .training.loop import History as History
 from .training.loop import Training as Training

@@ -27,9 +27,9 @@ STAGES = ((16, 16, 1), (16, 32, 2), (32, 64, 2))  # channels in, channels out, s
 class DualNorm(nn.Module):
     """A clean and an adversarial BatchNorm for every width."""
 
-    def __init__(self, channels, shares, dual):
+    def __init__(self, channels, fractions, dual):
         super().__init__()
-        sizes = [int(channels * share) for share in shares]
+        sizes = [int(channels * fraction) for fraction in fractions]
         self.clean = nn.ModuleList(nn.BatchNorm2d(c) for c in sizes)
         self.adv = nn.ModuleList(nn.BatchNorm2d(c) for c in sizes) if dual else None
 
@@ -70,13 +70,13 @@ class ConvNorm(nn.Module):
 
     def __init__(self, options, cin, cout, kernel, stride=1, film=True):
         super().__init__()
-        self.shares = options.shares
+        self.fractions = options.fractions
         self.conv = nn.Conv2d(cin, cout, kernel, stride, kernel // 2, bias=False)
-        self.norm = DualNorm(cout, options.shares, options.dual)
+        self.norm = DualNorm(cout, options.fractions, options.dual)
         self.film = FiLM(options.dim, cout) if film and options.dim else None
 
     def forward(self, x, code, zeros, index):
-        cout = int(self.conv.out_channels * self.shares[index])
+        cout = int(self.conv.out_channels * self.fractions[index])
         weight = self.conv.weight[:cout, : x.shape[1]]
         x = F.conv2d(x, weight, None, self.conv.stride, self.conv.padding)
         x = self.norm(x, zeros, index)
@@ -102,19 +102,19 @@ class Block(nn.Module):
 
 @dataclass
 class Options:
-    """dim: length of a λ code, 0 for no FiLM; shares of the channels, ascending."""
+    """dim: length of a λ code, 0 for no FiLM; fractions of the channels, ascending."""
 
     dim: int
-    shares: tuple[float, ...]
+    fractions: tuple[float, ...]
     dual: bool
 
 
 class Net(nn.Module):
     """Images (N, 3, H, W) in [0, 1], codes (N, d), how many have λ = 0, index of the width -> logits."""
 
-    def __init__(self, classes, dim=0, shares=(1.0,), dual=True):
+    def __init__(self, classes, dim=0, fractions=(1.0,), dual=True):
         super().__init__()
-        options = Options(dim, shares, dual)
+        options = Options(dim, fractions, dual)
         self.stem = ConvNorm(options, 3, 16, 3)
         self.blocks = nn.ModuleList(Block(options, *stage) for stage in STAGES)
         self.head = nn.Linear(64, classes)

@@ -175,7 +175,7 @@ def test_each_width_is_a_dial_of_its_own():
     assert table.widths == [0.5, 1.0]
     assert table.robust_at(0.8) == table.robust_at(0.8, 1.0) == 0.6
     assert table.robust_at(0.8, 0.5) == pytest.approx(0.45)
-    with pytest.raises(ValueError, match=r"width 0.75 was not measured: there are 0.5, 1"):
+    with pytest.raises(ValueError, match=r"width 0.75 was not measured: the measured widths are 0.5, 1"):
         table.robust_at(0.8, 0.75)
     text = str(table)
     assert "width 0.5: robust at clean >= 98 / 95 / 90 %: - / - / 0.0 %" in text and "width 1: robust" in text
@@ -219,7 +219,7 @@ def test_a_table_with_a_dial_prints_its_gain():
     assert "robust at clean >= 98 / 95 / 90 %: 10.0 / 40.0 / 46.7 %" in text
     assert "gain over a coin between its own ends: +6.8 / +27.4 / +18.2 points" in text
     assert "blend: trained for λ = 0 and 1 only; between them: mixed outputs" in text and "area" not in text
-    assert "share of the best possible" not in text
+    assert "fraction of the best possible" not in text
     assert "there: 11.1 / 44.4 / 51.9 %" in table.text(best=[(1.0, 0.9), (0.9, 0.9)])
     assert "robust at clean" not in str(Table(table[:1]))
 
@@ -281,6 +281,16 @@ def test_compare_measures_what_evaluate_measures(systems, compared):
     assert [r.lam for r in compared["function"]] == [None]
 
 
+def test_of_a_data_set_the_test_split_is_compared(systems):
+    some = {name: systems[name] for name in ("standard", "function")}
+    options = {"seed": 3, "batch_size": 7, "progress": False}
+    whole = oatlib.compare(some, DATA, ATTACK, **options)
+    for name, table in whole.items():
+        alone = evaluate(some[name], DATA.test, ATTACK, **options)
+        assert [replace(r, seconds=0) for r in alone] == [replace(r, seconds=0) for r in table]
+        assert {(r.split, r.n, r.seed) for r in table} == {("test", 24, 3)}
+
+
 def test_the_summary_has_a_row_for_each_system_and_width(compared):
     rows = {(r["system"], r["width"]): r for r in compared.rows()}
     assert list(rows) == [
@@ -289,7 +299,7 @@ def test_the_summary_has_a_row_for_each_system_and_width(compared):
     ]
     assert compared.coin == ("standard", "pgd-at") and rows["standard", None]["high"] is None
     text = str(compared)
-    assert "over the coin standard, pgd-at" in text and "mixed is oats: trained for λ = 0 and 1 only" in text
+    assert "gain over the coin standard, pgd-at" in text and "mixed is oats: trained for λ = 0 and 1 only" in text
     assert "oats is oats" not in text and "PGD-1" in text and text.count("n = 24") == 1
 
 
@@ -312,7 +322,7 @@ def test_a_comparison_survives_the_file(compared, tmp_path):
     back = oatlib.Comparison.load(tmp_path / "c.json")
     assert back == compared and back.coin == compared.coin and str(back) == str(compared)
     (tmp_path / "d.json").write_text('{"systems": {"a": 3}}')
-    with pytest.raises(RecordError, match="holds no oatlib comparison"):
+    with pytest.raises(RecordError, match="holds no comparison of oatlib"):
         oatlib.Comparison.load(tmp_path / "d.json")
 
 
@@ -323,11 +333,11 @@ def never(*_, **__):
 @pytest.mark.parametrize(
     "more, options, error, words",
     [
-        ({}, {"coin": ("standard", "trades")}, ValueError, "'trades', which is not compared: there are standard"),
+        ({}, {"coin": ("standard", "trades")}, ValueError, "unknown system 'trades': use two of standard"),
         ({}, {"coin": "standard"}, ValueError, "names of two systems"),
         ({}, {"lams": [0.0, 1.5]}, ValueError, "1.5"),
         ({}, {"widths": [0.5]}, ValueError, "'standard' has none of the widths 0.5"),
-        ({"x": 3}, {}, TypeError, "'x' is neither a network nor a function"),
+        ({"x": 3}, {}, TypeError, "'x' must be an oatlib network or a function"),
     ],
 )
 def test_wrong_comparisons_are_refused_before_any_work(systems, monkeypatch, more, options, error, words):

@@ -135,7 +135,7 @@ def test_photographs_are_compared_with_the_coin_between_the_ends():
 
 def test_the_ends_of_a_dial_are_means_over_the_seeds():
     def blend(seed, *robust):
-        points = [{"lam": lam, "n": 100, "clean": 1 - lam / 5, "robust": r, "draws": 1}
+        points = [{"lam": lam, "n": 100, "clean": 1 - lam / 5, "robust": r, "noise_samples": 1}
                   for lam, r in zip((0.0, 0.2, 0.4, 0.6, 0.8, 1.0), robust, strict=True)]  # fmt: skip
         return {"name": "blend", "seed": seed, "train_seconds": 5.0, "points": points}
 

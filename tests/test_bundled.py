@@ -59,7 +59,7 @@ def test_the_course_is_copied_and_its_lessons_are_found(tmp_path, monkeypatch, c
 def test_nothing_is_overwritten(tmp_path, capsys):
     (tmp_path / "01_attack.ipynb").write_text("mine", encoding="utf-8")
     assert main(["course", str(tmp_path)]) == 2
-    assert "01_attack.ipynb already" in capsys.readouterr().err
+    assert "already contains 01_attack.ipynb" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["01_attack.ipynb"]
     assert (tmp_path / "01_attack.ipynb").read_text(encoding="utf-8") == "mine"
 

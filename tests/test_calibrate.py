@@ -21,7 +21,7 @@ def net(data):
     return net
 
 
-def inputs_of_norms(net, x, share):
+def inputs_of_norms(net, x, fraction):
     """What each BatchNorm is given in a forward in train mode, by hook, and which one it is."""
     seen = []
 
@@ -40,7 +40,7 @@ def inputs_of_norms(net, x, share):
 
             part.at = at
             handles.append(part)
-    twin(x, 0.0, share)
+    twin(x, 0.0, fraction)
     return seen
 
 
@@ -49,9 +49,9 @@ def test_statistics_are_the_mean_and_variance_over_the_images(net, data):
     new = oatlib.calibrate(net, data, [0.3, 0.5], images=200)
     assert new.spec.widths == (0.3, 0.5, 1.0)
     x = data.train.panel(200).x
-    for index, share in enumerate(new.spec.widths):
+    for index, fraction in enumerate(new.spec.widths):
         norms = [part for part in new.modules() if isinstance(part, SlimNorm)]
-        for norm, seen in zip(norms, inputs_of_norms(new, x, share), strict=True):
+        for norm, seen in zip(norms, inputs_of_norms(new, x, fraction), strict=True):
             bn = norm.pairs[index].clean
             torch.testing.assert_close(bn.running_mean, seen.mean((0, 2, 3)), rtol=1e-3, atol=1e-4)
             torch.testing.assert_close(bn.running_var, seen.var((0, 2, 3)), rtol=1e-3, atol=1e-4)
@@ -123,7 +123,7 @@ def test_modes_momenta_and_statistics_come_back_on_error(net, data, monkeypatch)
 
 @pytest.mark.parametrize(("recipe", "widths", "words"), [
     ("snn", [0.3], "trained at any width"),
-    ("us-snn", ["x"], "list of shares"),
+    ("us-snn", ["x"], "list of fractions"),
     ("us-snn", [0.0], "in \\(0, 1\\]"),
     ("us-snn", [1.5], "the last 1"),
 ])  # fmt: skip

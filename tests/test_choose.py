@@ -82,8 +82,8 @@ def test_out_of_reach_says_which_limit_and_how_close(limits, words):
 
 @pytest.mark.parametrize(("results", "limits", "error", "words"), [
     ([], {}, ValueError, "no results"),
-    (TABLE, {"min_cleen": 0.9}, TypeError, "min_clean, min_robust, max_macs, max_parameters"),
-    (TABLE, {"min_clean": 90}, ValueError, "share in [0, 1]"),
+    (TABLE, {"min_cleen": 0.9}, TypeError, "min_cleen"),
+    (TABLE, {"min_clean": 90}, ValueError, "min_clean must be an accuracy in [0, 1], such as 0.9, got 90"),
     ([result(0.9, 0.5, None, None)], {"max_macs": 10}, ValueError, "do not say what a setting costs"),
 ])  # fmt: skip
 def test_questions_that_make_no_sense(results, limits, error, words):

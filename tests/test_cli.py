@@ -1,8 +1,10 @@
 """The command line: what it does, and that wrong input ends in one line before any long work."""
 
+import argparse
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import warnings
@@ -15,7 +17,7 @@ import oatlib
 from oatlib.attacks.suite import default_attack
 from oatlib.cli import commands
 from oatlib.cli import main as cli
-from oatlib.evaluation.evaluate import DRAWS
+from oatlib.evaluation.evaluate import NOISE_SAMPLES
 from oatlib.explorer import app, server
 from oatlib.networks.lambdas import RULES
 
@@ -55,7 +57,7 @@ def weights(tmp_path_factory):
 
 def test_train_then_eval(capsys, tmp_path):
     code, out, _ = run(capsys, "train", "oat", "--n-train", 64, "--seed", 5, "--out", "oat.safetensors")
-    assert code == 0 and "oat finished" in out and "validation panel: clean" in out
+    assert code == 0 and "Recipe oat, training finished after" in out and "validation panel: clean" in out
     net = oatlib.load("oat.safetensors")
     assert net.spec.data["options"]["seed"] == 5 and net.spec.data["options"]["n_train"] == 64
     assert net.trained[-1]["preset"]["epochs"] == 1 and net.trained[-1]["seed"] == 5
@@ -157,7 +159,7 @@ def test_eval_with_another_rule_of_the_dial(capsys, weights):
 def test_the_width_dial_from_training_to_a_chosen_model(capsys, tmp_path):
     file, few = "slim.safetensors", ["--n", "16", "--attack", "pgd", "--steps", "1"]
     code, out, _ = run(capsys, "train", "solar", "--n-train", "64", "--set", "widths=2", "--out", file)
-    assert code == 0 and "solar finished" in out
+    assert code == 0 and "Recipe solar, training finished after" in out
     code, out, _ = run(capsys, "eval", file, *few, "--lam", "0", "1", "--json", "r.json")
     results = oatlib.Table.load("r.json")
     assert code == 0 and [(r.width, r.lam) for r in results] == [(0.5, 0), (0.5, 1), (1, 0), (1, 1)]
@@ -172,14 +174,19 @@ def test_the_width_dial_from_training_to_a_chosen_model(capsys, tmp_path):
     assert code == 0 and (tmp_path / "m.onnx").stat().st_size < 4 * results[0].parameters + 100_000
 
 
-def test_a_noisy_network_from_training_to_a_frozen_draw(capsys, tmp_path):
+def test_a_noisy_network_from_training_to_a_frozen_sample(capsys, tmp_path):
     assert run(capsys, "train", "floats", "--set", "density=0.2", "--n-train", 64, "--out", "f")[0] == 0
     assert oatlib.load("f").spec.density == 0.2
-    code, out, _ = run(capsys, "even", "f", "--n", 16)
-    assert code == 0 and out.startswith("slider: 0 -> λ 0.000") and len(oatlib.load("f").slider) == 21
-    words = ("--attack", "pgd", "--steps", 1, "--n", 16, "--draws", 3, "--json", "r.json")
+    code, out, _ = run(capsys, "fit-slider", "f", "--n", 16)
+    assert (
+        code == 0
+        and out.startswith("f: slider written. λ at slider position: 0 is 0.000, 0.2 is")
+        and len(oatlib.load("f").slider) == 21
+    )
+    words = ("--attack", "pgd", "--steps", 1, "--n", 16, "--noise-samples", 3, "--json", "r.json")
     code, out, err = run(capsys, "eval", "f", *words, "--slider", 0, 0.5, 1)
-    assert code == 0 and "EOT over 3 samples" in out and "means over 3 draws" in out and "overestimated" not in err
+    assert code == 0 and "EOT over 3 samples" in out and "means over 3 noise samples" in out
+    assert "overestimated" not in err
     assert [r.lam for r in oatlib.Table.load("r.json")] == [oatlib.load("f").lam(u) for u in (0, 0.5, 1)]
     assert "EOT" not in run(capsys, "eval", "f", *words, "--lam", 0)[1].split("noisy")[0].splitlines()[1]
     for seed in (0, 1):
@@ -192,7 +199,24 @@ def test_help_names_what_train_takes_and_defaults_are_the_librarys(capsys):
     assert code == 0
     for name in (*oatlib.RECIPES, *oatlib.PRESETS, "mobilenetv2", "mask_of"):
         assert re.search(rf"[ -]{name}[,.]", " ".join(out.split())), name
-    assert cli._parser().parse_args(["eval", "weights"]).draws == DRAWS
+    assert cli._parser().parse_args(["eval", "weights"]).noise_samples == NOISE_SAMPLES
+
+
+def test_every_example_in_a_help_text_is_understood(capsys):
+    for command in ("train", "eval", "fit-slider", "choose", "export", "explore", "course", "rerun"):
+        code, out, _ = run(capsys, command, "--help")
+        examples = re.findall(r"^example: oatlib (.*)$", out, re.MULTILINE)
+        assert code == 0 and examples, command
+        for example in examples:
+            words = shlex.split(example)
+            assert words[0] == command and cli._parser().parse_args(words).command == command
+
+
+def test_every_option_is_explained():
+    (commands_of,) = (a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction))
+    for name, parser in commands_of.choices.items():
+        if name != "check":
+            assert all(action.help for action in parser._actions), name
 
 
 def test_doctor(capsys):
@@ -208,13 +232,13 @@ def test_explore_serves_what_it_is_given(capsys, monkeypatch):
     assert run(capsys, "explore", "a", "b", "--state", "lam=0.3", "--port", 8123, "--no-browser")[0] == 0
     code, out, _ = run(capsys, "explore", "--html", "x.html")
     assert asked == [([], "", 0, True), (["a", "b"], "lam=0.3", 8123, False), ("x.html", [], "")]
-    assert code == 0 and "x.html: 1.50 MB" in out
+    assert code == 0 and "x.html: written (1.50 MB). Open it in any browser." in out
 
 
 def test_a_stopped_training_says_why_and_exits_with_1(capsys, monkeypatch):
     monkeypatch.setitem(oatlib.PRESETS, "fast", oatlib.Preset(epochs=1, batch=16, steps=1, panel=16, lr=1e30))
     code, out, err = run(capsys, "train", "standard", "--n-train", 64, "--out", "a.safetensors")
-    assert code == 1 and "stopped" in out and "note: training stopped in epoch" in err
+    assert code == 1 and "stopped" in out and "warning: training stopped in epoch" in err
 
 
 def test_as_a_program_also_where_the_terminal_has_no_lambda(tmp_path, weights):
@@ -278,17 +302,20 @@ def fails(capsys, words, *expected):
         ("eval good --dial output", ["--dial", "unknown rule 'output'", "did you mean 'outputs'", "interpolate"]),
         ("eval good --dial rule-a", ["needs noise=True"]),
         ("export good --dial blend --out a", ["unknown rule 'blend'"]),
-        ("train oat --epochs 0 --out a", ["epochs", "at least 1"]),
-        ("train oat --epochs many --out a", ["--epochs", "many"]),
-        ("train oat --n-train 0 --out a", ["n_train=0"]),
+        ("train oat --epochs 0 --out a", ["--epochs: must be a whole number, 1 or more, got '0'"]),
+        ("train oat --epochs many --out a", ["--epochs: must be a whole number, 1 or more, got 'many'"]),
+        ("train oat --n-train 0 --out a", ["--n-train: must be a whole number, 1 or more, got '0'"]),
         ("train digits --n-train 9999 --out a", ["unknown recipe 'digits'"]),
         ("train oat --data digits --n-train 9999 --out a", ["n_train=9999", "1797"]),
         ("train oat --seed -1 --out a", ["seed=-1"]),
         ("train oats --set widths=0 --out a", ["widths", "none"]),
         ("train oats --set widths=half --out a", ["widths", "half"]),
-        ("train oats --set width=4 --out a", ["no option 'width' (did you mean 'widths'?)"]),
-        ("train oats --set seed=5 --out a", ["no option 'seed'"]),
-        ("train oats --set recipe=oat --out a", ["no option 'recipe'"]),
+        (
+            "train oats --set width=4 --out a",
+            ["unknown option 'width' (did you mean 'widths'?): use one of stops, dual"],
+        ),
+        ("train oats --set seed=5 --out a", ["unknown option 'seed'"]),
+        ("train oats --set recipe=oat --out a", ["unknown option 'recipe'"]),
         ("train floats --set density=.0 --out a", ["density", "(0, 1]", "got 0"]),
         ("train oats --set widths --out a", ["--set", "NAME=VALUE", "'widths'"]),
         ("train float --set redraw=never --out a", ["unknown redraw 'never'", "forward, step"]),
@@ -298,12 +325,13 @@ def fails(capsys, words, *expected):
         ("train floats --set density=much --out a", ["density", "much"]),
         ("eval good --slider 2", ["a slider position must be a number in [0, 1]", "2"]),
         ("eval good --slider 0 --lam 0", ["not allowed with"]),
-        ("eval good --draws 0", ["draws"]),
-        ("even nowhere", ["no file nowhere"]),
-        ("even good --n 0", ["panel(0)"]),
-        ("choose nothing.json", ["nothing.json"]),
+        ("eval good --noise-samples 0", ["--noise-samples: must be a whole number, 1 or more, got '0'"]),
+        ("fit-slider nowhere", ["no file nowhere"]),
+        ("fit-slider good --n 0", ["--n: must be a whole number, 1 or more, got '0'"]),
+        ("choose nothing.json", ["no file nothing.json"]),
+        ("choose results.json --min-clean 0.9", ["no results to choose from"]),
         ("choose", ["results"]),
-        ("choose x --min-clean 90", ["--min-clean", "share in (0, 1]", "90"]),
+        ("choose x --min-clean 90", ["--min-clean", "must be a fraction in (0, 1], such as 0.5, got '90'"]),
         ("train oat --lam 0.3 --out a", ["lam= is for 'pgd-at'"]),
         ("train pgd-at --lam 1.5 --out a", ["λ must be a number in [0, 1]", "1.5"]),
         ("train pgd-at --lam nan --out a", ["λ must be a number in [0, 1]"]),
@@ -311,8 +339,8 @@ def fails(capsys, words, *expected):
         ("train oat --out nowhere/a", ["nowhere does not exist"]),
         ("train oat --out folder", ["folder: it is a folder"]),
         ("train oat --checkpoint nowhere/a --out a", ["nowhere does not exist"]),
-        ("train oat --device gpu --out a", ["unknown device 'gpu'", "cpu or cuda"]),
-        ("train oat --device cuda:99 --out a", ["cuda:99 is not there", "cpu"]),
+        ("train oat --device gpu --out a", ["unknown device 'gpu': use cpu, cuda or cuda:INDEX"]),
+        ("train oat --device cuda:99 --out a", ["device cuda:99 is not available", "Use --device cpu"]),
         ("eval", ["weights"]),
         ("eval nowhere", ["no file nowhere"]),
         ("eval folder", ["is a folder"]),
@@ -326,17 +354,20 @@ def fails(capsys, words, *expected):
         ("eval good --data nothing", ["no data set 'nothing'"]),
         ("eval good --attack strong", ["unknown attack 'strong'", "use one of quick, fast, full, suite, pgd"]),
         ("eval good --attack fsat", ["unknown attack 'fsat' (did you mean 'fast'?)"]),
-        ("eval good --attack suite --steps 40", ["--steps: only of --attack pgd and apgd", "--attack suite"]),
-        ("eval good --steps 40", ["--steps: only of --attack pgd and apgd", "--attack quick"]),
-        ("eval good --attack square --norm l2", ["--attack square", "--norm l2"]),
+        (
+            "eval good --attack suite --steps 40",
+            ["--steps can be used with --attack pgd or --attack apgd only, got --attack suite"],
+        ),
+        ("eval good --steps 40", ["--steps can be used with", "got --attack quick"]),
+        ("eval good --attack square --norm l2", ["--attack square can be used with --norm linf only, got --norm l2"]),
         ("eval good --attack fgsm --steps 2 --restarts 2", ["--steps and --restarts", "--attack fgsm"]),
         ("eval good --norm l1", ["l1"]),
-        ("eval good --eps -1", ["eps"]),
-        ("eval good --eps 999", ["eps"]),
+        ("eval good --eps -1", ["--eps: must be a number in [0, 255], such as 8, got '-1'"]),
+        ("eval good --eps 999", ["--eps: must be a number in [0, 255], such as 8, got '999'"]),
         ("eval good --attack pgd --steps -1", ["steps must be >= 0"]),
         ("eval good --attack apgd --restarts 0", ["restarts must be >= 1"]),
-        ("eval good --n 0", ["panel(0)"]),
-        ("eval good --n 99", ["48 images"]),
+        ("eval good --n 0", ["--n: must be a whole number, 1 or more, got '0'"]),
+        ("eval good --n 99", ["--n 99: the test split has only 48 images"]),
         ("eval good --json nowhere/r.json", ["nowhere does not exist"]),
         ("eval good --json folder", ["it is a folder"]),
         ("export good --lam 0.3", ["--out"]),
@@ -377,7 +408,7 @@ def test_a_checkpoint_is_no_network_and_a_network_no_checkpoint(capsys, tmp_path
     fails(capsys, "eval c", "checkpoint of a training run")
     fails(capsys, "train oat --n-train 32 --checkpoint a --resume --out b", "not a checkpoint")
     fails(capsys, "train oat --n-train 32 --seed 1 --checkpoint c --resume --out b", "another run", "seed")
-    fails(capsys, "train oat --n-train 32 --resume --out b", "checkpoint")
+    fails(capsys, "train oat --n-train 32 --resume --out b", "--resume needs --checkpoint FILE")
 
 
 def test_wrong_words_are_found_before_a_download(capsys, monkeypatch):
@@ -406,7 +437,7 @@ def test_a_failed_download_is_one_line(capsys, monkeypatch):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 @pytest.mark.parametrize("words", ["train oat --device cuda --out a", "eval good --device cuda"])
 def test_no_cuda_device(capsys, no_work, files, words):
-    fails(capsys, words, "cuda is not there", "oatlib doctor")
+    fails(capsys, words, "device cuda is not available", "oatlib doctor")
 
 
 def test_a_bug_is_not_hidden(capsys, monkeypatch):
@@ -420,7 +451,7 @@ def test_a_bug_is_not_hidden(capsys, monkeypatch):
         run(capsys, "eval", "good")
 
 
-def test_warnings_are_notes_and_the_callers_warnings_stay_as_they_were(capsys, monkeypatch):
+def test_warnings_are_one_line_and_the_callers_warnings_stay_as_they_were(capsys, monkeypatch):
 
     def warn(*args, **kwargs):
         warnings.warn("look here", stacklevel=1)
@@ -429,4 +460,4 @@ def test_warnings_are_notes_and_the_callers_warnings_stay_as_they_were(capsys, m
     monkeypatch.setattr(commands, "load", warn)
     before = warnings.showwarning
     _, _, err = run(capsys, "eval", "good")
-    assert "note: look here" in err.splitlines() and warnings.showwarning is before
+    assert "warning: look here" in err.splitlines() and warnings.showwarning is before

@@ -1,8 +1,11 @@
 import contextlib
 import json
 import math
+import sys
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import ClassVar
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+import oatlib
 from oatlib.attacks.apgd import APGD
 from oatlib.attacks.pgd import FGSM, PGD
 from oatlib.attacks.square import Square
@@ -90,7 +94,7 @@ MARGINS = [0.2, 0.001, -0.01, 0.0299, 0.0301, -0.0299, -0.0301, 0.1, -0.25, 0.03
 @pytest.mark.parametrize("wrong", [0, 3])
 @pytest.mark.parametrize("batch", [1, 4, 256])
 def test_accuracies_are_exact_where_the_truth_is_known(eps, wrong, batch):
-    assert_counted(lambda data, attack: measure(brightness, data, attack, batch=batch), MARGINS, eps, wrong)
+    assert_counted(lambda data, attack: measure(brightness, data, attack, batch_size=batch), MARGINS, eps, wrong)
 
 
 def last_batch_dropped(data, attack):
@@ -162,11 +166,68 @@ def test_tables_survive_the_file(tmp_path):
         assert json.loads(path.read_text()).keys() == {"results"}
 
 
+def test_files_of_earlier_versions_are_read(tmp_path):
+    """They say `draws` for `noise_samples`."""
+    table, path = Table([row(0.9, 0.3, noise_samples=4)]), tmp_path / "table.json"
+    rows = [{"draws" if name == "noise_samples" else name: v for name, v in r.items()} for r in table.as_json()]
+    path.write_text(json.dumps({"results": rows}))
+    assert Table.load(path) == table
+
+
+def test_data_or_split_may_be_given_and_the_result_names_the_part():
+    data = oatlib.from_tensors("three", *[(split(n).x, split(n).y) for n in (6, 9, 12)], classes=("a", "b", "c"))
+    net = network()
+    (of_data,), (of_split,) = (measure(net, images, lams=[0.5]) for images in (data, data.val))
+    assert [(r.split, r.n) for r in (of_data, of_split)] == [("test", 12), ("val", 9)]
+    with pytest.raises(TypeError, match=r"such as data\.test, got Tensor"):
+        measure(net, data.test.x)
+
+
+# ---- tables for people and for pandas -------------------------------------------------------------------------------
+
+
+def test_html_shows_what_text_shows_and_escapes_it():
+    attack = {"name": "PGD", "eps": EPS, "text": "<b>PGD & co</b>"}
+    about = {"recipe": "<script>", "stops": [0.0, 1.0]}
+    table = Table([row(0.9, 0.1, lam=0.0, attack=attack, about=about), row(0.8, 0.3, lam=1.0, attack=attack)])
+    page = ElementTree.fromstring(f"<div>{table._repr_html_()}</div>")  # well-formed, or this raises
+    assert [cell.text for cell in page.iter("th")] == ["λ", "width", "clean", "robust", "multiply-adds"]
+    cells = [cell.text for cell in page.iter("td")]
+    assert len(cells) == 10 and cells[5] == "1" and cells[7].startswith("80.0% [") and cells[8].startswith("30.0% [")
+    lines = [text for text in page.find("p").itertext()]
+    assert lines == str(table).splitlines()[3:] and "<b>PGD & co</b>" in lines[0] and "<script>: trained" in lines[-1]
+    assert "<script>" not in table._repr_html_() and Table()._repr_html_() == "<p>(no results)</p>"
+
+
+def test_to_pandas_has_a_row_per_result(monkeypatch):
+    frames = SimpleNamespace(DataFrame=lambda rows, columns: [tuple(each[name] for name in columns) for each in rows])
+    monkeypatch.setitem(sys.modules, "pandas", frames)
+    table = measure(network(), split(), lams=[0.0, 1.0])
+    table += measure(brightness, bright(MARGINS))
+    names = [name for name in Result.__dataclass_fields__ if name != "about"]
+    found = [dict(zip([*names, "recipe"], values, strict=True)) for values in table.to_pandas()]
+    assert [(r["lam"], r["recipe"]) for r in found] == [(0.0, "oat"), (1.0, "oat"), (None, None)]
+    assert all(r["attack"] == str(PGD(EPS, 3)) for r in found) and found[1]["robust"] == table[1].robust
+
+
+def test_with_pandas_itself():
+    pandas = pytest.importorskip("pandas")
+    table = measure(network(), split(), lams=[0.0, 1.0])
+    frame = table.to_pandas()
+    assert isinstance(frame, pandas.DataFrame) and list(frame["lam"]) == [0.0, 1.0] and frame["split"][0] == "test"
+
+
+def test_without_pandas_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="Table.to_pandas needs pandas: pip install pandas"):
+        Table([row(0.9, 0.3)]).to_pandas()
+
+
 @pytest.mark.parametrize("content", ["[]", "{}", '{"results": [{"lam": 1}]}', '{"results": [3]}', '{"results": null}'])
 def test_a_file_without_results_is_named(tmp_path, content):
     path = tmp_path / "table.json"
     path.write_text(content)
-    with pytest.raises(RecordError, match=r"table\.json holds no oatlib results"):
+    with pytest.raises(RecordError, match=r"table\.json holds no results of oatlib"):
         Table.load(path)
 
 
@@ -231,7 +292,7 @@ def test_the_batch_size_does_not_matter(batch):
     """Images draw their random starts one after another. (Later restarts do depend on the batch.)"""
     data = split(100, classes=2, size=4)
     attack = PGD(0.1, 1, step_size=0.01)
-    some, all_ = (measure(Soft().eval(), data, attack, batch=size) for size in (batch, 100))
+    some, all_ = (measure(Soft().eval(), data, attack, batch_size=size) for size in (batch, 100))
     assert facts(some) == facts(all_) and 0 < some[0].robust < 1
 
 
@@ -248,7 +309,7 @@ def test_the_global_random_state_is_neither_read_nor_written():
 
 def both_ways(f, data, attack, batch=256):
     """(clean, robust) of `evaluate`, and by hand from the attacked images of every batch."""
-    (row,) = measure(f, data, attack, batch=batch)
+    (row,) = measure(f, data, attack, batch_size=batch)
     source, right, holds = torch.Generator().manual_seed(0), 0, 0
     for x, y in zip(data.x.split(batch), data.y.split(batch), strict=True):
         x_adv = attack(f, x, y, source)
@@ -420,7 +481,7 @@ class Never(PGD):
 @pytest.mark.parametrize("data, options, words", [
     (split(channels=3), {}, ["(1, 8, 8)", "(3, 8, 8)"]),
     (split(size=16), {}, ["(1, 8, 8)", "(1, 16, 16)"]),
-    (split(classes=4), {}, ["3 classes", "labels 0 to 3"]),
+    (split(classes=4), {}, ["takes images (1, 8, 8) with labels 0 to 2", "with labels 0 to 3"]),
     (split(0), {}, ["test split is empty"]),
     (split(), {"lams": [0.0, 1.5]}, ["1.5", "[0, 1]"]),
     (split(), {"lams": [0.0, float("nan")]}, ["nan", "[0, 1]"]),
@@ -434,7 +495,7 @@ def test_what_cannot_be_measured_is_refused_before_any_work(data, options, words
 
 
 def test_a_plain_function_has_no_dials():
-    with pytest.raises(ValueError, match="need a network with dials"):
+    with pytest.raises(ValueError, match="are for an oatlib network"):
         measure(brightness, bright(MARGINS), lams=[0.1])
 
 
@@ -488,7 +549,7 @@ def test_the_textbook_interval_is_caught():
 
 @pytest.mark.parametrize("right, n", [(-1, 5), (6, 5), (0, 0)])
 def test_wilson_refuses_what_is_no_count(right, n):
-    with pytest.raises(ValueError, match=f"got {right} of {n}"):
+    with pytest.raises(ValueError, match=f"got right={right} and n={n}"):
         wilson(right, n)
 
 

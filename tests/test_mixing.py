@@ -178,8 +178,9 @@ def test_noisy_ends_stay_noisy():
         assert_mixed(answers[-1], clean, reference(x), 0.6)
     assert not torch.equal(*answers)
     assert_mixed(net.at(0.6, noise_seed=4)(x), clean, plain.at(1.0, noise_seed=4)(x), 0.6)
-    table = oatlib.evaluate(net, DATA.test, oatlib.PGD(EPS, 1, eot_samples=2), [0.0, 0.5], draws=2, progress=False)
-    assert [r.draws for r in table] == [1, 2] and table[0].about["dial"] == "outputs"
+    attack = oatlib.PGD(EPS, 1, eot_samples=2)
+    table = oatlib.evaluate(net, DATA.test, attack, [0.0, 0.5], noise_samples=2, progress=False)
+    assert [r.noise_samples for r in table] == [1, 2] and table[0].about["dial"] == "outputs"
 
 
 @pytest.mark.parametrize(
@@ -337,7 +338,7 @@ def test_mix_is_a_dial_between_two_networks(pair):
     assert_mixed(net.bind(lams)(x), first, last, lams)
     assert torch.equal(net.at(0.0)(x), first) and torch.equal(net.at(1.0)(x), last)
     assert net.spec.stops == (0.0, 1.0) and net.spec.recipe == "standard + pgd-at" and net.lam(0.5) == 0.5
-    assert not net.position(0.5).noisy and net.width().share == 1.0 and net.position(0.3).width.share == 1.0
+    assert not net.position(0.5).noisy and net.width().fraction == 1.0 and net.position(0.3).width.fraction == 1.0
     own = {t.data_ptr() for part in pair for t in part.state_dict().values()}
     assert {t.data_ptr() for t in net.state_dict().values()} == own, "the weights are shared"
 
@@ -358,7 +359,7 @@ def test_a_mix_goes_wherever_a_network_goes(pair):
     assert table[1].macs == table[0].macs + table[2].macs and "between them: mixed outputs" in str(table)
     assert table[1].about["recipe"] == "standard + pgd-at"
     assert oatlib.choose(table, max_macs=table[0].macs) in (table[0], table[2])
-    oatlib.even_dial(net, DATA, points=3, n=16, attack=oatlib.PGD(EPS, 1), progress=False)
+    oatlib.fit_slider(net, DATA, points=3, n=16, attack=oatlib.PGD(EPS, 1), progress=False)
     assert len(net.slider) == 3 and net.lam(1) == 1.0
     *_, last = measure(net, DATA.val.panel(16), 0.5, 1.0, oatlib.PGD(EPS, 2), [0])
     assert last["phase"] == "settled" and last["n"] == 16

@@ -96,7 +96,7 @@ def test_eot_samples_are_recorded(kind):
 
 
 def test_a_noisy_network_without_eot_warns_and_says_what_to_do(net):
-    with pytest.warns(UserWarning, match=r"λ = 1 .*overestimated.*eot_samples=10"):
+    with pytest.warns(UserWarning, match=r"λ = 1 .*PGD .*overestimated.*eot_samples=10"):
         oatlib.evaluate(net, DATA.test, oatlib.PGD(8 / 255, 1), [1.0], progress=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -123,7 +123,7 @@ def test_the_quick_suite_is_not_weaker_than_pgd_20_on_random_weights(net):
     panel = DATA.test.panel(48)
     pgd = oatlib.PGD(8 / 255, 20, eot_samples=10)
     quick, slow = (oatlib.evaluate(net, panel, attack, [1.0], progress=False)[0] for attack in (None, pgd))
-    assert quick.draws == 10 and "EOT over 10 samples" in quick.attack["text"]
+    assert quick.noise_samples == 10 and "EOT over 10 samples" in quick.attack["text"]
     assert quick.robust <= slow.robust + 0.03
 
 
@@ -159,14 +159,14 @@ def test_attack_and_measurement_meet_the_same_network(net, dial, lam, monkeypatc
 def test_at_zero_the_attack_meets_clean_norms_without_noise(net):
     alone = oatlib.evaluate(net.at(0.0), DATA.test, oatlib.PGD(8 / 255, 3), progress=False)[0]
     found = oatlib.evaluate(net, DATA.test, oatlib.PGD(8 / 255, 3), [0.0], progress=False)[0]
-    assert (found.clean, found.robust, found.draws, found.clean_spread) == (alone.clean, alone.robust, 1, 0.0)
+    assert (found.clean, found.robust, found.noise_samples, found.clean_spread) == (alone.clean, alone.robust, 1, 0.0)
 
 
 # ---- item 3: accuracies of random networks are means, with a spread -------------------------------------------------
 
 
 def test_measured_is_the_mean_over_draws_with_its_spread(net):
-    found = oatlib.evaluate(net, DATA.test, EOT, [1.0], progress=False, seed=4, draws=5)[0]
+    found = oatlib.evaluate(net, DATA.test, EOT, [1.0], progress=False, seed=4, noise_samples=5)[0]
     f = net.noisy(1.0, generator=torch.Generator().manual_seed(4))
     x, y = DATA.test.x, DATA.test.y
     attacked = EOT(f, x, y, torch.Generator().manual_seed(4))
@@ -180,7 +180,7 @@ def test_measured_is_the_mean_over_draws_with_its_spread(net):
     assert found.clean == pytest.approx(clean.mean().item()) and found.robust == pytest.approx(robust.mean().item())
     assert found.clean_spread == pytest.approx(clean.std(correction=0).item()) and found.clean_spread > 0
     assert found.robust_spread == pytest.approx(robust.std(correction=0).item(), abs=1e-7)
-    assert found.clean_low < found.clean < found.clean_high and found.draws == 5
+    assert found.clean_low < found.clean < found.clean_high and found.noise_samples == 5
 
 
 def test_without_an_attack_robust_is_clean(net):
@@ -190,21 +190,21 @@ def test_without_an_attack_robust_is_clean(net):
 
 
 def test_the_same_seed_measures_the_same(net):
-    one, two = (oatlib.evaluate(net, DATA.test, EOT, [0.5, 1.0], progress=False, draws=2) for _ in range(2))
+    one, two = (oatlib.evaluate(net, DATA.test, EOT, [0.5, 1.0], progress=False, noise_samples=2) for _ in range(2))
     for a, b in zip(one, two, strict=True):
         assert dataclasses.replace(a, seconds=0) == dataclasses.replace(b, seconds=0)
-    assert "means over 2 draws" in str(one)
+    assert "means over 2 noise samples" in str(one)
 
 
 def test_a_setting_does_not_depend_on_those_before_it(net):
-    both = oatlib.evaluate(net, DATA.test, EOT, [0.5, 1.0], progress=False, draws=2)
-    alone = oatlib.evaluate(net, DATA.test, EOT, [1.0], progress=False, draws=2)
+    both = oatlib.evaluate(net, DATA.test, EOT, [0.5, 1.0], progress=False, noise_samples=2)
+    alone = oatlib.evaluate(net, DATA.test, EOT, [1.0], progress=False, noise_samples=2)
     assert both[1].robust == alone[0].robust and both[1].clean == alone[0].clean
 
 
 def test_draws_must_be_some(net):
-    with pytest.raises(ValueError, match="draws must be at least 1, got 0"):
-        oatlib.evaluate(net, DATA.test, EOT, [1.0], draws=0)
+    with pytest.raises(ValueError, match="noise_samples must be at least 1, got 0"):
+        oatlib.evaluate(net, DATA.test, EOT, [1.0], noise_samples=0)
 
 
 # ---- items 5 to 7 ---------------------------------------------------------------------------------------------------

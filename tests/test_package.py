@@ -150,6 +150,41 @@ else:
     raise AssertionError("explore needs anywidget")""")
 
 
+def test_dir_and_all_hold_every_public_name():
+    stub = (ROOT / "oatlib" / "__init__.pyi").read_text(encoding="utf-8")
+    names = set(re.findall(r"^from \S+ import (\w+) as \1$", stub, re.MULTILINE))
+    assert names == {
+        alias.name for node in ast.parse(stub).body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert names == set(oatlib.__all__) <= set(dir(oatlib))
+    assert all(hasattr(oatlib, name) for name in names)
+
+
+def test_every_name_that_is_used_as_a_public_one_is_public():
+    """`oatlib.name` in the README, the lessons and bench: a name in `__all__`, or a package."""
+    packages = {name.partition(".")[0] for name in MODULES}
+    files = [ROOT / "README.md", *(ROOT / "bench").glob("*.py"), *(ROOT / "notebooks" / "source").glob("*.py")]
+    used = {
+        name
+        for file in files
+        for name in re.findall(r"(?<![\w/.])oatlib\.([a-zA-Z]\w*)(?![\w/])", file.read_text(encoding="utf-8"))
+    }
+    assert {"build", "across_lambda", "fit_slider"} <= used
+    assert used <= set(oatlib.__all__) | packages
+
+
+def test_every_exception_that_a_user_must_catch_is_public():
+    errors = {
+        node.name
+        for name, path in MODULES.items()
+        if not name.startswith("course.exercises")  # `Wrong` is for answers, and is shown, not raised
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.ClassDef)
+        and any(isinstance(base, ast.Name) and base.id.endswith(("Error", "Exception")) for base in node.bases)
+    }
+    assert {"RecordError", "RerunError"} <= errors <= set(oatlib.__all__)
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="nothing"):
         _ = oatlib.nothing
@@ -213,7 +248,7 @@ def test_the_readmes_shell_lines_are_understood():
     lines = [line.partition("#")[0] for block in blocks("sh") for line in block.splitlines()]
     ours = [shlex.split(line)[1:] for line in lines if line.startswith("oatlib ")]
     assert {words[0] for words in ours} == {
-        *("train", "eval", "audit", "even", "choose", "export", "explore", "rerun", "doctor")
+        *("train", "eval", "audit", "fit-slider", "choose", "export", "explore", "rerun", "doctor")
     }
     for words in ours:
         cli._parser().parse_args(words)  # SystemExit if an option does not exist
@@ -323,7 +358,7 @@ def test_the_order_holds_every_package_and_no_other():
 
 def test_imports_are_seen():
     """Or the tests above would pass on anything."""
-    assert {"record", "attacks.base", "data.load", "networks.network"} <= set(imports("evaluation.evaluate"))
+    assert {"record", "attacks.base", "data.splits", "networks.network"} <= set(imports("evaluation.evaluate"))
     assert {"layers.slim", "layers.film", "layers.setting"} <= set(imports("layers.unit"))
     assert {"__init__", "cli.commands", "_suggest"} <= set(imports("cli.main"))
     assert set(imports("data.load")) == {"_suggest", "data.folders", "data.shapes", "data.splits"}

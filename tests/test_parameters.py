@@ -24,21 +24,21 @@ note: str = "a # b"
 count: int = 3  # any number
 """
 BAD = [
-    ("n = 3", "no parameter"),
-    ("n: int", "no parameter"),
-    ("n: list = 3", "no parameter"),
-    ('n: "int" = 3', "no parameter"),
-    ("a.n: int = 3", "no parameter"),
-    ("import os", "no parameter"),
-    ("'text'", "no parameter"),
+    ("n = 3", "not the declaration of a parameter"),
+    ("n: int", "not the declaration of a parameter"),
+    ("n: list = 3", "not the declaration of a parameter"),
+    ('n: "int" = 3', "not the declaration of a parameter"),
+    ("a.n: int = 3", "not the declaration of a parameter"),
+    ("import os", "not the declaration of a parameter"),
+    ("'text'", "not the declaration of a parameter"),
     ("%matplotlib inline", "invalid syntax"),
     ("n: int = ", "invalid syntax"),
     ("n: int = 1\n  m: int = 2", "unexpected indent"),
-    ("n: int = 1; m: int = 2", "one parameter, one line"),
-    ("n: int = (1 +\n 2)", "one parameter, one line"),
-    ("n: int = m", "not written out"),
-    ("n: int = 2 * 3", "not written out"),
-    ("n: int = 1\nn: int = 2", "n is there twice"),
+    ("n: int = 1; m: int = 2", "exactly one line"),
+    ("n: int = (1 +\n 2)", "exactly one line"),
+    ("n: int = m", "must be a constant"),
+    ("n: int = 2 * 3", "must be a constant"),
+    ("n: int = 1\nn: int = 2", "n is declared twice"),
     ("n: int = 1.0", "n must be a whole number, got 1.0"),
     ("n: int = True", "n must be a whole number, got True"),
     ('n: int = "3"', "n must be a whole number, got '3'"),
@@ -50,17 +50,17 @@ BAD = [
     ("b: bool = 1", "b must be true or false, got 1"),
     ("n: int = 3  # 4 to 8: too small", "n must be a whole number from 4 to 8, got 3"),
     ('s: str = "shape"  # one of shapes, digits: x', "did you mean 'shapes'"),
-    ("n: int = 5  # 8 to 4: order", "LOW comes first"),
-    ("n: int = 5  # 4 to 8 images", "is no range for a int"),
+    ("n: int = 5  # 8 to 4: order", "LOW must not be larger than HIGH"),
+    ("n: int = 5  # 4 to 8 images", "is not a range for a int"),
     ("n: int = 5  # 4 to many: x", "not of kind int"),
     ("n: int = 5  # 4.5 to 8: x", "not of kind int"),
     ("x: float = 5  # 0 to inf: x", "not of kind float"),
     ("n: int = 2  # one of 2, two: x", "not of kind int"),
-    ("n: int = 2  # one of 2, 2: x", "options differ"),
-    ('s: str = ""  # one of a, : x', "options differ"),
-    ("b: bool = True  # 0 to 1: x", "is no range for a bool"),
-    ("b: bool = True  # one of true, false", "is no range for a bool"),
-    ('s: str = "4"  # 3 to 5: x', "is no range for a str"),
+    ("n: int = 2  # one of 2, 2: x", "all options must be different words"),
+    ('s: str = ""  # one of a, : x', "all options must be different words"),
+    ("b: bool = True  # 0 to 1: x", "is not a range for a bool"),
+    ("b: bool = True  # one of true, false", "is not a range for a bool"),
+    ('s: str = "4"  # 3 to 5: x', "is not a range for a str"),
 ]
 
 
@@ -162,7 +162,7 @@ def test_checked_fills_in_and_refuses():
         with pytest.raises(ValueError) as error:
             checked(found, wrong)
         assert complaint in str(error.value)
-    with pytest.raises(ValueError, match="unknown parameter 'n': this notebook has none"):
+    with pytest.raises(ValueError, match="unknown parameter 'n': this notebook has no parameters"):
         checked({}, {"n": 3})
 
 

@@ -127,14 +127,14 @@ def eval_logits(net, twin, index, form):
     stop = torch.arange(BATCH) % len(net.spec.stops)
     stop = stop.sort().values
     lams = torch.tensor(net.spec.stops, dtype=torch.float64)[stop]
-    x, share = images(), net.spec.widths[index]
+    x, fraction = images(), net.spec.widths[index]
     with torch.no_grad():
         theirs = twin.eval()(x, net.codes[stop], int((stop == 0).sum()), index)
         if form == "net":
-            return net(x, lams, share), theirs
+            return net(x, lams, fraction), theirs
         if form == "bind":
-            return net.bind(lams, share)(x), theirs
-        each = [net.at(lam, share)(x[lams == lam]) for lam in net.spec.stops]
+            return net.bind(lams, fraction)(x), theirs
+        each = [net.at(lam, fraction)(x[lams == lam]) for lam in net.spec.stops]
         return torch.cat(each), theirs
 
 

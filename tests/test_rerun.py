@@ -111,7 +111,7 @@ def test_a_run_leaves_notebook_and_record(capsys, here):
     record = json.loads((here / "a/b/tiny.json").read_text(encoding="utf-8"))
     results = {"n": 32, "lr": 0.1, "fast": True, "word": word, "where": str(here / "notebooks")}
     assert record == {"lesson": "tiny", "results": {**results, "python": sys.executable}}, "the last one that is shown"
-    assert "tiny.ipynb: finished after" in out and "tiny.json: n 32, lr 0.1" in out
+    assert "tiny.ipynb: finished after" in out and "tiny.json: n = 32, lr = 0.1\n" in out
     steps = [
         "[1/5] A title  ",
         "[2/5] Parameters  ",
@@ -213,12 +213,12 @@ def test_cells_have_names():
         ("tiny -p lr -0.5", "lr must be a number from 0.0001 to 1.0, got '-0.5'"),
         ("tiny -p lr nan", "got 'nan'"),
         ("tiny -p fast yes", "fast must be true or false, got 'yes'"),
-        ("tiny -p n 32 -p lr 1 -p n 64", "-p n is given twice"),
+        ("tiny -p n 32 -p lr 1 -p n 64", "-p n is used 2 times: use it once"),
         ("tiny -p n", "expected 2 arguments"),
-        ("tiny --timeout 0", "timeout must be a whole number of seconds, 1 or more, got 0"),
-        ("tiny --timeout soon", "--timeout"),
-        ("none -p n 3", "unknown parameter 'n': this notebook has none"),
-        ("broken -p n 3", "broken.ipynb: parameters cell, line 1, 'n = 3': no parameter"),
+        ("tiny --timeout 0", "--timeout: must be a whole number, 1 or more, got '0'"),
+        ("tiny --timeout soon", "--timeout: must be a whole number, 1 or more, got 'soon'"),
+        ("none -p n 3", "unknown parameter 'n': this notebook has no parameters"),
+        ("broken -p n 3", "broken.ipynb: parameters cell, line 1, 'n = 3': this is not the declaration of a parameter"),
         ("broken", "parameters cell, line 1"),
         ("two", "two.ipynb has 2 cells with the tag `parameters`"),
         ("julia", "a notebook for julia"),
@@ -228,15 +228,15 @@ def test_cells_have_names():
         ("text", "text is not a notebook"),
         ("list.ipynb", "list.ipynb is not a notebook"),
         ("empty.ipynb", "empty.ipynb is not a notebook"),
-        ("tiny --name tiny", "tiny.ipynb is the notebook itself: choose another folder (--out)"),
-        ("./tiny.ipynb", "tiny.ipynb is the notebook itself"),
-        ("tiny --name linked", "linked.ipynb is the notebook itself"),
-        ("tiny --name none", "none.ipynb is there and belongs to no run"),
-        ("tiny --name data", "data.json is there and belongs to no run"),
+        ("tiny --name tiny", "tiny.ipynb is the notebook that is run: choose another folder (--out)"),
+        ("./tiny.ipynb", "tiny.ipynb is the notebook that is run"),
+        ("tiny --name linked", "linked.ipynb is the notebook that is run"),
+        ("tiny --name none", "none.ipynb exists already and was not written by a rerun"),
+        ("tiny --name data", "data.json exists already and was not written by a rerun"),
         ("tiny --name folder", "cannot write folder.ipynb: it is a folder"),
-        ("tiny --name ../tiny", "a name of files has no /"),
-        ("tiny --name=", "a name of files has no /"),
-        ("tiny --out text", "cannot write into the folder text: "),
+        ("tiny --name ../tiny", "the name of the files must not be empty, start with a dot, or contain /"),
+        ("tiny --name=", "the name of the files must not be empty, start with a dot, or contain /"),
+        ("tiny --out text", "cannot write into the folder text: it is a file"),
         ("tiny --out text/out", "cannot write into the folder text/out: "),
     ],
 )
@@ -293,7 +293,7 @@ def test_a_cell_that_fails(capsys, here):
     assert "[3/4] def half(x):  failed after " in err and "[4/4]" not in err
     assert "oatlib rerun: cell 3 of 4, under 'Measure' (def half(x):) failed\n" in err
     assert "return x / 0" in err and "ZeroDivisionError: division by zero\n" in err
-    assert err.endswith("out/tiny.failed.ipynb holds what was run\n".replace("/", os.sep))
+    assert err.endswith("the executed cells are in out/tiny.failed.ipynb\n".replace("/", os.sep))
     now = files(here / "out")
     assert {**before, "tiny.failed.ipynb": now["tiny.failed.ipynb"]} == now, "the good result is still there"
     partial = nbformat.reads(now["tiny.failed.ipynb"].decode(), as_version=4)
@@ -307,9 +307,9 @@ def test_a_cell_that_fails(capsys, here):
         (
             "import os; print('here', flush=True); os.kill(os.getpid(), 9)",
             None,
-            "Kernel died. Out of memory, or a crash",
+            "Kernel died. It crashed, or ran out of memory",
         ),
-        ("import time; print('here', flush=True); time.sleep(100)", 1, "took longer than 1 s"),
+        ("import time; print('here', flush=True); time.sleep(100)", 1, "took longer than the limit of 1 s"),
         ("import sys; print('here', flush=True); sys.exit(0)", None, "SystemExit: 0"),
     ],
 )
@@ -319,7 +319,7 @@ def test_kernels_that_die_or_hang(capsys, here, source, timeout, said):
         oatlib.rerun("tiny", {}, "out", timeout=timeout)
     first, *_, last = str(error.value).splitlines()
     assert "cell 2 of 2, under 'Measure' (import " in first and said in str(error.value)
-    assert last == f"{Path('out', 'tiny.failed.ipynb')} holds what was run"
+    assert last == f"the executed cells are in {Path('out', 'tiny.failed.ipynb')}"
     assert set(files(here / "out")) == {"tiny.failed.ipynb"}
     shown = str(nbformat.read("out/tiny.failed.ipynb", as_version=4).cells[-1].outputs)
     assert "here" in shown or "kill" in source, "what is said just before death may not arrive"
@@ -337,7 +337,11 @@ def test_ctrl_c(capsys, here):
         signal.signal(signal.SIGINT, before)
     assert code == 130 and time.monotonic() - began < 90 and set(files(here / "out")) == {"tiny.failed.ipynb"}
     said = "cell 2 of 2, under 'Measure' (import os, signal, time) was interrupted"
-    assert err.splitlines()[2:] == [said, f"{Path('out', 'tiny.failed.ipynb')} holds what was run", "interrupted"]
+    assert err.splitlines()[2:] == [
+        said,
+        f"the executed cells are in {Path('out', 'tiny.failed.ipynb')}",
+        "oatlib rerun: interrupted",
+    ]
 
 
 def test_an_exception_that_is_meant(here):

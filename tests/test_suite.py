@@ -251,7 +251,7 @@ def test_time_that_is_over_ends_the_cascade_and_is_told(ready, shapes):
 
 def test_an_interrupted_cascade_goes_on_where_it_was(ready, shapes, tmp_path, monkeypatch):
     f, (x, y), path = ready["oat", 0.4], (shapes.val.x[:96], shapes.val.y[:96]), tmp_path / "state.safetensors"
-    whole = few().run(f, x, y, generator(), batch=40, progress=False)
+    whole = few().run(f, x, y, generator(), batch_size=40, progress=False)
     first = Square.walk_while_correct
 
     def broken(*_):
@@ -259,10 +259,10 @@ def test_an_interrupted_cascade_goes_on_where_it_was(ready, shapes, tmp_path, mo
 
     monkeypatch.setattr(Square, "walk_while_correct", broken)
     with pytest.raises(KeyboardInterrupt):
-        few().run(f, x, y, generator(), batch=40, progress=False, keep=path)
+        few().run(f, x, y, generator(), batch_size=40, progress=False, keep=path)
     monkeypatch.setattr(Square, "walk_while_correct", first)
     monkeypatch.setattr(APGD, "walk_while_correct", broken)  # is done, and must not be done again
-    again = few().run(f, x, y, generator(9), batch=40, progress=False, keep=path)
+    again = few().run(f, x, y, generator(9), batch_size=40, progress=False, keep=path)
     assert torch.equal(again.fell, whole.fell) and torch.equal(again.x_adv, whole.x_adv) and again.complete
 
 

@@ -60,7 +60,7 @@ def data():
 
 def sliced_state(net, width):
     """The state of `net` at a width under the names of a plain network of that width, cut by hand."""
-    c, state = {n: cut(n, width.share) for n in (3, 16, 32, 64)}, {}
+    c, state = {n: cut(n, width.fraction) for n in (3, 16, 32, 64)}, {}
     for name, t in net.body.state_dict().items():
         words = name.split(".")
         if "pairs" in words:
@@ -85,12 +85,12 @@ def sliced_state(net, width):
 def test_a_narrow_forward_is_a_plain_network_of_that_width(index, training):
     """Against an implementation that knows nothing of slimming, built narrow and given the sliced weights."""
     net, width = randomised(Network(spec())), Width(WIDTHS[index], index)
-    narrow = plain.TinyOAT(16, 8, [cut(n, width.share) for n in (16, 32, 64)])
+    narrow = plain.TinyOAT(16, 8, [cut(n, width.fraction) for n in (16, 32, 64)])
     narrow.load_state_dict(sliced_state(net, width))
     lams, x = LAMS.sort().values, images()
     stop = torch.tensor([STOPS.index(lam) for lam in lams.tolist()])
     net.train(training), narrow.train(training)
-    ours, theirs = net(x, lams, width.share), narrow(x, net.codes[stop], int((lams == 0).sum()))
+    ours, theirs = net(x, lams, width.fraction), narrow(x, net.codes[stop], int((lams == 0).sum()))
     assert theirs.std() > 0.1
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
@@ -128,10 +128,10 @@ def poisoned(net, width):
 
 
 FORMS = {
-    "unfolded": lambda net, x, share: net(x, LAMS, share),
-    "train mode": lambda net, x, share: copy.deepcopy(net).train()(x, LAMS, share),
-    "at": lambda net, x, share: net.at(0.05, share)(x),
-    "bind": lambda net, x, share: net.bind(LAMS, share)(x),
+    "unfolded": lambda net, x, fraction: net(x, LAMS, fraction),
+    "train mode": lambda net, x, fraction: copy.deepcopy(net).train()(x, LAMS, fraction),
+    "at": lambda net, x, fraction: net.at(0.05, fraction)(x),
+    "bind": lambda net, x, fraction: net.bind(LAMS, fraction)(x),
 }
 
 
@@ -139,14 +139,14 @@ FORMS = {
 @pytest.mark.parametrize("own_heads", [False, True])
 def test_nothing_outside_the_slice_reaches_a_narrow_network(backbone, own_heads):
     net, x = randomised(Network(spec(backbone, own_heads=own_heads))), images()
-    for index, share in enumerate(WIDTHS[:-1]):
-        other = poisoned(net, Width(share, index))
+    for index, fraction in enumerate(WIDTHS[:-1]):
+        other = poisoned(net, Width(fraction, index))
         assert not torch.isfinite(other(x, LAMS)).all(), "nothing was poisoned"
         for name, form in FORMS.items():
             with torch.no_grad():
-                expected = form(net, x, share)
+                expected = form(net, x, fraction)
                 assert expected.isfinite().all()
-                torch.testing.assert_close(form(other, x, share), expected, msg=f"{backbone} {name} {share}")
+                torch.testing.assert_close(form(other, x, fraction), expected, msg=f"{backbone} {name} {fraction}")
 
 
 @backbones
@@ -154,18 +154,18 @@ def test_nothing_outside_the_slice_reaches_a_narrow_network(backbone, own_heads)
 def test_folded_narrow_networks_are_the_network(backbone, own_heads):
     net, x = randomised(Network(spec(backbone, own_heads=own_heads))).double(), images().double()
     with torch.no_grad():
-        for share in WIDTHS:
-            expected = net(x, LAMS, share)
-            one_by_one = [net.at(lam, share)(x[i : i + 1]) for i, lam in enumerate(LAMS.tolist())]
-            torch.testing.assert_close(net.bind(LAMS, share)(x), expected, rtol=1e-8, atol=1e-10)
+        for fraction in WIDTHS:
+            expected = net(x, LAMS, fraction)
+            one_by_one = [net.at(lam, fraction)(x[i : i + 1]) for i, lam in enumerate(LAMS.tolist())]
+            torch.testing.assert_close(net.bind(LAMS, fraction)(x), expected, rtol=1e-8, atol=1e-10)
             torch.testing.assert_close(torch.cat(one_by_one), expected, rtol=1e-8, atol=1e-10)
 
 
 def test_a_narrow_plain_network_is_small():
     """It keeps no memory of the wide one: not its channels, and no view of its storage."""
     net = Network(spec("wrn-40-2"))
-    for share in WIDTHS:
-        for name, b in net.at(1.0, share).named_buffers():
+    for fraction in WIDTHS:
+        for name, b in net.at(1.0, fraction).named_buffers():
             assert b.untyped_storage().nbytes() == b.numel() * 4, name
 
 
@@ -225,7 +225,7 @@ def test_a_width_is_found_despite_rounding():
 @pytest.mark.parametrize(("recipe", "options", "words"), [
     ("oats", {"widths": (0.5, 0.25, 1)}, "ascending"),
     ("oats", {"widths": (0.25, 0.5)}, "the last 1"),
-    ("oats", {"widths": (0, 1)}, "ascending shares"),
+    ("oats", {"widths": (0, 1)}, "ascending fractions"),
     ("oats", {"widths": 0}, "got none"),
     ("oats", {"widths": "wide"}, "list such as"),
     ("oats", {"width_loss": "max"}, "mean, sum"),
@@ -261,7 +261,7 @@ def gradients(net):
 def test_an_oats_step_is_three_steps_of_one_width_accumulated(data, loss, share):
     net = oatlib.build("oats", data, width_loss=loss)
     widths = sample_widths(net.spec, torch.Generator())
-    assert [w.share for w in widths] == [1.0, 0.75, 0.5]  # the largest first
+    assert [w.fraction for w in widths] == [1.0, 0.75, 0.5]  # the largest first
     twin, generator = copy.deepcopy(net), torch.Generator().manual_seed(4)
     total = train_step(net, *batch(net, data), widths)
     expected, accumulated = 0.0, {}
@@ -299,7 +299,7 @@ def test_the_sandwich_holds_both_ends_and_two_widths_in_between(data):
     spec = oatlib.build("us-snn", data).spec
     drawn = [sample_widths(spec, torch.Generator().manual_seed(i)) for i in range(50)]
     assert all((d[0], d[-1], len(d)) == (Width(1.0, 3), Width(0.25, 0), 4) for d in drawn)
-    between = torch.tensor([w.share for d in drawn for w in d[1:-1]])
+    between = torch.tensor([w.fraction for d in drawn for w in d[1:-1]])
     assert all(w.index is None for d in drawn for w in d[1:-1])
     assert between.min() >= 0.25 and between.max() < 1 and between.unique().numel() == 100
     assert 0.5 < between.mean() < 0.75

@@ -16,7 +16,7 @@
 # * mix the clean and the attacked loss with a λ for every image, and say why the network must be told λ
 # * draw λ as published, assemble a whole training step of OAT, and show that it is the library's
 # * compare one network fairly with six dedicated ones and with a coin: at the same clean accuracy, and by cost
-# * turn the dial between trained λ, say what is interpolated there, and make its moves even
+# * turn the dial between trained λ, say what is interpolated there, and give a slider equal steps
 #
 # **Before this:** [04 · FiLM](04_film.ipynb) · **Run time:** about 50 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
@@ -45,7 +45,7 @@ from oatlib.course.exercises import check
 from oatlib.course.lesson import begin, say
 from oatlib.course.sliders import sliders
 from oatlib.evaluation.baselines import robust_at
-from oatlib.evaluation.slider import even
+from oatlib.evaluation.slider import equal_steps
 from oatlib.explorer import open_files
 from oatlib.training.lambda_batch import LambdaBatch
 from oatlib.training.losses import Labels, hybrid
@@ -607,35 +607,35 @@ print("... and less than a quarter of the accuracy is left:", rest < free / 4)
 print("from λ to λ, clean never rises and robust never falls by more than 2 points:", max(rises, falls) <= 0.02)
 
 # %% [markdown]
-# ### A dial that moves evenly
+# ### A slider with equal steps
 #
-# λ is a weight in a loss, not a distance, so equal moves of λ are unequal moves along the frontier. `even` fits a map
-# from slider positions to λ to what was just measured (`oatlib.even_dial` measures and fits in one call, and saves it
+# λ is a weight in a loss, not a distance, so equal steps of λ are unequal steps along the frontier. `equal_steps` fits a map
+# from slider positions to λ to what was just measured (`oatlib.fit_slider` measures and fits in one call, and saves it
 # with the weights; then `net.lam(u)` is λ at slider position u). The bars are new measurements at the map's λ, not
 # what it was fitted to.
 
 # %%
-evened = copy.deepcopy(oat)
-evened.slider = even(lams, [p["clean"] for p in dial], [p["robust"] for p in dial])
+fitted = copy.deepcopy(oat)
+fitted.slider = equal_steps(lams, [p["clean"] for p in dial], [p["robust"] for p in dial])
 fifths = [i / 5 for i in range(6)]
-inner = measured(oat, [evened.lam(u) for u in fifths[1:-1]], panel)
+inner = measured(oat, [fitted.lam(u) for u in fifths[1:-1]], panel)
 by_lam, by_slider = dial[::4], [dial[0], *inner, dial[-1]]
 
 
-def shares(points):
+def fractions(points):
     """Of the whole way along the frontier (robust gained, clean lost), what each move makes, in percent."""
     way = [p["robust"] - p["clean"] for p in points]
     return [100 * (b - a) / max(way[-1] - way[0], 1e-9) for a, b in pairwise(way)]
 
 
 fifth = [f"{a:g} to {b:g}" for a, b in pairwise(fifths)]
-shown = {"λ itself": shares(by_lam), "even slider": shares(by_slider)}
+shown = {"λ itself": fractions(by_lam), "fitted slider": fractions(by_slider)}
 figures.bars(fifth, shown, x_name="position of the slider", y_name="share of the way, %", height=320)
 
 # %%
 say(
     f"The largest of five equal moves makes {max(shown['λ itself']):.0f} % of the way if the slider is λ, and "
-    f"{max(shown['even slider']):.0f} % if it is even. Half-way along stands λ = {evened.lam(0.5):.2f}. (n = {len(panel)}.)"
+    f"{max(shown['fitted slider']):.0f} % if it is fitted. Half-way along stands λ = {fitted.lam(0.5):.2f}. (n = {len(panel)}.)"
 )
 
 # %% [markdown]
@@ -747,5 +747,5 @@ lesson.finish(
     dial=dial,
     rises=rises,
     falls=falls,
-    slider=list(evened.slider),
+    slider=list(fitted.slider),
 )

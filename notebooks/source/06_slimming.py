@@ -56,7 +56,7 @@ lesson = begin("06_slimming", globals())
 data = oatlib.load_data(data_set, seed=seed)
 panel = data.val.panel(min(n, len(data.val)))
 x, y, n = panel.x, panel.y, len(panel)
-WIDTHS = (0.25, 0.5, 0.75, 1.0)  # shares of the channels
+WIDTHS = (0.25, 0.5, 0.75, 1.0)  # fractions of the channels
 
 # %% [markdown]
 # ## The failure
@@ -533,7 +533,7 @@ oatlib.explore(shown, data, width=0.5, eps=eps, surfaces=lesson.surfaces(shown, 
 # > * *Borrowing attacks*: attack the width that you report, or its robustness looks better than it is.
 # > * *Taking statistics in evaluation mode*, or from attacked images for the clean branch: nothing, or the wrong thing, is learned.
 # > * *Clearing gradients between the widths*: then only the last one, the narrowest, is trained.
-# > * *Finding a width by its share*: 0.1 + 0.2 is not 0.3 for a computer; look it up by its index.
+# > * *Finding a width by its fraction*: 0.1 + 0.2 is not 0.3 for a computer; look it up by its index.
 # > * *Rounding channels to 0*: a quarter of three channels must be one, and who counts costs must round in the same way.
 # > * *Selling multiply-adds as time*: measure the time where it matters.
 

@@ -542,7 +542,7 @@ print("a step along eot_gradient is PGD(eot_samples=3):", torch.allclose(mine, t
 f = loud.noisy(1.0, generator=source(5))
 mine = twin_accuracy(f, x[:64], PGD(radius, 2, eot_samples=2)(f, x[:64], y[:64], source(5)), y[:64], 4)
 half = replace(panel, x=x[:64], y=y[:64])
-row = oatlib.evaluate(loud, half, PGD(radius, 2, eot_samples=2), [1.0], seed=5, progress=False, draws=4)[0]
+row = oatlib.evaluate(loud, half, PGD(radius, 2, eot_samples=2), [1.0], seed=5, progress=False, noise_samples=4)[0]
 print(
     "twin_accuracy is evaluate:",
     [round(m.mean().item(), 4) for m in mine] == [round(row.clean, 4), round(row.robust, 4)],

@@ -630,40 +630,41 @@ say(
 
 # %%
 lesson.predict(
-    "moving",
+    "randomized",
     "who draws λ anew for every image, against one who attacks the mean answer: does he keep more than who stays at his best λ?",
     options=["more", "as much", "less"],
 )
 
 # %%
 lams = [*stops[1:-1:2], stops[-1]]  # every second one, for time
-moved = oatlib.moving(oat, panel, lams, attack=APGD(radius, 20), seed=seed, progress=False)
-cells = [[100 * v for v in row] for row in (*moved.struck, moved.blind)]
+across = oatlib.across_lambda(oat, panel, lams, attack=APGD(radius, 20), seed=seed, progress=False)
+cells = [[100 * v for v in row] for row in (*across.accuracy, across.unknown_lambda)]
 columns = [f"λ = {lam:g}" for lam in lams]
 look_of = {"texttemplate": "%{z:.0f}", "textfont": {"color": "#222", "size": 14}, "xgap": 2, "ygap": 2}
 colours = {"colorscale": [[0, "#f6cdb3"], [1, "#bcd7ea"]], "zmin": 0, "zmax": 100, "showscale": False}
-heat = go.Heatmap(z=cells, x=columns, y=[*columns, "λ not known"], **look_of, **colours)
-fig = figures.layout(go.Figure(heat), "struck at", "made at", "still right, % of the images", height=340)
+heat = go.Heatmap(z=cells, x=columns, y=[*columns, "λ unknown"], **look_of, **colours)
+fig = figures.layout(go.Figure(heat), "run at", "attacked at", "still right, % of the images", height=340)
 fig.update_yaxes(autorange="reversed", showgrid=False).update_xaxes(showgrid=False).update_layout(width=620)
 
 # %%
-gain = 100 * (moved.moved - moved.still)
+gain = 100 * (across.randomized - across.best_fixed)
 answer = "as much" if gain == 0 else "more" if gain > 0 else "less"
-lesson.reveal("moving", answer, f"by {abs(gain):.1f} points: every weak λ is drawn as often as the best.")
+lesson.reveal("randomized", answer, f"by {abs(gain):.1f} points: every weak λ is drawn as often as the best.")
 
 # %% [markdown]
 # Ablation: the same attack, images and seed, with the knowledge of λ and without.
 
 # %%
-knowledge = {"λ is known": moved.known, "λ is not known": moved.blind}
+knowledge = {"λ is known": across.known_lambda, "λ is unknown": across.unknown_lambda}
 figures.bars(columns, knowledge, n=n, y_name="right under attack, %", height=340)
 
 # %%
-far = moved.struck[0][-1]
+far = across.accuracy[0][-1]
 say(
-    f"Under {moved.attack} (n = {n}) the best fixed λ keeps **{moved.still:.1%}**, a λ drawn anew **{moved.moved:.1%}**. At "
-    f"λ = {lams[-1]:g} an attacker who does not know λ leaves {moved.blind[-1]:.1%}, one who believed in λ = {lams[0]:g} {far:.1%}; one "
-    f"who knows leaves {moved.known[-1]:.1%}. Images that must fool **every** λ at once leave {moved.at_once:.1%}: but some λ "
+    f"Under {across.attack} (n = {n}) the best fixed λ keeps **{across.best_fixed:.1%}**, a λ drawn for each image "
+    f"**{across.randomized:.1%}**. At λ = {lams[-1]:g} an attacker who does not know λ leaves {across.unknown_lambda[-1]:.1%}, one "
+    f"who assumed λ = {lams[0]:g} {far:.1%}; one who knows λ leaves {across.known_lambda[-1]:.1%}. One attack that must fool "
+    f"**every** λ leaves {across.every_lambda:.1%}: but some λ "
     f"being right helps nobody who does not know which. A secret λ can make attacks weaker; it makes no network stronger."
 )
 
@@ -707,7 +708,7 @@ print("the disguise changes no answer:", torch.equal(sure(x).argmax(1), network(
 # * `oatlib.audit(exhibit, old_panel, lam=middle, claim=middle_pgd)`: the exhibit with the claim of PGD-20. What is raised?
 # * Give the shattered network to `worst_case` with `Square(radius, 1000)` last. How much does each member add?
 # * Make an eighth fraud. Which question catches it, and if none does, can you write one (`oatlib/auditing/questions.py`)?
-# * `oatlib.moving` with the two most robust λ only: does turning pay then?
+# * `oatlib.across_lambda` with the two most robust λ only: does turning pay then?
 # * On the command line: `oatlib audit` does the same for a file.
 #
 # ## Sources
@@ -736,9 +737,9 @@ lesson.finish(
     fraud_raised=[each.name for each in masked.raised],
     honest_left=honest.robust,
     honest_raised=[each.name for each in honest.raised],
-    known=moved.known,
-    blind=moved.blind,
-    moving=moved.moved,
-    standing=moved.still,
-    at_once=moved.at_once,
+    known_lambda=across.known_lambda,
+    unknown_lambda=across.unknown_lambda,
+    randomized=across.randomized,
+    best_fixed=across.best_fixed,
+    every_lambda=across.every_lambda,
 )

@@ -263,7 +263,7 @@ class Suite:
         y: Tensor,
         generator=None,
         *,
-        batch: int = 256,
+        batch_size: int = 256,
         seconds: float | None = None,
         progress: bool = True,
         keep: str | Path | None = None,
@@ -275,7 +275,7 @@ class Suite:
             x: Images (N, ...) with pixels in [0, 1].
             y: Labels (N,), integers.
             generator: Source of the random starts (default: seed 0).
-            batch: Images per batch.
+            batch_size: Images per batch.
             seconds: Stop after this time, in seconds. The outcome then says that it is not
                 complete.
             progress: Show a progress bar.
@@ -301,7 +301,7 @@ class Suite:
         ) as bar:
             for number, member in enumerate(members):
                 bar.set_description(member.name)
-                while len(images := state.todo(number)[:batch]):
+                while len(images := state.todo(number)[:batch_size]):
                     points = _attack_batch(member, number, f, state, images)
                     in_time = _run_until(points, state, number, end)
                     if keep:

@@ -156,8 +156,8 @@ def audit(
             under PGD-20).
         n: Number of images. They are a subset of the split with class counts as equal as possible.
         seed: Seed of all attacks.
-        eot_samples: Samples of a random function that are averaged (EOT). Default: 10 if the weights of
-            `net` are noisy at this λ, else 1.
+        eot_samples: Samples of a random function that are averaged (EOT). Default: 10 if the
+            weights of `net` are noisy at this λ, else 1.
         attacked: The function that was attacked to measure the claim, if it is another one.
         sources: Other functions to transfer attacks from, by name (default: the network itself at
             the two nearest other λ stops; none for a plain function).
@@ -284,7 +284,7 @@ def _deployed(net, lam: float | None, width: float | None, seed: int) -> _Deploy
     stops = net.spec.stops
     lam = stops[-1] if lam is None else float(lam)
     position = net.position(lam, width)
-    width = position.width.share
+    width = position.width.fraction
     about = {"lam": lam, "width": width, "recipe": net.spec.recipe, "backbone": net.spec.backbone}
     # The features of the nearest stops are most alike, so attacks transfer best from them.
     other_stops = [stop for stop in stops if abs(stop - lam) > STOP_TOLERANCE]

@@ -13,14 +13,15 @@ from functools import partial
 
 from .. import (
     PRESETS,
+    History,
     Suite,
     Table,
     audit,
     build,
     choose,
     evaluate,
-    even_dial,
     export,
+    fit_slider,
     load,
     load_data,
     save,
@@ -44,32 +45,39 @@ ATTACKS = {"pgd": partial(PGD, steps=20), "apgd": APGD, "fgsm": FGSM, "fgsm-rs":
 def _train(options) -> int:
     for path in filter(None, (options.out, options.checkpoint)):
         check_writable(path)
+    if options.resume and not options.checkpoint:
+        raise ValueError("--resume needs --checkpoint FILE, the file that the earlier run wrote")
     preset = lookup("preset", options.preset, PRESETS)
     if options.epochs is not None:
         preset = replace(preset, epochs=options.epochs)
-    wanted = {
+    recipe_options = {
         "backbone": options.backbone,
         "seed": options.seed,
         "lam": options.lam,
         **dict(options.options),
     }
     # find wrong options before a download: build once with a small data set
-    build(options.recipe, load_data("shapes", n_train=8, n_val=8, n_test=8), **wanted)
+    build(options.recipe, load_data("shapes", n_train=8, n_val=8, n_test=8), **recipe_options)
     amount = {} if options.n_train is None else {"n_train": options.n_train}
     data = load_data(options.data, options.seed, options.device, **amount)
-    net = build(options.recipe, data, **wanted)
+    net = build(options.recipe, data, **recipe_options)
     history = train(net, data, preset, options.seed, options.checkpoint, options.resume)
     save(net, options.out)
-    seen = next((row for row in reversed(history.rows) if "clean" in row), None)
-    watched = (
-        f", validation panel: clean {seen['clean']:.1%}, robust {seen['robust']:.1%}"
-        if seen
-        else ""
-    )
     print(
-        f"{options.out}: {options.recipe} {history.status} after {history.seconds:.0f} s{watched}"
+        f"{options.out}: written. Recipe {options.recipe}, training {history.status} after "
+        f"{history.seconds:.0f} s{_last_accuracies(history)}"
     )
-    return {"finished": 0, "interrupted": 130}.get(history.status, 1)
+    exit_codes = {"finished": 0, "interrupted": 130}
+    return exit_codes.get(history.status, 1)
+
+
+def _last_accuracies(history: History) -> str:
+    """Return the last accuracies that were measured during training, as the end of a sentence."""
+    measured = [row for row in history.rows if "clean" in row]
+    if not measured:
+        return ""
+    last = measured[-1]
+    return f"; validation panel: clean {last['clean']:.1%}, robust {last['robust']:.1%}"
 
 
 def _eval(options) -> int:
@@ -84,9 +92,19 @@ def _eval(options) -> int:
     for width in options.width or ():
         net.width(width)
     data = data_of(net.spec.data, options.data, options.device)
-    split = data.test if options.n is None else data.test.panel(options.n)
+    split = data.test
+    if options.n is not None:
+        if options.n > len(split):
+            raise ValueError(f"--n {options.n}: the test split has only {len(split)} images")
+        split = split.panel(options.n)
     table = evaluate(
-        net, split, attack, lams, options.width, seed=options.seed, draws=options.draws
+        net,
+        split,
+        attack,
+        lams,
+        options.width,
+        seed=options.seed,
+        noise_samples=options.noise_samples,
     )
     print(table)
     if options.json:
@@ -100,25 +118,29 @@ def _with_dial(net: Network, options) -> Network:
 
 
 def _attack(options) -> Attack:
-    """Return the attack that --attack, --steps, --restarts, --eps, --norm and --draws describe."""
-    own = {
-        name: value
-        for name in ("steps", "restarts")
-        if (value := getattr(options, name)) is not None
-    }
-    if own and options.attack not in ("pgd", "apgd"):
+    """Return the attack that --attack and its options describe.
+
+    These are --steps, --restarts, --eps, --norm and --noise-samples.
+    """
+    pgd_options = {name: getattr(options, name) for name in ("steps", "restarts")}
+    pgd_options = {name: value for name, value in pgd_options.items() if value is not None}
+    if pgd_options and options.attack not in ("pgd", "apgd"):
         raise ValueError(
-            f"--{' and --'.join(own)}: only of --attack pgd and apgd, got --attack {options.attack}"
+            f"--{' and --'.join(pgd_options)} can be used with --attack pgd or --attack apgd only, "
+            f"got --attack {options.attack}"
         )
     if options.attack == "square" and options.norm != "linf":
-        raise ValueError(f"--attack square paints L-infinity squares, got --norm {options.norm}")
-    same = {"eps": options.eps / 255, "eot_samples": options.draws}
+        raise ValueError(
+            f"--attack square can be used with --norm linf only, got --norm {options.norm}"
+        )
+    common = {"eps": options.eps / 255, "eot_samples": options.noise_samples}
     if options.attack == "square":
-        return Square(**same)
-    same["norm"] = options.norm
+        return Square(**common)
+    common["norm"] = options.norm
     if options.attack in ATTACKS:
-        return ATTACKS[options.attack](**same, **own)
-    return Suite(**same, budget="fast" if options.attack == "suite" else options.attack)
+        return ATTACKS[options.attack](**common, **pgd_options)
+    budget = "fast" if options.attack == "suite" else options.attack
+    return Suite(**common, budget=budget)
 
 
 def _audit(options) -> int:
@@ -147,11 +169,13 @@ def _audit(options) -> int:
     return 0 if report.stands else 1
 
 
-def _even(options) -> int:
+def _fit_slider(options) -> int:
     net = load(options.weights)
-    even_dial(net, data_of(net.spec.data), n=options.n)
+    fit_slider(net, data_of(net.spec.data), n=options.n)
     save(net, options.weights)
-    print("slider: " + "  ".join(f"{i / 10:g} -> λ {net.lam(i / 10):.3f}" for i in range(0, 11, 2)))
+    positions = [0, 0.2, 0.4, 0.6, 0.8, 1]
+    pairs = ", ".join(f"{position:g} is {net.lam(position):.3f}" for position in positions)
+    print(f"{options.weights}: slider written. λ at slider position: {pairs}")
     return 0
 
 
@@ -159,16 +183,13 @@ def _choose(options) -> int:
     limits = {name: getattr(options, name) for name in LIMITS}
     best = choose(Table.load(options.results), **limits)
     print(Table([best]))
-    where = [f"--lam {best.lam:g}"] * (best.lam is not None) + [f"--width {best.width:g}"]
-    print(
-        f"{best.macs:,} multiply-adds an image, {best.parameters:,} parameters"
-        if best.macs
-        else "",
-        end="",
-    )
-    print(
-        f"; oatlib export WEIGHTS {' '.join(where)} --out model.onnx writes it" if best.macs else ""
-    )
+    if best.macs:
+        lam = "" if best.lam is None else f"--lam {best.lam:g} "
+        print(
+            f"{best.macs:,} multiply-adds per image, {best.parameters:,} parameters\n"
+            "To write this setting as ONNX: oatlib export WEIGHTS "
+            f"{lam}--width {best.width:g} --out model.onnx"
+        )
     return 0
 
 
@@ -176,7 +197,10 @@ def _export(options) -> int:
     check_writable(options.out)
     net = _with_dial(load(options.weights), options)
     gap = export(net, options.out, options.lam, options.width, noise_seed=options.noise_seed)
-    print(f"{options.out}: written; onnxruntime agrees with PyTorch to {gap:.1g}")
+    print(
+        f"{options.out}: written. onnxruntime agrees with PyTorch: the logits differ by at most "
+        f"{gap:.1g}"
+    )
     return 0
 
 
@@ -187,23 +211,22 @@ def _rerun(options) -> int:
     if options.list:
         print(describe(options.notebook))
         return 0
-    names = [name for name, _ in options.given]
+    names = [name for name, _ in options.parameters]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"-p {name} is given twice")
+            raise ValueError(f"-p {name} is used {names.count(name)} times: use it once")
     try:
-        print(
-            rerun(
-                options.notebook,
-                dict(options.given),
-                options.out,
-                name=options.name,
-                timeout=options.timeout,
-            )
+        result = rerun(
+            options.notebook,
+            dict(options.parameters),
+            options.out,
+            name=options.name,
+            timeout=options.timeout,
         )
     except RerunError as error:
         print(f"oatlib rerun: {error}", file=sys.stderr)
         return 1
+    print(result)
     return 0
 
 
@@ -212,7 +235,7 @@ def _course(options) -> int:
 
     lessons = copy_lessons(options.folder)
     print(
-        f"{len(lessons)} lessons are in {options.folder}: open the first one with\n"
+        f"{options.folder}: {len(lessons)} lessons written. Open the first one with\n"
         f"jupyter lab {shlex.quote(str(lessons[0]))}"
     )
     return 0
@@ -222,7 +245,7 @@ COMMANDS = {
     "train": _train,
     "eval": _eval,
     "audit": _audit,
-    "even": _even,
+    "fit-slider": _fit_slider,
     "choose": _choose,
     "export": _export,
     "course": _course,

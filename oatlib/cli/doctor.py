@@ -38,18 +38,26 @@ def doctor() -> int:
     )
     print(f"device: {_device()}; threads: {torch.get_num_threads()} of {_cores()} cores")
     for part, (modules, extra) in PARTS.items():
-        missing = [f"{name} ({why})" for name in modules if (why := _problem(name))]
+        problems = [f"{name} ({why})" for name in modules if (why := _problem(name))]
         package = f"'oatlib[{extra}]'" if extra else "oatlib"
-        _line(part, f"{', '.join(missing)}; pip install {package}" if missing else "")
-    browser = any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
-    _line("browser tests", "" if browser else "install chromium")
-    core = _core()
-    print(f"core: {core or 'works (trained, attacked, saved and loaded a network)'}")
-    return 1 if core else 0
+        remedy = f"{', '.join(problems)}; to install: pip install {package}"
+        _print_part(part, remedy if problems else "")
+    has_browser = any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    _print_part("browser tests", "" if has_browser else "Chromium (not installed)")
+    failure = _core_failure()
+    if failure:
+        print(f"core: does not work: {failure}")
+        return 1
+    print("core: works (trained, attacked, saved and loaded a network)")
+    return 0
 
 
-def _line(part: str, trouble: str) -> None:
-    print(f"  missing  {part}: {' '.join(trouble.split())}" if trouble else f"  works    {part}")
+def _print_part(part: str, problem: str) -> None:
+    """Print whether a part works; `problem` is "" if it does."""
+    if problem:
+        print(f"  missing  {part}: {' '.join(problem.split())}")
+    else:
+        print(f"  works    {part}")
 
 
 def _device() -> str:
@@ -66,28 +74,25 @@ def _problem(module: str) -> str:
     """Return why a module cannot be used, or "". Importing it is the only reliable test."""
     try:
         importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        return "not installed" if error.name == module else str(error)
     except ImportError as error:
-        return (
-            "not installed"
-            if isinstance(error, ModuleNotFoundError) and error.name == module
-            else str(error)
-        )
+        return str(error)
     except Exception as error:  # a broken installation may raise any error; it is reported
         return f"{type(error).__name__}: {error}"
     return ""
 
 
-def _core() -> str:
-    """Use the whole core once, on a few images. Return what went wrong, or ""."""
+def _core_failure() -> str:
+    """Train, attack, save and load a network on a few images. Return the error as text, or ""."""
     try:
         data = oatlib.load_data("shapes", n_train=32, n_val=16, n_test=16)
         net = oatlib.build("oat", data)
         oatlib.train(net, data, epochs=1, batch=16, steps=1, progress=False)
         with tempfile.TemporaryDirectory() as folder:
-            oatlib.save(net, Path(folder, "net.safetensors"))
-            oatlib.evaluate(
-                oatlib.load(Path(folder, "net.safetensors")), data.test, lams=[0.5], progress=False
-            )
+            path = Path(folder, "net.safetensors")
+            oatlib.save(net, path)
+            oatlib.evaluate(oatlib.load(path), data.test, lams=[0.5], progress=False)
     except Exception as error:  # the error is reported, so the command must not stop here
-        return f"does not work: {type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}"
     return ""

@@ -1,18 +1,20 @@
-"""Command line: `oatlib train | eval | audit | even | choose | export | explore | course | rerun
-| doctor`.
+"""The command line: parse the arguments of `oatlib COMMAND`, and report errors.
 
-This module parses the arguments; commands.py runs the commands. Wrong input gives one line on
-stderr and exit code 2.
+The module commands.py runs the commands. Wrong input gives one line on stderr and exit code 2.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
+import textwrap
 import warnings
+from collections.abc import Callable, Iterable
 
 from .. import __version__
+from .._suggest import lookup
 
 # Names that `oatlib eval --attack` accepts. The first four are suites of attacks.
 ATTACKS = ("quick", "fast", "full", "suite", "pgd", "apgd", "fgsm", "fgsm-rs", "square")
@@ -37,13 +39,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+            warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
             return _run(options) or 0
     except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
         print(f"oatlib {options.command}: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(f"oatlib {options.command}: interrupted", file=sys.stderr)
         return 130
 
 
@@ -64,7 +66,7 @@ def _explore(options) -> int:
         from ..explorer import app  # needs the lab extra
 
         size = app.write(options.html, options.weights, options.state)
-        print(f"{options.html}: {size / 1e6:.2f} MB, open it in any browser")
+        print(f"{options.html}: written ({size / 1e6:.2f} MB). Open it in any browser.")
         return 0
     from ..explorer import server
 
@@ -72,14 +74,25 @@ def _explore(options) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    def format_help(self) -> str:
-        """Return the help text. An epilog that is a function is called only now.
+    """A parser with lines below its help, and with errors of one line.
 
-        The options of `train` are known only after PyTorch is imported.
-        """
-        if callable(self.epilog):
-            self.epilog = self.epilog()
-        return super().format_help()
+    Attributes:
+        notes: Returns the lines below the help. It is called when help is printed, because the
+            names of recipes are known only after PyTorch is imported.
+    """
+
+    notes: Callable[[], list[str]] | None = None
+
+    def format_help(self) -> str:
+        """Return the help text with the notes, each on lines of its own."""
+        text = super().format_help()
+        if self.notes is None:
+            return text
+        lines = [
+            textwrap.fill(note, 80, subsequent_indent="  ", break_on_hyphens=False)
+            for note in self.notes()
+        ]
+        return text + "\n" + "\n".join(lines) + "\n"
 
     def error(self, message: str):
         """Print the message on one line and exit. argparse would print the usage, too."""
@@ -88,97 +101,181 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        "oatlib", description="Once-for-all adversarial training: learn, explore, measure."
+        "oatlib",
+        description="Once-for-all adversarial training: train networks whose trade-off between "
+        "clean and robust accuracy can be changed at run time, measure them, and explore them.",
     )
     parser.add_argument("--version", action="version", version=f"oatlib {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_eval(commands)
+    _add_fit_slider(commands)
     _add_audit(commands)
-    _add_use(commands)
-    _command(commands, "doctor", "versions, device, threads, and what does not work here")
+    _add_choose(commands)
+    _add_export(commands)
+    _add_explore(commands)
+    _add_course(commands)
+    _add_rerun(commands)
+    _command(commands, "doctor", "report versions, device, and which optional parts work")
     return parser
 
 
+def _command(commands, name: str, about: str) -> _Parser:
+    return commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+
+
 def _add_train(commands) -> None:
-    one = _command(commands, "train", "train a recipe and write its weights")
-    one.add_argument("recipe", help="see below")
-    one.add_argument("--data", default="shapes", help="data set (default %(default)s)")
-    one.add_argument("--n-train", type=int, help="only this many training images")
-    one.add_argument(
-        "--seed", type=int, default=0, help="of data, weights and training (default 0)"
+    parser = _command(commands, "train", "train a network and write its weights to a file")
+    parser.add_argument("recipe", help="which kind of network to train, see the list below")
+    parser.add_argument(
+        "--data",
+        default="shapes",
+        help="data set: shapes, digits, cifar10, another set of torchvision, or folder:PATH "
+        "(default %(default)s)",
     )
-    one.add_argument("--backbone", default="tiny", help="see below (default %(default)s)")
-    one.add_argument("--lam", type=_lam, help="the one λ of pgd-at")
-    one.add_argument(
+    parser.add_argument(
+        "--n-train",
+        type=_positive_int,
+        help="number of training images (default: those of the data set)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of data, weights and training (default 0)"
+    )
+    parser.add_argument(
+        "--backbone", default="tiny", help="architecture, see the list below (default %(default)s)"
+    )
+    parser.add_argument("--lam", type=_lam, help="λ in [0, 1], for the recipe pgd-at only")
+    parser.add_argument(
         "--set",
         type=_option,
         action="append",
         default=[],
         metavar="NAME=VALUE",
         dest="options",
-        help="another value in the recipe's row, such as widths=4; see below",
+        help="change an option of the recipe, such as widths=4; see the list below; can be "
+        "repeated",
     )
-    one.add_argument("--preset", default="fast", help="see below (default %(default)s)")
-    one.add_argument("--epochs", type=int, help="instead of the preset's")
-    one.add_argument("--device", type=_device, default="cpu", help="cpu or cuda (default cpu)")
-    one.add_argument("--checkpoint", help="save the state here after every epoch")
-    one.add_argument("--resume", action="store_true", help="go on from --checkpoint")
-    one.add_argument("--out", required=True, help="where the weights go (.safetensors)")
-    one.epilog = _names
+    parser.add_argument(
+        "--preset",
+        default="fast",
+        help="training schedule and attack, see the list below (default %(default)s)",
+    )
+    parser.add_argument(
+        "--epochs", type=_positive_int, help="number of epochs (default: that of the preset)"
+    )
+    _add_device(parser)
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", help="save the training state to FILE after every epoch"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="continue the training saved by --checkpoint"
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="FILE", help="file for the weights, such as oat.safetensors"
+    )
+    parser.notes = _train_notes
 
 
-def _names() -> str:
+def _train_notes() -> list[str]:
     """Return the names that `train` accepts, for its help text."""
     from .. import PRESETS, RECIPES
     from ..networks.backbones import BACKBONES
     from ..training.recipes import OPTIONS
 
-    known = {"recipes": RECIPES, "backbones": BACKBONES, "presets": PRESETS, "--set": OPTIONS}
-    return ". ".join(f"{what}: {', '.join(names)}" for what, names in known.items())
+    tables = {
+        "recipes": RECIPES,
+        "backbones": BACKBONES,
+        "presets": PRESETS,
+        "options of --set": OPTIONS,
+    }
+    notes = [f"{title}: {', '.join(names)}." for title, names in tables.items()]
+    return [*notes, "example: oatlib train oat --data shapes --out oat.safetensors"]
 
 
 def _add_eval(commands) -> None:
-    one = _command(commands, "eval", "clean and robust accuracy on the test split, per λ")
-    one.add_argument("weights")
-    one.add_argument("--data", help="another data set than the one it was trained on")
-    one.add_argument("--seed", type=int, default=0, help="of the attack (default 0)")
-    one.add_argument("--device", type=_device, default="cpu", help="cpu or cuda (default cpu)")
-    one.add_argument(
+    parser = _command(
+        commands, "eval", "measure clean and robust accuracy on test images, for each λ and width"
+    )
+    _add_weights(parser)
+    parser.add_argument(
+        "--data", help="data set to measure on (default: the one the network was trained on)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of attack and noise (default 0)")
+    _add_device(parser)
+    parser.add_argument(
         "--attack",
         default="quick",
         type=_attack,
-        help=f"{', '.join(ATTACKS)}: the first three are cascades of attacks, suite is another "
-        "name for fast (default %(default)s)",
+        help=f"one of {', '.join(ATTACKS)}. quick, fast and full are suites of several attacks; "
+        "suite is another name for fast (default %(default)s)",
     )
-    one.add_argument("--steps", type=int, help="of pgd (default 20) or apgd (default 100)")
-    one.add_argument("--restarts", type=int, help="of pgd or apgd (default 1)")
-    one.add_argument("--eps", type=float, default=8, help="in 1/255 (default 8)")
-    one.add_argument("--norm", default="linf", choices=("linf", "l2"))
-    one.add_argument("--draws", type=int, default=10, help="of noisy weights (default 10)")
-    where = one.add_mutually_exclusive_group()
-    where.add_argument("--lam", type=_lam, nargs="+", help="other λ than the recipe's stops")
+    parser.add_argument(
+        "--steps", type=int, help="steps of the attacks pgd (default 20) and apgd (default 100)"
+    )
+    parser.add_argument(
+        "--restarts", type=int, help="random restarts of the attacks pgd and apgd (default 1)"
+    )
+    parser.add_argument(
+        "--eps", type=_eps, default=8.0, help="radius of the attack, in 1/255 (default 8)"
+    )
+    parser.add_argument(
+        "--norm",
+        default="linf",
+        choices=("linf", "l2"),
+        help="norm that the radius is measured in (default %(default)s)",
+    )
+    parser.add_argument(
+        "--noise-samples",
+        type=_positive_int,
+        default=10,
+        metavar="N",
+        help="samples of noisy weights that accuracies and attack gradients are averaged over; "
+        "only for networks with noise (default 10)",
+    )
+    where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--slider", type=_position, nargs="+", help="slider positions instead of λ, see oatlib even"
-    )
-    one.add_argument(
-        "--width",
-        type=_share,
+        "--lam",
+        type=_lam,
         nargs="+",
-        help="only these widths of a slimmable network (default: all)",
+        help="values of λ in [0, 1] (default: those the network was trained at)",
     )
-    one.add_argument("--n", type=int, help="only this many test images, class-balanced")
-    one.add_argument("--json", help="write the results here, too")
-    _add_dial(one)
+    where.add_argument(
+        "--slider",
+        type=_position,
+        nargs="+",
+        metavar="U",
+        help="slider positions in [0, 1] instead of λ, see oatlib fit-slider",
+    )
+    parser.add_argument(
+        "--width",
+        type=_fraction,
+        nargs="+",
+        help="widths of a slimmable network, in (0, 1] (default: all)",
+    )
+    parser.add_argument(
+        "--n",
+        type=_positive_int,
+        help="number of test images, equally many of each class (default: all)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="also write the results to FILE")
+    _add_dial(parser, "example: oatlib eval oat.safetensors --lam 0 0.5 1 --json results.json")
 
-    one = _command(
+
+def _add_fit_slider(commands) -> None:
+    parser = _command(
         commands,
-        "even",
-        "fit the slider, so that equal moves make equal moves along the frontier; measured with "
-        "the quick suite",
+        "fit-slider",
+        "fit the slider of a network, so that equal steps of it change the accuracies equally, and "
+        "write it into the file",
     )
-    one.add_argument("weights", help="the file; the fitted slider is written into it")
-    one.add_argument("--n", type=int, default=512, help="validation images (default 512)")
+    parser.add_argument("weights", help="file written by oatlib train; the slider is added to it")
+    parser.add_argument(
+        "--n",
+        type=_positive_int,
+        default=512,
+        help="number of validation images, each attacked with the quick suite (default 512)",
+    )
+    parser.notes = lambda: ["example: oatlib fit-slider oat.safetensors"]
 
 
 def _add_audit(commands) -> None:
@@ -189,7 +286,7 @@ def _add_audit(commands) -> None:
     )
     one.add_argument("weights", help="file of the network (.safetensors)")
     one.add_argument("--lam", type=_lam, help="λ to audit (default: the largest of the recipe)")
-    one.add_argument("--width", type=_share, help="width of a slimmable network (default 1)")
+    one.add_argument("--width", type=_fraction, help="width of a slimmable network (default 1)")
     one.add_argument(
         "--claim",
         type=_lam,
@@ -209,135 +306,222 @@ def _add_audit(commands) -> None:
     one.add_argument("--html", help="file to write the report to, as a web page")
 
 
-def _add_use(commands) -> None:
-    one = _command(
-        commands, "choose", "the most robust setting within limits, out of what eval wrote"
+def _add_choose(commands) -> None:
+    parser = _command(commands, "choose", "print the most robust measured setting within limits")
+    parser.add_argument("results", help="file written by oatlib eval --json")
+    parser.add_argument(
+        "--min-clean", type=_fraction, help="lowest clean accuracy, in (0, 1], such as 0.9"
     )
-    one.add_argument("results", help="the file that eval --json wrote")
-    one.add_argument("--min-clean", type=_share, help="clean accuracy, in (0, 1]")
-    one.add_argument("--min-robust", type=_share, help="robust accuracy, in (0, 1]")
-    one.add_argument("--max-macs", type=float, help="multiply-adds for one image, such as 1e6")
-    one.add_argument("--max-parameters", type=float, help="of the plain network of that setting")
+    parser.add_argument(
+        "--min-robust", type=_fraction, help="lowest robust accuracy, in (0, 1], such as 0.5"
+    )
+    parser.add_argument(
+        "--max-macs", type=float, help="largest number of multiply-adds per image, such as 1e6"
+    )
+    parser.add_argument(
+        "--max-parameters", type=float, help="largest number of parameters, such as 1e5"
+    )
+    parser.notes = lambda: ["example: oatlib choose results.json --min-clean 0.9 --max-macs 1e6"]
 
-    one = _command(commands, "export", "write one setting as ONNX, checked against onnxruntime")
-    one.add_argument("weights")
-    one.add_argument("--lam", type=_lam)
-    one.add_argument("--width", type=_share, help="of a slimmable network (default 1)")
-    one.add_argument(
+
+def _add_export(commands) -> None:
+    parser = _command(
+        commands,
+        "export",
+        "write a network at one setting as an ONNX file, and compare it with PyTorch",
+    )
+    _add_weights(parser)
+    parser.add_argument("--lam", type=_lam, help="λ in [0, 1]; needed if the network has a λ dial")
+    _add_width(parser)
+    parser.add_argument(
         "--noise-seed",
         type=int,
         default=0,
-        help="which draw of noisy weights is frozen (default 0)",
+        help="seed of the sample of noisy weights that is written (default 0)",
     )
-    one.add_argument("--out", required=True, help="the .onnx file")
-    _add_dial(one)
+    parser.add_argument(
+        "--out", required=True, metavar="FILE", help="file to write, such as model.onnx"
+    )
+    _add_dial(parser, "example: oatlib export oat.safetensors --lam 0.3 --out model.onnx")
 
-    one = _command(commands, "explore", "sliders that move real networks, in the browser")
-    one.add_argument(
-        "weights", nargs="*", help="files of your own (default: the networks that come with oatlib)"
+
+def _add_explore(commands) -> None:
+    parser = _command(
+        commands, "explore", "open the explorer in the browser: sliders for λ, width and attack"
     )
-    one.add_argument(
-        "--state", default="", help="where the dials stand, such as 'lam=0.3&width=0.5'"
+    parser.add_argument(
+        "weights",
+        nargs="*",
+        help="files written by oatlib train (default: the networks that come with oatlib)",
     )
-    one.add_argument(
+    parser.add_argument(
+        "--state", default="", help="setting to start with, such as 'lam=0.3&width=0.5'"
+    )
+    parser.add_argument(
         "--html",
         metavar="FILE",
-        help="write it as one file that needs no Python, instead of opening it",
+        help="write the explorer to FILE as a page that needs no Python, instead of opening it",
     )
-    one.add_argument(
-        "--port", type=int, default=0, help="of the page, on 127.0.0.1 (default: any that is free)"
+    parser.add_argument(
+        "--port", type=int, default=0, help="port on 127.0.0.1 (default: any free port)"
     )
-    one.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument(
+        "--no-browser", action="store_true", help="print the address, but open no browser"
+    )
+    parser.notes = lambda: [
+        "example: oatlib explore oat.safetensors --state 'lam=0.5'",
+        "example: oatlib explore --html explorer.html",
+    ]
 
-    one = _command(commands, "course", "copy the lessons into a folder, to open them in Jupyter")
-    one.add_argument(
-        "folder", nargs="?", default="oatlib-course", help="is made (default %(default)s)"
-    )
 
-    one = _command(commands, "rerun", "run a notebook with other parameters, and keep its record")
-    one.add_argument("notebook", help="a file, or the name of a lesson, such as 01_attack")
-    one.add_argument(
+def _add_course(commands) -> None:
+    parser = _command(commands, "course", "copy the lessons to a folder, to open them in Jupyter")
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        default="oatlib-course",
+        help="folder to copy to; it is created if needed (default %(default)s)",
+    )
+    parser.notes = lambda: ["example: oatlib course lessons"]
+
+
+def _add_rerun(commands) -> None:
+    parser = _command(
+        commands,
+        "rerun",
+        "run a notebook with other parameters, and write the executed notebook and its results",
+    )
+    parser.add_argument("notebook", help="a notebook file, or a lesson such as 01_attack")
+    parser.add_argument(
         "-p",
         "--parameter",
         nargs=2,
         action="append",
         default=[],
         metavar=("NAME", "VALUE"),
-        dest="given",
+        dest="parameters",
+        help="set a parameter of the notebook; can be repeated",
     )
-    one.add_argument("--list", action="store_true", help="only print what parameters there are")
-    one.add_argument(
-        "--out", default=".", help="folder for the executed notebook and its record (default: here)"
+    parser.add_argument(
+        "--list",
+        action="store_true",
+        help="print the parameters of the notebook and their valid values, and run nothing",
     )
-    one.add_argument("--name", help="of these two files (default: that of the notebook)")
-    one.add_argument("--timeout", type=int, help="seconds that a cell may take (default: any)")
+    parser.add_argument(
+        "--out",
+        default=".",
+        metavar="FOLDER",
+        help="folder for the executed notebook and its results (default: the current folder)",
+    )
+    parser.add_argument(
+        "--name", help="name of these two files without ending (default: name of the notebook)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_positive_int,
+        metavar="SECONDS",
+        help="longest time for each cell, in seconds (default: no limit)",
+    )
+    parser.notes = lambda: [
+        "example: oatlib rerun 01_attack --list",
+        "example: oatlib rerun 01_attack -p n 64 -p eps 4 --out runs",
+    ]
 
 
-def _add_dial(one: argparse.ArgumentParser) -> None:
-    one.add_argument(
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("weights", help="file written by oatlib train")
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", type=_device, default="cpu", help="cpu, cuda or cuda:INDEX (default cpu)"
+    )
+
+
+def _add_width(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--width", type=_fraction, help="width of a slimmable network, in (0, 1] (default 1)"
+    )
+
+
+def _add_dial(parser: _Parser, example: str) -> None:
+    """Add --dial, whose rules are listed below the help, above an example."""
+    parser.add_argument(
         "--dial",
         type=_rule,
         metavar="RULE",
-        help="read λ by this rule instead of the file's; see below",
+        help="rule that says how the network is computed between the trained λ, see the list below "
+        "(default: the rule in the file)",
     )
-    one.epilog = _rules
+
+    def notes() -> list[str]:
+        from ..networks.lambdas import RULES
+
+        return [
+            "rules of --dial:",
+            *(f"  {rule}: {about}" for rule, about in RULES.items()),
+            example,
+        ]
+
+    parser.notes = notes
 
 
-def _rules() -> str:
-    """Return the rules that --dial accepts, for the help text."""
-    from ..networks.lambdas import RULES
+def _number(
+    requirement: str, convert: Callable[[str], float], is_valid: Callable[[float], bool]
+) -> Callable[[str], float]:
+    """Return a function that converts and checks a number.
 
-    return "--dial: " + ", ".join(f"{rule} ({about})" for rule, about in RULES.items())
-
-
-def _command(commands, name: str, about: str) -> argparse.ArgumentParser:
-    return commands.add_parser(name, help=about, description=about)
-
-
-def _number(complaint: str, zero: bool):
-    """Return a parser of numbers in [0, 1], or in (0, 1] if `zero` is False."""
+    Args:
+        requirement: What the number must be, for the error message.
+        convert: `int` or `float`.
+        is_valid: Says whether a number is allowed. It must return False for NaN.
+    """
 
     def parse(text: str) -> float:
         try:
-            value = float(text)
+            value = convert(text)
         except ValueError:
-            value = -1.0
-        if not 0 <= value <= 1 or (value == 0 and not zero):
-            raise argparse.ArgumentTypeError(f"{complaint}, got {text!r}")
+            value = math.nan
+        if not is_valid(value):
+            raise argparse.ArgumentTypeError(f"{requirement}, got {text!r}")
         return value
 
     return parse
 
 
-_lam = _number("λ must be a number in [0, 1]", zero=True)
-_position = _number("a slider position must be a number in [0, 1]", zero=True)
-_share = _number("must be a share in (0, 1]", zero=False)
+_lam = _number("λ must be a number in [0, 1]", float, lambda v: 0 <= v <= 1)
+_position = _number("a slider position must be a number in [0, 1]", float, lambda v: 0 <= v <= 1)
+_fraction = _number("must be a fraction in (0, 1], such as 0.5", float, lambda v: 0 < v <= 1)
+_eps = _number("must be a number in [0, 255], such as 8", float, lambda v: 0 <= v <= 255)
+_positive_int = _number("must be a whole number, 1 or more", int, lambda v: v >= 1)
 
 
 def _rule(text: str) -> str:
-    from .._suggest import did_you_mean
     from ..networks.lambdas import RULES
 
-    if text not in RULES:
-        raise argparse.ArgumentTypeError(
-            f"unknown rule {text!r}{did_you_mean(text, RULES)}: use one of {', '.join(RULES)}"
-        )
-    return text
+    return _one_of("rule", text, RULES)
+
+
+def _attack(text: str) -> str:
+    return _one_of("attack", text, ATTACKS)
+
+
+def _one_of(kind: str, text: str, names: Iterable[str]) -> str:
+    """Return `text` if it is one of the names, or raise the error that argparse prints."""
+    try:
+        return lookup(kind, text, {name: name for name in names})
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(error) from None
 
 
 def _option(text: str) -> tuple[str, object]:
     """Parse NAME=VALUE. The value is a number, true, false or a list as in JSON, or else a word."""
+    from ..training.recipes import OPTIONS
+
     name, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"must be NAME=VALUE, such as widths=4, got {text!r}")
-    from .._suggest import did_you_mean
-    from ..training.recipes import OPTIONS
-
-    if name not in OPTIONS:
-        raise argparse.ArgumentTypeError(
-            f"a recipe has no option {name!r}{did_you_mean(name, OPTIONS)}; "
-            f"it has {', '.join(OPTIONS)}"
-        )
+    _one_of("option", name, OPTIONS)
     for parse in (json.loads, float):  # numbers like .1 are not valid JSON
         try:
             return name, parse(value)
@@ -346,25 +530,17 @@ def _option(text: str) -> tuple[str, object]:
     return name, value
 
 
-def _attack(text: str) -> str:
-    from .._suggest import lookup
-
-    try:
-        return lookup("attack", text, {name: name for name in ATTACKS})
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(error) from None
-
-
 def _device(text: str) -> str:
     kind, _, index = text.partition(":")
     if kind not in ("cpu", "cuda") or not (index or "0").isdecimal():
-        raise argparse.ArgumentTypeError(f"unknown device {text!r}: use cpu or cuda")
+        raise argparse.ArgumentTypeError(f"unknown device {text!r}: use cpu, cuda or cuda:INDEX")
     if kind == "cuda":
         import torch
 
-        if int(index or 0) >= (seen := torch.cuda.device_count()):
+        count = torch.cuda.device_count()
+        if int(index or 0) >= count:
             raise argparse.ArgumentTypeError(
-                f"{text} is not there: PyTorch {torch.__version__} sees {seen} CUDA "
-                "devices. Use cpu, or ask `oatlib doctor`"
+                f"device {text} is not available: PyTorch {torch.__version__} finds {count} CUDA "
+                "devices. Use --device cpu, or run oatlib doctor"
             )
     return text

@@ -128,6 +128,26 @@ class Data:
         return flip(x, generator) if self.flip else x
 
 
+def split_of(data: Data | Split, part: str) -> Split:
+    """Return the images to work on, where a function takes a data set or a split of it.
+
+    Args:
+        data: A split, which is returned as it is, or a data set.
+        part: The split that is used of a data set: "train", "val" or "test".
+
+    Raises:
+        TypeError: If `data` is neither.
+    """
+    if isinstance(data, Split):
+        return data
+    if isinstance(data, Data):
+        return getattr(data, part)
+    raise TypeError(
+        f"expected a data set or one of its splits, such as data.{part}, got "
+        f"{type(data).__name__}; oatlib.from_tensors makes a data set of your own tensors"
+    )
+
+
 def flip(x: Tensor, generator: Generator) -> Tensor:
     """Mirror about half of the images left to right.
 

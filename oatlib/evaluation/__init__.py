@@ -2,9 +2,9 @@
 
 * evaluate: measure a network at settings of λ and width.
 * results: one result, and tables of results.
-* baselines: the coin and interpolation along a dial.
+* baselines: the coin, and interpolation along a dial.
 * compare: several systems in one table.
 * choose: the most robust setting within limits.
-* slider: space the positions of a slider evenly.
+* slider: fit the slider, so that equal steps of it are equal steps on the frontier.
 * across_lambda: attacks made at one λ and evaluated at another.
 """

@@ -1,9 +1,9 @@
 """Robust accuracy of a network with a λ dial if the attacker does not know λ, or attacks every λ.
 
 The measurements show whether a defender gains by changing λ, and whether an attacker gains by
-attacking all λ at once. There are three attackers. The first attacks at one λ, and another λ
-answers. The second knows the possible values of λ, but not which one answers. The third needs one
-image that fools the network at every λ.
+attacking all λ at once. There are three attackers. The first attacks at one λ, and the network then
+runs at another λ. The second knows the possible values of λ, but not which one is used. The third
+needs one image that fools the network at every λ.
 """
 
 from __future__ import annotations
@@ -18,128 +18,145 @@ from tqdm.auto import tqdm
 from ..attacks.apgd import APGD
 from ..attacks.base import Attack
 from ..attacks.losses import margin_loss
+from ..data.splits import Data, Split, split_of
 from ..layers.mixture import log_mixture
 from ..networks.network import Network
-from .evaluate import Split
+from .evaluate import check_fit
 from .results import wilson
 
 
 @dataclass(frozen=True)
-class Moving:
+class AcrossLambda:
     """Robust accuracies across λ, all in [0, 1] and on the same n images.
 
-    An image counts if the network classifies it correctly both unchanged and attacked.
+    An image counts if the network classifies it correctly both unattacked and attacked.
 
     Attributes:
         lams: The values of λ.
         clean: Clean accuracy at each λ.
-        struck: Entry [i][j] is the accuracy at lams[j] under attacks computed at lams[i]. On the
-            diagonal the attacker knows λ.
-        blind: Accuracy at each λ under attacks on the mean answer over all λ.
-        at_once: Fraction of the images that stay correct at one λ at least, under an attack that
-            must fool the network at every λ with the same change.
+        accuracy: Entry [i][j] is the robust accuracy at lams[j] under attacks computed at lams[i].
+            On the diagonal the attacker knows λ.
+        unknown_lambda: Robust accuracy at each λ under attacks on the mean prediction over all λ.
+        every_lambda: Fraction of the images that stay correct at one λ at least, under an attack
+            that must fool the network at every λ with the same change.
         n: Number of images.
         attack: The attack, as text.
+        split: Name of the split that the images are from.
     """
 
     lams: list[float]
     clean: list[float]
-    struck: list[list[float]]
-    blind: list[float]
-    at_once: float
+    accuracy: list[list[float]]
+    unknown_lambda: list[float]
+    every_lambda: float
     n: int
     attack: str
+    split: str
 
     @property
-    def known(self) -> list[float]:
+    def known_lambda(self) -> list[float]:
         """Robust accuracy at each λ if the attacker knows λ."""
-        return [self.struck[i][i] for i in range(len(self.lams))]
+        return [self.accuracy[i][i] for i in range(len(self.lams))]
 
     @property
-    def still(self) -> float:
+    def best_fixed(self) -> float:
         """Robust accuracy at the best fixed λ, which the attacker knows."""
-        return max(self.known)
+        return max(self.known_lambda)
 
     @property
-    def moved(self) -> float:
-        """Robust accuracy if λ is drawn uniformly per image and the mean answer is attacked."""
-        return sum(self.blind) / len(self.blind)
+    def randomized(self) -> float:
+        """Robust accuracy if λ is drawn uniformly per image and the mean prediction is attacked."""
+        return sum(self.unknown_lambda) / len(self.unknown_lambda)
 
     def __str__(self) -> str:
-        head = "made at \\ struck at " + "".join(f"{lam:>9g}" for lam in self.lams)
+        head = "attacked at \\ run at " + _columns(f"{lam:g}" for lam in self.lams)
         rows = [
-            f"{lam:>19g} " + "".join(f"{value:>9.1%}" for value in row)
-            for lam, row in zip(self.lams, self.struck, strict=True)
+            f"{lam:>20g} " + _columns(f"{value:.1%}" for value in row)
+            for lam, row in zip(self.lams, self.accuracy, strict=True)
         ]
-        rows += [f"{'λ not known':>19} " + "".join(f"{value:>9.1%}" for value in self.blind)]
-        half = (
-            max(high - low for low, high in (wilson(round(v * self.n), self.n) for v in self.known))
-            / 2
+        rows.append(f"{'unknown λ':>20} " + _columns(f"{v:.1%}" for v in self.unknown_lambda))
+        intervals = [wilson(round(value * self.n), self.n) for value in self.known_lambda]
+        widest = max(high - low for low, high in intervals)
+        return "\n".join(
+            [
+                head,
+                *rows,
+                f"one attack on every λ: {self.every_lambda:.1%} of the images stay correct at "
+                "one λ at least",
+                f"best fixed λ: {self.best_fixed:.1%}; λ drawn uniformly per image: "
+                f"{self.randomized:.1%}",
+                f"robust accuracies; n = {self.n} ({self.split}), {self.attack}, 95 % intervals up "
+                f"to ±{widest / 2:.1%}",
+            ]
         )
-        rows += [
-            f"all λ at once: {self.at_once:.1%} withstand. Who stands still has {self.still:.1%} "
-            "at best, "
-            f"who draws λ anew {self.moved:.1%}.",
-            f"n = {self.n}, {self.attack}, 95 % intervals up to ±{half:.1%}",
-        ]
-        return "\n".join([head, *rows])
 
 
-def moving(
+def across_lambda(
     net: Network,
-    split: Split,
+    data: Data | Split,
     lams: Sequence[float] | None = None,
     width: float | None = None,
     attack: Attack | None = None,
     seed: int = 0,
     progress: bool = True,
-) -> Moving:
-    """Measure robust accuracy for all pairs of attacked λ and answering λ, and under joint attacks.
+) -> AcrossLambda:
+    """Measure robust accuracy for all pairs of attacked λ and used λ, and under joint attacks.
 
     Args:
         net: A network with a λ dial. One with noisy weights is measured with one frozen sample of
             the noise.
-        split: The images to measure on.
-        lams: At least two values of λ (default: the λ stops of the network).
-        width: Width of a slimmable network (default: its full width).
-        attack: The attack (default: APGD with 40 steps and eps 8/255, as PGD is weak between the
-            ends of a dial).
+        data: The images: a split, or a data set, of which the test split is used.
+        lams: At least two values of λ. Default: the λ stops of the network.
+        width: Width of a slimmable network. Default: its full width.
+        attack: The attack. Default: APGD with 40 steps and eps 8/255, as PGD is weak between the
+            ends of a dial.
         seed: Seed of each attack.
-        progress: Show a progress bar.
+        progress: Whether to show a progress bar.
 
     Returns:
-        The accuracies, as `Moving`.
+        The accuracies.
 
     Raises:
-        ValueError: There are fewer than two values of λ, or the network cannot take one of them.
+        ValueError: If there are fewer than two values of λ, if the network cannot take one of them,
+            or if it does not fit the images.
+
+    Example:
+        >>> print(across_lambda(net, data.val.panel(64), lams=[0.0, 0.3, 1.0]))
     """
     lams = [float(lam) for lam in (net.spec.stops if lams is None else lams)]
     if len(lams) < 2:
-        raise ValueError(f"a dial that moves needs at least 2 values of λ, got {lams}")
+        raise ValueError(f"across_lambda needs at least 2 values of λ to compare, got lams={lams}")
+    split = split_of(data, "test")
+    check_fit(net, split)
     attack = attack or APGD(8 / 255, 40)
     fs = [net.at(lam, width) for lam in lams]
     x, y = split.x, split.y
-    right = [_right(f, x, y) for f in fs]
-    targets = [*fs, lambda z: mean_answer(fs, z), lambda z: best_defended(fs, z, y)]
-    holds = []  # per attacker a mask (settings, N): correct both unchanged and attacked
-    for target in tqdm(targets, disable=not progress, leave=False, unit="attacker"):
+    clean = [_correct(f, x, y) for f in fs]
+    # One attack on each λ, one on the mean prediction, one on every λ at once.
+    targets = [
+        *fs,
+        lambda images: mean_prediction(fs, images),
+        lambda images: most_robust_prediction(fs, images, y),
+    ]
+    robust = []  # for each target a mask (λ, N): correct both unattacked and attacked
+    for target in tqdm(targets, disable=not progress, leave=False, unit="attack"):
         x_adv = attack(target, x, y, torch.Generator(x.device).manual_seed(seed))
-        holds.append(
-            torch.stack([ok & _right(f, x_adv, y) for ok, f in zip(right, fs, strict=True)])
-        )
-    *struck, blind = [[_share(each) for each in held] for held in holds[:-1]]
-    return Moving(
-        lams,
-        [_share(ok) for ok in right],
-        struck,
-        blind,
-        _share(holds[-1].any(0)),
-        len(y),
-        str(attack),
+        attacked = [_correct(f, x_adv, y) for f in fs]
+        robust.append(torch.stack(clean) & torch.stack(attacked))
+    *per_lambda, unknown, every = robust
+    return AcrossLambda(
+        lams=lams,
+        clean=[_mean(mask) for mask in clean],
+        accuracy=[[_mean(mask) for mask in masks] for masks in per_lambda],
+        unknown_lambda=[_mean(mask) for mask in unknown],
+        every_lambda=_mean(every.any(0)),
+        n=len(split),
+        attack=str(attack),
+        split=split.name,
     )
 
 
-def mean_answer(fs: Sequence, x: Tensor) -> Tensor:
+def mean_prediction(fs: Sequence, x: Tensor) -> Tensor:
     """Return logits whose softmax is the mean over several functions.
 
     This is what an attacker targets if it does not know λ.
@@ -151,11 +168,12 @@ def mean_answer(fs: Sequence, x: Tensor) -> Tensor:
     Returns:
         Logits (N, C).
     """
-    return log_mixture([f(x) for f in fs], x.new_full((1, len(fs)), 1 / len(fs)))
+    weights = x.new_full((1, len(fs)), 1 / len(fs))
+    return log_mixture([f(x) for f in fs], weights)
 
 
-def best_defended(fs: Sequence, x: Tensor, y: Tensor) -> Tensor:
-    """Return per image the logits of the function that resists most, with the smallest margin loss.
+def most_robust_prediction(fs: Sequence, x: Tensor, y: Tensor) -> Tensor:
+    """Return for each image the logits of the function with the smallest margin loss.
 
     They are wrong only where the logits of all functions are wrong. So an attack on them looks for
     one image that fools all functions.
@@ -168,15 +186,20 @@ def best_defended(fs: Sequence, x: Tensor, y: Tensor) -> Tensor:
     Returns:
         Logits (N, C).
     """
-    every = torch.stack([f(x) for f in fs])
-    least = torch.stack([margin_loss(z, y) for z in every]).argmin(0)
-    return every[least, torch.arange(len(y), device=y.device)]
+    logits = torch.stack([f(x) for f in fs])  # (λ, N, C)
+    most_robust = torch.stack([margin_loss(z, y) for z in logits]).argmin(0)  # (N,)
+    return logits[most_robust, torch.arange(len(y), device=y.device)]
 
 
 @torch.no_grad()
-def _right(f, x: Tensor, y: Tensor) -> Tensor:
+def _correct(f, x: Tensor, y: Tensor) -> Tensor:
+    """Return a mask (N,) of the images that a function classifies correctly."""
     return f(x).argmax(1) == y
 
 
-def _share(mask: Tensor) -> float:
+def _mean(mask: Tensor) -> float:
     return mask.double().mean().item()
+
+
+def _columns(cells) -> str:
+    return "".join(f"{cell:>9}" for cell in cells)

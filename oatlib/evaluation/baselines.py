@@ -56,14 +56,15 @@ def coin(standard: Measured | Point, robust: Measured | Point, clean: float) -> 
         0.15
     """
     ends = (_point(standard), _point(robust))
-    _check_share("clean", clean)
-    # p = 0 and p = 1, then the p between them at which clean accuracy is exactly `clean`
-    reached = [r for c, r in ends if c >= clean]
+    _check_accuracy("clean", clean)
+    # p = 0 and p = 1, if that network alone is accurate enough
+    candidates = [r for c, r in ends if c >= clean]
+    # the p between them at which clean accuracy is exactly `clean`
     (c0, r0), (c1, r1) = ends
     if min(c0, c1) < clean < max(c0, c1):
         p = (c0 - clean) / (c0 - c1)
-        reached.append(r0 + p * (r1 - r0))
-    return max(reached, default=None)
+        candidates.append(r0 + p * (r1 - r0))
+    return max(candidates, default=None)
 
 
 def frontier(points: Iterable[Point]) -> list[Point]:
@@ -104,8 +105,9 @@ def robust_at(points: Sequence[Point], clean: float) -> float | None:
     Raises:
         ValueError: If an accuracy lies outside [0, 1].
     """
-    _check_share("clean", clean)
-    pairs = list(pairwise(points)) if len(points) > 1 else [(point, point) for point in points]
+    _check_accuracy("clean", clean)
+    # a coin between two neighbours, or between a single point and itself
+    pairs = list(pairwise(points)) or [(point, point) for point in points]
     values = [coin(left, right, clean) for left, right in pairs]
     return max((value for value in values if value is not None), default=None)
 
@@ -115,7 +117,7 @@ def gain(value: float | None, reference: float | None) -> float | None:
     return None if value is None or reference is None else value - reference
 
 
-def share(value: float | None, reference: float | None) -> float | None:
+def ratio(value: float | None, reference: float | None) -> float | None:
     """Return `value / reference`, or None if either is None or the reference is 0."""
     return None if value is None or not reference else value / reference
 
@@ -133,11 +135,11 @@ def percents(values: Sequence[float | None], signed: bool = False) -> str:
 
 def _point(point: Measured | Point) -> Point:
     clean, robust = point if isinstance(point, Sequence) else (point.clean, point.robust)
-    _check_share("clean", clean)
-    _check_share("robust", robust)
+    _check_accuracy("clean", clean)
+    _check_accuracy("robust", robust)
     return float(clean), float(robust)
 
 
-def _check_share(name: str, value: float) -> None:
+def _check_accuracy(name: str, value: float) -> None:
     if not 0 <= value <= 1:
-        raise ValueError(f"{name} is an accuracy in [0, 1], such as 0.95, got {value:g}")
+        raise ValueError(f"{name} must be an accuracy in [0, 1], such as 0.95, got {value:g}")

@@ -18,85 +18,101 @@ LIMITS = {
 }
 
 
-def choose(results: Sequence[Result], **limits: float | None) -> Result:
+def choose(
+    results: Sequence[Result],
+    *,
+    min_clean: float | None = None,
+    min_robust: float | None = None,
+    max_macs: float | None = None,
+    max_parameters: float | None = None,
+) -> Result:
     """Return the most robust measured setting within limits.
 
     Among equally robust settings the most accurate one is taken, then the one with the fewest
     multiply-adds.
 
     Args:
-        results: What `evaluate` returned.
-        **limits: Limits to keep. None means no limit.
-            min_clean: Least clean accuracy, in [0, 1].
-            min_robust: Least robust accuracy, in [0, 1].
-            max_macs: Most multiply-adds for one image.
-            max_parameters: Most parameters.
+        results: The results of `evaluate`.
+        min_clean: Lowest clean accuracy, in [0, 1]. None: no limit, here and below.
+        min_robust: Lowest robust accuracy, in [0, 1].
+        max_macs: Largest number of multiply-adds for one image.
+        max_parameters: Largest number of parameters.
 
     Returns:
         The result of that setting.
 
     Raises:
-        ValueError: If no setting keeps all limits. The message says which limit is out of reach,
+        ValueError: If no setting keeps all limits. The message names a limit that cannot be kept,
             and how close the best setting comes. Also if there are no results, if an accuracy is
             outside [0, 1], or if the results do not say what a setting costs.
-        TypeError: If there is no limit of that name.
 
     Example:
         >>> best = choose(table, min_clean=0.9, max_macs=1e6)
     """
-    limits = _checked(results, limits)
-    good = [r for r in results if all(_meets(r, name, value) for name, value in limits.items())]
+    limits = {
+        "min_clean": min_clean,
+        "min_robust": min_robust,
+        "max_macs": max_macs,
+        "max_parameters": max_parameters,
+    }
+    limits = {name: value for name, value in limits.items() if value is not None}
+    _check(results, limits)
+    good = _keeping(results, limits)
     if not good:
         raise ValueError(_why_not(results, limits))
     return max(good, key=lambda r: (r.robust, r.clean, -(r.macs or 0)))
 
 
-def _checked(results: Sequence[Result], limits: dict) -> dict[str, float]:
-    """Return the limits that are not None, or raise if they cannot be applied to these results."""
+def _check(results: Sequence[Result], limits: dict[str, float]) -> None:
+    """Raise a ValueError if the limits cannot be applied to these results."""
     if not results:
-        raise ValueError(
-            "there are no results to choose from: pass what evaluate(net, split) returns"
-        )
+        raise ValueError("there are no results to choose from: measure some with oatlib.evaluate")
     for name, value in limits.items():
-        if name not in LIMITS:
-            raise TypeError(f"choose has no limit {name!r}: use {', '.join(LIMITS)}")
-        if value is not None and name in ("min_clean", "min_robust") and not 0 <= value <= 1:
-            raise ValueError(f"{name} is a share in [0, 1], such as 0.9, got {value:g}")
-        if (
-            value is not None
-            and name.startswith("max")
-            and any(getattr(r, LIMITS[name][0]) is None for r in results)
-        ):
+        if name in ("min_clean", "min_robust") and not 0 <= value <= 1:
+            raise ValueError(f"{name} must be an accuracy in [0, 1], such as 0.9, got {value:g}")
+        column = LIMITS[name][0]
+        if any(getattr(r, column) is None for r in results):
             raise ValueError(
-                f"these results do not say what a setting costs, so {name} cannot be kept"
+                f"{name} cannot be checked, because some of these results do not say what a "
+                "setting costs. Measure oatlib networks, not plain functions"
             )
-    return {name: value for name, value in limits.items() if value is not None}
 
 
 def _meets(r: Result, name: str, value: float) -> bool:
     # side is 1 for lower and -1 for upper limits, so that one comparison serves both.
-    what, side, _ = LIMITS[name]
-    return side * getattr(r, what) >= side * value
+    column, side, _ = LIMITS[name]
+    return side * getattr(r, column) >= side * value
 
 
 def _why_not(results: Sequence[Result], limits: dict[str, float]) -> str:
-    """Say in words which limit cannot be kept, and how close the best setting comes.
+    """Return a message that names a limit that cannot be kept, and how close any setting comes.
 
     It is a limit that no setting meets. If there is none, it is the limit with the smallest miss
     when all others are kept.
     """
-    alone = [name for name in limits if not any(_meets(r, name, limits[name]) for r in results)]
-    name, others = (alone[0], {}) if alone else _closest(results, limits)
-    what, side, form = LIMITS[name]
-    left = [r for r in results if all(_meets(r, other, value) for other, value in others.items())]
-    best = max(left, key=lambda r: side * getattr(r, what))
-    while_keeping = (
-        f" while {' and '.join(_phrase(n, v) for n, v in others.items())}" if others else ""
-    )
+    impossible = [
+        name for name in limits if not any(_meets(r, name, limits[name]) for r in results)
+    ]
+    if impossible:
+        name, others = impossible[0], {}
+    else:
+        name, others = _closest(results, limits)
+    column, side, form = LIMITS[name]
+    candidates = _keeping(results, others)
+    best = max(candidates, key=lambda r: side * getattr(r, column))
+    condition = ""
+    if others:
+        condition = f" while {' and '.join(_phrase(n, v) for n, v in others.items())}"
     return (
-        f"no measured setting has {_phrase(name, limits[name])}{while_keeping}: the closest is "
-        f"{form.format(getattr(best, what))} at {_where(best)}"
+        f"no measured setting has {_phrase(name, limits[name])}{condition}: the closest is "
+        f"{form.format(getattr(best, column))} at {_where(best)}. Relax the limit, or measure more "
+        "settings"
     )
+
+
+def _keeping(results: Sequence[Result], limits: dict[str, float]) -> list[Result]:
+    """Return the results that keep all limits."""
+    return [r for r in results if all(_meets(r, name, value) for name, value in limits.items())]
 
 
 def _closest(results: Sequence[Result], limits: dict[str, float]) -> tuple[str, dict[str, float]]:
@@ -104,26 +120,23 @@ def _closest(results: Sequence[Result], limits: dict[str, float]) -> tuple[str, 
 
     A miss is measured relative to the value of the limit.
     """
-    found = {}
+    misses = {}
     for name, value in limits.items():
-        others = {n: v for n, v in limits.items() if n != name}
-        what, side, _ = LIMITS[name]
-        gaps = [
-            side * (value - getattr(r, what)) / value
-            for r in results
-            if all(_meets(r, n, v) for n, v in others.items())
-        ]
+        others = {other: limit for other, limit in limits.items() if other != name}
+        column, side, _ = LIMITS[name]
+        gaps = [side * (value - getattr(r, column)) / value for r in _keeping(results, others)]
         if gaps:
-            found[name] = (min(gaps), others)
-    if not found:  # every setting misses at least two limits: try again without the last limit
+            misses[name] = (min(gaps), others)
+    if not misses:  # every setting misses at least two limits: try again without the last limit
         return _closest(results, dict(list(limits.items())[:-1]))
-    name = min(found, key=lambda n: found[n][0])
-    return name, found[name][1]
+    name = min(misses, key=lambda name: misses[name][0])
+    return name, misses[name][1]
 
 
 def _phrase(name: str, value: float) -> str:
-    what, side, form = LIMITS[name]
-    return f"{what} {'>=' if side > 0 else '<='} {form.format(value)}"
+    column, side, form = LIMITS[name]
+    comparison = ">=" if side > 0 else "<="
+    return f"{column} {comparison} {form.format(value)}"
 
 
 def _where(r: Result) -> str:

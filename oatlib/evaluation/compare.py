@@ -12,13 +12,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import record
+from .._suggest import did_you_mean
 from ..attacks.base import Attack
-from ..data.load import Split
+from ..attacks.suite import Suite
+from ..data.splits import Data, Split, split_of
 from ..networks.lambdas import listed
 from ..networks.network import Network
 from .baselines import LEVELS, gain, percents
 from .baselines import coin as coin_at
-from .evaluate import check_fit, evaluate
+from .evaluate import NOISE_SAMPLES, check_fit, evaluate
 from .results import Result, Table, two_ends
 
 TENTHS = tuple(i / 10 for i in range(11))  # positions of the slider
@@ -47,7 +49,7 @@ class Comparison(dict):
         if self.coin is None:
             return None
         standard, robust = (self[name].at_width() for name in self.coin)
-        return min(standard, key=_lam), max(robust, key=_lam)
+        return min(standard, key=_lam_or_0), max(robust, key=_lam_or_0)
 
     def rows(self) -> list[dict]:
         """Return the summary as numbers, one row per system and width.
@@ -94,7 +96,10 @@ class Comparison(dict):
             tables = {name: Table.from_json(rows) for name, rows in content["systems"].items()}
             return cls(tables, tuple(content["coin"]) if content["coin"] else None)
         except (AttributeError, KeyError, TypeError) as error:
-            raise record.RecordError(f"{path} holds no oatlib comparison: {error}") from error
+            raise record.RecordError(
+                f"{path} holds no comparison of oatlib ({type(error).__name__}: {error}). Choose a "
+                "file written by Comparison.save"
+            ) from error
 
     def __str__(self) -> str:
         rows = self.rows()
@@ -104,10 +109,10 @@ class Comparison(dict):
             "λ low: clean/robust",
             "λ high",
             f"robust at clean >= {levels} %",
-            "over its own coin",
+            "gain over its own coin",
         ]
         if self.coin:
-            titles.append(f"over the coin {self.coin[0]}, {self.coin[1]}")
+            titles.append(f"gain over the coin {self.coin[0]}, {self.coin[1]}")
         cells = [titles, *(_cells(row, self.coin is not None) for row in rows)]
         sizes = [max(len(line[i]) for line in cells) for i in range(len(titles))]
         lines = [
@@ -130,20 +135,23 @@ class Comparison(dict):
 
 def compare(
     systems: Mapping[str, Network | Callable[[Tensor], Tensor]],
-    split: Split,
-    attack: Attack | None = None,
+    data: Data | Split,
+    attack: Attack | Suite | None = None,
     lams: Sequence[float] | None = None,
     widths: Sequence[float] | None = None,
     coin: tuple[str, str] | None = None,
+    batch_size: int = 256,
+    seed: int = 0,
     progress: bool = True,
-    **options,
+    noise_samples: int = NOISE_SAMPLES,
 ) -> Comparison:
     """Measure several systems on the same images with the same attack.
 
     Args:
         systems: {name: network}. A function images -> logits is measured as it is.
-        split: Images and labels.
-        attack: As in `evaluate`.
+        data: The images: a split, or a data set, of which the test split is used. The results name
+            the split.
+        attack: The attack. Default: `default_attack()`, the quick suite at 8/255.
         lams: λ at which every network with a dial is measured. Default: its stops. If training
             defines only the two ends (see `Spec.ends_only`), the default is eleven evenly spaced
             positions of its slider.
@@ -151,25 +159,30 @@ def compare(
             Default: all.
         coin: Names of two systems. A coin between them is the reference for all systems. Default:
             "standard" and "pgd-at", if both exist.
+        batch_size: Images per batch.
+        seed: Seed of the attack, and of noisy weights.
         progress: Whether to show a progress bar.
-        **options: Further arguments of `evaluate`, such as seed, batch and draws.
+        noise_samples: Samples of noisy weights that accuracies are averaged over.
 
     Returns:
         A Comparison, {name: Table}. `print` shows a summary with a row per system and width.
 
     Raises:
-        TypeError: If a system is neither a network nor a function.
+        TypeError: If a system is neither a network nor a function, or `data` is neither a data set
+            nor a split.
         ValueError: If there is no system, or if a name in `coin` is unknown. Also if a network does
             not fit the images, has none of `widths`, or has no such λ. Everything is checked before
             any measurement.
 
     Example:
-        >>> print(oatlib.compare({"oat": net, "mixed": net.with_dial("outputs")}, data.test))
+        >>> print(oatlib.compare({"oat": net, "mixed": net.with_dial("outputs")}, data))
     """
     if not isinstance(systems, Mapping) or not systems:
         raise ValueError(
-            "compare needs systems by name: {'oat': net, 'mixed': net.with_dial('outputs')}"
+            "compare needs a dictionary of systems by name, such as {'oat': net, 'mixed': "
+            f"net.with_dial('outputs')}}, got {systems!r:.60}"
         )
+    split = split_of(data, "test")
     pair = _coin_names(systems, coin)
     settings = {name: _settings(name, net, split, lams, widths) for name, net in systems.items()}
     tables = {}
@@ -177,7 +190,14 @@ def compare(
         for name, net in bar:
             bar.set_description(name)
             tables[name] = evaluate(
-                net, split, attack, progress=progress, **settings[name], **options
+                net,
+                split,
+                attack,
+                batch_size=batch_size,
+                seed=seed,
+                progress=progress,
+                noise_samples=noise_samples,
+                **settings[name],
             )
     return Comparison(tables, pair)
 
@@ -187,11 +207,12 @@ def _coin_names(systems: Mapping, coin: tuple[str, str] | None) -> tuple[str, st
     if coin is None:
         return COIN if all(name in systems for name in COIN) else None
     if isinstance(coin, str) or len(coin) != 2:
-        raise ValueError(f"coin= takes the names of two systems, such as {COIN}, got {coin!r}")
+        raise ValueError(f"coin must be the names of two systems, such as {COIN}, got {coin!r}")
     for name in coin:
         if name not in systems:
             raise ValueError(
-                f"coin= names {name!r}, which is not compared: there are {', '.join(systems)}"
+                f"coin: unknown system {name!r}{did_you_mean(name, systems)}: use two of "
+                f"{', '.join(systems)}"
             )
     return tuple(coin)
 
@@ -201,7 +222,7 @@ def _settings(name: str, net, split: Split, lams, widths) -> dict:
     if not isinstance(net, Network):
         if not callable(net):
             raise TypeError(
-                f"{name!r} is neither a network nor a function images -> logits: "
+                f"{name!r} must be an oatlib network or a function images -> logits, got "
                 f"{type(net).__name__}"
             )
         return {}
@@ -211,11 +232,9 @@ def _settings(name: str, net, split: Split, lams, widths) -> dict:
         lams = stops
     elif lams is None:
         lams = [net.lam(u) for u in TENTHS] if net.spec.ends_only else stops
-    kept = [
-        w
-        for w in net.spec.widths
-        if widths is None or any(abs(w - other) <= 1e-6 for other in widths)
-    ]
+    kept = list(net.spec.widths)
+    if widths is not None:
+        kept = [w for w in kept if any(abs(w - wanted) <= 1e-6 for wanted in widths)]
     if not kept:
         raise ValueError(
             f"{name!r} has none of the widths {listed(widths)}: its widths are "
@@ -226,14 +245,13 @@ def _settings(name: str, net, split: Split, lams, widths) -> dict:
     return {"lams": [float(lam) for lam in lams], "widths": kept}
 
 
-def _lam(result: Result) -> float:
+def _lam_or_0(result: Result) -> float:
     return 0.0 if result.lam is None else result.lam
 
 
 def _row(name: str, table: Table, width: float, pair: tuple[Result, Result] | None) -> dict:
-    """One entry of `Comparison.rows`; `pair` are the two results of the reference coin."""
-    rows = table.at_width(width)
-    low, high = table.ends(width) or (rows[0], None)
+    """Return one entry of `Comparison.rows`; `pair` are the two results of the reference coin."""
+    low, high = table.ends(width) or (table.at_width(width)[0], None)
     robust = [table.robust_at(level, width) for level in LEVELS]
     over_coin = [None] * len(LEVELS)
     if pair is not None:
@@ -256,4 +274,6 @@ def _cells(row: dict, with_coin: bool) -> list[str]:
     label = row["system"] if row["width"] is None else f"{row['system']}, width {row['width']:g}"
     ends = ["-" if row[end] is None else percents(row[end]) for end in ("low", "high")]
     cells = [label, *ends, percents(row["robust_at"]), percents(row["over_own_coin"], signed=True)]
-    return [*cells, percents(row["over_coin"], signed=True)] if with_coin else cells
+    if with_coin:
+        cells.append(percents(row["over_coin"], signed=True))
+    return cells

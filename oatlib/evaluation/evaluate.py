@@ -20,25 +20,25 @@ from ..attacks.accuracy import correct_at_every_point, correct_before_and_after
 from ..attacks.base import Attack
 from ..attacks.freeze import attacking
 from ..attacks.suite import default_attack, suited
-from ..data.load import Split
+from ..data.splits import Data, Split, split_of
 from ..layers.setting import Position
 from ..networks.cost import cost_of
 from ..networks.network import Network
 from .results import Result, Table, wilson
 
-DRAWS = 10  # samples of noisy weights
+NOISE_SAMPLES = 10  # samples of noisy weights that accuracies are averaged over
 
 
 def evaluate(
     net: Network | Callable[[Tensor], Tensor],
-    split: Split,
+    data: Data | Split,
     attack: Attack | None = None,
     lams: Sequence[float] | None = None,
     widths: Sequence[float] | None = None,
-    batch: int = 256,
+    batch_size: int = 256,
     seed: int = 0,
     progress: bool = True,
-    draws: int = DRAWS,
+    noise_samples: int = NOISE_SAMPLES,
 ) -> Table:
     """Measure clean and robust accuracy of a network at several settings, or of any function.
 
@@ -52,14 +52,16 @@ def evaluate(
 
     Args:
         net: A network, or a function from images (N, C, H, W) in [0, 1] to logits (N, classes).
-        split: Images and labels.
+        data: The images: a split, or a data set, of which the test split is used. The results name
+            the split.
         attack: The attack. Default: `default_attack()`, the quick suite at 8/255.
         lams: Values of λ. Default: the stops of the network. Not for functions.
-        widths: Shares of the channels. Default: all widths of the network. Not for functions.
-        batch: Images per batch.
+        widths: Fractions of the channels. Default: all widths of the network. Not for functions.
+        batch_size: Images per batch.
         seed: Seed of the attack, and of noisy weights.
         progress: Whether to show a progress bar.
-        draws: Samples of the weights that accuracies are averaged over, where weights are noisy.
+        noise_samples: Samples of noisy weights that accuracies are averaged over. Networks without
+            noise are measured once.
 
     Returns:
         A table with one result per setting. The widths follow each other, and λ varies within each.
@@ -67,23 +69,28 @@ def evaluate(
     Raises:
         ValueError: If the split is empty or does not fit the network, or if a setting does not
             exist. Also if `lams` or `widths` are given for a function, if a module that is no
-            `Network` is in train mode, or if `draws` is below 1.
+            `Network` is in train mode, or if `batch_size` or `noise_samples` is below 1.
+        NonFiniteError: If the network returns infinite numbers or NaN.
+        NoGradientError: If the attack needs gradients and the function has none.
 
     Warns:
         UserWarning: If weights are noisy and the attack uses only one sample of them per gradient.
-            The robust accuracy is then overestimated.
+            This overestimates the robust accuracy.
 
     Example:
-        >>> print(evaluate(net, data.test, lams=[0.0, 0.5, 1.0]))
+        >>> print(evaluate(net, data, lams=[0.0, 0.5, 1.0]))
     """
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, got {draws}")
+    for name, value in (("batch_size", batch_size), ("noise_samples", noise_samples)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    split = split_of(data, "test")
     if len(split) == 0:
-        raise ValueError(f"the {split.name} split is empty: there is nothing to measure")
+        raise ValueError(f"the {split.name} split is empty, so there is nothing to measure")
     dials = isinstance(net, Network)
     if not dials and (lams is not None or widths is not None):
         raise ValueError(
-            "lams= and widths= need a network with dials; this is a plain function of images"
+            "lams= and widths= are for an oatlib network; a plain function of images has no λ and "
+            "no width: leave them out"
         )
     # Check all settings before any work.
     settings: list[tuple[float | None, Position | None]] = [(None, None)]
@@ -98,7 +105,7 @@ def evaluate(
     for lam, position in tqdm(settings, unit="setting", disable=not progress, leave=False):
         f, noisy, width, facts = net, False, 1.0, {}
         if position is not None:
-            noisy, width = position.noisy, position.width.share
+            noisy, width = position.noisy, position.width.fraction
             f = net.fold(position, weight_noise.manual_seed(seed), resample=noisy)
             price = cost_of(net, position, f)
             weight_noise.manual_seed(seed)  # counting the cost has used the generator
@@ -108,17 +115,28 @@ def evaluate(
                 "nonzero": price.nonzero,
                 "about": _about(net),
             }
-        how = suited(attack or default_attack(eot_samples=DRAWS if noisy else 1), f)
+        how = suited(attack or default_attack(eot_samples=NOISE_SAMPLES if noisy else 1), f)
         if noisy and how.eot_samples == 1:
             warnings.warn(
-                f"at λ = {lam:g} the weights are random, and an attack that sees one sample of "
-                "them at a time is weak: robust accuracy is overestimated. Give the attack "
-                "eot_samples=10.",
+                f"at λ = {lam:g} the weights are random, and {type(how).__name__} computes each "
+                "gradient from one sample of them, which makes it weak. The robust accuracy is "
+                "overestimated. Average gradients over samples: pass the attack eot_samples=10.",
                 stacklevel=2,
             )
         steady = not noisy if dials else None  # deterministic? None: to be tested for a function
         table.append(
-            _measure(f, split, how, batch, seed, draws if noisy else 1, lam, width, facts, steady)
+            _measure(
+                f,
+                split,
+                how,
+                batch_size,
+                seed,
+                noise_samples if noisy else 1,
+                lam,
+                width,
+                facts,
+                steady,
+            )
         )
     return table
 
@@ -133,9 +151,9 @@ def check_fit(net: Network, split: Split) -> None:
     shape, classes = net.spec.shape, len(net.spec.classes)
     if tuple(split.x.shape[1:]) != tuple(shape) or split.y.max() >= classes or split.y.min() < 0:
         raise ValueError(
-            f"this network takes images {tuple(shape)} of {classes} classes; the {split.name} "
-            "split has "
-            f"{tuple(split.x.shape[1:])} and labels {split.y.min()} to {split.y.max()}"
+            f"this network takes images {tuple(shape)} with labels 0 to {classes - 1}, but the "
+            f"{split.name} split has images {tuple(split.x.shape[1:])} with labels "
+            f"{split.y.min()} to {split.y.max()}"
         )
 
 
@@ -143,45 +161,51 @@ def _measure(
     f,
     split: Split,
     attack: Attack,
-    batch: int,
+    batch_size: int,
     seed: int,
-    draws: int,
-    lam,
-    width,
+    noise_samples: int,
+    lam: float | None,
+    width: float,
     facts: dict,
     steady: bool | None = None,
 ) -> Result:
     """Measure one function f at one setting; `facts` are further fields of the result."""
-    started, clean, robust = time.perf_counter(), torch.zeros(draws), torch.zeros(draws)
-    generator = torch.Generator(split.x.device).manual_seed(seed)
+    started = time.perf_counter()
     if isinstance(f, torch.nn.Module) and any(part.training for part in f.modules()):
         raise ValueError(
-            "the network is in train mode, where BatchNorm sees the batch: call .eval() before "
-            "evaluating"
+            "the network is in train mode, where BatchNorm uses the statistics of the batch: call "
+            "net.eval() before evaluating"
         )
     if steady is None:
-        steady = _is_steady(f, split.x[:batch])
+        steady = _is_steady(f, split.x[:batch_size])
     count = _count_survivors if steady and attack.best else _count_attacked
-    for x, y in zip(split.x.split(batch), split.y.split(batch), strict=True):
-        right, holds = count(f, attack, x, y, generator, draws)
-        clean += right
-        robust += holds
+    # Count the correct images of each batch, for each sample of the noise.
+    generator = torch.Generator(split.x.device).manual_seed(seed)
+    clean, robust = torch.zeros(noise_samples), torch.zeros(noise_samples)
+    for x, y in zip(split.x.split(batch_size), split.y.split(batch_size), strict=True):
+        clean_count, robust_count = count(f, attack, x, y, generator, noise_samples)
+        clean += clean_count
+        robust += robust_count
     n = len(split)
-    shares = [(hits.mean().item() / n, *wilson(hits.mean().item(), n)) for hits in (clean, robust)]
-    spreads = [hits.std(correction=0).item() / n for hits in (clean, robust)]
+    clean_low, clean_high = wilson(clean.mean().item(), n)
+    robust_low, robust_high = wilson(robust.mean().item(), n)
     return Result(
-        lam,
-        width,
-        n,
-        *shares[0],
-        *shares[1],
-        attack.describe() | {"text": str(attack)},
-        split.name,
-        seed,
-        round(time.perf_counter() - started, 2),
-        draws=draws,
-        clean_spread=spreads[0],
-        robust_spread=spreads[1],
+        lam=lam,
+        width=width,
+        n=n,
+        clean=clean.mean().item() / n,
+        clean_low=clean_low,
+        clean_high=clean_high,
+        robust=robust.mean().item() / n,
+        robust_low=robust_low,
+        robust_high=robust_high,
+        attack=attack.describe() | {"text": str(attack)},
+        split=split.name,
+        seed=seed,
+        seconds=round(time.perf_counter() - started, 2),
+        noise_samples=noise_samples,
+        clean_spread=clean.std(correction=0).item() / n,
+        robust_spread=robust.std(correction=0).item() / n,
         **facts,
     )
 
@@ -194,7 +218,7 @@ def _is_steady(f, x: Tensor) -> bool:
 
 
 def _count_survivors(
-    f, attack: Attack, x: Tensor, y: Tensor, generator, draws: int
+    f, attack: Attack, x: Tensor, y: Tensor, generator: torch.Generator, noise_samples: int
 ) -> tuple[Tensor, Tensor]:
     """Count images (N, ...) that are correct unattacked, and at every point that the attack visits.
 
@@ -205,19 +229,19 @@ def _count_survivors(
 
 
 def _count_attacked(
-    f, attack: Attack, x: Tensor, y: Tensor, generator, draws: int
+    f, attack: Attack, x: Tensor, y: Tensor, generator: torch.Generator, noise_samples: int
 ) -> tuple[Tensor, Tensor]:
     """Count images (N, ...) that are correct unattacked, and those also correct after the attack.
 
-    Returns two counts of shape (draws,).
+    Returns two counts of shape (noise_samples,).
     """
-    attacked = attack(f, x, y, generator)
-    counts = torch.zeros(2, draws)
-    for i in range(draws):
-        clean, robust = correct_before_and_after(f, x, attacked, y)
-        counts[0, i] = clean.sum().item()
-        counts[1, i] = robust.sum().item()
-    return counts[0], counts[1]
+    x_adv = attack(f, x, y, generator)
+    clean, robust = torch.zeros(noise_samples), torch.zeros(noise_samples)
+    for i in range(noise_samples):
+        correct, still_correct = correct_before_and_after(f, x, x_adv, y)
+        clean[i] = correct.sum().item()
+        robust[i] = still_correct.sum().item()
+    return clean, robust
 
 
 def _about(net: Network) -> dict:

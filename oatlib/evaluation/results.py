@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,8 @@ from ..networks.lambdas import RULES
 from . import baselines
 from .baselines import LEVELS, Measured, Point, percents
 
+COLUMNS = ("λ", "width", "clean", "robust", "multiply-adds")
+
 
 @dataclass(frozen=True)
 class Result:
@@ -21,12 +24,12 @@ class Result:
 
     Attributes:
         lam: λ. None for a function without a λ dial.
-        width: Share of the channels, in (0, 1].
+        width: Fraction of the channels, in (0, 1].
         n: Number of images.
         clean: Clean accuracy.
         clean_low: Lower end of its interval.
         clean_high: Upper end of its interval.
-        robust: Robust accuracy: share of images that are correct both unattacked and attacked.
+        robust: Robust accuracy: fraction of images that are correct both unattacked and attacked.
         robust_low: Lower end of its interval.
         robust_high: Upper end of its interval.
         attack: Description of the attack with everything needed to repeat it.
@@ -36,7 +39,7 @@ class Result:
         macs: Multiply-adds of the measured network for one image. None for a function.
         parameters: Parameters of the measured network. None for a function.
         nonzero: Parameters that are not 0, fewer than all where weights are masked.
-        draws: Samples of random weights. Accuracies are means over them.
+        noise_samples: Samples of noisy weights. Accuracies are means over them. 1: no noise.
         clean_spread: Standard deviation of the clean accuracy over these samples.
         robust_spread: Standard deviation of the robust accuracy over these samples.
         about: Recipe, backbone, data set, and how the network was trained.
@@ -58,7 +61,7 @@ class Result:
     macs: int | None = None
     parameters: int | None = None
     nonzero: int | None = None
-    draws: int = 1
+    noise_samples: int = 1
     clean_spread: float = 0.0
     robust_spread: float = 0.0
     about: dict = field(default_factory=dict)
@@ -68,6 +71,7 @@ class Table(list):
     """A list of results, with functions that summarise them.
 
     Printing a table shows one line per result, and robust accuracy at given clean accuracies.
+    Notebooks show the same as an HTML table.
     """
 
     @property
@@ -79,7 +83,7 @@ class Table(list):
         """Return the results of one width.
 
         Args:
-            width: Share of the channels. None: the largest measured width.
+            width: Fraction of the channels. None: the largest measured width.
 
         Raises:
             ValueError: If the width was not measured.
@@ -89,7 +93,7 @@ class Table(list):
         kept = Table(r for r in self if abs(r.width - width) <= 1e-6)
         if self and not kept:
             raise ValueError(
-                f"width {width:g} was not measured: there are "
+                f"width {width:g} was not measured: the measured widths are "
                 f"{', '.join(f'{w:g}' for w in self.widths)}"
             )
         return kept
@@ -101,7 +105,7 @@ class Table(list):
         highest λ, the most robust one is taken.
 
         Args:
-            width: Share of the channels. None: the largest measured width.
+            width: Fraction of the channels. None: the largest measured width.
 
         Returns:
             Two results, or None if there are not two values of λ.
@@ -135,8 +139,10 @@ class Table(list):
             ValueError: If `clean` is no accuracy, or if the width was not measured.
         """
         rows = self.at_width(width)
-        dial = sorted((r.lam, -r.clean, -r.robust) for r in rows if r.lam is not None)
-        lines = [[(-clean, -robust) for _, clean, robust in dial]]
+        # The results along the dial form one line; each result without λ stands for itself.
+        dial = [r for r in rows if r.lam is not None]
+        dial.sort(key=lambda r: (r.lam, -r.clean, -r.robust))
+        lines = [[(r.clean, r.robust) for r in dial]]
         lines += [[(r.clean, r.robust)] for r in rows if r.lam is None]
         values = [baselines.robust_at(points, clean) for points in lines]
         return max((value for value in values if value is not None), default=None)
@@ -169,7 +175,7 @@ class Table(list):
         """
         if (standard is None) != (robust is None):
             raise ValueError(
-                "a coin needs two networks: give standard= and robust=, or neither of them"
+                "a coin needs two networks: pass both standard= and robust=, or neither"
             )
         ends = self.ends(width) if standard is None else (standard, robust)
         reference = None if ends is None else baselines.coin(*ends, clean)
@@ -198,9 +204,9 @@ class Table(list):
         """Return the table that `as_json` was called on.
 
         Args:
-            rows: What `as_json` returned.
+            rows: What `as_json` returned. Earlier versions wrote `draws` for `noise_samples`.
         """
-        return cls(Result(**row) for row in rows)
+        return cls(Result(**_current_names(row)) for row in rows)
 
     @classmethod
     def load(cls, path) -> Table:
@@ -217,8 +223,33 @@ class Table(list):
         content = record.read_json(path)
         try:
             return cls.from_json(content["results"])
-        except (TypeError, KeyError) as error:
-            raise record.RecordError(f"{path} holds no oatlib results: {error}") from error
+        except (AttributeError, TypeError, KeyError) as error:
+            raise record.RecordError(
+                f"{path} holds no results of oatlib ({type(error).__name__}: {error}). Choose a "
+                "file written by Table.save or oatlib eval --json"
+            ) from error
+
+    def to_pandas(self):
+        """Return the results as a pandas data frame. pandas must be installed.
+
+        Returns:
+            A `pandas.DataFrame` with a row per result and a column per field of `Result`. The
+            column "attack" holds the attack as text. Instead of `about` there is the column
+            "recipe", which is None for functions.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("Table.to_pandas needs pandas: pip install pandas") from error
+        rows = [
+            row | {"attack": row["attack"]["text"], "recipe": row["about"].get("recipe")}
+            for row in self.as_json()
+        ]
+        names = [name for name in Result.__dataclass_fields__ if name != "about"]
+        return pandas.DataFrame(rows, columns=[*names, "recipe"])
 
     def text(self, best: Sequence[Point] | None = None) -> str:
         """Return the table as text.
@@ -228,33 +259,46 @@ class Table(list):
 
         Args:
             best: Points (clean, robust) of a reference in the order of λ, such as the best possible
-                frontier. If given, the text also says which share of its robust accuracy is
+                frontier. If given, the text also says which fraction of its robust accuracy is
                 reached.
         """
         if not self:
             return "(no results)"
-        lines = [f"{'λ':>5} {'width':>5}  {'clean':>22}  {'robust':>22}  {'multiply-adds':>13}"]
-        for r in self:
-            lam = "-" if r.lam is None else f"{r.lam:g}"
-            macs = "-" if r.macs is None else f"{r.macs:,}"
-            lines.append(
-                f"{lam:>5} {r.width:>5.3g}  {_percent(r, 'clean'):>22}  "
-                f"{_percent(r, 'robust'):>22}  {macs:>13}"
+        sizes = (5, 5, 23, 23, 14)  # characters
+        lines = [
+            " ".join(cell.rjust(size) for cell, size in zip(row, sizes, strict=True))
+            for row in (COLUMNS, *map(_cells, self))
+        ]
+        return "\n".join([*lines, *self._notes(best)])
+
+    def _repr_html_(self) -> str:
+        """Return the table as HTML, for notebooks."""
+        if not self:
+            return "<p>(no results)</p>"
+        head = _html_row("th", COLUMNS)
+        body = "".join(_html_row("td", _cells(result)) for result in self)
+        notes = "<br/>".join(html.escape(note) for note in self._notes(_best_possible(self)))
+        return f"<table><thead>{head}</thead><tbody>{body}</tbody></table><p>{notes}</p>"
+
+    def _notes(self, best: Sequence[Point] | None) -> list[str]:
+        """Return the lines below the table: how the results were measured, and their summary."""
+        notes = list(
+            dict.fromkeys(
+                f"n = {r.n} ({r.split}), {r.attack['text']}, attack seed {r.seed}" for r in self
             )
-        lines += dict.fromkeys(
-            f"n = {r.n} ({r.split}), {r.attack['text']}, attack seed {r.seed}" for r in self
         )
-        if noisy := [r for r in self if r.draws > 1]:
+        noisy = [r for r in self if r.noise_samples > 1]
+        if noisy:
             spread = max(max(r.clean_spread, r.robust_spread) for r in noisy)
-            lines.append(
-                f"where weights are noisy: means over {noisy[0].draws} draws, standard deviation "
-                f"<= {spread:.1%}"
+            notes.append(
+                f"noisy weights: means over {noisy[0].noise_samples} noise samples, standard "
+                f"deviation <= {spread:.1%}"
             )
-        lines[-1] += "; 95 % intervals"
+        notes[-1] += "; 95 % intervals"
         for width in self.widths:
-            lines += self._dial_lines(width, best)
-        lines += dict.fromkeys(note for r in self if (note := two_ends(r)))
-        return "\n".join(lines)
+            notes += self._dial_lines(width, best)
+        notes += dict.fromkeys(note for r in self if (note := two_ends(r)))
+        return notes
 
     def _dial_lines(self, width: float, best: Sequence[Point] | None) -> list[str]:
         """Return lines on robust accuracy at given clean accuracies, if a width has two λ."""
@@ -269,12 +313,12 @@ class Table(list):
             f"gain over a coin between its own ends: {percents(gains, signed=True)} points"
         ]
         if best is not None:
-            shares = [
-                baselines.share(value, baselines.robust_at(best, level))
+            ratios = [
+                baselines.ratio(value, baselines.robust_at(best, level))
                 for value, level in zip(values, LEVELS, strict=True)
             ]
             lines.append(
-                f"{label}share of the best possible robust accuracy there: {percents(shares)} %"
+                f"{label}fraction of the best possible robust accuracy there: {percents(ratios)} %"
             )
         return lines
 
@@ -282,6 +326,27 @@ class Table(list):
         return self.text(_best_possible(self))
 
     __repr__ = __str__
+
+
+def _cells(result: Result) -> list[str]:
+    """Return one row of a table as text, in the order of COLUMNS."""
+    return [
+        "-" if result.lam is None else f"{result.lam:g}",
+        f"{result.width:.3g}",
+        _percent(result, "clean"),
+        _percent(result, "robust"),
+        "-" if result.macs is None else f"{result.macs:,}",
+    ]
+
+
+def _html_row(tag: str, cells: Sequence[str]) -> str:
+    """Return a table row of HTML with escaped cells; `tag` is "th" or "td"."""
+    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _current_names(row: dict) -> dict:
+    """Return the fields of a result with today's names; earlier versions wrote `draws`."""
+    return {"noise_samples" if name == "draws" else name: value for name, value in row.items()}
 
 
 def _best_possible(results: Sequence[Result]) -> list[Point] | None:
@@ -312,12 +377,13 @@ def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
         >>> wilson(90, 100)  # about (0.826, 0.945)
     """
     if not 0 <= right <= n or n == 0:
-        raise ValueError(f"wilson: need 0 <= right <= n and n > 0, got {right} of {n}")
-    share, z2 = right / n, z * z
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+        raise ValueError(f"wilson needs n >= 1 and 0 <= right <= n, got right={right} and n={n}")
+    accuracy = right / n
+    z2 = z * z
+    centre = (accuracy + z2 / (2 * n)) / (1 + z2 / n)
+    half = z / (1 + z2 / n) * math.sqrt(accuracy * (1 - accuracy) / n + z2 / (4 * n * n))
     # min and max remove rounding errors at right = 0 and right = n
-    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+    return max(0.0, min(accuracy, centre - half)), min(1.0, max(accuracy, centre + half))
 
 
 def two_ends(result: Result) -> str:
@@ -329,10 +395,12 @@ def two_ends(result: Result) -> str:
     Returns:
         A note in words, or "" for other results.
     """
-    stops, dial = result.about.get("stops", []), result.about.get("dial")
-    if len(stops) < 2 or (len(stops) > 2 and dial != "outputs"):
+    stops = result.about.get("stops", [])
+    dial = result.about.get("dial")  # missing in files of earlier versions
+    trained_between = len(stops) > 2 and dial != "outputs"
+    if len(stops) < 2 or trained_between:
         return ""
-    rule = f"; between them: {RULES[dial]}" if dial in RULES else ""  # missing in old files
+    rule = f"; between them: {RULES[dial]}" if dial in RULES else ""
     return (
         f"{result.about.get('recipe', 'network')}: trained for λ = {stops[0]:g} and "
         f"{stops[-1]:g} only{rule}"

@@ -13,20 +13,21 @@ import numpy as np
 
 from ..attacks.base import Attack
 from ..attacks.suite import default_attack
-from ..data.load import Data
+from ..data.splits import Data, Split, split_of
 from ..networks.network import Network
 from .evaluate import evaluate
 
-# Share of the slider that follows λ itself, so that λ moves even where accuracies are constant.
+# Fraction of the slider that follows λ itself, so that λ moves even where accuracies are constant.
 FLOOR = 0.05
 
 
-def even_dial(
+def fit_slider(
     net: Network,
-    data: Data,
+    data: Data | Split,
     points: int = 21,
     n: int = 256,
     attack: Attack | None = None,
+    seed: int = 0,
     progress: bool = True,
 ) -> Network:
     """Fit the slider of a network in place.
@@ -35,40 +36,45 @@ def even_dial(
 
     Args:
         net: The network. It is measured at full width.
-        data: The data set. The images come from its validation split.
+        data: The images: a split, or a data set, of which the validation split is used. Do not fit
+            on images that accuracies are reported on.
         points: Number of λ values that are measured, evenly spaced, at least 3.
-        n: Number of images, at most all of the validation split.
+        n: Number of images, at most all of the split.
         attack: The attack. Default: the quick suite at 8/255.
+        seed: Seed of the attack, and of noisy weights.
         progress: Whether to show a progress bar.
 
     Returns:
         The same network.
 
     Raises:
-        ValueError: If the network has only one λ stop, or if `points` is below 3.
+        ValueError: If the network has only one λ stop, if `points` is below 3, or if `n` is below
+            1.
 
     Example:
-        >>> middle = even_dial(net, data).lam(0.5)
+        >>> middle = fit_slider(net, data).lam(0.5)
     """
     low, high = net.spec.stops[0], net.spec.stops[-1]
     if low == high:
         raise ValueError(
-            f"{net.spec.recipe!r} was trained at the one λ {low:g}: it has no dial to make even"
+            f"fit_slider needs a network with a λ dial: {net.spec.recipe!r} was trained at λ = "
+            f"{low:g} only"
         )
     if points < 3:
-        raise ValueError(f"points must be at least 3 to see the shape of a dial, got {points}")
-    lams = np.linspace(low, high, points)
+        raise ValueError(f"points must be at least 3, got {points}")
+    split = split_of(data, "val")
+    panel = split.panel(min(n, len(split)))
     attack = attack or default_attack(eot_samples=4 if net.spec.noise else 1)
-    panel = data.val.panel(min(n, len(data.val)))
-    table = evaluate(net, panel, attack, lams.tolist(), [1.0], progress=progress)
-    net.slider = even(lams, [r.clean for r in table], [r.robust for r in table])
+    lams = np.linspace(low, high, points)
+    table = evaluate(net, panel, attack, lams.tolist(), [1.0], seed=seed, progress=progress)
+    net.slider = equal_steps(lams, [r.clean for r in table], [r.robust for r in table])
     return net
 
 
-def even(
+def equal_steps(
     lams: Sequence[float], clean: Sequence[float], robust: Sequence[float]
 ) -> tuple[float, ...]:
-    """Return λ at evenly spaced slider positions, as many as there are measured λ.
+    """Return λ at evenly spaced slider positions, so that neighbours are equally far apart.
 
     The distance along the frontier is the robust accuracy gained plus the clean accuracy lost. A
     running maximum keeps it from decreasing through measurement noise.
@@ -79,13 +85,23 @@ def even(
         robust: Robust accuracy at each λ, in [0, 1].
 
     Returns:
-        λ at slider positions 0, ..., 1, ascending.
+        λ at slider positions 0, ..., 1, ascending, as many as there are measured λ.
+
+    Example:
+        >>> equal_steps([0.0, 0.5, 1.0], clean=[1.0, 1.0, 0.8], robust=[0.0, 0.0, 0.6])
+        (0.0, 0.744, 1.0)  # rounded
     """
     lams = np.asarray(lams, float)
-    way = np.maximum.accumulate(np.asarray(robust) - np.asarray(clean))
-    # distance from the first λ, and the same for a slider that follows λ itself; mixed below
-    way, straight = way - way[0], (lams - lams[0]) / (lams[-1] - lams[0])
-    way = straight if way[-1] <= 0 else FLOOR * straight + (1 - FLOOR) * way / way[-1]
-    found = np.interp(np.linspace(0, 1, len(lams)), way, lams)
-    found[0], found[-1] = lams[0], lams[-1]  # without rounding errors
-    return tuple(found.tolist())
+    # distance from the first λ, as a fraction of the whole way
+    distance = np.maximum.accumulate(np.asarray(robust) - np.asarray(clean))
+    distance = distance - distance[0]
+    # the same for a slider that follows λ itself
+    linear = (lams - lams[0]) / (lams[-1] - lams[0])
+    if distance[-1] <= 0:
+        position = linear
+    else:
+        position = FLOOR * linear + (1 - FLOOR) * distance / distance[-1]
+    # invert the map: λ at evenly spaced positions
+    slider = np.interp(np.linspace(0, 1, len(lams)), position, lams)
+    slider[0], slider[-1] = lams[0], lams[-1]  # without rounding errors
+    return tuple(slider.tolist())

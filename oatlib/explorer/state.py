@@ -143,9 +143,9 @@ def _checked(state: State, net: Network, own_lam: bool, own_width: bool) -> Stat
                 f"lam must lie in [{low:g}, {high:g}] for {state.network!r}, got {lam:g}"
             )
         lam = min(max(lam, low), high)
-    if not own_width and not any(abs(width - share) <= 1e-6 for share in net.spec.widths):
-        width = min(net.spec.widths, key=lambda share: abs(share - width))
-    width = net.width(width).share
+    if not own_width and not any(abs(width - own) <= 1e-6 for own in net.spec.widths):
+        width = min(net.spec.widths, key=lambda own: abs(own - width))
+    width = net.width(width).fraction
     eps = _number("eps", state.eps)
     if not 0 <= eps <= MAX_EPS:
         raise ValueError(f"eps is in 1/255 and lies in [0, {MAX_EPS:g}], got {eps:g}")

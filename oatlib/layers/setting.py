@@ -27,11 +27,11 @@ class Width:
     """A position on the width dial.
 
     Args:
-        share: Fraction of the channels, in (0, 1].
+        fraction: Fraction of the channels, in (0, 1].
         index: Index in the network's list of widths. None: a width between the listed ones.
     """
 
-    share: float = 1.0
+    fraction: float = 1.0
     index: int | None = 0
 
     def cut(self, channels: int) -> int:
@@ -39,18 +39,18 @@ class Width:
 
         US-Nets and the public MobileNetV2 round to multiples of eight instead.
         """
-        return cut(channels, self.share)
+        return cut(channels, self.fraction)
 
 
-def cut(channels: int, share: float) -> int:
-    """Return how many of `channels` the fraction `share` keeps, rounded down, but at least 1.
+def cut(channels: int, fraction: float) -> int:
+    """Return how many of `channels` a fraction of them keeps, rounded down, but at least 1.
 
     Args:
         channels: Number of channels at the full width.
-        share: Fraction to keep, in (0, 1].
+        fraction: Fraction to keep, in (0, 1].
     """
     # 1e-6 absorbs rounding errors: 0.29 * 100 is below 29 in floating point
-    return max(1, int(channels * share + 1e-6))
+    return max(1, int(channels * fraction + 1e-6))
 
 
 ONLY = Width()  # the width of a network with only one

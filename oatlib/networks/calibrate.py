@@ -46,7 +46,7 @@ def calibrate(net: Network, data: Data, widths, images: int = IMAGES) -> Network
             f"{net.spec.recipe!r} "
             "has BatchNorms that only know the widths it was trained at"
         )
-    twin = Network(replace(net.spec, widths=_shares(widths))).to(next(net.parameters()).device)
+    twin = Network(replace(net.spec, widths=_fractions(widths))).to(next(net.parameters()).device)
     twin.trained = list(net.trained)
     # Copy all tensors except the BatchNorms of narrow widths. The last pair, of the full width,
     # holds the shared weight and bias. Its index differs between the two networks.
@@ -63,13 +63,13 @@ def _last(net: Network) -> str:
     return f".pairs.{len(net.spec.widths) - 1}."
 
 
-def _shares(widths) -> tuple[float, ...]:
+def _fractions(widths) -> tuple[float, ...]:
     """Ascending widths as a tuple of floats, with the full width."""
     try:
         return tuple(sorted({float(w) for w in widths} | {1.0}))  # Network checks their range
     except (TypeError, ValueError):
         raise ValueError(
-            f"widths must be a list of shares such as [0.3, 0.6], got {widths!r}"
+            f"widths must be a list of fractions such as [0.3, 0.6], got {widths!r}"
         ) from None
 
 
@@ -102,9 +102,9 @@ def take_statistics(net: Network, data: Data, images: int = IMAGES) -> None:
             for bn in norms:
                 bn.reset_running_stats()
                 bn.momentum = None  # a plain average over the batches
-            for share in net.spec.widths:
+            for width in net.spec.widths:
                 for x in split.x.split(BATCH):
-                    net(x, 0.0, share)
+                    net(x, 0.0, width)
         finally:
             for bn, momentum in zip(norms, momenta, strict=True):
                 bn.momentum = momentum

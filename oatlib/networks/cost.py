@@ -89,7 +89,7 @@ def cost_of(net: Network, position: Position, plain: nn.Module) -> Cost:
         (~unit.masks.union()).expand_as(unit.conv.weight).sum().item() for unit in masked_units(net)
     )
     return Cost(
-        position.width.share,
+        position.width.fraction,
         stored=sum(p.numel() for p in net.parameters()) - absent,
         active=sum(_active_at(member, own) for member, own in net.members(position)),
         plain=parameters,

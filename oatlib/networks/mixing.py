@@ -19,7 +19,7 @@ def mix(standard: Network, robust: Network) -> Network:
     """Return a dial between two networks: (1 - λ) softmax(z_standard) + λ softmax(z_robust).
 
     The result is used like any network with the λ stops 0 and 1: by `evaluate`, `choose`, `cost`,
-    `export`, `even_dial`, `check` and the explorer, and as `net.at(lam)` by every attack. Between
+    `export`, `fit_slider`, `check` and the explorer, and as `net.at(lam)` by every attack. Between
     the ends each image takes one pass through both networks. At λ = 0 and λ = 1 only one of them is
     used. Both keep their weights and share them with the result.
 
@@ -72,7 +72,7 @@ class Mixed(Network):
         for end in (0, -1):
             if position.weights[0, end] > 0:
                 net = self.networks[end]
-                own = net.position(net.spec.stops[end], position.width.share)
+                own = net.position(net.spec.stops[end], position.width.fraction)
                 members += net.members(own)
         return members
 
@@ -113,14 +113,14 @@ class Mixed(Network):
         (-1).
         """
         net = self.networks[end]
-        return net._fold(net.position(net.spec.stops[end], width.share), generator, resample)
+        return net._fold(net.position(net.spec.stops[end], width.fraction), generator, resample)
 
     def _unfolded_end(
         self, end: int, x: Tensor, width: float | None, noise: torch.Generator | None
     ) -> Tensor:
         """The logits of one end, unfolded."""
         net = self.networks[end]
-        return net(x, net.spec.stops[end], self.width(width).share, noise)
+        return net(x, net.spec.stops[end], self.width(width).fraction, noise)
 
     @property
     def _reference(self) -> Tensor:

@@ -122,22 +122,22 @@ class Network(nn.Module):
         x = route.enter(x.contiguous(memory_format=torch.channels_last))
         return route.leave(self.body(x, Dials(route, self.codes, setting.width, noise)))
 
-    def width(self, share: float | None = None) -> Width:
-        """Return the width of this network that equals `share` up to rounding errors.
+    def width(self, fraction: float | None = None) -> Width:
+        """Return the width of this network that equals `fraction` up to rounding errors.
 
         Args:
-            share: Fraction of the channels. None: the full width.
+            fraction: Fraction of the channels. None: the full width.
 
         Raises:
             ValueError: If the network does not have this width.
         """
         widths = self.spec.widths
-        share = widths[-1] if share is None else share
-        index = min(range(len(widths)), key=lambda i: abs(widths[i] - share))
-        if not abs(widths[index] - share) <= 1e-6:
+        fraction = widths[-1] if fraction is None else fraction
+        index = min(range(len(widths)), key=lambda i: abs(widths[i] - fraction))
+        if not abs(widths[index] - fraction) <= 1e-6:
             more = "; oatlib.calibrate adds others" if self.spec.norm_sharing == "affine" else ""
             raise ValueError(
-                f"width {share:g} is not in this network: its widths are {listed(widths)}{more}"
+                f"width {fraction:g} is not in this network: its widths are {listed(widths)}{more}"
             )
         return Width(widths[index], index)
 
@@ -258,7 +258,7 @@ class Network(nn.Module):
         return resolve(self.spec, lams, self.width(width))
 
     def lam(self, u: float) -> float:
-        """Return λ at a slider position. Until `even_dial` has fitted the slider, λ is linear in u.
+        """Return λ at a slider position. It is linear in u until `fit_slider` fits the slider.
 
         Args:
             u: Slider position in [0, 1]. 0 is the first stop, 1 the last stop.

@@ -18,7 +18,12 @@ TOLERANCE = 1e-4  # largest accepted difference to the logits of PyTorch
 
 
 def export(
-    net: Network, path, lam: float | None = None, width: float | None = None, batch=8, noise_seed=0
+    net: Network,
+    path,
+    lam: float | None = None,
+    width: float | None = None,
+    batch_size=8,
+    noise_seed=0,
 ) -> float:
     """Write the plain network `net.at(lam, width, noise_seed)` as an ONNX file.
 
@@ -30,7 +35,7 @@ def export(
         path: The file to write.
         lam: λ, from the first to the last stop. None: the only stop.
         width: Fraction of the channels. None: the full width.
-        batch: Number of random images of the comparison, and of the traced batch.
+        batch_size: Number of random images of the comparison, and of the traced batch.
         noise_seed: Seed of the noise sample, if weights are noisy.
 
     Returns:
@@ -52,7 +57,7 @@ def export(
         ) from error
     record.check_writable(path)
     plain = net.at(lam, width, noise_seed).cpu()
-    x = torch.rand(batch, *net.spec.shape, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(batch_size, *net.spec.shape, generator=torch.Generator().manual_seed(0))
     content = _onnx_bytes(plain, x)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     with torch.no_grad():

@@ -94,7 +94,7 @@ class Spec(UnitOptions):
             or any(a >= b for a, b in pairwise(widths))
         ):
             raise ValueError(
-                "widths must be ascending shares in (0, 1], the last 1, got "
+                "widths must be ascending fractions in (0, 1], the last 1, got "
                 f"{listed(widths) or 'none'}"
             )
         # Combinations of options.

@@ -1,6 +1,4 @@
-"""Copy the lessons and their glossary into a folder of the user, where they can be opened and
-changed.
-"""
+"""Copy the lessons and their glossary to a folder where the user can open and change them."""
 
 from __future__ import annotations
 
@@ -13,26 +11,30 @@ GLOSSARY = "GLOSSARY.md"
 
 
 def copy_lessons(folder: str | Path) -> list[Path]:
-    """Copy all lessons, and their glossary, into a folder. Nothing is overwritten.
+    """Copy all lessons and their glossary to a folder. No file is overwritten.
 
     Args:
-        folder: Where to. It is made if it does not exist.
+        folder: The folder to copy to. It is created if it does not exist.
 
     Returns:
-        The new lessons, in their order.
+        Paths of the copied lessons, in the order of the course.
 
     Raises:
-        ValueError: If `folder` is a file, if it holds a lesson already, or if there are no lessons.
+        ValueError: If `folder` is a file, if it contains one of the lessons already, or if the
+            lessons are missing in this installation.
     """
-    folder, lessons = Path(folder), sorted(bundled("notebooks").glob("[0-9]*.ipynb"))
+    folder = Path(folder)
+    lessons = sorted(bundled("notebooks").glob("[0-9]*.ipynb"))
     if not lessons:
         raise ValueError(f"there are no lessons in {bundled('notebooks')}: install oatlib again")
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file: name a folder")
+        raise ValueError(f"{folder} is a file, expected a folder")
     files = [*lessons, bundled("notebooks") / GLOSSARY]
-    if there := [file.name for file in files if (folder / file.name).exists()]:
+    existing = [file.name for file in files if (folder / file.name).exists()]
+    if existing:
         raise ValueError(
-            f"{folder} holds {', '.join(there)} already: name another folder, or move them away"
+            f"{folder} already contains {', '.join(existing)}: choose another folder, or move "
+            "these files away"
         )
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:

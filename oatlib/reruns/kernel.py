@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
@@ -44,6 +45,14 @@ class RerunError(RuntimeError):
     """
 
 
+class _CellName(NamedTuple):
+    """How progress and errors name a code cell."""
+
+    heading: str  # the last heading above the cell
+    is_first: bool  # whether it is the first code cell below that heading
+    first_line: str
+
+
 class Progress:
     """Print one line per code cell: its number, its heading or first line, and the seconds it took.
 
@@ -54,28 +63,27 @@ class Progress:
 
     def __init__(self, nb: NotebookNode, stream):
         self.stream = stream
-        # cell index -> (last heading above, whether no other code cell is between, first line)
-        self.names: dict[int, tuple[str, bool, str]] = {}
-        heading, new = "", False
+        self.names: dict[int, _CellName] = {}  # by cell index
+        heading, is_new = "", False
         for index, cell in enumerate(nb.cells):
-            found = (
-                _HEADING.findall(_FENCE.sub("", cell.source))
-                if cell.cell_type == "markdown"
-                else []
-            )
-            heading, new = (found[-1], True) if found else (heading, new)
-            if cell.cell_type == "code" and cell.source.strip():
-                self.names[index] = heading, new, _first_line(cell.source)
-                new = False
-        self.now: int | None = None  # index of the cell that runs, or ran last
-        self.open = False  # whether the line of a running cell is unfinished
+            if cell.cell_type == "markdown":
+                headings = _HEADING.findall(_FENCE.sub("", cell.source))
+                if headings:
+                    heading, is_new = headings[-1], True
+            elif cell.cell_type == "code" and cell.source.strip():
+                self.names[index] = _CellName(heading, is_new, _first_line(cell.source))
+                is_new = False
+        self.current: int | None = None  # index of the cell that runs, or ran last
+        self.is_line_open = False  # whether the line of a running cell is unfinished
 
     def start(self, cell: NotebookNode, cell_index: int) -> None:
         """Print the beginning of a cell's line. papermill calls this before it runs the cell."""
-        self.now, self.since, self.open = cell_index, time.monotonic(), True
-        heading, new, line = self.names[cell_index]
-        number = list(self.names).index(cell_index) + 1
-        self.write(f"[{number}/{len(self.names)}] {heading if new else line}")
+        self.current = cell_index
+        self.started = time.monotonic()
+        self.is_line_open = True
+        name = self.names[cell_index]
+        text = name.heading if name.is_first else name.first_line
+        self.write(f"[{self._number()}/{len(self.names)}] {text}")
 
     def end(self, execute_reply: dict, **_) -> None:
         """Print how long a cell took.
@@ -83,14 +91,16 @@ class Progress:
         papermill calls this after the cell, also if it raised an exception.
         """
         failed = execute_reply["content"]["status"] == "error"
-        self.write(f"  {'failed after ' if failed else ''}{time.monotonic() - self.since:.1f} s\n")
-        self.open = False
+        self.write(
+            f"  {'failed after ' if failed else ''}{time.monotonic() - self.started:.1f} s\n"
+        )
+        self.is_line_open = False
 
     def close(self) -> None:
         """End an unfinished line. Called after the last cell, or after an interruption."""
-        if self.open:
+        if self.is_line_open:
             self.write("\n")
-        self.open = False
+        self.is_line_open = False
 
     def write(self, text: str) -> None:
         """Print `text` to the stream, if there is one, without a line break."""
@@ -99,11 +109,15 @@ class Progress:
 
     def where(self) -> str:
         """Describe the cell that ran last, such as "cell 3 of 12, under 'Training' (net = ...)"."""
-        if self.now is None:
+        if self.current is None:
             return "the kernel"
-        heading, _, line = self.names[self.now]
-        under = f", under {heading!r}" if heading else ""
-        return f"cell {list(self.names).index(self.now) + 1} of {len(self.names)}{under} ({line})"
+        name = self.names[self.current]
+        under = f", under {name.heading!r}" if name.heading else ""
+        return f"cell {self._number()} of {len(self.names)}{under} ({name.first_line})"
+
+    def _number(self) -> int:
+        """Return the number of the current cell among the code cells, from 1."""
+        return list(self.names).index(self.current) + 1
 
 
 def _first_line(source: str) -> str:
@@ -119,14 +133,14 @@ def _first_line(source: str) -> str:
     return textwrap.shorten(lines[0].lstrip("# ") if lines else "", 60, placeholder=" ...")
 
 
-def prepared(nb: NotebookNode, given: Mapping) -> NotebookNode:
+def prepared(nb: NotebookNode, parameters: Mapping) -> NotebookNode:
     """Return a copy of a notebook that papermill can run.
 
     The copy has no error markers and no injected parameters of earlier runs.
 
     Args:
         nb: The notebook; it stays as it is.
-        given: Values by parameter name. If there are any, a cell that sets them is added.
+        parameters: Values by parameter name. If there are any, a cell that sets them is added.
     """
     with _quiet():
         nb = remove_error_markers(load_notebook_node(nb))
@@ -134,12 +148,10 @@ def prepared(nb: NotebookNode, given: Mapping) -> NotebookNode:
         # papermill stores paths of the user's machine under these keys
         for key in ("input_path", "output_path"):
             nb.metadata.papermill.pop(key, None)
-        return (
-            parameterize_notebook(
-                nb, dict(given), kernel_name=NATIVE_KERNEL_NAME, language="python"
-            )
-            if given
-            else nb
+        if not parameters:
+            return nb
+        return parameterize_notebook(
+            nb, dict(parameters), kernel_name=NATIVE_KERNEL_NAME, language="python"
         )
 
 
@@ -173,13 +185,13 @@ def execute(nb: NotebookNode, folder: Path, progress: Progress, timeout: int | N
                 )
         except CellTimeoutError:
             raise RerunError(
-                f"{progress.where()} took longer than {timeout or PATIENCE} s"
+                f"{progress.where()} took longer than the limit of {timeout or PATIENCE} s"
             ) from None
         except RuntimeError as error:
             log.seek(0)
             last = _tail(log.read().decode(errors="replace"))
             raise RerunError(
-                f"{progress.where()}: {error}. Out of memory, or a crash\n{last}".rstrip()
+                f"{progress.where()}: {error}. It crashed, or ran out of memory\n{last}".rstrip()
             ) from None
         finally:
             progress.close()
@@ -191,11 +203,11 @@ def execute(nb: NotebookNode, folder: Path, progress: Progress, timeout: int | N
 class _Kernel(AsyncKernelManager):
     """A kernel manager that remembers its client and shares sockets with it, to close both."""
 
-    talk = None  # the client
+    last_client = None
 
     def client(self, **options):
-        self.talk = super().client(context=self.context, **options)
-        return self.talk
+        self.last_client = super().client(context=self.context, **options)
+        return self.last_client
 
 
 @contextmanager
@@ -211,7 +223,8 @@ def _kernel(folder: Path, log):
     )
     # the IPython history is for code that a user typed, so a run should not add to it
     options = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
-    before, finished = run_sync(_tasks)(), False
+    tasks_before = run_sync(_tasks)()
+    finished = False
     try:
         with _unbroken():
             run_sync(kernel.start_kernel)(
@@ -221,9 +234,9 @@ def _kernel(folder: Path, log):
         finished = True
     finally:
         with _unbroken():
-            run_sync(_cancel)(before)
-            if kernel.talk:
-                kernel.talk.stop_channels()
+            run_sync(_cancel_other_tasks)(tasks_before)
+            if kernel.last_client:
+                kernel.last_client.stop_channels()
             if kernel.has_kernel:
                 run_sync(kernel.shutdown_kernel)(now=not finished)
 
@@ -237,13 +250,13 @@ def _unbroken():
     if threading.current_thread() is not threading.main_thread():  # other threads get no Ctrl-C
         yield
         return
-    pressed = []
-    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    interrupts = []
+    handler = signal.signal(signal.SIGINT, lambda *_: interrupts.append(True))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-    if pressed:
+        signal.signal(signal.SIGINT, handler)
+    if interrupts:
         raise KeyboardInterrupt
 
 
@@ -251,12 +264,12 @@ async def _tasks() -> set[asyncio.Task]:
     return asyncio.all_tasks() - {asyncio.current_task()}
 
 
-async def _cancel(before: set[asyncio.Task]) -> None:
-    """Cancel the tasks that are not in `before`: nbclient leaves some when it abandons a cell."""
-    left = await _tasks() - before
-    for task in left:
+async def _cancel_other_tasks(tasks_before: set[asyncio.Task]) -> None:
+    """Cancel all tasks but these: nbclient leaves some running when it abandons a cell."""
+    new_tasks = await _tasks() - tasks_before
+    for task in new_tasks:
         task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
+    await asyncio.gather(*new_tasks, return_exceptions=True)
 
 
 @contextmanager
@@ -266,7 +279,7 @@ def _quiet():
     This module reports the same events in its own words.
     """
     loggers = [logging.getLogger(name) for name in ("papermill", "asyncio", "traitlets")]
-    before = [logger.disabled for logger in loggers]
+    were_disabled = [logger.disabled for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -274,21 +287,22 @@ def _quiet():
                 logger.disabled = True
             yield
         finally:
-            for logger, was in zip(loggers, before, strict=True):
-                logger.disabled = was
+            for logger, was_disabled in zip(loggers, were_disabled, strict=True):
+                logger.disabled = was_disabled
 
 
 def _traceback(cell: NotebookNode) -> str:
     """Return the last lines of a failed cell's traceback, with its exception."""
     error = next((output for output in cell.outputs if output.output_type == "error"), None)
     if error is None:
-        return "(it left no traceback)"
-    told = _tail(f"{error.ename}: {error.evalue}", 4)
-    lines = _tail("\n".join(error.traceback))
-    return lines if told in lines else f"{lines}\n{told}"
+        return "(the cell has no traceback)"
+    message = _tail(f"{error.ename}: {error.evalue}", 4)
+    traceback = _tail("\n".join(error.traceback))
+    return traceback if message in traceback else f"{traceback}\n{message}"
 
 
 def _tail(text: str, lines: int = LINES) -> str:
     """Return the last non-blank lines without terminal colours, each cut to WIDTH characters."""
-    kept = [line.rstrip() for line in _ANSI.sub("", text).splitlines() if line.strip()][-lines:]
+    plain = _ANSI.sub("", text).splitlines()
+    kept = [line.rstrip() for line in plain if line.strip()][-lines:]
     return "\n".join(line if len(line) <= WIDTH else f"{line[: WIDTH - 4]} ..." for line in kept)

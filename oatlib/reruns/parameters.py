@@ -20,10 +20,10 @@ from .._suggest import did_you_mean, lookup
 
 KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text"}
 GRAMMAR = (
-    "write `NAME: KIND = VALUE  # LOW to HIGH: explanation` (or `# one of A, B: explanation`), "
-    "KIND one of " + (", ".join(KINDS))
+    "write `NAME: KIND = VALUE  # LOW to HIGH: explanation` or `# one of A, B: explanation`, where "
+    "KIND is one of " + ", ".join(KINDS)
 )
-_CLAIM = re.compile(r"one of\b|[-+.]?\d\S* to\b")  # how a comment with a range starts
+_RANGE_START = re.compile(r"one of\b|[-+.]?\d\S* to\b")  # how a comment with a range starts
 _RANGE = re.compile(r"(?:(\S+) to ([^\s:]+)|one of ([^:]+))\s*(?::(.*))?")
 
 
@@ -56,11 +56,11 @@ class Parameter:
             return f"one of {', '.join(map(str, self.options))}"
         return KINDS[self.kind] + ("" if self.low is None else f" from {self.low} to {self.high}")
 
-    def read(self, given) -> bool | int | float | str:
+    def read(self, value) -> bool | int | float | str:
         """Convert and check a value.
 
         Args:
-            given: A value, or its text from a command line.
+            value: A value, or its text from a command line.
 
         Returns:
             The value, of the kind of this parameter.
@@ -69,33 +69,39 @@ class Parameter:
             ValueError: If the value has another kind, or is not allowed.
         """
         try:
-            value = _read(self.kind, given)
+            converted = _convert(self.kind, value)
+            is_allowed = self._allows(converted)
         except (ValueError, OverflowError):
-            value = None
-        outside = value is not None and self.low is not None and not self.low <= value <= self.high
-        if value is None or outside or (self.options and value not in self.options):
-            meant = did_you_mean(given, map(str, self.options))
-            raise ValueError(f"{self.name} must be {self.valid}, got {given!r}{meant}")
-        return value
+            is_allowed = False
+        if not is_allowed:
+            suggestion = did_you_mean(value, map(str, self.options))
+            raise ValueError(f"{self.name} must be {self.valid}, got {value!r}{suggestion}")
+        return converted
+
+    def _allows(self, value) -> bool:
+        """Return whether a value of the right kind is in the range or among the options."""
+        if self.options:
+            return value in self.options
+        return self.low is None or self.low <= value <= self.high
 
 
-def _read(kind: str, given):
+def _convert(kind: str, value) -> bool | int | float | str:
     """Convert a value or its text to a kind, or raise ValueError or OverflowError."""
-    text, truth = isinstance(given, str), isinstance(given, bool)
-    if kind == "str" and text:
-        return given
-    if kind == "bool" and (truth or (text and given.strip().lower() in ("true", "false"))):
-        return str(given).strip().lower() == "true"
-    if kind == "int" and (text or isinstance(given, Integral)) and not truth:
-        return int(given)
-    if (
-        kind == "float"
-        and (text or isinstance(given, Real))
-        and not truth
-        and math.isfinite(float(given))
-    ):
-        return float(given)
-    raise ValueError
+    is_text = isinstance(value, str)
+    if kind == "str" and is_text:
+        return value
+    if kind == "bool":
+        word = str(value).strip().lower()
+        if (is_text or isinstance(value, bool)) and word in ("true", "false"):
+            return word == "true"
+    # a bool is a number in Python, but not a valid value of int and float
+    if kind == "int" and isinstance(value, str | Integral) and not isinstance(value, bool):
+        return int(value)
+    if kind == "float" and isinstance(value, str | Real) and not isinstance(value, bool):
+        number = float(value)
+        if math.isfinite(number):
+            return number
+    raise ValueError(f"{value!r} is not of kind {kind}")
 
 
 def declared(source: str) -> dict[str, Parameter]:
@@ -124,20 +130,21 @@ def declared(source: str) -> dict[str, Parameter]:
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT
     }
-    found: dict[str, Parameter] = {}
-    end = 0
+    parameters: dict[str, Parameter] = {}
+    last_line = 0
     for statement in statements:
         try:
-            if statement.lineno <= end or statement.end_lineno > statement.lineno:
-                raise ValueError("one parameter, one line")
-            end = statement.end_lineno
-            parameter = _declared(statement, comments.get(end, "#").lstrip("#").strip())
-            if parameter.name in found:
-                raise ValueError(f"{parameter.name} is there twice")
+            if statement.lineno <= last_line or statement.end_lineno > statement.lineno:
+                raise ValueError("each parameter needs exactly one line")
+            last_line = statement.end_lineno
+            comment = comments.get(last_line, "#").lstrip("#").strip()
+            parameter = _declared(statement, comment)
+            if parameter.name in parameters:
+                raise ValueError(f"{parameter.name} is declared twice")
         except ValueError as error:
             raise _fault(source, statement.lineno, error) from error
-        found[parameter.name] = parameter
-    return found
+        parameters[parameter.name] = parameter
+    return parameters
 
 
 def _declared(statement: ast.stmt, comment: str) -> Parameter:
@@ -146,13 +153,13 @@ def _declared(statement: ast.stmt, comment: str) -> Parameter:
         case ast.AnnAssign(ast.Name(name), ast.Name(kind), ast.expr() as value) if kind in KINDS:
             pass
         case _:
-            raise ValueError("no parameter")
+            raise ValueError("this is not the declaration of a parameter")
     try:
         default = ast.literal_eval(value)
     except ValueError:
-        raise ValueError(f"the value of {name} is not written out") from None
+        raise ValueError(f"the value of {name} must be a constant, not computed") from None
     parameter = Parameter(name, kind, default, about=comment)
-    if _CLAIM.match(comment):
+    if _RANGE_START.match(comment):
         parameter = _ranged(parameter, comment)
     if isinstance(default, str) != (kind == "str"):
         raise ValueError(f"{name} must be {KINDS[kind]}, got {default!r}")
@@ -163,34 +170,37 @@ def _ranged(parameter: Parameter, comment: str) -> Parameter:
     """Return the parameter with the range that its comment starts with."""
     match = _RANGE.fullmatch(comment)
     if not match or parameter.kind == "bool" or (match[1] and parameter.kind == "str"):
-        raise ValueError(f"{comment!r} is no range for a {parameter.kind}")
-    about = (match[4] or "").strip()
-    words = [match[1], match[2]] if match[1] else [word.strip() for word in match[3].split(",")]
+        raise ValueError(f"{comment!r} is not a range for a {parameter.kind}")
+    low, high, options, about = match.groups()
+    about = (about or "").strip()
+    words = [word.strip() for word in options.split(",")] if options else [low, high]
     try:
-        values = [_read(parameter.kind, word) for word in words]
+        values = [_convert(parameter.kind, word) for word in words]
     except (ValueError, OverflowError):
         raise ValueError(f"the range {', '.join(words)} is not of kind {parameter.kind}") from None
-    if match[1] and values[0] <= values[1]:
-        return replace(parameter, low=values[0], high=values[1], about=about)
-    if match[1] or len(set(values)) < len(values) or "" in words:
-        raise ValueError(f"{comment!r} is no range: LOW comes first, and options differ")
-    return replace(parameter, options=tuple(values), about=about)
+    if options:
+        if len(set(values)) < len(values) or "" in words:
+            raise ValueError(f"{comment!r} is not a range: all options must be different words")
+        return replace(parameter, options=tuple(values), about=about)
+    if values[0] > values[1]:
+        raise ValueError(f"{comment!r} is not a range: LOW must not be larger than HIGH")
+    return replace(parameter, low=values[0], high=values[1], about=about)
 
 
-def _fault(source: str, number: int, why) -> ValueError:
+def _fault(source: str, number: int, reason) -> ValueError:
     """Return the error for a line of the cell."""
     line = "".join(source.splitlines()[number - 1 : number]).strip()
-    return ValueError(f"parameters cell, line {number}, {line!r}: {why}; {GRAMMAR}")
+    return ValueError(f"parameters cell, line {number}, {line!r}: {reason}; {GRAMMAR}")
 
 
 def checked(
-    parameters: Mapping[str, Parameter], given: Mapping
+    parameters: Mapping[str, Parameter], values: Mapping
 ) -> dict[str, bool | int | float | str]:
-    """Return a value for every parameter: the given one, or else the default.
+    """Return a value for every parameter: the one in `values`, or else the default.
 
     Args:
         parameters: The declared parameters, by name.
-        given: Values, or their texts, by name.
+        values: Values, or their texts, by name.
 
     Returns:
         The values by name.
@@ -198,13 +208,13 @@ def checked(
     Raises:
         ValueError: If a name is unknown, or a value is invalid.
     """
-    for name in given:
+    for name in values:
         if not parameters:
-            raise ValueError(f"unknown parameter {name!r}: this notebook has none")
+            raise ValueError(f"unknown parameter {name!r}: this notebook has no parameters")
         lookup("parameter", name, dict(parameters))
     return {
-        name: one.read(given[name]) if name in given else one.default
-        for name, one in parameters.items()
+        name: parameter.read(values[name]) if name in values else parameter.default
+        for name, parameter in parameters.items()
     }
 
 

@@ -34,8 +34,8 @@ class Rerun:
 
     Attributes:
         notebook: Path of the executed notebook.
-        record: Path of the JSON file with the record that the notebook displayed. None: it
-            displayed none.
+        record: Path of the JSON file with the record that the notebook displayed. None: the
+            notebook displayed no record.
         results: The entry "results" of the record, or an empty dictionary.
         seconds: Duration of the run.
     """
@@ -46,25 +46,24 @@ class Rerun:
     seconds: float
 
     def __str__(self) -> str:
-        numbers = {
-            key: value for key, value in self.results.items() if isinstance(value, int | float)
-        }
-        shown = ", ".join(f"{key} {value:.4g}" for key, value in numbers.items()) or "its record"
-        kept = (
-            f"{self.record}: {shown}"
-            if self.record
-            else "it displays no record, so there is no JSON file"
-        )
-        return f"{self.notebook}: finished after {self.seconds:.0f} s\n{kept}"
+        head = f"{self.notebook}: finished after {self.seconds:.0f} s"
+        if self.record is None:
+            return f"{head}\nThe notebook displays no record, so there is no JSON file"
+        numbers = [
+            f"{name} = {value:.4g}"
+            for name, value in self.results.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        ]
+        return f"{head}\n{self.record}: {', '.join(numbers) or 'its record'}"
 
 
 def rerun(
-    notebook,
+    notebook: str | Path,
     parameters: Mapping | None = None,
-    out=".",
+    out: str | Path = ".",
     *,
     name: str | None = None,
-    progress=True,
+    progress: bool = True,
     timeout: int | None = None,
 ) -> Rerun:
     """Run a notebook with other parameters.
@@ -93,7 +92,7 @@ def rerun(
         >>> run = rerun("01_attack", {"n": 64, "eps": 4}, out="runs")
         >>> run.results["robust"]
     """
-    began = time.monotonic()
+    started = time.monotonic()
     path = find(notebook)
     nb = _read(path)
     values = checked(_declared(nb, path), parameters or {})
@@ -102,25 +101,25 @@ def rerun(
     files = _Files(out, path.stem if name is None else name, path)
     files.check(values)
     nb = prepared(nb, {key: values[key] for key in parameters or {}})
-    watch = Progress(nb, sys.stderr if progress else None)
+    lines = Progress(nb, sys.stderr if progress else None)
     try:
-        execute(nb, path.parent.resolve(), watch, timeout)
+        execute(nb, path.parent.resolve(), lines, timeout)
         record = files.save(nb, values)
     except RerunError as error:
-        raise RerunError(f"{error}\n{files.keep(nb, values, watch)}") from None
+        raise RerunError(f"{error}\n{files.keep(nb, values, lines)}") from None
     except KeyboardInterrupt:
-        watch.write(f"{watch.where()} was interrupted\n{files.keep(nb, values, watch)}\n")
+        lines.write(f"{lines.where()} was interrupted\n{files.keep(nb, values, lines)}\n")
         raise
     results = record.get("results", {}) if isinstance(record, dict) else {}
     return Rerun(
         files.notebook,
         files.record if record is not None else None,
         results,
-        time.monotonic() - began,
+        time.monotonic() - started,
     )
 
 
-def describe(notebook) -> str:
+def describe(notebook: str | Path) -> str:
     """Return a table of the parameters of a notebook: name, kind, range, default, explanation.
 
     Args:
@@ -130,11 +129,11 @@ def describe(notebook) -> str:
         ValueError: If there is no such notebook, or if its parameters cannot be read.
     """
     path = find(notebook)
-    found = _declared(_read(path), path)
-    return table(found) if found else f"{path} has no parameters"
+    parameters = _declared(_read(path), path)
+    return table(parameters) if parameters else f"{path} has no parameters"
 
 
-def find(notebook) -> Path:
+def find(notebook: str | Path) -> Path:
     """Find a notebook by its path, or a lesson by its name.
 
     Args:
@@ -147,18 +146,20 @@ def find(notebook) -> Path:
     Raises:
         ValueError: If there is no such notebook. The message suggests similar names.
     """
-    given = Path(notebook)
-    folders = [Path(), Path("notebooks"), LESSONS] if given.name == str(notebook) else [Path()]
-    for path in (folder / f"{given}{end}" for folder in folders for end in ("", ".ipynb")):
-        if path.is_file():
-            return path
-    known = sorted(
-        {path.stem for folder in (given.parent, *folders[1:]) for path in folder.glob("*.ipynb")}
-    )
-    hint = did_you_mean(given.name.removesuffix(".ipynb"), known) or (
-        f"; there is {', '.join(known[:12])}" if known else ""
-    )
-    places = ", ".join(str(folder) for folder in (given.parent, *folders[1:]))
+    path = Path(notebook)
+    # A bare name may be a lesson. Any other path is used as it is.
+    is_bare = path.name == str(notebook)
+    folders = [path.parent, Path("notebooks"), LESSONS] if is_bare else [path.parent]
+    for folder in folders:
+        for name in (path.name, f"{path.name}.ipynb"):
+            if (folder / name).is_file():
+                return folder / name
+    # Suggest a similar name, or else list what is there.
+    known = sorted({other.stem for folder in folders for other in folder.glob("*.ipynb")})
+    hint = did_you_mean(path.name.removesuffix(".ipynb"), known)
+    if not hint and known:
+        hint = f": use one of {', '.join(known[:12])}"
+    places = ", ".join(map(str, folders))
     raise ValueError(f"there is no notebook {str(notebook)!r} in {places}{hint}")
 
 
@@ -172,19 +173,21 @@ def _read(path: Path) -> NotebookNode:
         except Exception as error:  # nbformat has no error class that covers everything
             raise ValueError(f"{path} is not a notebook: {error}") from error
     if language.lower() != "python":
-        raise ValueError(f"{path} is a notebook for {language}: only those for Python can be run")
+        raise ValueError(f"{path} is a notebook for {language}: only Python notebooks can be run")
     return nb
 
 
 def _declared(nb: NotebookNode, path: Path) -> dict[str, Parameter]:
-    # Parameters of the cell with the tag "parameters", by name.
+    """Return the parameters of the cell with the tag "parameters", by name."""
     cells = [
         cell
         for cell in nb.cells
         if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", ())
     ]
     if len(cells) > 1:
-        raise ValueError(f"{path} has {len(cells)} cells with the tag `parameters`: leave one")
+        raise ValueError(
+            f"{path} has {len(cells)} cells with the tag `parameters`, at most one is allowed"
+        )
     try:
         return declared(cells[0].source) if cells else {}
     except ValueError as error:
@@ -194,15 +197,17 @@ def _declared(nb: NotebookNode, path: Path) -> dict[str, Parameter]:
 class _Files:
     """Paths that a run is written to, with checks that no other file is lost."""
 
-    def __init__(self, out, name: str, source: Path):
+    def __init__(self, out: str | Path, name: str, source: Path):
         if not re.fullmatch(r"[^/\\:.][^/\\:]*", name):
             raise ValueError(
-                f"a name of files has no / \\ or : and starts with no dot, got {name!r}"
+                "the name of the files must not be empty, start with a dot, or contain / \\ or :, "
+                f"got {name!r}"
             )
-        self.out, self.source = Path(out), source
-        self.notebook, self.record, self.failed = (
-            self.out / f"{name}{end}" for end in (".ipynb", ".json", ".failed.ipynb")
-        )
+        self.out = Path(out)
+        self.source = source
+        self.notebook = self.out / f"{name}.ipynb"
+        self.record = self.out / f"{name}.json"
+        self.failed = self.out / f"{name}.failed.ipynb"
 
     def check(self, values: dict) -> None:
         """Raise before any work if the results cannot be written; create the folder if needed."""
@@ -211,9 +216,12 @@ class _Files:
                 raise ValueError(f"cannot write {path}: it is a folder")
             if path.exists() and path.samefile(self.source):
                 raise ValueError(
-                    f"{path} is the notebook itself: choose another folder (--out) or name (--name)"
+                    f"{path} is the notebook that is run: choose another folder (--out) or name "
+                    "(--name)"
                 )
         self._check_earlier(values)
+        if self.out.is_file():
+            raise ValueError(f"cannot write into the folder {self.out}: it is a file")
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.out).close()
@@ -224,27 +232,28 @@ class _Files:
 
     def _check_earlier(self, values: dict) -> None:
         """Raise if existing files would be replaced that are not a run with the same parameters."""
-        there = next((path for path in (self.notebook, self.record) if path.exists()), None)
-        if there is None:
+        existing = [path for path in (self.notebook, self.record) if path.exists()]
+        if not existing:
             return
-        before = self._earlier()
-        if before is None:
+        earlier = self._earlier()
+        if earlier is None:
             raise ValueError(
-                f"{there} is there and belongs to no run: choose another --name or --out"
+                f"{existing[0]} exists already and was not written by a rerun: choose another "
+                "--name or --out"
             )
-        changed = [
-            f"{key} {before.get(key)!r}"
-            for key in {**before, **values}
-            if before.get(key) != values.get(key)
+        different = [
+            f"{name} {earlier.get(name)!r}"
+            for name in {**earlier, **values}
+            if earlier.get(name) != values.get(name)
         ]
-        if changed:
+        if different:
             raise ValueError(
-                f"{there} is a run with other parameters ({', '.join(changed)}): "
-                "choose another --name or --out, or remove it"
+                f"{existing[0]} is a run with other parameters ({', '.join(different)}): "
+                "choose another --name or --out, or delete it"
             )
 
     def _earlier(self) -> dict | None:
-        """Return the parameters of the existing run, or None if the existing file is no run."""
+        """Return the parameters of the existing run, or None if the file is not from a run."""
         try:
             return json.loads(self.notebook.read_bytes())["metadata"]["oatlib"]["parameters"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -252,32 +261,34 @@ class _Files:
 
     def save(self, nb: NotebookNode, values: dict):
         """Write notebook and record. Return the record, or None if the notebook displayed none."""
-        shown = [
+        records = [
             output.data[MIME]
             for cell in nb.cells
             for output in cell.get("outputs", [])
             if MIME in output.get("data", {})
         ]
-        content = json.dumps(shown[-1], indent=1, ensure_ascii=False) + "\n" if shown else ""
-        write_bytes(self.notebook, _bytes(nb, values))
-        if shown:
-            write_bytes(self.record, content.encode())
-        else:
+        if not records:
+            write_bytes(self.notebook, _bytes(nb, values))
             self.record.unlink(missing_ok=True)  # the record of the run that was just replaced
-        return shown[-1] if shown else None
+            return None
+        record = records[-1]
+        content = json.dumps(record, indent=1, ensure_ascii=False) + "\n"  # may raise: first
+        write_bytes(self.notebook, _bytes(nb, values))
+        write_bytes(self.record, content.encode())
+        return record
 
-    def keep(self, nb: NotebookNode, values: dict, watch: Progress) -> str:
+    def keep(self, nb: NotebookNode, values: dict, progress: Progress) -> str:
         """Write the cells that ran to a file of their own, and return a message about it.
 
         The result of an earlier successful run is not touched.
         """
-        if watch.now is None:
+        if progress.current is None:
             return "no cell was run"
         try:
             write_bytes(self.failed, _bytes(nb, values))
         except OSError as error:
-            return f"what was run could not be kept: {error}"
-        return f"{self.failed} holds what was run"
+            return f"the executed cells could not be saved: {error}"
+        return f"the executed cells are in {self.failed}"
 
 
 def _bytes(nb: NotebookNode, values: dict) -> bytes:

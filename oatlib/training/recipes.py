@@ -189,8 +189,8 @@ def sample_widths(spec: Spec, generator: torch.Generator) -> list[Width]:
     smallest, largest = listed[0], listed[-1]
     if spec.width_sampling == "all":
         return listed[::-1]
-    span = largest.share - smallest.share
-    random = torch.rand(2, generator=generator, dtype=torch.float64) * span + smallest.share
+    span = largest.fraction - smallest.fraction
+    random = torch.rand(2, generator=generator, dtype=torch.float64) * span + smallest.fraction
     between = [Width(share, None) for share in random.tolist()]
     return [largest, *between, smallest]
 

@@ -69,7 +69,7 @@ def turn(explorer, **change):
     controls = explorer.controls | change
     net = explorer.nets[controls["network"]]
     controls["lam"] = min(max(controls["lam"], net.spec.stops[0]), net.spec.stops[-1])
-    controls["width"] = min(net.spec.widths, key=lambda share: abs(share - controls["width"]))
+    controls["width"] = min(net.spec.widths, key=lambda own: abs(own - controls["width"]))
     explorer.controls = controls
 
 

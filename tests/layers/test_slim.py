@@ -31,12 +31,12 @@ def test_a_cut_is_a_whole_number_of_channels_that_rounding_does_not_lower(channe
         assert cut(channels, i / parts) == max(1, channels * i // parts)
 
 
-@pytest.mark.parametrize("share", WIDTHS)
+@pytest.mark.parametrize("fraction", WIDTHS)
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (1, 1), (1, 2)])
 @pytest.mark.parametrize("slim", [(True, True), (False, True), (True, False)])
-def test_a_conv_is_the_plain_conv_of_its_first_channels(share, kernel, stride, slim):
-    conv, width = SlimConv(8, 12, kernel, stride, slim=slim), Width(share, 0)
-    cin, cout = (cut(n, share) if s else n for n, s in zip((8, 12), slim, strict=True))
+def test_a_conv_is_the_plain_conv_of_its_first_channels(fraction, kernel, stride, slim):
+    conv, width = SlimConv(8, 12, kernel, stride, slim=slim), Width(fraction, 0)
+    cin, cout = (cut(n, fraction) if s else n for n, s in zip((8, 12), slim, strict=True))
     x = noise(3, cin, 6, 6).requires_grad_()
     expected = F.conv2d(x, conv.weight[:cout, :cin], None, stride, kernel // 2)
     torch.testing.assert_close(conv(x, conv.sliced(width)), expected, rtol=1e-5, atol=1e-6)
@@ -47,12 +47,12 @@ def test_a_conv_is_the_plain_conv_of_its_first_channels(share, kernel, stride, s
     assert not theirs[1][cout:].any() and not theirs[1][:, cin:].any()
 
 
-@pytest.mark.parametrize("share", WIDTHS)
-def test_a_depthwise_conv_filters_its_first_channels_each_by_itself(share):
-    conv, c = SlimConv(8, 8, 3, depthwise=True), cut(8, share)
+@pytest.mark.parametrize("fraction", WIDTHS)
+def test_a_depthwise_conv_filters_its_first_channels_each_by_itself(fraction):
+    conv, c = SlimConv(8, 8, 3, depthwise=True), cut(8, fraction)
     x = noise(2, c, 5, 5)
     alone = [F.conv2d(x[:, i : i + 1], conv.weight[i : i + 1], None, 1, 1) for i in range(c)]
-    torch.testing.assert_close(conv(x, conv.sliced(Width(share, 0))), torch.cat(alone, 1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(conv(x, conv.sliced(Width(fraction, 0))), torch.cat(alone, 1), rtol=1e-5, atol=1e-6)
 
 
 def test_strided_1x1_convs_of_few_channels_do_not_corrupt_memory():
@@ -76,8 +76,8 @@ print("alive")
 # ---- norms --------------------------------------------------------------------------------------------------------
 
 
-def forward(norm, x, index=None, share=None, branch=CLEAN):
-    width = Width(WIDTHS[index] if share is None else share, index)
+def forward(norm, x, index=None, fraction=None, branch=CLEAN):
+    width = Width(WIDTHS[index] if fraction is None else fraction, index)
     way = Setting(torch.zeros(len(x)).long(), torch.full((len(x),), branch), (len(x),), width).route(1, x)
     return norm.at(width, x.shape[1])(x, way.segments)
 
@@ -132,7 +132,7 @@ def test_a_shared_norm_is_moved_by_narrow_widths_only_where_they_have_channels()
 def test_a_width_in_between_trains_the_shared_numbers_and_moves_no_statistics():
     norm = make("affine", dual=False)
     x = noise(6, 6, 3, 3)
-    assert moved(norm, lambda: forward(norm, x, share=0.4).square().sum().backward()) == set()
+    assert moved(norm, lambda: forward(norm, x, fraction=0.4).square().sum().backward()) == set()
     grad = norm.pairs[-1].clean.weight.grad
     assert grad[:6].all() and not grad[6:].any()
 

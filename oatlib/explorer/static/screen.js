@@ -41,7 +41,7 @@ class Screen {
     this.slider = slider({ min: 0, max: 100, step: 1 }, () => this.slide());
     this.lam = control("robustness λ", this.slider, "left: accurate as it is · right: withstands attacks", "lam");
     this.widths = stops("width", (width) => this.move({ width }));
-    this.width = control("width", this.widths.box, "share of the channels that run: small and fast", "width");
+    this.width = control("width", this.widths.box, "fraction of the channels that run: small and fast", "width");
     this.ball = slider({ min: 0, max: this.world.maxEps, step: 1 }, () => this.move({ eps: +this.ball.value }));
     this.eps = control("attack size ε", this.ball, "how far a pixel may be moved, of 255 levels", "eps");
     this.attacks = make("select", { onchange: () => this.move({ attack: this.attacks.value }) });
