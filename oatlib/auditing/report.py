@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from .. import record
 from ..attacks.suite import Suite, suited
 from ..data.load import Data, Split
-from ..evaluation.evaluate import DRAWS
+from ..evaluation.evaluate import NOISE_SAMPLES
 from ..evaluation.results import wilson
 from ..networks.network import Network
 from ..training.presets import Preset
@@ -183,7 +183,7 @@ def audit(
     deployed = _deployed(net, lam, width, seed)
     # Choose the attacks: a random network needs EOT, and a mixture of outputs its own members.
     if eot_samples is None:
-        eot_samples = DRAWS if deployed.noisy else 1
+        eot_samples = NOISE_SAMPLES if deployed.noisy else 1
     suite = suited(Suite(eps, eot_samples=eot_samples) if suite is None else suite, deployed.f)
     if suite.eot_samples != eot_samples:
         raise ValueError(

@@ -136,7 +136,7 @@ class Comparison(dict):
 def compare(
     systems: Mapping[str, Network | Callable[[Tensor], Tensor]],
     data: Data | Split,
-    attack: Attack | Suite | None = None,
+    attack: Attack | None = None,
     lams: Sequence[float] | None = None,
     widths: Sequence[float] | None = None,
     coin: tuple[str, str] | None = None,
