@@ -9,6 +9,8 @@ import oatlib
 from oatlib.evaluation.across_lambda import best_defended, mean_answer
 from oatlib.explorer.shipped import FOLDER
 
+pytestmark = pytest.mark.slow
+
 EPS = 8 / 255
 
 

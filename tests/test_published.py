@@ -15,6 +15,8 @@ from oatlib.record import read_weights, write_weights
 from oatlib.training.recipes import draw_widths, sample_stops
 from oatlib.training.step import step
 
+pytestmark = pytest.mark.slow
+
 EXACT = 1e-12  # largest difference in float64, as a share of the largest entry
 LAYOUT = {"centre": False, "film_rows": "published", "film_start": "paper"}
 WIDTHS = (0.5, 0.75, 1.0)

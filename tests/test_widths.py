@@ -18,6 +18,8 @@ from oatlib.networks.spec import Spec
 from oatlib.training.recipes import draw_widths
 from oatlib.training.step import step
 
+pytestmark = pytest.mark.slow
+
 STOPS = (0.0, 0.1, 1.0)
 WIDTHS = (0.25, 0.5, 1.0)
 NAMES = tuple("abcdefgh")

@@ -128,9 +128,10 @@ def declared(source: str) -> dict[str, Parameter]:
     end = 0
     for statement in statements:
         try:
-            if statement.lineno <= end or statement.end_lineno > statement.lineno:
+            last_line = statement.end_lineno or statement.lineno
+            if statement.lineno <= end or last_line > statement.lineno:
                 raise ValueError("one parameter, one line")
-            end = statement.end_lineno
+            end = last_line
             parameter = _declared(statement, comments.get(end, "#").lstrip("#").strip())
             if parameter.name in found:
                 raise ValueError(f"{parameter.name} is there twice")

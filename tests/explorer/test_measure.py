@@ -11,6 +11,8 @@ import oatlib
 from oatlib.explorer import measure as live
 from oatlib.explorer.measure import HELPER, measure
 
+pytestmark = pytest.mark.slow
+
 DATA = oatlib.load_data("shapes", n_train=512, n_val=300, n_test=8)  # 300: more than one batch
 
 
