@@ -1,4 +1,4 @@
-"""Configuration of the documentation site. `make docs` builds it into build/site, without a network.
+"""Configuration of the documentation site. `make docs` builds it in build/site, offline.
 
 The source directory is the root of the repository, so that a link on a page means the same on the
 site as in the repository. Two directives are defined here: `public-names` writes the reference from
@@ -38,9 +38,16 @@ include_patterns = [
 ]
 exclude_patterns = ["build", "dist", ".*", "oatlib", "tests"]
 nb_execution_mode = "off"  # the lessons are shown with the outputs that they have in the repository
+suppress_warnings = ["mystnb.unknown_mime_type"]  # the record of a lesson, which is not shown
 myst_heading_anchors = 3
 html_theme = "alabaster"
-html_theme_options = {"fixed_sidebar": True, "page_width": "72rem", "sidebar_width": "16rem"}
+html_theme_options = {
+    "fixed_sidebar": True,
+    "font_family": "system-ui, sans-serif",
+    "head_font_family": "system-ui, sans-serif",
+    "page_width": "72rem",
+    "sidebar_width": "16rem",
+}
 html_additional_pages = {"index": "redirect.html"}
 templates_path = ["templates"]
 html_copy_source = False
@@ -71,9 +78,9 @@ class PublicNames(Directive):
     required_arguments = 1
 
     def run(self):
-        """Return the parsed documentation."""
+        """Return the parsed documentation of the package."""
         (package,) = self.arguments
-        lines: list[str] = []
+        lines = ["````{eval-rst}"]  # the page is Markdown, docstrings are reStructuredText
         for name in public_names()[package]:
             thing = getattr(oatlib, name)
             if isinstance(thing, type):
@@ -83,10 +90,7 @@ class PublicNames(Directive):
             else:
                 lines += [f".. autodata:: oatlib.{name}", "   :no-value:"]
             lines += [""]
-        return self.parse_text_to_nodes_of(lines)
-
-    def parse_text_to_nodes_of(self, lines: list[str]) -> list[nodes.Node]:
-        """Parse lines of reStructuredText."""
+        lines += ["````"]
         node = nodes.section()
         node.document = self.state.document
         self.state.nested_parse(StringList(lines, source="oatlib/__init__.pyi"), 0, node)

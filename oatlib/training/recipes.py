@@ -17,8 +17,8 @@ Sources:
   between them.
 
 The list below says what agrees with the public code of each paper, and what differs. Every row
-centres its input unless centre=False, and attacks before the clean pass. README lists all
-differences.
+centres its input unless centre=False, and attacks before the clean pass. docs/deviations.md lists
+all differences.
 
 * oat: the loss, λ per image, PGD and dual BatchNorm agree. The FiLM start differs
   (film_start="paper" agrees).
