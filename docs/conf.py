@@ -88,7 +88,12 @@ class PublicNames(Directive):
             elif callable(thing):
                 lines += [f".. autofunction:: oatlib.{name}"]
             else:
-                lines += [f".. autodata:: oatlib.{name}", "   :no-value:"]
+                keys = ", ".join(f"``{key}``" for key in thing)
+                lines += [
+                    f".. py:data:: oatlib.{name}",
+                    "",
+                    f"   A dictionary with the keys {keys}.",
+                ]
             lines += [""]
         lines += ["````"]
         node = nodes.section()

@@ -54,6 +54,19 @@ def test_broken_links_are_found(tmp_path):
     assert list(broken(page)) == ["missing.md", "other.md#no"]
 
 
+def test_files_that_are_named_on_pages_for_contributors_exist():
+    named = [
+        path
+        for page in ("CONTRIBUTING.md", "docs/architecture.md")
+        for path in re.findall(
+            r"`((?:oatlib|tests|bench|notebooks|docs|data)/[\w./]+)`", (ROOT / page).read_text(encoding="utf-8")
+        )
+    ]
+    made_up = ("name", "NN_")  # in the recipe for a lesson
+    assert len(named) > 40
+    assert not [path for path in named if not (ROOT / path).exists() and not Path(path).name.startswith(made_up)]
+
+
 def test_the_reference_has_every_package_with_public_names():
     """And with it every public name: the directive goes through the stub."""
     stub = ast.parse((ROOT / "oatlib" / "__init__.pyi").read_text(encoding="utf-8"))

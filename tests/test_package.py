@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -19,6 +18,7 @@ import pytest
 import oatlib
 from oatlib.cli import doctor
 from oatlib.cli import main as cli
+from tests.pages import blocks
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -159,6 +159,7 @@ def test_what_serves_the_explorer_imports_neither_pytorch_nor_a_grammar():
     in_a_new_python("""
 import sys
 from oatlib.cli import main as cli
+from tests.pages import blocks
 from oatlib.explorer import server
 server._voila = lambda *_: 0
 assert cli.main(["explore", "--no-browser"]) == 0
@@ -210,63 +211,6 @@ def test_the_notebook_behind_the_page_imports_what_there_is():
 
 
 # --- README and docs ---
-
-
-def blocks(page, language):
-    """The code of one language on a page."""
-    text = (ROOT / page).read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-
-
-def run_block(page, code):
-    """Run an example of a page. Return its names."""
-    names = {}
-    exec(compile(code, page, "exec"), names)
-    return names
-
-
-@pytest.fixture
-def small_world(tmp_path, monkeypatch):
-    """A folder with the networks that come with oatlib, few images, and short training."""
-    whole = oatlib.load_data
-    monkeypatch.setattr(oatlib, "load_data", lambda *a, **k: whole(*a, **k, n_train=32, n_val=16, n_test=16))
-    monkeypatch.setitem(oatlib.PRESETS, "fast", oatlib.Preset(epochs=1, batch=16, steps=1, panel=16))
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(ROOT / "data" / "explorer", tmp_path / "data" / "explorer")
-    return tmp_path
-
-
-def test_the_readmes_python_runs(small_world):
-    (one,) = blocks("README.md", "python")
-    names = run_block("README.md", one)
-    assert names["history"].status == "finished" and len(names["table"]) == 6
-    assert names["logits"].shape == (8, 8) and isinstance(names["net"], oatlib.Network)
-    assert len([line for line in one.splitlines() if line]) == 10
-
-
-def test_the_python_of_the_guide_runs(small_world):
-    page = "docs/guide.md"
-    widths, noise, baselines, audit, rerun = blocks(page, "python")
-    assert "min_clean=0.9" in widths  # more than eight images of training can give
-    names = run_block(page, widths.replace("min_clean=0.9", "min_clean=0"))
-    assert len(names["table"]) == 18 and names["best"].width == 0.5
-    names = run_block(page, noise)
-    assert names["net"].slider[-1] == 1 and names["middle"](names["data"].test.x).shape == (16, 8)
-    names = run_block(page, baselines.replace("128", "16"))
-    assert len(names["systems"]) == 3
-    names = run_block(page, re.sub(r"\b(128|64)\b", "16", audit))
-    assert names["report"].n == 16 and names["table"][0].attack["name"] == "suite"
-    names = run_block(page, rerun)
-    assert names["run"].record.is_file() and 0 <= names["run"].results["robust"] <= 1
-
-
-def test_the_python_of_the_explorers_page_runs(small_world):
-    (code,) = blocks("docs/explorer.md", "python")
-    explorer = run_block("docs/explorer.md", code)["explorer"]
-    explorer.flush()
-    assert explorer.live["key"] == ["blend", 0.6, 1.0, 4.0, "quick"] and not explorer.error
-    assert (small_world / "explorer.html").stat().st_size > 1e5
-    explorer.close()
 
 
 def test_the_shell_lines_of_the_pages_are_understood():

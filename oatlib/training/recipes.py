@@ -105,12 +105,13 @@ def build(
         seed: Seed of weights, λ codes and masks.
         lam: The one λ of a recipe without a dial, such as "pgd-at".
         **options: Entries of the recipe's row to replace.
-            λ: stops, dual, film, codes, code_dim, film_start, film_rows, dial.
-            Widths: widths (shares of the channels, or K for 1/K ... 1), norm_sharing, own_heads,
-                draw.
-            Weights: noise, redraw, noise_on, masks, density, mask_of, mask_in.
-            Loss: loss, beta, width_loss ("mean" or "sum" over the widths).
-            Input: centre.
+
+            * λ: stops, dual, film, codes, code_dim, film_start, film_rows, dial.
+            * Widths: widths (shares of the channels, or K for 1/K ... 1), norm_sharing, own_heads,
+              draw.
+            * Weights: noise, redraw, noise_on, masks, density, mask_of, mask_in.
+            * Loss: loss, beta, width_loss ("mean" or "sum" over the widths).
+            * Input: centre.
 
     Returns:
         A network in eval mode with random weights.
