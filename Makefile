@@ -1,6 +1,6 @@
 # The first target that needs Python makes .venv with everything in it; later runs start at once.
 .DEFAULT_GOAL := help
-.PHONY: help explore lab test notebooks bench venv clean
+.PHONY: help explore lab check test docs notebooks bench venv clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -17,11 +17,21 @@ explore: $(READY)  ## open the explorer: sliders that move real networks, in the
 lab: $(READY)  ## open the notebooks in JupyterLab, on this machine only
 	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks
 
-test: $(READY)  ## style checks and all tests
-	$(BIN)/ruff check .
+check: $(READY)  ## what to run before every commit, in a minute: format, lint, types, unit tests
 	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/python -m mypy
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not browser and not notebook and not slow" -n auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder tests
+
+test: $(READY)  ## style checks, types, and all tests
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/python -m mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p tests.notebooks.gate --nbval-lax --nbval-current-env -n auto --maxprocesses 2 --dist loadfile notebooks
+
+docs: $(READY)  ## build the documentation site: build/site/index.html
+	$(BIN)/python -m sphinx -W --keep-going --quiet -c docs . build/site
 
 notebooks: $(READY)  ## make the notebooks from notebooks/source, in Chromium (NAMES=01_attack for one)
 	$(BIN)/python notebooks/make.py $(NAMES)
@@ -41,5 +51,5 @@ $(READY): pyproject.toml
 	@touch $@
 
 clean:  ## remove .venv and caches; data stays
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""The tables of README.md: the bundled networks, as the explorer has them, and the lessons."""
+"""The tables of README.md and docs/figures.md: the lessons, and the bundled networks."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def networks() -> str:
             f"{record['widths'][0]:g}: {', '.join(narrow)}" if len(record["widths"]) > 1 else ""
         )
         stored = cost(load(FOLDER / f"{name}.safetensors")).stored
-        link = f"[{LESSONS[name][:2]}](notebooks/{LESSONS[name]}.ipynb)"
+        link = f"[{LESSONS[name][:2]}](../notebooks/{LESSONS[name]}.ipynb)"
         lines.append(f"`{name}` | {' | '.join(wide)} | {narrow} | {stored:,} | {link}")
     (n,) = {record["n"] for record in records.values()}
     widest = 100 * (wilson(n // 2, n)[1] - 0.5)
@@ -63,7 +63,7 @@ def networks() -> str:
         "`data/explorer/`; "
         "`python -m bench.ship` makes both again. More seeds, test images, and what the papers "
         "claim: "
-        "[bench/README.md](bench/README.md)."
+        "[benchmarks](../bench/README.md)."
     )
 
 

@@ -1,5 +1,6 @@
-"""Write recorded figures into README.md and bench/README.md: `python -m bench.readme`. A test
-compares.
+"""Write recorded figures into the pages that print them: `python -m bench.readme`. A test compares.
+
+The pages are README.md, docs/figures.md, bench/README.md and notebooks/README.md.
 """
 
 from __future__ import annotations
@@ -676,7 +677,8 @@ CLAIMS = {
 def pages() -> dict[Path, dict[str, str]]:
     """{page: {name of a block: its text}}"""
     return {
-        HERE.parent / "README.md": {"networks": front.networks(), "lessons": front.lessons()},
+        HERE.parent / "README.md": {"lessons": front.lessons()},
+        HERE.parent / "docs" / "figures.md": {"networks": front.networks()},
         HERE / "README.md": {"figures": block(), "first_world": first_world()},
         HERE.parent / "notebooks" / "README.md": {"ladder": front.ladder()},
     }

@@ -31,6 +31,8 @@ from oatlib.course.frauds import _no_gradient, _noisy, _other_branch, frauds
 from oatlib.data.load import data_of
 from oatlib.explorer.shipped import FOLDER
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("saturated logits", "noise without EOT", "quantised input", "shattered gradient", "no gradient",
          "the other branch", "trained against one step")  # fmt: skip
 EXHIBIT = Path(__file__).parents[1] / "data" / "course" / "oats_two_steps.safetensors"

@@ -8,6 +8,8 @@ from oatlib.data.shapes import CONSTANT_TRUST
 from oatlib.layers.slim import SlimNorm
 from oatlib.networks.calibrate import take_statistics
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data():

@@ -21,6 +21,8 @@ from oatlib.evaluation.evaluate import NOISE_SAMPLES
 from oatlib.explorer import app, server
 from oatlib.networks.lambdas import RULES
 
+pytestmark = pytest.mark.slow
+
 FAST = oatlib.Preset(epochs=1, batch=16, steps=1, panel=16)
 
 

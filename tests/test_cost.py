@@ -5,6 +5,8 @@ import oatlib
 from oatlib.networks.network import Network
 from oatlib.networks.spec import Spec
 
+pytestmark = pytest.mark.slow
+
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
 TEN = tuple("abcdefghij")
 

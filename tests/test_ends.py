@@ -16,6 +16,8 @@ from oatlib.training.losses import TRAINING_LOSSES, Labels
 from oatlib.training.recipes import sample_stops
 from oatlib.training.step import train_step
 
+pytestmark = pytest.mark.slow
+
 DATA = oatlib.load_data("shapes", seed=0, n_train=128, n_val=64, n_test=64)
 ROWS = {
     "blend": {},

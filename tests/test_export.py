@@ -9,6 +9,8 @@ from oatlib.networks.network import Network
 from oatlib.networks.spec import Spec
 from oatlib.record import RecordError
 
+pytestmark = pytest.mark.slow
+
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 module = sys.modules[public.__module__]

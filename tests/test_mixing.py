@@ -19,6 +19,8 @@ from oatlib.explorer.shipped import FOLDER
 from oatlib.layers.mixture import OutputMixture, log_mixture
 from oatlib.networks.lambdas import RULES
 
+pytestmark = pytest.mark.slow
+
 DATA = oatlib.load_data("shapes", seed=0, n_train=64, n_val=32, n_test=24)
 EPS = 8 / 255
 ROWS = {  # name -> recipe, options

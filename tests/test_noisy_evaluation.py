@@ -11,6 +11,8 @@ import torch.nn.functional as F
 import oatlib
 from oatlib.networks.network import Network
 
+pytestmark = pytest.mark.slow
+
 DATA = oatlib.load_data("shapes", seed=0, n_train=128, n_val=64, n_test=96)
 EOT = oatlib.PGD(8 / 255, 3, eot_samples=3)
 

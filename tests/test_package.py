@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -19,10 +18,10 @@ import pytest
 import oatlib
 from oatlib.cli import doctor
 from oatlib.cli import main as cli
+from tests.pages import blocks
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 MODULES = {
     path.relative_to(ROOT / "oatlib").with_suffix("").as_posix().replace("/", "."): path
     for path in (ROOT / "oatlib").rglob("*.py")
@@ -76,6 +75,33 @@ def test_extra_all_is_all_extras():
     assert set(re.fullmatch(r"oatlib\[(.*)\]", everything)[1].split(",")) == extras.keys() - {"all"}
 
 
+def test_the_workflow_installs_the_lower_bounds_of_pyproject():
+    script = ROOT / ".github" / "lower_bounds.py"
+    ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    pins = dict(line.split("==") for line in ran.stdout.splitlines())
+    extras = {name: lines for name, lines in PROJECT["optional-dependencies"].items() if name != "all"}
+    listed = bounds(PROJECT["dependencies"] + [line for lines in extras.values() for line in lines])
+    assert {name: f">={pin}" for name, pin in pins.items()} == listed
+
+
+def test_the_workflow_runs_what_make_check_runs():
+    yaml = pytest.importorskip("yaml")
+    text = (ROOT / ".github" / "workflows" / "check.yml").read_text(encoding="utf-8")
+    jobs = yaml.safe_load(text)["jobs"]
+    floor = PROJECT["requires-python"].removeprefix(">=")
+    assert jobs["check"]["strategy"]["matrix"]["python"][0] == floor
+    assert {"run": "make check"} in jobs["check"]["steps"]
+    (selection,) = set(re.findall(r"-m (\"[^\"]*\")", text))  # the same tests where there is no make
+    assert f"pytest -q -m {selection}" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "://" not in text, "packages come from where pip looks by default"
+
+
+def test_the_citation_has_the_version():
+    yaml = pytest.importorskip("yaml")
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (cited["title"], cited["version"], cited["license"]) == ("oatlib", oatlib.__version__, "MIT")
+
+
 def test_requirements_are_lower_bounds_from_an_index():
     extras = {name: lines for name, lines in PROJECT["optional-dependencies"].items() if name != "all"}
     for line in PROJECT["dependencies"] + [line for lines in extras.values() for line in lines]:
@@ -83,7 +109,23 @@ def test_requirements_are_lower_bounds_from_an_index():
 
 
 IMPORTED_AS = {"sklearn": "scikit-learn", "PIL": "pillow", "xdist": "pytest-xdist", "yaml": "pyyaml",
-               "art": "adversarial-robustness-toolbox"}  # fmt: skip
+               "myst_nb": "myst-nb", "art": "adversarial-robustness-toolbox"}  # fmt: skip
+
+
+# what oatlib needs without importing it
+NEEDED_BY = {"ipykernel": "lessons", "jupyterlab": "make lab", "onnx": "torch.onnx", "onnxscript": "torch.onnx"}
+
+
+@pytest.mark.parametrize("extra", ["", "lab", "onnx"])
+def test_every_requirement_is_used(extra):
+    trees = [parse(path) for path in [*MODULES.values(), *(ROOT / "notebooks" / "source").glob("*.py")]]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    imported = {name.partition(".")[0] for name in names}
+    imported = {IMPORTED_AS.get(name, name).replace("_", "-") for name in imported}
+    wanted = bounds(PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"])
+    assert not wanted.keys() - imported - NEEDED_BY.keys()
 
 
 @pytest.mark.parametrize("part", doctor.PARTS)
@@ -117,6 +159,7 @@ def test_what_serves_the_explorer_imports_neither_pytorch_nor_a_grammar():
     in_a_new_python("""
 import sys
 from oatlib.cli import main as cli
+from tests.pages import blocks
 from oatlib.explorer import server
 server._voila = lambda *_: 0
 assert cli.main(["explore", "--no-browser"]) == 0
@@ -202,72 +245,48 @@ def test_the_notebook_behind_the_page_imports_what_there_is():
         assert all(hasattr(module, alias.name) for alias in node.names)
 
 
-# --- README ---
+# --- README and docs ---
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-
-
-def test_the_readmes_python_runs(tmp_path, monkeypatch):
-    whole = oatlib.load_data
-    monkeypatch.setattr(oatlib, "load_data", lambda *a, **k: whole(*a, **k, n_train=32, n_val=16, n_test=16))
-    monkeypatch.setitem(oatlib.PRESETS, "fast", oatlib.Preset(epochs=1, batch=16, steps=1, panel=16))
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(ROOT / "data" / "explorer", tmp_path / "data" / "explorer")
-    course, explorer, one, two, three, baselines, robust = blocks("python")
-    names = {}
-    exec(compile(one, "README.md", "exec"), names)
-    assert names["history"].status == "finished" and len(names["table"]) == 6
-    assert names["logits"].shape == (8, 8) and isinstance(names["net"], oatlib.Network)
-    names = {}
-    assert "min_clean=0.9" in two  # more than eight images of training can give
-    exec(compile(two.replace("min_clean=0.9", "min_clean=0"), "README.md", "exec"), names)
-    assert len(names["table"]) == 18 and names["best"].width == 0.5
-    names = {}
-    exec(compile(three, "README.md", "exec"), names)
-    assert names["net"].slider[-1] == 1 and names["middle"](names["data"].test.x).shape == (16, 8)
-    names = {}
-    exec(compile(baselines.replace("128", "16"), "README.md", "exec"), names)
-    assert len(names["systems"]) == 3
-    names = {}
-    exec(compile(re.sub(r"\b(128|64)\b", "16", robust), "README.md", "exec"), names)
-    assert names["report"].n == 16 and names["table"][0].attack["name"] == "suite"
-    names = {}
-    exec(compile(explorer, "README.md", "exec"), names)
-    names["explorer"].flush()
-    assert names["explorer"].live["key"] == ["blend", 0.6, 1.0, 4.0, "quick"] and not names["explorer"].error
-    assert (tmp_path / "explorer.html").stat().st_size > 1e5
-    names["explorer"].close()
-    names = {}
-    exec(compile(course, "README.md", "exec"), names)
-    assert names["run"].record.is_file() and 0 <= names["run"].results["robust"] <= 1
-
-
-def test_the_readmes_shell_lines_are_understood():
-    lines = [line.partition("#")[0] for block in blocks("sh") for line in block.splitlines()]
+def test_the_shell_lines_of_the_pages_are_understood():
+    pages = ["README.md", *(path.relative_to(ROOT) for path in (ROOT / "docs").glob("*.md"))]
+    shell = [block for page in pages for block in blocks(page, "sh")]
+    lines = [line.partition("#")[0] for block in shell for line in block.splitlines()]
     ours = [shlex.split(line)[1:] for line in lines if line.startswith("oatlib ")]
-    assert {words[0] for words in ours} == {
-        *("train", "eval", "audit", "fit-slider", "choose", "export", "explore", "rerun", "doctor")
-    }
+    subcommands = cli._parser()._subparsers._group_actions[0].choices
+    assert {words[0] for words in ours} == subcommands.keys()
     for words in ours:
         cli._parser().parse_args(words)  # SystemExit if an option does not exist
 
 
-def test_readme_and_makefile_name_the_same_targets():
+def test_pages_and_makefile_name_the_same_targets():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    named = set(re.findall(r"\bmake ([a-z]+)    |`make ([a-z]+)`|^make ([a-z]+)", README, re.MULTILINE))
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "CONTRIBUTING.md"))
+    named = set(re.findall(r"\bmake ([a-z]+)    |`make ([a-z]+)`|^make ([a-z]+)", text, re.MULTILINE))
     named = {name for match in named for name in match if name}
-    assert {"explore", "test"} <= named <= targets
-    assert {"explore", "lab", "test", "notebooks", "bench", "venv", "clean", "help"} <= targets
+    assert {"explore", "test", "check", "docs"} <= named <= targets
+    assert {"explore", "lab", "check", "test", "docs", "notebooks", "bench", "venv", "clean", "help"} <= targets
 
 
-def test_the_readme_knows_every_recipe_data_set_and_backbone():
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_page_of_recipes_knows_every_recipe_data_set_and_backbone():
     from oatlib.data.load import PUBLISHED
     from oatlib.networks.backbones import BACKBONES
 
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
     for name in [*oatlib.RECIPES, *PUBLISHED, "shapes", "digits", *BACKBONES]:
-        assert f"`{name}`" in README, name
+        assert f"`{name}`" in text, name
+
+
+def test_the_page_of_the_architecture_shows_the_order_of_imports():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    shown = text.partition("<!-- order:begin -->")[2].partition("<!-- order:end -->")[0].split("\n")
+    assert tuple(set(re.findall(r"`(\w+)`", line)) for line in shown if line) == ORDER
+    for name in set().union(*ORDER):
+        assert f"`{name}/`" in text or f"`{name}.py`" in text, f"the table of packages lacks {name}"
 
 
 # --- what is in git ---

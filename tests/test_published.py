@@ -17,6 +17,8 @@ from oatlib.training.published import PUBLISHED_OPTIONS
 from oatlib.training.recipes import RECIPES, sample_stops, sample_widths
 from oatlib.training.step import train_step
 
+pytestmark = pytest.mark.slow
+
 EXACT = 1e-12  # largest difference in float64, as a share of the largest entry
 WIDTHS = (0.5, 0.75, 1.0)
 BALL = Ball(8 / 255, 3, 3 / 255)

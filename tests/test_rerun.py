@@ -20,6 +20,8 @@ from oatlib.cli import main as cli
 from oatlib.reruns import rerun as reruns
 from oatlib.reruns.kernel import Progress
 
+pytestmark = pytest.mark.slow
+
 PARAMETERS = """\
 n: int = 256  # 32 to 1024: images
 lr: float = 0.1  # 0.0001 to 1: of SGD

@@ -24,6 +24,8 @@ from oatlib.cli.main import main
 from oatlib.explorer.shipped import FOLDER
 from oatlib.record import RecordError
 
+pytestmark = pytest.mark.slow
+
 EPS = 8 / 255
 
 

@@ -18,6 +18,8 @@ from oatlib.training.presets import PRESETS, Preset
 from oatlib.training.recipes import OAT_STOPS, more_at_last_stop, sample_stops, sample_widths
 from oatlib.training.step import train_step
 
+pytestmark = pytest.mark.slow
+
 SMALL = dict(batch=32, steps=1, step_size=8 / 255, panel=32, progress=False)
 
 

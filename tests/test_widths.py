@@ -19,6 +19,8 @@ from oatlib.training.lambda_batch import LambdaBatch
 from oatlib.training.recipes import sample_stops, sample_widths
 from oatlib.training.step import train_step
 
+pytestmark = pytest.mark.slow
+
 STOPS = (0.0, 0.1, 1.0)
 WIDTHS = (0.25, 0.5, 1.0)
 NAMES = tuple("abcdefgh")

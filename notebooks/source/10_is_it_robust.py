@@ -719,8 +719,8 @@ print("the disguise changes no answer:", torch.equal(sure(x).argmax(1), network(
 # * Tramèr et al. 2020, *On Adaptive Attacks to Adversarial Example Defenses*
 # * Carlini et al. 2019, *On Evaluating Adversarial Robustness*
 #
-# **Next:** this is the end of the course. The [README](../README.md) has what the library does beyond it, and figures under the
-# stronger attacks.
+# **Next:** this is the end of the course. The [guide](../docs/guide.md) shows what the library does beyond it. The
+# [benchmarks](../bench/README.md) have figures under the stronger attacks.
 
 # %%
 lesson.finish(

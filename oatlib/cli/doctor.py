@@ -20,7 +20,7 @@ PARTS = {
     "digits": (("sklearn",), ""),
     "notebooks": (("jupyterlab", "ipywidgets", "plotly", "anywidget", "papermill", "voila"), "lab"),
     "ONNX export": (("onnx", "onnxscript", "onnxruntime"), "onnx"),
-    "sweeps over machines": (("distributed",), "scale"),
+    "documentation": (("sphinx", "myst_nb"), "docs"),
     "tests": (("pytest", "xdist", "hypothesis", "nbval", "art", "yaml", "playwright"), "test"),
 }
 

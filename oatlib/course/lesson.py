@@ -241,7 +241,8 @@ class Guess(ipywidgets.VBox):
     """
 
     def __init__(self, question: str, low: float, high: float, unit: str, options: Sequence[str]):
-        self.question, self.unit, self.value, self._shown = question, unit, None, []
+        self.question, self.unit, self.value = question, unit, None
+        self._shown: list = []
         if options:
             self.control = ipywidgets.ToggleButtons(
                 options=list(options), value=None, style={"button_width": "auto"}

@@ -67,7 +67,8 @@ class Sliders(ipywidgets.VBox):
         controls: Mapping[str, ipywidgets.Widget],
         buttons: Mapping[str, Callable],
     ):
-        self._draw, self.controls, self._due = draw, dict(controls), []
+        self._draw, self.controls = draw, dict(controls)
+        self._due: list = []
         self._worker = Worker(self._complain)
         # not on the thread: an error in the first drawing appears under the cell
         figure, note = _parts(draw(**self.values))

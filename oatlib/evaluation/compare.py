@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 from .. import record
 from .._suggest import did_you_mean
 from ..attacks.base import Attack
-from ..attacks.suite import Suite
 from ..data.splits import Data, Split, split_of
 from ..networks.lambdas import listed
 from ..networks.network import Network

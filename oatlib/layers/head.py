@@ -84,6 +84,9 @@ class FoldedHead(nn.Module):
         bias: Tensor of shape (classes,).
     """
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, weight: Tensor, bias: Tensor):
         super().__init__()
         self.register_buffer("weight", weight.detach())

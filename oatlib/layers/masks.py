@@ -44,6 +44,9 @@ class Masks(nn.Module):
         ValueError: If two complementary masks would have to share a single weight or channel.
     """
 
+    clean: Tensor
+    adv: Tensor | None
+
     def __init__(self, weight: Tensor, kind: str, density: float, of: str = "weights"):
         super().__init__()
         self.moves = kind != "complementary"  # whether training/rewire.py may move the masks

@@ -41,6 +41,8 @@ class OutputMixture(nn.Module):
         weights: Mixing weights of shape (1, M) for all images, or (N, M) with a row per image.
     """
 
+    weights: Tensor
+
     def __init__(self, ends: Sequence[nn.Module], weights: Tensor):
         super().__init__()
         self.ends = nn.ModuleList(ends)

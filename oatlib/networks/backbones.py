@@ -2,7 +2,7 @@
 
 A backbone contains no code for a recipe. It hands the recipe's options to its units. ResNets and
 Wide ResNets place convs, norms and FiLM where OAT's public code places them. MobileNetV2 has other
-strides than the public slimmable one; README lists the differences.
+strides than the public slimmable one; docs/deviations.md lists the differences.
 """
 
 from __future__ import annotations

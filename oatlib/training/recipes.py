@@ -18,7 +18,7 @@ Sources:
 
 The list below says what agrees with the public code of each paper, and what differs. published.py
 holds the options that make a row agree. Every row centres its input unless centre=False, and
-attacks before the clean pass. README lists all differences.
+attacks before the clean pass. docs/deviations.md lists all differences.
 
 * oat: the loss, λ per image, PGD and dual BatchNorm agree. The FiLM start differs
   (film_start="paper" agrees).
@@ -104,12 +104,13 @@ def build(
         seed: Seed of weights, λ codes and masks.
         lam: The one λ of a recipe without a dial, such as "pgd-at".
         **options: Entries of the recipe's row to replace.
-            λ: stops, dual, film, codes, code_dim, film_start, film_rows, dial.
-            Widths: widths (fractions of the channels, or K for 1/K ... 1), norm_sharing, own_heads,
-                width_sampling.
-            Weights: noise, redraw, noise_on, masks, density, mask_of, mask_in.
-            Loss: loss, beta, width_loss ("mean" or "sum" over the widths).
-            Input: centre.
+
+            * λ: stops, dual, film, codes, code_dim, film_start, film_rows, dial.
+            * Widths: widths (fractions of the channels, or K for 1/K ... 1), norm_sharing,
+              own_heads, width_sampling.
+            * Weights: noise, redraw, noise_on, masks, density, mask_of, mask_in.
+            * Loss: loss, beta, width_loss ("mean" or "sum" over the widths).
+            * Input: centre.
 
     Returns:
         A network in eval mode with random weights.

@@ -18,6 +18,8 @@ from oatlib.explorer.state import read
 from oatlib.explorer.surface import EPS
 from oatlib.explorer.worker import NAME
 
+pytestmark = pytest.mark.slow
+
 DATA = oatlib.load_data("shapes", n_train=96, n_val=48, n_test=8)
 PANEL = DATA.val.panel(48)
 

@@ -10,15 +10,16 @@ import torch
 import oatlib
 from oatlib.explorer import measure as live
 from oatlib.explorer.measure import HELPER, measure
+from oatlib.explorer.shipped import FOLDER
 
-DATA = oatlib.load_data("shapes", n_train=512, n_val=300, n_test=8)  # 300: more than one batch
+pytestmark = pytest.mark.slow
+
+DATA = oatlib.load_data("shapes", n_train=8, n_val=300, n_test=8)  # 300: more than one batch
 
 
 @pytest.fixture(scope="module")
 def net():
-    made = oatlib.build("oats", DATA)
-    oatlib.train(made, DATA, epochs=4, batch=32, ramp=0.0, progress=False)
-    return made
+    return oatlib.load(FOLDER / "oats.safetensors")  # one that comes with oatlib: training takes 20 s
 
 
 def frames(net, lam=0.5, width=1.0, eps=8, steps=6, panel=DATA.val, watched=range(6)):

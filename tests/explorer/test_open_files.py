@@ -11,6 +11,8 @@ from oatlib.attacks.suite import default_attack
 from oatlib.explorer import app, open_files, server, shipped, surface
 from oatlib.explorer.measure import measure
 
+pytestmark = pytest.mark.slow
+
 
 def test_all_are_there_and_small():
     assert [path.stem for path in shipped.shipped()] == list(shipped.MEMBERS)
