@@ -10,6 +10,7 @@ from oatlib.evaluation.across_lambda import mean_prediction, most_robust_predict
 from oatlib.explorer.shipped import FOLDER
 
 EPS = 8 / 255
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -116,7 +116,9 @@ class Progress:
         return f"cell {self._number()} of {len(self.names)}{under} ({name.first_line})"
 
     def _number(self) -> int:
-        """Return the number of the current cell among the code cells, from 1."""
+        """Return the number of the current cell among the code cells, from 1. 0: there is none."""
+        if self.current is None:
+            return 0
         return list(self.names).index(self.current) + 1
 
 

@@ -134,9 +134,10 @@ def declared(source: str) -> dict[str, Parameter]:
     last_line = 0
     for statement in statements:
         try:
-            if statement.lineno <= last_line or statement.end_lineno > statement.lineno:
+            end = statement.end_lineno or statement.lineno
+            if statement.lineno <= last_line or end > statement.lineno:
                 raise ValueError("each parameter needs exactly one line")
-            last_line = statement.end_lineno
+            last_line = end
             comment = comments.get(last_line, "#").lstrip("#").strip()
             parameter = _declared(statement, comment)
             if parameter.name in parameters:
@@ -182,9 +183,10 @@ def _ranged(parameter: Parameter, comment: str) -> Parameter:
         if len(set(values)) < len(values) or "" in words:
             raise ValueError(f"{comment!r} is not a range: all options must be different words")
         return replace(parameter, options=tuple(values), about=about)
-    if values[0] > values[1]:
+    low, high = (value for value in values if isinstance(value, (int, float)))
+    if low > high:
         raise ValueError(f"{comment!r} is not a range: LOW must not be larger than HIGH")
-    return replace(parameter, low=values[0], high=values[1], about=about)
+    return replace(parameter, low=low, high=high, about=about)
 
 
 def _fault(source: str, number: int, reason) -> ValueError:
