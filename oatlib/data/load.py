@@ -2,7 +2,8 @@
 
 Validation and test images are held out by one class-stratified shuffle that depends only on the
 seed. Asking for fewer training images therefore changes no other split. A published test set stays
-the test set. The built-in set `shapes` renders each split from a random stream of its own instead.
+the test set. The built-in set `shapes` renders each split from a random generator of its own
+instead.
 """
 
 import inspect
@@ -169,7 +170,7 @@ def _shapes(
     amplitude: float = ShapesOptions.amplitude,
     noise: float = ShapesOptions.noise,
 ) -> Data:
-    """Render the built-in RGB images, each split from a random stream of its own.
+    """Render the built-in RGB images, each split from a random generator of its own.
 
     `oatlib.data.shapes.ShapesOptions` explains the options.
     """
