@@ -4,7 +4,6 @@ import math
 import sys
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import ClassVar
 from xml.etree import ElementTree
 
 import pytest
@@ -395,10 +394,15 @@ def assert_untouched(f, use):
 class Broken(PGD):
     """Fails in its second step."""
 
-    name: ClassVar[str] = "broken"
+    name = "broken"
 
-    def _look(self, f, x_adv, loss):
-        super()._look(f, x_adv, loss)
+    def walk(self, *arguments, **options):
+        walk = super().walk(*arguments, **options)
+        assert walk.advance()
+        walk.advance = self.fail
+        return walk
+
+    def fail(self):
         raise RuntimeError("attack failed")
 
 
@@ -406,16 +410,21 @@ class Broken(PGD):
 class Stirring(PGD):
     """Puts the network in train mode, so that its BatchNorms take in what the attack sends through."""
 
-    name: ClassVar[str] = "stirring"
+    name = "stirring"
 
-    def _look(self, f, x_adv, loss):
-        if isinstance(f, nn.Module):
-            f.train()
-        return super()._look(f, x_adv, loss)
+    def walk(self, f, *arguments, **options):
+        def stirred(images):
+            if isinstance(f, nn.Module):
+                f.train()
+            return f(images)
+
+        return super().walk(stirred, *arguments, **options)
 
 
 class Careless:
     """Such an attack without the care that all attacks of the house take."""
+
+    best = False
 
     def __call__(self, f, x, y, generator):
         f.train()(x)

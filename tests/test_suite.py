@@ -176,7 +176,9 @@ def test_square_needs_no_gradient_and_fools_by_answers_alone(shapes):
 def test_squares_are_squares_of_one_colour_and_become_smaller():
     attack, x = Square(0.1, 100), torch.full((4, 3, 16, 16), 0.5)
     for query in (1, 20, 90):
-        new = attack._squares(x, x.shape, torch.arange(4), query, generator(query))
+        walk = attack.walk(None, x, torch.zeros(4, dtype=torch.int64), generator(query))
+        walk._queries_made = query
+        new = walk._with_square()
         side = attack.side(query, 16, 16)
         for changed in new != x:
             rows, columns = changed[0].any(1).nonzero()[:, 0], changed[0].any(0).nonzero()[:, 0]

@@ -25,7 +25,7 @@ class SquareWalk(Walk):
     """The walk of `Square`, with one iterate per query.
 
     Raises:
-        ValueError: By `advance`, if the images do not have the form (N, C, H, W).
+        ValueError: The images do not have the form (N, C, H, W).
         NonFiniteError: By `advance`, if the logits contain NaN or infinity.
     """
 
