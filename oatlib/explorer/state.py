@@ -90,9 +90,7 @@ def read(
     for name in (state.network, *state.compare):
         if name not in nets:
             hint = did_you_mean(str(name), tuple(nets))
-            raise ValueError(
-                f"unknown network {name!r}{hint}; the networks are {', '.join(nets)}"
-            )
+            raise ValueError(f"unknown network {name!r}{hint}; the networks are {', '.join(nets)}")
     return _checked(state, nets[state.network], "lam" in values, "width" in values)
 
 

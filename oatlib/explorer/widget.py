@@ -303,8 +303,7 @@ def explore(
     for part in hide:
         if part not in PARTS:
             raise ValueError(
-                f"cannot hide {part!r}{did_you_mean(part, PARTS)}: the parts are "
-                f"{', '.join(PARTS)}"
+                f"cannot hide {part!r}{did_you_mean(part, PARTS)}: the parts are {', '.join(PARTS)}"
             )
     first = next(iter(named))
     start = read(state, named, State(first, lam=named[first].lam(0.5)))

@@ -1,4 +1,4 @@
-"""The cache of measurements: what is known is not measured again, what was begun ahead goes on, and nothing is left half-way."""
+"""What is known is not measured again, what was prefetched goes on, and nothing is left half-way."""
 
 import pytest
 

@@ -292,7 +292,9 @@ def test_the_state_is_a_string_that_moves_the_dials(explorer, nets):
 
 def test_settings_are_arguments_too(nets):
     made = oatlib.explore(nets, DATA, "eps=2", lam=0.25, hide=["training", "state"])
-    assert made.controls["lam"] == 0.25 and made.controls["eps"] == 2 and made.description["hide"] == ["training", "state"]
+    assert (
+        made.controls["lam"] == 0.25 and made.controls["eps"] == 2 and made.description["hide"] == ["training", "state"]
+    )
     made.close()
 
 

@@ -36,7 +36,9 @@ def test_it_holds_everything_that_it_shows(tmp_path, small):
     assert not any(cell is None for plane in table["robust"]["quick"] for row in plane for cell in row)
     *_, last = measure(net, DATA.val.panel(24), 1.0, 0.5, oatlib.Suite(8 / 255, budget="quick"))
     assert (table["clean"][0][-1], table["robust"]["quick"][0][1][-1]) == (last["clean"], last["robust"])
-    assert known["description"]["captions"][0].startswith("class: ") and known["description"]["reference"]["best"][0] == [1.0, 0.0]
+    assert known["description"]["captions"][0].startswith("class: ") and known["description"]["reference"]["best"][
+        0
+    ] == [1.0, 0.0]
     shots = known["gallery"]["mine"]
     assert shots["lams"] == [0.0, 0.5, 1.0] and len(shots["rows"]) == 3 and len(shots["rows"][0][0]) == 6
 

@@ -179,7 +179,9 @@ def test_an_unknown_pace_is_refused(worker):
 
 
 def test_idle_work_of_an_unknown_name_is_refused(worker, heard):
-    with pytest.raises(ValueError, match=r"unknown idle work 'firts' \(did you mean 'first'\?\): use one of first, second"):
+    with pytest.raises(
+        ValueError, match=r"unknown idle work 'firts' \(did you mean 'first'\?\): use one of first, second"
+    ):
         worker.meanwhile("firts", iter(()))
     assert not threads()
 

@@ -46,7 +46,7 @@ class NetworkDial {
   constructor(actions) {
     this.actions = actions;
     this.select = make("select", { onchange: () => actions.move({ network: this.select.value }) });
-    const text = "trained once; the dials below change its setting";
+    const text = "trained once; the dials below adjust it";
     const { element, head } = labelled("network", "network", this.select, text);
     this.element = element;
     this.list = make("div", { class: "list" });
