@@ -44,7 +44,7 @@ def made(name, module):
     return [thing for thing in gc.get_objects() if isinstance(thing, kind)]
 for explorer in made("Explorer", "oatlib.explorer.widget"):
     # no work in its pauses: curves that are not known yet may take minutes
-    explorer._worker._names = ()
+    explorer._worker.jobs_only()
 for worker in made("Worker", "oatlib.explorer.worker"):
     worker.flush(300)"""  # in the kernel: what is drawn or measured beside the cells
 BLANK = (

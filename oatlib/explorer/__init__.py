@@ -5,7 +5,7 @@
 * measure: one setting, measured step by step.
 * named_attacks: the attacks that the page offers.
 * surface: curves over all dials, measured before.
-* cache: known measurements, and the one measured ahead.
+* cache: known measurements, and the prefetched one.
 * worker: the one background thread.
 * live_training: a training that can be watched.
 * description: what does not change with the dials.
@@ -14,5 +14,7 @@
 * open_files: networks and their curves from files.
 * server: the page on a port of its own.
 * app: what is on that page.
-* static/: the front end, plain JavaScript.
+* front_end: the files of static/ as one module.
+* static/: the front end, plain JavaScript. explorer.js owns the state and the parts of the page;
+  types.d.ts lists what Python and the browser exchange.
 """

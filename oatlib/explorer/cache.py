@@ -1,7 +1,6 @@
 """Cache the measurements of the explorer, and prefetch the most likely next setting.
 
-A measurement is called a walk here: the iterator of its frames (see measure.py). It is settled at
-its last frame.
+A measurement is the iterator of its frames (see measure.py). Its last frame is the settled one.
 """
 
 from __future__ import annotations
@@ -9,24 +8,26 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 
 from .state import State
 
 KEPT = 256  # settings that are cached
 
 
-class Walks:
-    """Cache and prefetch of measurements. Only one thread may use it at a time.
+class MeasurementCache:
+    """Measurements of settings: settled ones are cached, and one setting may be prefetched.
+
+    Only one thread may use it at a time.
 
     Args:
-        measured: Function that measures a state, and yields its frames.
+        measure: Function that measures a state, and yields its frames.
     """
 
-    def __init__(self, measured: Callable[[State], Iterator[dict]]):
-        self._measured = measured
-        self._settled: OrderedDict[tuple, dict] = OrderedDict()
-        # the prefetched walk: setting, newest frame, iterator of the frames after it
-        self._begun: tuple[tuple, dict, Generator] | None = None
+    def __init__(self, measure: Callable[[State], Iterator[dict]]):
+        self._measure = measure
+        self._settled: OrderedDict[tuple, dict] = OrderedDict()  # last frames by setting
+        self._prefetched: _Prefetched | None = None
 
     def frames(self, state: State, fresh: bool = False) -> Iterator[dict]:
         """Yield the frames of a setting up to the settled one.
@@ -37,22 +38,22 @@ class Walks:
             state: The state to measure.
             fresh: Measure again, and yield all frames from the first one on.
         """
-        key = state.setting
-        if fresh or self._begun is None or self._begun[0] != key:
-            self.drop()
-        begun, self._begun = self._begun, None
-        if begun is not None:
-            with closing(begun[2]) as rest:
-                yield begun[1]
+        setting = state.setting
+        if fresh or self._prefetched is None or self._prefetched.setting != setting:
+            self.cancel_prefetch()
+        prefetched, self._prefetched = self._prefetched, None
+        if prefetched is not None:
+            with closing(prefetched.rest) as rest:
+                yield prefetched.newest
                 yield from rest
-        elif not fresh and key in self._settled:
-            self._settled.move_to_end(key)
-            yield self._settled[key]
+        elif not fresh and setting in self._settled:
+            self._settled.move_to_end(setting)
+            yield self._settled[setting]
         else:
-            yield from self._walk(state)
+            yield from self._measure_and_keep(state)
 
-    def lead(self, state: State) -> Iterator[bool]:
-        """Prefetch a setting, until it is finished or another caller takes it over or drops it.
+    def prefetch(self, state: State) -> Iterator[bool]:
+        """Prefetch a setting, until it is settled or another caller takes it over or cancels it.
 
         Args:
             state: The state that the user will probably choose next.
@@ -60,32 +61,41 @@ class Walks:
         Yields:
             False after each frame: there is nothing new to show.
         """
-        self.drop()
+        self.cancel_prefetch()
         if state.setting in self._settled:
             return
-        walk = self._walk(state)
-        for frame in walk:
-            self._begun = state.setting, frame, walk
+        frames = self._measure_and_keep(state)
+        for frame in frames:
+            self._prefetched = _Prefetched(state.setting, frame, frames)
             yield False
-            # meanwhile `frames` may have taken this walk over, or `drop` may have closed it
-            if self._begun is None or self._begun[2] is not walk:
+            # meanwhile `frames` may have taken these frames over, or they may have been closed
+            if self._prefetched is None or self._prefetched.rest is not frames:
                 return
-        self._begun = None
+        self._prefetched = None
 
-    def drop(self) -> None:
-        """Abandon the prefetched walk, so that its threads end."""
-        if self._begun is not None:
-            self._begun[2].close()
-            self._begun = None
+    def cancel_prefetch(self) -> None:
+        """Abandon the prefetched measurement, so that its threads end."""
+        if self._prefetched is not None:
+            self._prefetched.rest.close()
+            self._prefetched = None
 
-    def _walk(self, state: State) -> Generator[dict, None, None]:
+    def _measure_and_keep(self, state: State) -> Generator[dict, None, None]:
         """Measure a state, and cache its settled frame.
 
         A full cache drops the least recently used one.
         """
-        for frame in self._measured(state):
+        for frame in self._measure(state):
             if frame["phase"] == "settled":
                 self._settled[state.setting] = frame
                 while len(self._settled) > KEPT:
                     self._settled.popitem(last=False)
             yield frame
+
+
+@dataclass(frozen=True)
+class _Prefetched:
+    """A setting that is being prefetched, its newest frame, and the frames after it."""
+
+    setting: tuple
+    newest: dict
+    rest: Generator[dict, None, None]

@@ -14,9 +14,10 @@ from tqdm.auto import tqdm
 from .. import record
 from ..data.load import Data
 from ..networks.network import Network
+from .front_end import script, style
 from .measure import measure
 from .named_attacks import QUICK, attack_named
-from .widget import Explorer, explore, script, style
+from .widget import Explorer, explore
 
 SHOTS = 6  # number of λ at which the gallery is measured
 SHOT_EPS = 8.0  # in 1/255
@@ -114,7 +115,7 @@ def _values(explorer: Explorer, progress: bool) -> dict:
             }
     tables = {name: surface.table() for name, surface in surfaces.items()}
     return {
-        "world": explorer.world | {"live": False, "page": True},
+        "description": explorer.description | {"live": False, "page": True},
         "controls": explorer.controls,
         "surfaces": tables,
         "gallery": shots,

@@ -78,19 +78,11 @@ def read(
         4.0
     """
     start = start or State(next(iter(nets)))
-    if given is None:
-        given = {}
-    values = (
-        _parsed(given)
-        if isinstance(given, str)
-        else asdict(given)
-        if isinstance(given, State)
-        else dict(given)
-    )
-    values = _with_attack(values)
+    values = _with_attack(_as_dict(given))
     for name in values.keys() - set(NAMES):
         raise ValueError(
-            f"a state has no {name!r}{did_you_mean(name, NAMES)}; it has {', '.join(NAMES)}"
+            f"unknown key {name!r} in a state{did_you_mean(name, NAMES)}; the keys are "
+            f"{', '.join(NAMES)}"
         )
     state = replace(start, **values)
     names = state.compare.split(",") if isinstance(state.compare, str) else state.compare
@@ -98,10 +90,16 @@ def read(
     for name in (state.network, *state.compare):
         if name not in nets:
             hint = did_you_mean(str(name), tuple(nets))
-            raise ValueError(
-                f"there is no network {name!r} here{hint}; there are {', '.join(nets)}"
-            )
+            raise ValueError(f"unknown network {name!r}{hint}; the networks are {', '.join(nets)}")
     return _checked(state, nets[state.network], "lam" in values, "width" in values)
+
+
+def _as_dict(given: str | Mapping | State | None) -> dict:
+    if given is None:
+        return {}
+    if isinstance(given, str):
+        return _parsed(given)
+    return asdict(given) if isinstance(given, State) else dict(given)
 
 
 def _parsed(text: str) -> dict[str, str]:
@@ -121,7 +119,7 @@ def _with_attack(values: dict) -> dict:
     if "steps" not in values:
         return values
     if "attack" in values:
-        raise ValueError("a state has steps (of PGD) or an attack, not both: leave steps out")
+        raise ValueError("a state has either steps or attack, not both")
     rest = {name: value for name, value in values.items() if name != "steps"}
     steps = _number("steps", values["steps"])
     if steps not in PGD_STEPS:
@@ -148,13 +146,13 @@ def _checked(state: State, net: Network, own_lam: bool, own_width: bool) -> Stat
     width = net.width(width).fraction
     eps = _number("eps", state.eps)
     if not 0 <= eps <= MAX_EPS:
-        raise ValueError(f"eps is in 1/255 and lies in [0, {MAX_EPS:g}], got {eps:g}")
+        raise ValueError(f"eps must lie in [0, {MAX_EPS:g}], in units of 1/255, got {eps:g}")
     if state.attack not in CHOICES:
         hint = did_you_mean(str(state.attack), CHOICES)
         raise ValueError(f"attack must be one of {', '.join(CHOICES)}, got {state.attack!r}{hint}")
     limits = {name: _number(name, getattr(state, name)) for name in ("min_clean", "max_size")}
     if bad := [name for name, value in limits.items() if not 0 <= value <= 1]:
-        raise ValueError(f"{bad[0]} is a share in [0, 1], got {limits[bad[0]]:g}")
+        raise ValueError(f"{bad[0]} must lie in [0, 1], got {limits[bad[0]]:g}")
     return State(state.network, lam, width, eps, state.attack, **limits, compare=state.compare)
 
 

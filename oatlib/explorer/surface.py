@@ -215,7 +215,7 @@ class Surface:
             ValueError: If the surface has no `source`.
         """
         if self.source is None:
-            raise ValueError("a surface is saved when it says what its images are")
+            raise ValueError("cannot save a surface without `source`, which identifies its images")
         record.write_json(path, {"of": self._of(), "attacks": self._attacks(), **self.table()})
 
     def restore(self, path) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import anywidget
 import traitlets
@@ -18,8 +17,9 @@ import traitlets
 from .._suggest import did_you_mean
 from ..data.load import Data
 from ..networks.network import Network
-from .cache import Walks
+from .cache import MeasurementCache
 from .description import describe, one_of_each_class
+from .front_end import script, style
 from .live_training import Trainer
 from .measure import measure
 from .named_attacks import attack_named
@@ -27,18 +27,6 @@ from .state import State, read
 from .surface import N, Surface
 from .worker import PACES, Worker
 
-STATIC = Path(__file__).parent / "static"
-# concatenated in this order they are one ES module
-SCRIPTS = (
-    "curves.js",
-    "state.js",
-    "labels.js",
-    "plot.js",
-    "parts.js",
-    "screen.js",
-    "shown.js",
-    "view.js",
-)
 PARTS = (
     "network",
     "lam",
@@ -51,23 +39,9 @@ PARTS = (
     "training",
     "state",
 )
-# At full pace, the least seconds between two frames that are shown. The first frame of the attack
-# and the settled one are shown without this delay.
+# at full pace, the least seconds between two frames that are shown
 GLANCE = 0.25
 UNDER_WAY = ("running", "paused")  # status of a training that can continue
-
-
-def script() -> str:
-    """Return the front end as one ES module.
-
-    Notebooks and pages without a kernel use the same one.
-    """
-    return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS)
-
-
-def style() -> str:
-    """Return the style sheet of the front end."""
-    return (STATIC / "explorer.css").read_text(encoding="utf-8")
 
 
 class Explorer(anywidget.AnyWidget):
@@ -79,6 +53,7 @@ class Explorer(anywidget.AnyWidget):
         nets: The networks, by name.
         data: The data set.
         panel: The images that are measured.
+        description: All that does not change with the dials (see description.py).
         live: The newest measurement, as a dict (see `measure` in measure.py).
         surfaces: The measured grid of each network, as `Surface.table` returns it.
         training: The report of the training that was started from the page (see live_training.py).
@@ -88,7 +63,7 @@ class Explorer(anywidget.AnyWidget):
 
     _esm = traitlets.Unicode(script()).tag(sync=True)
     _css = traitlets.Unicode(style()).tag(sync=True)
-    world = traitlets.Dict().tag(sync=True)  # all that does not depend on the dials
+    description = traitlets.Dict().tag(sync=True)  # see description.py
     controls = traitlets.Dict().tag(sync=True)  # the state, as a dict
     surfaces = traitlets.Dict().tag(sync=True)  # per network, see surface.py
     live = traitlets.Dict().tag(sync=True)  # the newest measurement, see measure.py
@@ -100,21 +75,21 @@ class Explorer(anywidget.AnyWidget):
         super().__init__()
         self.nets, self.data, self.panel = dict(nets), data, panel
         self.watched = one_of_each_class(panel)
-        self._worker = Worker(self._complain, ("train", "curve", "ahead"))
-        self._walks = Walks(self._walk)
+        self._worker = Worker(self._show_error, ("train", "curve", "prefetch"))
+        self._cache = MeasurementCache(self._measure)
         self._trainer: Trainer | None = None
         self._surfaces = {
             name: (surfaces or {}).get(name) or Surface(net, panel)
             for name, net in self.nets.items()
         }
         self._fixed = fixed | {"live": True}
-        self.world = describe(self.nets, data, panel, self.watched) | self._fixed
+        self.description = self._describe()
         self.surfaces = {name: surface.table() for name, surface in self._surfaces.items()}
         self.controls = _for_browser(start)
-        self.observe(lambda _: self._worker.submit(self._measured()), "controls")
+        self.observe(lambda _: self._worker.submit(self._measure_current()), "controls")
         self.observe(lambda change: self._worker.pace(change.new), "pace")
-        self.on_msg(lambda _, message, __: self._told(message))
-        self._worker.submit(self._measured())
+        self.on_msg(lambda _, message, __: self._on_message(message))
+        self._worker.submit(self._measure_current())
 
     @property
     def state(self) -> str:
@@ -136,7 +111,7 @@ class Explorer(anywidget.AnyWidget):
     def halt(self) -> None:
         """Stop all work for good, and wait for the thread to end. Measurements are kept."""
         self._worker.close()
-        self._walks.drop()
+        self._cache.cancel_prefetch()
 
     def flush(self, timeout: float = 120.0) -> None:
         """Wait until all outstanding work is done, so that `live` and `surfaces` no longer change.
@@ -154,31 +129,32 @@ class Explorer(anywidget.AnyWidget):
         self.halt()
         super().close()
 
-    def _measured(self) -> Iterator[bool]:
+    def _measure_current(self) -> Iterator[bool]:
         """A job for the worker: measure the current setting, then queue the rest of its curve.
 
-        The setting is read when the job begins, which may be later than when it was submitted.
+        The setting is read when the job begins, which may be later than when it was submitted. An
+        item is True if the browser was sent a frame.
         """
         state = read(self.controls, self.nets)
         self.error = ""
-        told = -1  # step of the newest frame that was shown
-        shown = time.monotonic()
-        for frame in self._walks.frames(state, fresh=self.pace != "run"):
-            # started: this is the first step of the attack (0, 1, ...) that is shown
-            started, now = told < 0 <= frame["step"], time.monotonic()
-            # at full pace not every step is shown: drawing takes time from the attack
-            news = (
-                started or frame["phase"] == "settled" or self.pace != "run" or now - shown > GLANCE
-            )
-            if news:
-                shown, told, self.live = now, frame["step"], frame
-            yield news
-        surface = self._surfaces[state.network]
-        self._worker.meanwhile(
-            "curve", self._filled(state.network, surface.fill(state.width, state.eps))
-        )
+        last_step = -1  # step of the newest frame that was sent
+        last_time = time.monotonic()
+        for frame in self._cache.frames(state, fresh=self.pace != "run"):
+            now = time.monotonic()
+            # At full pace not every frame is sent, because drawing takes time from the attack.
+            # The first frame of the attack and the settled one always are.
+            is_first = last_step < 0 <= frame["step"]
+            is_settled = frame["phase"] == "settled"
+            is_due = self.pace != "run" or now - last_time > GLANCE
+            send = is_first or is_settled or is_due
+            if send:
+                last_step, last_time = frame["step"], now
+                self.live = frame
+            yield send
+        missing = self._surfaces[state.network].fill(state.width, state.eps)
+        self._worker.meanwhile("curve", self._send_surfaces(state.network, missing))
 
-    def _walk(self, state: State) -> Iterator[dict]:
+    def _measure(self, state: State) -> Iterator[dict]:
         """Measure a setting frame by frame. The "key" of each frame names the setting."""
         net, attack = self.nets[state.network], attack_named(state.attack, state.eps / 255)
         for frame in measure(
@@ -186,56 +162,53 @@ class Explorer(anywidget.AnyWidget):
         ):
             yield frame | {"key": list(state.setting)}
 
-    def _lead(self, lam: float) -> None:
-        """When the worker is idle, prefetch the setting that the next key press may choose."""
+    def _prefetch(self, lam: float) -> None:
+        """When the worker is idle, measure the setting that the next key press may choose."""
         state = read({"lam": lam}, self.nets, read(self.controls, self.nets))
-        self._worker.meanwhile("ahead", self._walks.lead(state))
+        self._worker.meanwhile("prefetch", self._cache.prefetch(state))
 
-    def _filled(self, name: str, cells: Iterator[bool]) -> Iterator[bool]:
+    def _send_surfaces(self, name: str, cells: Iterator[bool]) -> Iterator[bool]:
         """Pass `cells` on, and send the surface to the browser after each new cell."""
-        for new in cells:
-            if new:
+        for is_new in cells:
+            if is_new:
                 self.surfaces = self.surfaces | {name: self._surfaces[name].table()}
-            yield new
+            yield is_new
 
-    def _told(self, message) -> None:
-        """Handle a message from a button of the page.
+    def _on_message(self, message) -> None:
+        """Follow an order of the browser: a dict with "do", and the arguments of the order.
 
         This may run on any thread, so only quick work is done here.
         """
         orders = {
-            "step": self._worker.step,
-            "ahead": self._lead,
+            "attack-step": self._worker.advance,
+            "prefetch": self._prefetch,
             "train": self._train,
-            "train-pause": self._pause,
-            "train-resume": self._resume,
-            "train-step": lambda: self._resume(1),
-            "train-stop": self._stop,
+            "train-pause": self._pause_training,
+            "train-resume": self._resume_training,
+            "train-step": lambda: self._resume_training(1),
+            "train-stop": self._stop_training,
         }
         try:
             message = dict(message)
             orders[message.pop("do")](**message)
         except Exception as error:  # a callback has no cell to print under, so the page shows it
-            self._complain(error)
+            self._show_error(error)
 
     def _train(self, recipe: str, epochs: int = 8) -> None:
         if self.training.get("status") in UNDER_WAY:
-            raise ValueError("a training is under way: stop it first, or let it end")
-        self._trainer = Trainer(recipe, self.data, epochs, self._report)
+            raise ValueError("a training is already running or paused: stop it first")
+        self._trainer = Trainer(recipe, self.data, epochs, self._on_training)
         self._trainer.tell("running")
-        self._resume()
+        self._resume_training()
 
-    def _pause(self) -> None:
-        """Pause the training.
+    def _pause_training(self) -> None:
+        self._ask_trainer(lambda trainer: trainer.tell("paused"))
 
-        Like stopping, it is queued as work, so that it never interrupts a training step.
-        """
-        self._on_trainer(lambda trainer: trainer.tell("paused"))
+    def _stop_training(self) -> None:
+        self._ask_trainer(Trainer.stop)
 
-    def _stop(self) -> None:
-        self._on_trainer(Trainer.stop)
-
-    def _on_trainer(self, do: Callable[[Trainer], None]) -> None:
+    def _ask_trainer(self, do: Callable[[Trainer], None]) -> None:
+        """Queue an order to the trainer as work, so that it never interrupts a training step."""
         trainer = self._trainer
 
         def work() -> Iterator[bool]:
@@ -247,12 +220,13 @@ class Explorer(anywidget.AnyWidget):
         if trainer is not None:
             self._worker.meanwhile("train", work())
 
-    def _resume(self, steps: int | None = None) -> None:
+    def _resume_training(self, steps: int | None = None) -> None:
         if self.training.get("status") not in UNDER_WAY:
-            raise ValueError("there is no training to go on with: start one")
+            raise ValueError("there is no training to resume: start one first")
         self._worker.meanwhile("train", self._trainer.work(steps))
 
-    def _report(self, training: dict) -> None:
+    def _on_training(self, training: dict) -> None:
+        """Send the report of a training step. When the training has ended, add its network."""
         if training["status"] in ("finished", "interrupted", "stopped"):
             training["name"] = self._add(self._trainer.net)
         self.training = training
@@ -264,15 +238,17 @@ class Explorer(anywidget.AnyWidget):
         """
         names = (f"{net.spec.recipe}, trained here {i}" for i in range(1, len(self.nets) + 2))
         name = next(name for name in names if name not in self.nets)
-        self.nets, self._surfaces = (
-            self.nets | {name: net},
-            self._surfaces | {name: Surface(net, self.panel)},
-        )
-        self.world = describe(self.nets, self.data, self.panel, self.watched) | self._fixed
+        # new dicts: another thread may iterate over the old ones
+        self.nets = self.nets | {name: net}
+        self._surfaces = self._surfaces | {name: Surface(net, self.panel)}
+        self.description = self._describe()
         self.surfaces = self.surfaces | {name: self._surfaces[name].table()}
         return name
 
-    def _complain(self, error: Exception) -> None:
+    def _describe(self) -> dict:
+        return describe(self.nets, self.data, self.panel, self.watched) | self._fixed
+
+    def _show_error(self, error: Exception) -> None:
         self.error = f"{type(error).__name__}: {error}"
 
 
@@ -327,8 +303,7 @@ def explore(
     for part in hide:
         if part not in PARTS:
             raise ValueError(
-                f"there is no part {part!r} to hide{did_you_mean(part, PARTS)}; use "
-                f"{', '.join(PARTS)}"
+                f"cannot hide {part!r}{did_you_mean(part, PARTS)}: the parts are {', '.join(PARTS)}"
             )
     first = next(iter(named))
     start = read(state, named, State(first, lam=named[first].lam(0.5)))
@@ -352,7 +327,7 @@ def _named(nets) -> dict[str, Network]:
             recipe = net.spec.recipe if isinstance(net, Network) else "?"
             named[recipe if recipe not in named else f"{recipe} {len(named) + 1}"] = net
     if not named or not all(isinstance(net, Network) for net in named.values()):
-        raise TypeError("explore takes networks of oatlib: one, a list, or {name: network}")
+        raise TypeError("nets must be a network of oatlib, a list of them, or {name: network}")
     return named
 
 

@@ -11,6 +11,9 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from .._suggest import did_you_mean
 
 PACES = ("run", "slow", "pause")
 NAME = "oatlib worker"
@@ -21,21 +24,30 @@ class Worker:
     """A background thread that advances the newest job, and other iterators while the job waits.
 
     An item of a job is True if there is something new to show. The slow pace waits after such an
-    item, and one `step` ends with it.
+    item, and one `advance` ends with it.
 
     Args:
         on_error: Function that is called on the thread with the exception that a job or another
             iterator raised. The iterator ends there.
-        meanwhile: Names of other iterators, in the order of their priority.
+        idle_names: Names of the iterators that `meanwhile` accepts, in the order of their priority.
     """
 
-    def __init__(self, on_error: Callable[[Exception], None], meanwhile: tuple[str, ...] = ()):
+    def __init__(self, on_error: Callable[[Exception], None], idle_names: tuple[str, ...] = ()):
         self._lock = threading.Condition()
-        self._on_error, self._names = on_error, meanwhile
-        self._next: Iterator | None = None
+        self._on_error = on_error
+        # The thread replaces the job by the waiting one between two items, so that the abandoned
+        # iterator is closed on the thread that has advanced it.
         self._job: Iterator | None = None
-        self._others: dict[str, Iterator] = {}
-        self._pace, self._steps, self._not_before = "run", 0, 0.0
+        self._waiting_job: Iterator | None = None
+        # iterators to advance while no job can continue, by name
+        self._idle_names = idle_names
+        self._idle_work: dict[str, Iterator] = {}
+        self._jobs_only = False
+        # how the job advances: its pace, the new items it may still yield while it is paused, and
+        # the time before which it waits at the slow pace
+        self._pace = "run"
+        self._advances = 0
+        self._not_before = 0.0
         self._threads: list[threading.Thread] = []  # at most one
         self._closed = threading.Event()
         # also at exit: a daemon thread that is inside PyTorch when Python ends crashes the process
@@ -50,7 +62,7 @@ class Worker:
             job: Iterator of booleans, see the class.
         """
         with self._lock:
-            self._next, self._not_before = job, 0.0
+            self._waiting_job, self._not_before = job, 0.0
             self._wake()
 
     def meanwhile(self, name: str, work: Iterator | None) -> None:
@@ -60,11 +72,19 @@ class Worker:
             name: One of the names that the worker was made with. Earlier work of this name is
                 replaced.
             work: The iterator; None only stops the earlier work.
+
+        Raises:
+            ValueError: If there is no such name.
         """
+        if name not in self._idle_names:
+            raise ValueError(
+                f"unknown idle work {name!r}{did_you_mean(name, self._idle_names)}: use one of "
+                f"{', '.join(self._idle_names) or '(none)'}"
+            )
         with self._lock:
-            self._others.pop(name, None)
+            self._idle_work.pop(name, None)
             if work is not None:
-                self._others[name] = work
+                self._idle_work[name] = work
             self._wake()
 
     def pace(self, pace: str) -> None:
@@ -79,14 +99,19 @@ class Worker:
         if pace not in PACES:
             raise ValueError(f"pace must be one of {', '.join(PACES)}, got {pace!r}")
         with self._lock:
-            self._pace, self._steps, self._not_before = pace, 0, 0.0
+            self._pace, self._advances, self._not_before = pace, 0, 0.0
             self._wake()
 
-    def step(self) -> None:
+    def advance(self) -> None:
         """Advance a paused job until it has something new to show."""
         with self._lock:
-            self._steps += 1
+            self._advances += 1
             self._wake()
+
+    def jobs_only(self) -> None:
+        """Do no idle work from now on. What is handed over is kept, but never advanced."""
+        with self._lock:
+            self._jobs_only = True
 
     def flush(self, timeout: float = 60.0) -> None:
         """Wait until there is no work that can continue. A paused job does not count.
@@ -105,8 +130,8 @@ class Worker:
         """Stop at the next item for good, and wait until the thread has ended."""
         self._closed.set()
         with self._lock:
-            self._next, self._job = None, None
-            self._others.clear()
+            self._waiting_job, self._job = None, None
+            self._idle_work.clear()
             self._lock.notify_all()
         _end(self._closed, self._threads)
 
@@ -119,63 +144,82 @@ class Worker:
             self._threads[0].start()
         self._lock.notify_all()
 
-    def _turn(self) -> bool:
-        """Advance one iterator by one item.
+    def _do_next(self) -> bool:
+        """Advance one iterator by one item, or wait until the slow pace lets the job continue.
 
-        Return False, and end the thread, if there is none to advance.
+        Return False, and end the thread, if there is nothing to do.
         """
         with self._lock:
-            work = self._choose()
+            if self._waiting_job is not None:
+                self._job, self._waiting_job = self._waiting_job, None
+            delay = self._job_delay()
+            work = self._choose(delay)
+            if work is None and delay is not None:
+                self._lock.wait(delay)  # new work ends the wait
+                return True
             if work is None:
                 self._threads.clear()
                 self._lock.notify_all()
                 return False
-        if not work:  # a wait is over, or was ended by new work
-            return True
-        name, iterator = work
-        try:
-            news = next(iterator)
-        except StopIteration:
-            self._drop(name, iterator)
-        except Exception as error:
-            self._drop(name, iterator)
-            self._on_error(error)
-        else:
-            if news and name == "job":
-                self._steps = max(0, self._steps - 1)
-                self._not_before = time.monotonic() + BEAT
+        self._take_item(work)
         return True
 
-    def _choose(self) -> tuple | None:
-        """Choose the iterator to advance.
+    def _job_delay(self) -> float | None:
+        """Return the seconds until the job may continue, or None if no job can continue."""
+        if self._job is None or self._closed.is_set():
+            return None
+        if self._pace == "pause" and not self._advances:
+            return None
+        if self._pace == "slow":
+            return max(0.0, self._not_before - time.monotonic())
+        return 0.0
 
-        Return (name, iterator), or () after a wait of the slow pace, or None if there is no work.
-        """
+    def _choose(self, job_delay: float | None) -> _Work | None:
+        """Return the work to advance now: the job, else idle work, else None."""
         if self._closed.is_set():
             return None
-        if self._next is not None:
-            self._job, self._next = self._next, None
-        wait = 0.0
-        if self._job is not None and (self._pace != "pause" or self._steps):
-            wait = self._not_before - time.monotonic() if self._pace == "slow" else 0.0
-            if wait <= 0:
-                return "job", self._job
-        for name in self._names:
-            if name in self._others:
-                return name, self._others[name]
-        if wait > 0:
-            self._lock.wait(wait)
-            return ()
+        if job_delay == 0:
+            return _Work(self._job)
+        if not self._jobs_only:
+            for name in self._idle_names:
+                if name in self._idle_work:
+                    return _Work(self._idle_work[name], name)
         return None
 
-    def _drop(self, name: str, iterator: Iterator) -> None:
+    def _take_item(self, work: _Work) -> None:
+        """Advance an iterator by one item."""
+        try:
+            news = next(work.iterator)
+        except StopIteration:
+            self._drop(work)
+        except Exception as error:
+            self._drop(work)
+            self._on_error(error)
+        else:
+            if news and work.is_job:
+                self._advances = max(0, self._advances - 1)
+                self._not_before = time.monotonic() + BEAT
+
+    def _drop(self, work: _Work) -> None:
         """Forget an iterator that has ended, unless it was already replaced by another."""
         with self._lock:
-            if name == "job":
-                if self._job is iterator:
-                    self._job, self._steps = None, 0
-            elif self._others.get(name) is iterator:
-                del self._others[name]
+            if work.is_job:
+                if self._job is work.iterator:
+                    self._job, self._advances = None, 0
+            elif self._idle_work.get(work.idle_name) is work.iterator:
+                del self._idle_work[work.idle_name]
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """An iterator to advance: the job, or idle work under its name."""
+
+    iterator: Iterator
+    idle_name: str | None = None
+
+    @property
+    def is_job(self) -> bool:
+        return self.idle_name is None
 
 
 def _run(worker: weakref.ref) -> None:
@@ -183,7 +227,7 @@ def _run(worker: weakref.ref) -> None:
 
     Between two items it holds no reference, so that an unused worker can be garbage-collected.
     """
-    while (living := worker()) is not None and living._turn():
+    while (living := worker()) is not None and living._do_next():
         del living
 
 

@@ -160,7 +160,7 @@ def test_an_address_of_an_earlier_version_is_read_and_a_contradiction_is_said(ch
     assert "attack=pgd-20&" in shown.state and shown.page.locator(".oat .error").is_hidden()
     shown.page.fill(".oat input.state", "lam=0.2&steps=20&attack=quick")
     shown.page.keyboard.press("Enter")
-    assert "steps (of PGD) or an attack, not both" in shown.page.inner_text(".oat .error")
+    assert "a state has either steps or attack, not both" in shown.page.inner_text(".oat .error")
     shown.page.fill(".oat input.state", "lam=0.2&steps=7")
     shown.page.keyboard.press("Enter")
     assert "attack must be one of quick, pgd-1" in shown.page.inner_text(".oat .error")
@@ -170,7 +170,7 @@ def test_an_address_of_an_earlier_version_is_read_and_a_contradiction_is_said(ch
 def test_an_address_that_names_no_state_is_said(chromium, file):
     shown = conftest.Screen(chromium)
     shown.page.goto(f"{file.as_uri()}#lam=0.2&speed=9")
-    assert 'a state has no "speed"' in shown.page.inner_text(".oat .error")
+    assert 'unknown key "speed" in a state' in shown.page.inner_text(".oat .error")
     assert shown.faults == []
     shown.context.close()
 

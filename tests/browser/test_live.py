@@ -97,7 +97,7 @@ SENT = """() => {
   const text = (data) => (typeof data === "string" ? data : new TextDecoder().decode(data));
   window.ahead = [];
   WebSocket.prototype.send = function (data) {
-    const found = text(data).match(/"do": ?"ahead", ?"lam": ?([0-9.]+)/);
+    const found = text(data).match(/"do": ?"prefetch", ?"lam": ?([0-9.]+)/);
     if (found) ahead.push(+found[1]);
     return send.call(this, data);
   };
@@ -199,7 +199,7 @@ def test_the_attack_can_be_paused_and_taken_step_by_step(screen):
         screen.page.click(".oat button:text-is('+1')")
         phase.filter(has_text=f"quick cascade, {step} of at most 32, paused").wait_for()
         time.sleep(0.3)
-    screen.page.click(".oat button:text-is('go on')")
+    screen.page.click(".oat button:text-is('continue')")
     assert_exact(screen)
 
 
@@ -304,7 +304,7 @@ def test_a_network_is_trained_on_the_page(screen):
     assert screen.page.locator(".oat .born").count() >= 2
     assert "network=blend" in screen.state, "the dials go to it, and all that is shown with them"
     assert screen.page.get_attribute(".oat", "data-phase") == "estimate", "nothing of it is measured yet"
-    screen.page.click(".oat button:has-text('go on')")
+    screen.page.click(".oat button:text-is('continue')")
     screen.settled()
 
 

@@ -1,9 +1,9 @@
-"""Walks: what is known is not measured again, what was begun ahead goes on, and nothing is left half-way."""
+"""What is known is not measured again, what was prefetched goes on, and nothing is left half-way."""
 
 import pytest
 
 from oatlib.explorer import cache as module
-from oatlib.explorer.cache import Walks
+from oatlib.explorer.cache import MeasurementCache
 from oatlib.explorer.state import State
 
 STEPS = 4
@@ -32,8 +32,8 @@ def measured():
 
 
 @pytest.fixture
-def walks(measured):
-    return Walks(measured)
+def cache(measured):
+    return MeasurementCache(measured)
 
 
 def at(lam):
@@ -44,9 +44,9 @@ def steps(frames):
     return [frame["step"] for frame in frames]
 
 
-def lead(walks, lam, items):
+def prefetch(cache, lam, items):
     """Begin ahead, and leave after so many items; as the worker does, which keeps the iterator."""
-    leading = walks.lead(at(lam))
+    leading = cache.prefetch(at(lam))
     assert [next(leading) for _ in range(items)] == [False] * items
     return leading
 
@@ -54,61 +54,61 @@ def lead(walks, lam, items):
 ALL = list(range(-1, STEPS + 1))
 
 
-def test_every_step_is_a_frame_and_the_second_time_only_the_last(walks, measured):
-    assert steps(walks.frames(at(0.1))) == ALL
-    assert steps(walks.frames(at(0.1))) == [STEPS] and measured.begun == [0.1]
-    assert steps(walks.frames(at(0.1), fresh=True)) == ALL
+def test_every_step_is_a_frame_and_the_second_time_only_the_last(cache, measured):
+    assert steps(cache.frames(at(0.1))) == ALL
+    assert steps(cache.frames(at(0.1))) == [STEPS] and measured.begun == [0.1]
+    assert steps(cache.frames(at(0.1), fresh=True)) == ALL
 
 
 @pytest.mark.parametrize("items", range(1, STEPS + 3))
-def test_what_was_begun_ahead_goes_on_where_it_is_and_no_step_is_measured_twice(walks, measured, items):
-    leading = lead(walks, 0.1, items)
-    assert steps(walks.frames(at(0.1))) == ALL[items - 1 :]
+def test_what_was_begun_ahead_goes_on_where_it_is_and_no_step_is_measured_twice(cache, measured, items):
+    leading = prefetch(cache, 0.1, items)
+    assert steps(cache.frames(at(0.1))) == ALL[items - 1 :]
     assert measured.begun == [0.1] and measured.taken == len(ALL) and measured.open == 0
     assert list(leading) == [], "it was taken over"
 
 
-def test_ahead_to_the_end_it_is_remembered(walks, measured):
-    assert list(walks.lead(at(0.1))) == [False] * len(ALL)
-    assert measured.open == 0 and steps(walks.frames(at(0.1))) == [STEPS]
-    assert list(walks.lead(at(0.1))) == [], "known already"
+def test_ahead_to_the_end_it_is_remembered(cache, measured):
+    assert list(cache.prefetch(at(0.1))) == [False] * len(ALL)
+    assert measured.open == 0 and steps(cache.frames(at(0.1))) == [STEPS]
+    assert list(cache.prefetch(at(0.1))) == [], "known already"
 
 
 @pytest.mark.parametrize("asked", [(at(0.2), False), (at(0.1), True)], ids=["another", "fresh"])
-def test_something_else_is_asked_for_and_what_was_begun_is_closed(walks, measured, asked):
-    leading = lead(walks, 0.1, 2)
-    frames = walks.frames(*asked)
+def test_something_else_is_asked_for_and_what_was_begun_is_closed(cache, measured, asked):
+    leading = prefetch(cache, 0.1, 2)
+    frames = cache.frames(*asked)
     next(frames)
     assert list(leading) == [] and measured.open == 1
     assert steps(frames) == ALL[1:] and measured.open == 0
 
 
-def test_a_walk_that_is_left_in_the_middle_is_closed_and_begins_anew(walks, measured):
-    frames = walks.frames(at(0.1))
+def test_a_walk_that_is_left_in_the_middle_is_closed_and_begins_anew(cache, measured):
+    frames = cache.frames(at(0.1))
     next(frames)
     frames.close()
-    assert measured.open == 0 and steps(walks.frames(at(0.1))) == ALL
-    leading = lead(walks, 0.2, 2)
-    frames = walks.frames(at(0.2))
+    assert measured.open == 0 and steps(cache.frames(at(0.1))) == ALL
+    leading = prefetch(cache, 0.2, 2)
+    frames = cache.frames(at(0.2))
     next(frames), next(frames)
     frames.close()
-    assert list(leading) == [] and measured.open == 0 and steps(walks.frames(at(0.2))) == ALL
+    assert list(leading) == [] and measured.open == 0 and steps(cache.frames(at(0.2))) == ALL
 
 
 @pytest.mark.parametrize("end", ["drop", "known", "newer"])
-def test_one_is_ahead_at_most(walks, measured, end):
-    list(walks.frames(at(0.3)))
-    leading = lead(walks, 0.1, 2)
+def test_one_is_ahead_at_most(cache, measured, end):
+    list(cache.frames(at(0.3)))
+    leading = prefetch(cache, 0.1, 2)
     if end == "drop":
-        walks.drop()
+        cache.cancel_prefetch()
     else:
-        others = walks.lead(at(0.3 if end == "known" else 0.2))
+        others = cache.prefetch(at(0.3 if end == "known" else 0.2))
         next(others, None)
     assert list(leading) == [] and measured.open == (end == "newer")
 
 
-def test_memory_is_bounded_and_what_was_used_last_stays(walks, monkeypatch):
+def test_memory_is_bounded_and_what_was_used_last_stays(cache, monkeypatch):
     monkeypatch.setattr(module, "KEPT", 3)
     for lam in (0.1, 0.2, 0.3, 0.1, 0.4):
-        list(walks.frames(at(lam)))
-    assert [len(steps(walks.frames(at(lam)))) for lam in (0.1, 0.3, 0.4, 0.2)] == [1, 1, 1, len(ALL)]
+        list(cache.frames(at(lam)))
+    assert [len(steps(cache.frames(at(lam)))) for lam in (0.1, 0.3, 0.4, 0.2)] == [1, 1, 1, len(ALL)]

@@ -103,14 +103,14 @@ def test_a_thousand_events_end_where_a_direct_computation_does(explorer, nets, m
     most, orders = 0, random.Random(1)
     for i, change in enumerate(events(0, 1000)):
         turn(explorer, **change)
-        explorer._told({"do": "ahead", "lam": orders.choice(LAMS[explorer.controls["network"]])})
+        explorer._on_message({"do": "prefetch", "lam": orders.choice(LAMS[explorer.controls["network"]])})
         if i % 50 == 0:
             explorer.pace = orders.choice(("run", "slow", "pause"))
-            explorer._told({"do": "step"})
+            explorer._on_message({"do": "attack-step"})
         most = max(most, len(threads()))
     explorer.pace = "run"
     assert agrees(explorer, nets)
-    assert most == 1 and len(explorer._walks._settled) <= 8 and explorer.error == ""
+    assert most == 1 and len(explorer._cache._settled) <= 8 and explorer.error == ""
 
 
 def test_events_from_several_threads_end_where_the_last_one_says(explorer, nets):
@@ -141,7 +141,7 @@ def test_a_setting_that_was_measured_comes_back_at_once_with_the_same_numbers(ex
 
 def test_what_was_measured_ahead_is_there_when_the_dials_come(explorer, nets, monkeypatch):
     settled(explorer)
-    explorer._told({"do": "ahead", "lam": 0.45})
+    explorer._on_message({"do": "prefetch", "lam": 0.45})
     explorer.flush()
     assert explorer.live["key"][1] != 0.45, "it is not shown before"
     expected = direct(nets, explorer.controls | {"lam": 0.45})
@@ -164,7 +164,7 @@ def test_what_is_on_its_way_ahead_is_gone_on_with(explorer, nets, monkeypatch):
 
     monkeypatch.setattr(module, "measure", counted)
     explorer.observe(lambda change: shown.append(change.new["step"]), "live")
-    explorer._told({"do": "ahead", "lam": 0.45})
+    explorer._on_message({"do": "prefetch", "lam": 0.45})
     explorer.flush()
     assert explorer.controls["lam"] == 0.45 and agrees(explorer, nets) and explorer.error == ""
     assert taken == list(range(-1, explorer.live["step"] + 1)) and shown[0] == 3 and shown[-1] == taken[-1]
@@ -203,7 +203,7 @@ def test_paused_nothing_is_measured_until_a_step_is_asked_for(explorer):
     assert explorer.live["key"][1] != 0.9
     steps = []
     for _ in range(4):
-        explorer._told({"do": "step"})
+        explorer._on_message({"do": "attack-step"})
         explorer.flush()
         steps.append((explorer.live["key"][1], explorer.live["step"]))
     assert steps == [(0.9, -1), (0.9, 0), (0.9, 1), (0.9, 2)]
@@ -213,11 +213,11 @@ def test_paused_nothing_is_measured_until_a_step_is_asked_for(explorer):
 
 def test_paused_a_walk_begins_at_its_beginning_also_where_the_end_is_known(explorer):
     settled(explorer)
-    explorer._told({"do": "ahead", "lam": 0.9})
+    explorer._on_message({"do": "prefetch", "lam": 0.9})
     explorer.flush()
     explorer.pace = "pause"
     turn(explorer, lam=0.9)
-    explorer._told({"do": "step"})
+    explorer._on_message({"do": "attack-step"})
     explorer.flush()
     assert (explorer.live["key"][1], explorer.live["step"]) == (0.9, -1)
 
@@ -228,7 +228,7 @@ def test_closed_in_the_middle_of_what_is_ahead_it_leaves_no_thread(nets, monkeyp
     made = oatlib.explore(nets, DATA)
     made.flush()
     there = threading.Event()
-    walk = made._walks._measured
+    walk = made._cache._measure
 
     def held(state):
         for frame in walk(state):
@@ -237,8 +237,8 @@ def test_closed_in_the_middle_of_what_is_ahead_it_leaves_no_thread(nets, monkeyp
                 there.set()
                 made._worker._closed.wait(10)
 
-    monkeypatch.setattr(made._walks, "_measured", held)
-    made._told({"do": "ahead", "lam": 0.9})
+    monkeypatch.setattr(made._cache, "_measure", held)
+    made._on_message({"do": "prefetch", "lam": 0.9})
     assert there.wait(30) and any(t.name.startswith(HELPER) for t in threads())
     made.close()
     assert not threads()
@@ -250,7 +250,7 @@ def test_closed_while_paused_in_the_middle_of_a_walk_it_leaves_no_thread(nets, m
     made.pace = "pause"
     made.flush()
     for _ in range(3):
-        made._told({"do": "step"})
+        made._on_message({"do": "attack-step"})
         made.flush()
 
     assert made.live["phase"] == "walk" and len(threads()) == 2, "the worker has ended, its helpers wait"
@@ -274,9 +274,9 @@ def test_an_error_is_shown_and_gone_with_the_next_move(explorer, nets, monkeypat
 
 
 def test_an_order_that_is_none_is_shown(explorer):
-    explorer._told({"do": "dance"})
+    explorer._on_message({"do": "dance"})
     assert "dance" in explorer.error
-    explorer._told("nonsense")
+    explorer._on_message("nonsense")
     assert explorer.error
 
 
@@ -294,22 +294,24 @@ def test_the_state_is_a_string_that_moves_the_dials(explorer, nets):
 
 def test_settings_are_arguments_too(nets):
     made = oatlib.explore(nets, DATA, "eps=2", lam=0.25, hide=["training", "state"])
-    assert made.controls["lam"] == 0.25 and made.controls["eps"] == 2 and made.world["hide"] == ["training", "state"]
+    assert (
+        made.controls["lam"] == 0.25 and made.controls["eps"] == 2 and made.description["hide"] == ["training", "state"]
+    )
     made.close()
 
 
 def test_networks_may_come_alone_or_in_a_list(nets):
     for given, names in [(nets["oats"], ["oats"]), ([nets["oats"], nets["oats"]], ["oats", "oats 2"])]:
         made = oatlib.explore(given, DATA, n=8)
-        assert list(made.nets) == names and made.world["n"] == 8
+        assert list(made.nets) == names and made.description["n"] == 8
         made.close()
 
 
 def test_what_the_browser_gets_is_plain_json_without_nan(explorer):
     explorer.flush()
-    for trait in ("world", "controls", "surfaces", "live", "training"):
+    for trait in ("description", "controls", "surfaces", "live", "training"):
         json.dumps(getattr(explorer, trait), allow_nan=False)
-    price = explorer.world["networks"]["oats"]["prices"][0]
+    price = explorer.description["networks"]["oats"]["prices"][0]
     cost = oatlib.cost(explorer.nets["oats"], 1.0, 0.5)
     assert price == {"parameters": cost.plain, "macs": cost.macs}
 
@@ -322,7 +324,7 @@ def test_the_gallery_has_one_image_of_each_class_first():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (dict(hide=["slider"]), "there is no part 'slider' to hide; use network, lam"),
+        (dict(hide=["slider"]), "cannot hide 'slider': the parts are network, lam"),
         (dict(state="width=.3"), "its widths are 0.5, 0.75, 1"),
         (dict(lamda=1), "did you mean 'lam'"),
         (dict(n=0), "panel(0)"),
@@ -335,9 +337,9 @@ def test_bad_arguments_say_what_is_valid(nets, arguments, words):
 
 
 def test_only_networks_and_fitting_data_can_be_explored(nets):
-    with pytest.raises(TypeError, match="networks of oatlib"):
+    with pytest.raises(TypeError, match="network of oatlib"):
         oatlib.explore(torch.nn.Linear(2, 2), DATA)
-    with pytest.raises(TypeError, match="networks of oatlib"):
+    with pytest.raises(TypeError, match="network of oatlib"):
         oatlib.explore([], DATA)
     with pytest.raises(ValueError, match=r"'oats' takes images \(3, 16, 16\) of 8 classes; the data has \(1, 8, 8\)"):
         oatlib.explore(nets, oatlib.load_data("digits"))
@@ -345,7 +347,7 @@ def test_only_networks_and_fitting_data_can_be_explored(nets):
 
 def test_captions_give_the_class_and_the_shape_that_is_drawn(explorer):
     truth = DATA.val.panel(48)
-    for text, i in zip(explorer.world["captions"], explorer.watched.tolist(), strict=True):
+    for text, i in zip(explorer.description["captions"], explorer.watched.tolist(), strict=True):
         assert text == f"class: {DATA.classes[truth.y[i]]} · drawn: {SHAPES[truth.facts['shape'][i]]}"
     lies = (truth.facts["shape"] != truth.y).nonzero()[:, 0]
     (line,) = description.captions(DATA, truth, lies[:1].tolist())
@@ -376,7 +378,7 @@ def test_the_network_stays_as_it_was(explorer, nets):
 
 
 def order(explorer, what, **more):
-    explorer._told({"do": what, **more})
+    explorer._on_message({"do": what, **more})
     explorer.flush()
     return explorer.training
 
@@ -384,7 +386,7 @@ def order(explorer, what, **more):
 def test_a_training_gives_the_bits_of_train_and_joins_the_list(explorer, monkeypatch):
     training = order(explorer, "train", recipe="blend", epochs=2)
     assert training["status"] == "finished" and training["done"] == training["of"] == 2
-    assert training["name"] in explorer.nets and training["name"] in explorer.world["networks"]
+    assert training["name"] in explorer.nets and training["name"] in explorer.description["networks"]
     assert training["name"] in explorer.surfaces
     reference = oatlib.build("blend", DATA)
     oatlib.train(reference, DATA, epochs=2, progress=False)
@@ -395,15 +397,15 @@ def test_a_training_gives_the_bits_of_train_and_joins_the_list(explorer, monkeyp
 
 
 def test_a_training_is_paused_stepped_resumed_and_stopped(explorer):
-    explorer._told({"do": "train", "recipe": "standard", "epochs": 40})
-    explorer._told({"do": "train-pause"})
+    explorer._on_message({"do": "train", "recipe": "standard", "epochs": 40})
+    explorer._on_message({"do": "train-pause"})
     explorer.flush()
     at = explorer.training["done"]
     assert explorer.training["status"] == "paused" and at < explorer.training["of"]
     for more in (1, 2):
         training = order(explorer, "train-step")
         assert (training["done"], training["status"]) == (at + more, "paused")
-    explorer._told({"do": "train-resume"})
+    explorer._on_message({"do": "train-resume"})
     training = order(explorer, "train-stop")
     assert training["status"] == "interrupted" and training["done"] < training["of"]
     assert explorer.nets[training["name"]].trained[0]["status"] == "interrupted"
@@ -412,15 +414,15 @@ def test_a_training_is_paused_stepped_resumed_and_stopped(explorer):
 
 @pytest.mark.parametrize("late", ["train-pause", "train-stop"])
 def test_an_order_that_comes_during_the_last_step_changes_nothing(explorer, late):
-    report = explorer._report
+    report = explorer._on_training
 
     def told(training):
         if training["status"] == "finished":
             assert explorer.training["status"] == "running"
-            explorer._told({"do": late})
+            explorer._on_message({"do": late})
         report(training)
 
-    explorer._report = told
+    explorer._on_training = told
     training = order(explorer, "train", recipe="standard", epochs=1)
     assert training["status"] == "finished" and training["name"] in explorer.nets and explorer.error == ""
 
@@ -433,7 +435,7 @@ def test_the_frontier_grows_while_training(explorer):
 
 
 def test_the_dials_answer_while_a_training_runs(explorer, nets):
-    explorer._told({"do": "train", "recipe": "oat", "epochs": 64})
+    explorer._on_message({"do": "train", "recipe": "oat", "epochs": 64})
     turn(explorer, lam=0.2, network="oats")
     expected = direct(nets, explorer.controls)
     while explorer.live.get("key") != expected["key"] or explorer.live["phase"] != "settled":
@@ -443,15 +445,15 @@ def test_the_dials_answer_while_a_training_runs(explorer, nets):
 
 
 def test_orders_that_make_no_sense_are_shown(explorer):
-    explorer._told({"do": "train-resume"})
-    assert "there is no training to go on with" in explorer.error
-    explorer._told({"do": "train", "recipe": "oat", "epochs": 0})
+    explorer._on_message({"do": "train-resume"})
+    assert "there is no training to resume" in explorer.error
+    explorer._on_message({"do": "train", "recipe": "oat", "epochs": 0})
     assert "from 1 to 64" in explorer.error
-    explorer._told({"do": "train", "recipe": "oak"})
+    explorer._on_message({"do": "train", "recipe": "oak"})
     assert "unknown recipe 'oak'" in explorer.error
-    explorer._told({"do": "train", "recipe": "oat", "epochs": 64})
-    explorer._told({"do": "train", "recipe": "oat"})
-    assert "a training is under way" in explorer.error
+    explorer._on_message({"do": "train", "recipe": "oat", "epochs": 64})
+    explorer._on_message({"do": "train", "recipe": "oat"})
+    assert "a training is already running or paused" in explorer.error
     order(explorer, "train-stop")
     order(explorer, "train-pause")
     assert explorer.training["status"] == "interrupted", "nothing to pause any more"

@@ -31,12 +31,14 @@ def test_it_holds_everything_that_it_shows(tmp_path, small):
     size = oatlib.export_explorer(path, {"mine": net}, DATA, "lam=0.3&width=0.5", progress=False)
     assert size == path.stat().st_size < 3e6
     known = values(path)
-    assert known["world"]["live"] is False and known["controls"]["lam"] == 0.3
+    assert known["description"]["live"] is False and known["controls"]["lam"] == 0.3
     table = known["surfaces"]["mine"]
     assert not any(cell is None for plane in table["robust"]["quick"] for row in plane for cell in row)
     *_, last = measure(net, DATA.val.panel(24), 1.0, 0.5, oatlib.Suite(8 / 255, budget="quick"))
     assert (table["clean"][0][-1], table["robust"]["quick"][0][1][-1]) == (last["clean"], last["robust"])
-    assert known["world"]["captions"][0].startswith("class: ") and known["world"]["reference"]["best"][0] == [1.0, 0.0]
+    assert known["description"]["captions"][0].startswith("class: ") and known["description"]["reference"]["best"][
+        0
+    ] == [1.0, 0.0]
     shots = known["gallery"]["mine"]
     assert shots["lams"] == [0.0, 0.5, 1.0] and len(shots["rows"]) == 3 and len(shots["rows"][0][0]) == 6
 
@@ -56,7 +58,7 @@ def test_names_cannot_break_out_of_the_page(tmp_path, small):
     oatlib.export_explorer(path, {"<i>'": oatlib.build("standard", odd)}, odd, progress=False)
     text = path.read_text(encoding="utf-8")
     assert text.count("</script>") == 1 and "<title>oatlib explorer: &lt;i&gt;&#x27;</title>" in text
-    assert values(path)["world"]["classes"][-1] == "</script><b>&"
+    assert values(path)["description"]["classes"][-1] == "</script><b>&"
 
 
 def test_a_place_that_cannot_be_written_is_said_before_the_work(tmp_path, monkeypatch):

@@ -138,7 +138,7 @@ def test_the_page_is_told_what_to_show(monkeypatch):
     asked = {"weights": [str(shipped.FOLDER / "blend.safetensors")], "state": "lam=0.25&eps=4"}
     monkeypatch.setenv(server.HANDED_OVER, json.dumps(asked))
     made = app.show()
-    assert list(made.nets) == ["blend"] and made.controls["lam"] == 0.25 and made.world["page"] is True
+    assert list(made.nets) == ["blend"] and made.controls["lam"] == 0.25 and made.description["page"] is True
     assert not made.grids["blend"].missing(1.0, 8.0)
     made.close()
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from oatlib.explorer.widget import style
+from oatlib.explorer.front_end import style
 
 
 def themes():

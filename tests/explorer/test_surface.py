@@ -182,5 +182,5 @@ def test_a_surface_with_gaps_is_saved_and_goes_on_from_there(tmp_path):
     surface.save(tmp_path / "a.json")
     again = made("blend")
     assert again.restore(tmp_path / "a.json") and again.planned()[0] == second
-    with pytest.raises(ValueError, match="what its images are"):
+    with pytest.raises(ValueError, match="cannot save a surface without `source`"):
         made("blend", source=None).save(tmp_path / "b.json")

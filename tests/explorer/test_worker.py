@@ -143,7 +143,7 @@ def test_paused_a_job_takes_one_step_at_a_time_and_no_thread_waits_for_it(worker
     worker.flush()
     assert seen == [] and not threads()
     for i in range(2):
-        worker.step()
+        worker.advance()
         worker.flush()
         assert seen == list(range(i + 1)) and not threads()
     worker.pace("run")
@@ -176,6 +176,23 @@ def test_at_a_slow_pace_a_new_job_need_not_wait_for_the_beat(worker, monkeypatch
 def test_an_unknown_pace_is_refused(worker):
     with pytest.raises(ValueError, match="run, slow, pause, got 'fast'"):
         worker.pace("fast")
+
+
+def test_idle_work_of_an_unknown_name_is_refused(worker, heard):
+    with pytest.raises(
+        ValueError, match=r"unknown idle work 'firts' \(did you mean 'first'\?\): use one of first, second"
+    ):
+        worker.meanwhile("firts", iter(()))
+    assert not threads()
+
+
+def test_with_jobs_only_idle_work_is_left_alone(worker):
+    seen = []
+    worker.jobs_only()
+    worker.meanwhile("first", listing(seen, "first"))
+    worker.submit(listing(seen, "job"))
+    worker.flush()
+    assert [name for name, _ in seen] == ["job"] * 3
 
 
 def test_flush_says_when_it_has_waited_too_long(worker):

@@ -41,7 +41,7 @@ def drive_sliders(drawn):
 
 def drive_explorer(explorer):
     """Every network, then the ends of all dials that are not hidden; for what is measured in idle time nobody waits."""
-    hidden, states = explorer.world["hide"], []
+    hidden, states = explorer.description["hide"], []
     if "network" not in hidden:
         states += [{"network": name} for name in explorer.nets]
     spec = explorer.nets[next(reversed(explorer.nets))].spec

@@ -1,118 +1,181 @@
-// What can be known without asking anyone. Shares in [0, 1], eps in 1/255. A surface is what surface.py calls a table.
+// @ts-check
+// What follows from the measured surfaces without Python. Accuracies are in [0, 1], ε in 1/255.
+/** @import { LamPoint, Point, Surface } from "./types.js" */
 
-function wilson(share, n) {
+/**
+ * The 95 % Wilson interval of an accuracy.
+ * @param {number} accuracy
+ * @param {number} n number of images
+ * @returns {[low: number, high: number]}
+ */
+export function wilson(accuracy, n) {
   const z2 = 1.96 * 1.96;
-  const centre = (share + z2 / (2 * n)) / (1 + z2 / n);
-  const half = (1.96 / (1 + z2 / n)) * Math.sqrt((share * (1 - share)) / n + z2 / (4 * n * n));
-  return [Math.max(0, Math.min(share, centre - half)), Math.min(1, Math.max(share, centre + half))];
+  const centre = (accuracy + z2 / (2 * n)) / (1 + z2 / n);
+  const variance = (accuracy * (1 - accuracy)) / n + z2 / (4 * n * n);
+  const half = (1.96 / (1 + z2 / n)) * Math.sqrt(variance);
+  return [
+    Math.max(0, Math.min(accuracy, centre - half)),
+    Math.min(1, Math.max(accuracy, centre + half)),
+  ];
 }
 
-// Between the nearest measured points on both sides of x; null unless there are both.
-function along(xs, ys, x) {
-  let low = -1, high = -1;
-  xs.forEach((at, i) => {
-    if (ys[i] === null || ys[i] === undefined) return;
-    if (at <= x + 1e-12) low = i;
-    if (at >= x - 1e-12 && high < 0) high = i;
+/**
+ * Interpolate linearly between the nearest measured points on both sides of x. Return null if
+ * there is no measured point on one side.
+ * @param {number[]} xs ascending
+ * @param {(number | null)[]} ys null: not measured
+ * @param {number} x
+ * @returns {number | null}
+ */
+export function interpolate(xs, ys, x) {
+  /** @type {{ x: number, y: number } | null} */
+  let below = null;
+  /** @type {{ x: number, y: number } | null} */
+  let above = null;
+  for (const [i, at] of xs.entries()) {
+    const y = ys[i] ?? null;
+    if (y === null) continue;
+    if (at <= x + 1e-12) below = { x: at, y };
+    if (at >= x - 1e-12 && !above) above = { x: at, y };
+  }
+  if (!below || !above) return null;
+  if (below.x >= above.x) return above.y;
+  return below.y + ((x - below.x) / (above.x - below.x)) * (above.y - below.y);
+}
+
+/**
+ * The index of the element that is nearest to a value.
+ * @param {number[]} list
+ * @param {number} value
+ */
+export function nearest(list, value) {
+  let best = 0;
+  for (const [i, one] of list.entries())
+    if (Math.abs(one - value) < Math.abs(list[best] - value)) best = i;
+  return best;
+}
+
+/**
+ * The robust accuracies along λ at one width and ε. They come from the strongest attack that has
+ * measured all of them, else from the one that has measured most.
+ * @param {Surface} surface
+ * @param {number} w index of the width
+ * @param {number} e index of ε
+ */
+function bestRow(surface, w, e) {
+  const rows = surface.order.map((attack) => {
+    const row = surface.robust[attack][w][e];
+    return { attack, row, known: row.filter((accuracy) => accuracy !== null).length };
   });
-  if (low < 0 || high < 0) return null;
-  if (low >= high) return ys[high];
-  return ys[low] + ((x - xs[low]) / (xs[high] - xs[low])) * (ys[high] - ys[low]);
+  const complete = rows.find((one) => one.known === surface.lams.length);
+  return complete ?? rows.reduce((best, one) => (one.known > best.known ? one : best));
 }
 
-function nearest(list, value) {
-  return list.reduce((best, one, i) => (Math.abs(one - value) < Math.abs(list[best] - value) ? i : best), 0);
-}
-
-// The robust accuracies along λ at one width and ε: by the strongest attack that has measured all of them, else by the
-// one that has measured most.
-function rowOf(surface, w, e) {
-  const rows = surface.order.map((attack) => ({ attack, row: surface.robust[attack][w][e] }));
-  const known = ({ row }) => row.filter((share) => share !== null).length;
-  return rows.find((one) => known(one) === surface.lams.length) ||
-    rows.reduce((best, one) => (known(one) > known(best) ? one : best));
-}
-
-// {clean, robust} at any place of the dials, each null where too little is measured. `attack`: by this one only.
-function estimate(surface, lam, width, eps, attack = null) {
+/**
+ * Clean and robust accuracy at any position of the dials, each null where too little is measured.
+ * @param {Surface} surface
+ * @param {number} lam
+ * @param {number} width
+ * @param {number} eps
+ * @param {string | null} attack use the numbers of this attack only
+ */
+export function estimate(surface, lam, width, eps, attack = null) {
   const w = nearest(surface.widths, width);
-  const row = (e) => (attack ? surface.robust[attack][w][e] : rowOf(surface, w, e).row);
-  const robust = surface.eps.map((_, e) => along(surface.lams, row(e), lam));
-  return { clean: along(surface.lams, surface.clean[w], lam), robust: along(surface.eps, robust, eps) };
+  const robust = surface.eps.map((_, e) => {
+    const row = attack ? surface.robust[attack][w][e] : bestRow(surface, w, e).row;
+    return interpolate(surface.lams, row, lam);
+  });
+  return {
+    clean: interpolate(surface.lams, surface.clean[w], lam),
+    robust: interpolate(surface.eps, robust, eps),
+  };
 }
 
-// The attack of the curve at one width and ε. Between two measured ε it is the weaker of theirs; at ε = 0 there is none.
-function attackOf(surface, width, eps) {
-  const w = nearest(surface.widths, width), { order } = surface;
-  const below = surface.eps.findLastIndex((at) => at <= eps), above = surface.eps.findIndex((at) => at >= eps);
+/**
+ * The attack of the curve at one width and ε. Between two measured ε it is the weaker of their
+ * attacks. At ε = 0 there is none.
+ * @param {Surface} surface
+ * @param {number} width
+ * @param {number} eps
+ * @returns {string | null}
+ */
+export function curveAttack(surface, width, eps) {
+  const w = nearest(surface.widths, width);
+  const below = surface.eps.findLastIndex((at) => at <= eps);
+  const above = surface.eps.findIndex((at) => at >= eps);
   const attacked = [below, above].filter((e) => surface.eps[e] > 0);
   if (!attacked.length) return null;
-  return order[Math.max(...attacked.map((e) => order.indexOf(rowOf(surface, w, e).attack)))];
+  const ranks = attacked.map((e) => surface.order.indexOf(bestRow(surface, w, e).attack));
+  return surface.order[Math.max(...ranks)];
 }
 
-// The measured points of one width at one ε, along λ.
-function frontier(surface, width, eps, attack = null) {
-  return surface.lams
-    .map((lam) => ({ lam, ...estimate(surface, lam, width, eps, attack) }))
-    .filter((p) => p.clean !== null && p.robust !== null);
+/**
+ * The measured points of one width at one ε, along λ.
+ * @param {Surface} surface
+ * @param {number} width
+ * @param {number} eps
+ * @param {string | null} attack use the numbers of this attack only
+ */
+export function frontier(surface, width, eps, attack = null) {
+  /** @type {LamPoint[]} */
+  const points = [];
+  for (const lam of surface.lams) {
+    const { clean, robust } = estimate(surface, lam, width, eps, attack);
+    if (clean !== null && robust !== null) points.push({ lam, clean, robust });
+  }
+  return points;
 }
 
-// The two ends of a curve of `frontier`, between which a coin can be thrown; null unless both are measured and differ.
-function coinEnds(surface, points) {
-  const first = points[0], last = points.at(-1);
-  const both = points.length > 1 && first.lam === surface.lams[0] && last.lam === surface.lams.at(-1);
-  return both && first.clean > last.clean ? [first, last] : null;
+/**
+ * The two ends of a curve of `frontier`, between which a coin can be tossed. Return null unless
+ * both are measured and differ.
+ * @param {Surface} surface
+ * @param {LamPoint[]} points
+ * @returns {[LamPoint, LamPoint] | null}
+ */
+export function coinEnds(surface, points) {
+  if (points.length < 2) return null;
+  const first = points[0];
+  const last = points[points.length - 1];
+  const complete = first.lam === surface.lams[0] && last.lam === surface.lams.at(-1);
+  return complete && first.clean > last.clean ? [first, last] : null;
 }
 
-// Robust accuracy of the coin with this clean accuracy: for every image one of the two ends, at random.
-function coinAt(ends, clean) {
+/**
+ * Robust accuracy of the coin with a given clean accuracy. The coin uses one of the two ends at
+ * random for each image.
+ * @param {[Point, Point] | null} ends
+ * @param {number} clean
+ * @returns {number | null}
+ */
+export function coinRobustness(ends, clean) {
   if (!ends || clean > ends[0].clean || clean < ends[1].clean) return null;
-  const share = (ends[0].clean - clean) / (ends[0].clean - ends[1].clean);
-  return ends[0].robust + share * (ends[1].robust - ends[0].robust);
+  const probability = (ends[0].clean - clean) / (ends[0].clean - ends[1].clean);
+  return ends[0].robust + probability * (ends[1].robust - ends[0].robust);
 }
 
-// The slider is even: equal moves are equal moves along the frontier. `slider` holds λ at evenly spaced positions.
-function lamOf(slider, u) {
-  const at = u * (slider.length - 1), left = Math.min(Math.floor(at), slider.length - 2);
+/**
+ * λ at a position of the slider, where equal moves are equal moves along the frontier.
+ * @param {number[]} slider λ at evenly spaced positions
+ * @param {number} position in [0, 1]
+ */
+export function lamAt(slider, position) {
+  const at = position * (slider.length - 1);
+  const left = Math.min(Math.floor(at), slider.length - 2);
   return slider[left] + (at - left) * (slider[left + 1] - slider[left]);
 }
 
-function positionOf(slider, lam) {
+/**
+ * The position of λ on the slider, in [0, 1].
+ * @param {number[]} slider λ at evenly spaced positions
+ * @param {number} lam
+ */
+export function positionOf(slider, lam) {
   const last = slider.length - 1;
-  for (let i = 0; i < last; i++)
-    if (lam <= slider[i + 1]) return (i + (lam - slider[i]) / (slider[i + 1] - slider[i] || 1)) / last;
+  for (let i = 0; i < last; i++) {
+    if (lam > slider[i + 1]) continue;
+    const gap = slider[i + 1] - slider[i] || 1;
+    return (i + (lam - slider[i]) / gap) / last;
+  }
   return 1;
-}
-
-// The most robust measured setting within the limits, among equals the more accurate, then the cheaper; or why not.
-function choose(net, surface, state) {
-  const full = net.prices[net.prices.length - 1].macs;
-  const all = surface.widths.flatMap((width, w) =>
-    frontier(surface, width, state.eps).map((p) => ({ ...p, width, size: net.prices[w].macs / full })));
-  if (!all.length) return { why: "Nothing is measured yet at this ε: wait a moment." };
-  const small = all.filter((p) => p.size <= state.max_size + 1e-9);
-  const good = small.filter((p) => p.clean >= state.min_clean);
-  if (good.length) {
-    good.sort((a, b) => b.robust - a.robust || b.clean - a.clean || a.size - b.size);
-    return { lam: good[0].lam, width: good[0].width };
-  }
-  if (!small.length) {
-    const least = Math.min(...all.map((p) => p.size));
-    return { why: `No setting costs at most ${percent(state.max_size, 0)} of the full network: the smallest costs ${percent(least, 0)}.` };
-  }
-  const best = small.reduce((a, b) => (b.clean > a.clean ? b : a));
-  return { why: `No setting of this size has ${percent(state.min_clean, 0)} clean accuracy: the closest is ${percent(best.clean)} at λ = ${short(best.lam)}, width ${short(best.width)}.` };
-}
-
-function percent(share, digits = 1) {
-  return `${(100 * share).toFixed(digits)} %`;
-}
-
-function short(x, digits = 3) {
-  return String(+x.toFixed(digits));
-}
-
-function count(n) {
-  if (n >= 1e6) return `${(n / 1e6).toPrecision(3)} M`;
-  return n >= 1e3 ? `${(n / 1e3).toPrecision(3)} k` : String(n);
 }

@@ -1,0 +1,296 @@
+// @ts-check
+// The explorer in the browser. It owns the state and the parts of the page, and talks to Python.
+/** @import { Actions, Message, Model, Pace, Part, State, View } from "./types.js" */
+import { lamAt, positionOf } from "./curves.js";
+import { Dials } from "./dials.js";
+import { make } from "./elements.js";
+import { Gallery } from "./gallery.js";
+import { Header } from "./header.js";
+import { Plot } from "./plot.js";
+import { isUnderWay, readingOf } from "./reading.js";
+import { Readout } from "./readout.js";
+import { fitToNetwork, readState, writeState } from "./state.js";
+import { Tabs } from "./tabs.js";
+import { Theme } from "./theme.js";
+import { TrainingPane } from "./training.js";
+
+const EVENTS = [
+  "change:description",
+  "change:surfaces",
+  "change:live",
+  "change:training",
+  "change:error",
+  "change:pace",
+];
+const QUIET = 150; // milliseconds after the last move until a held slider is taken to be at rest
+
+/**
+ * Show the explorer in an element, as anywidget calls it.
+ * @param {{ model: Model, el: HTMLElement }} widget
+ * @returns {() => void} removes it
+ */
+function render({ model, el }) {
+  const explorer = new Explorer(model);
+  el.replaceChildren(explorer.element);
+  explorer.open();
+  return () => explorer.close();
+}
+
+/** @implements {Actions} */
+class Explorer {
+  /** @param {Model} model */
+  constructor(model) {
+    this.model = model;
+    this.state = model.get("controls");
+    this.held = false; // whether the pointer holds a slider or the point
+    this.movedAt = 0; // time of the last move in milliseconds
+    this.stride = 0; // positions by which the last key press moved the slider of λ
+    this.wasTraining = false;
+    this.fault = ""; // why the last pasted state cannot be read
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.restTimer = undefined;
+
+    const { description } = this;
+    this.element = make("section", {
+      class: "oat",
+      role: "region",
+      "aria-label": "oatlib explorer",
+      onkeydown: (/** @type {KeyboardEvent} */ event) => this.onKey(event),
+    });
+    this.error = make("p", { class: "error", role: "alert", hidden: true });
+    this.announcement = make("p", { class: "heard", "aria-live": "polite" });
+    this.theme = new Theme(this.element, description.page);
+    this.header = new Header(description, this, this.theme.element);
+    this.dials = new Dials(description, this);
+    this.plot = new Plot(this);
+    this.readout = new Readout(description, this);
+    this.gallery = new Gallery(description);
+    this.training = new TrainingPane(description, this);
+    /** @type {Part[]} */
+    this.parts = [this.header, this.dials, this.plot, this.readout, this.gallery, this.training];
+    this.element.append(this.header.element, this.error, this.announcement, this.main());
+    const panes = this.panes();
+    if (panes.length) this.element.append(new Tabs(panes).element);
+
+    this.onControls = () => this.takeState();
+    this.onEvent = () => this.takeValues();
+    this.resized = new ResizeObserver(() => this.draw());
+  }
+
+  main() {
+    return make(
+      "div",
+      { class: "main" },
+      this.dials.element,
+      this.plot.element,
+      this.readout.element,
+    );
+  }
+
+  /** What is shown below the plot. */
+  panes() {
+    const { live, hide = [] } = this.description;
+    const panes = [];
+    if (!hide.includes("gallery"))
+      panes.push({ title: "six images under attack", element: this.gallery.element });
+    if (live && !hide.includes("training"))
+      panes.push({ title: "train one here", element: this.training.element });
+    return panes;
+  }
+
+  /** Draw for the first time, and listen. The element must be on the page. */
+  open() {
+    this.model.on("change:controls", this.onControls);
+    for (const event of EVENTS) this.model.on(event, this.onEvent);
+    this.resized.observe(this.plot.svg);
+    this.theme.apply();
+    this.followTraining(); // a training may have started before this page was opened
+    if (this.description.page && location.hash.length > 1) this.paste(location.hash);
+    else this.draw();
+  }
+
+  close() {
+    this.model.off("change:controls", this.onControls);
+    for (const event of EVENTS) this.model.off(event, this.onEvent);
+    this.resized.disconnect();
+    this.theme.close();
+    clearTimeout(this.restTimer);
+  }
+
+  get description() {
+    return this.model.get("description");
+  }
+
+  get net() {
+    return this.description.networks[this.state.network];
+  }
+
+  /** Whether a slider is being dragged. */
+  get moving() {
+    return this.held && performance.now() - this.movedAt < QUIET;
+  }
+
+  /** @returns {View} */
+  view() {
+    const { description, state, net, moving } = this;
+    const surfaces = this.model.get("surfaces");
+    const surface = surfaces[state.network];
+    const training = this.model.get("training");
+    return {
+      description,
+      state,
+      net,
+      surfaces,
+      surface,
+      reading: readingOf(state, surface, this.model.get("live"), moving),
+      training: training.status ? training : null,
+      pace: this.model.get("pace"),
+      shots: description.live ? null : this.model.get("gallery")[state.network],
+      moving,
+      error: this.fault || this.model.get("error"),
+    };
+  }
+
+  draw() {
+    const view = this.view();
+    for (const part of this.parts) part.update(view);
+    this.error.textContent = view.error;
+    this.error.hidden = !view.error;
+    this.element.dataset.phase = phaseOf(view);
+    clearTimeout(this.restTimer);
+    if (view.moving) this.restTimer = setTimeout(() => this.draw(), QUIET + 10);
+  }
+
+  // --- what Python sends ---
+
+  takeState() {
+    if (this.state === this.model.get("controls")) return; // set by `move`, which has drawn it
+    this.state = this.model.get("controls");
+    this.draw();
+  }
+
+  takeValues() {
+    this.followTraining();
+    this.draw();
+    this.prefetch();
+  }
+
+  /** When a training ends, move to its network. */
+  followTraining() {
+    const training = this.model.get("training");
+    const current = training.status ? training : null;
+    if (this.wasTraining && current?.name) this.move({ network: current.name });
+    this.wasTraining = isUnderWay(current);
+  }
+
+  /** While a setting is looked at, measure what the same key would choose if pressed again. */
+  prefetch() {
+    const settled = this.element.dataset.phase === "settled";
+    if (!this.stride || !settled || this.model.get("pace") !== "run") return;
+    const next = this.position + this.stride;
+    this.stride = 0;
+    if (next >= 0 && next <= 100) this.send({ do: "prefetch", lam: this.lamAt(next) });
+  }
+
+  // --- what the parts of the page ask for ---
+
+  /**
+   * Move the dials. What is known is drawn at once. What is not known will be measured.
+   * @param {Partial<State>} change
+   */
+  move(change) {
+    this.state = fitToNetwork({ ...this.state, ...change }, this.description);
+    this.movedAt = performance.now();
+    this.stride = 0;
+    this.fault = "";
+    this.model.set("controls", this.state);
+    this.model.save_changes();
+    if (this.description.page) history.replaceState(null, "", `#${writeState(this.state)}`);
+    this.draw();
+  }
+
+  /**
+   * Move the slider of λ.
+   * @param {number} position 0 to 100
+   */
+  slide(position) {
+    const stride = position - this.position;
+    this.move({ lam: this.lamAt(position) });
+    if (!this.held) this.stride = stride;
+  }
+
+  /** The position of the slider of λ, 0 to 100. */
+  get position() {
+    return Math.round(100 * positionOf(this.net.slider, this.state.lam));
+  }
+
+  /**
+   * The λ that a move of the slider to a position chooses.
+   * @param {number} position 0 to 100
+   */
+  lamAt(position) {
+    const lam = +lamAt(this.net.slider, position / 100).toFixed(4);
+    return fitToNetwork({ ...this.state, lam }, this.description).lam;
+  }
+
+  hold() {
+    this.held = true;
+  }
+
+  release() {
+    this.held = false;
+    this.draw();
+  }
+
+  /** @param {Pace} pace */
+  setPace(pace) {
+    this.model.set("pace", pace);
+    this.model.save_changes();
+    this.draw();
+  }
+
+  /** @param {Message} message */
+  send(message) {
+    this.model.send(message);
+  }
+
+  /**
+   * Move the dials to a state that is given as text.
+   * @param {string} text
+   */
+  paste(text) {
+    try {
+      this.move(readState(text, this.state, this.description));
+      this.header.write(this.state);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      this.fault = `Cannot read the state “${text}”: ${why}`;
+      this.draw();
+    }
+  }
+
+  /**
+   * Tell users of screen readers.
+   * @param {string} text
+   */
+  announce(text) {
+    this.announcement.textContent = text;
+  }
+
+  /** @param {KeyboardEvent} event */
+  onKey(event) {
+    if (event.key === "Escape") this.dials.closePopups();
+    event.stopPropagation(); // JupyterLab has other uses for the arrow keys
+  }
+}
+
+/**
+ * The value of data-phase on the page.
+ * @param {View} view
+ */
+function phaseOf({ reading: { settled, attacking } }) {
+  if (settled) return "settled";
+  return attacking ? "walk" : "estimate";
+}
+
+export default { render };

@@ -1,0 +1,27 @@
+// @ts-check
+// Numbers as text.
+
+/**
+ * @param {number} fraction in [0, 1]
+ * @param {number} digits after the decimal point
+ */
+export function percent(fraction, digits = 1) {
+  return `${(100 * fraction).toFixed(digits)} %`;
+}
+
+/**
+ * A number without trailing zeros.
+ * @param {number} x
+ */
+export function short(x, digits = 3) {
+  return String(+x.toFixed(digits));
+}
+
+/**
+ * A large number: 1234 -> "1.23 k".
+ * @param {number} n
+ */
+export function count(n) {
+  if (n >= 1e6) return `${(n / 1e6).toPrecision(3)} M`;
+  return n >= 1e3 ? `${(n / 1e3).toPrecision(3)} k` : String(n);
+}

@@ -1,0 +1,73 @@
+// @ts-check
+// The line at the top: what is measured, the state as text, the theme.
+/** @import { Actions, Description, State, View } from "./types.js" */
+import { button, make } from "./elements.js";
+import { writeState } from "./state.js";
+
+const STATE_TITLE = "copy it, or paste one and press Enter";
+
+export class Header {
+  /**
+   * @param {Description} description
+   * @param {Actions} actions
+   * @param {HTMLElement} theme the button for the theme
+   */
+  constructor(description, actions, theme) {
+    this.actions = actions;
+    const { live, hide = [] } = description;
+    const facts = live
+      ? make("span", { class: "" }, factsOf(description))
+      : make(
+          "span",
+          { class: "frozen" },
+          `precomputed, without a kernel · ${factsOf(description)}`,
+        );
+    this.text = make("input", {
+      class: "state",
+      "aria-label": `state: ${STATE_TITLE}`,
+      title: STATE_TITLE,
+      spellcheck: "false",
+      onchange: () => actions.paste(this.text.value),
+      onfocus: () => this.text.select(),
+    });
+    const copy = button("copy state", () => this.copy());
+    const hidden = hide.includes("state");
+    this.element = make(
+      "header",
+      { class: "top" },
+      make("strong", {}, "oatlib explorer"),
+      facts,
+      hidden ? null : this.text,
+      hidden ? null : copy,
+      theme,
+    );
+  }
+
+  /** @param {View} view */
+  update({ state }) {
+    if (document.activeElement !== this.text) this.write(state);
+  }
+
+  /** @param {State} state */
+  write(state) {
+    this.text.value = writeState(state);
+  }
+
+  async copy() {
+    this.text.focus();
+    this.text.select();
+    try {
+      await navigator.clipboard.writeText(this.text.value);
+      this.actions.announce("state copied");
+    } catch {
+      this.actions.announce("press Ctrl+C: the browser does not allow this page to copy");
+    }
+  }
+}
+
+/** @param {Description} description */
+function factsOf({ data, n, split }) {
+  /** @type {Record<string, string>} */
+  const names = { val: "validation", train: "training" };
+  return `${data}, ${n} ${names[split] ?? split} images`;
+}

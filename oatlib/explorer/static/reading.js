@@ -1,0 +1,112 @@
+// @ts-check
+// What is known at the current positions of the dials, and how it is said in words.
+/** @import { Accuracy, Description, Frame, Reading } from "./types.js" */
+/** @import { State, Surface, Training, Values } from "./types.js" */
+import { coinEnds, coinRobustness, curveAttack, estimate, frontier, wilson } from "./curves.js";
+import { percent, short } from "./format.js";
+
+/**
+ * Take clean and robust accuracy from the newest measurement if it is of this setting, else
+ * estimate them from the surface.
+ * @param {State} state
+ * @param {Surface} surface
+ * @param {Values["live"]} live the newest measurement
+ * @param {boolean} moving While a slider is dragged only the curve is shown. Numbers of an attack
+ *   that starts again with every move would flicker.
+ * @returns {Reading}
+ */
+export function readingOf(state, surface, live, moving) {
+  const here = live.key && isOfSetting(live, state) ? live : null;
+  const frame = here && here.key[3] === state.eps && here.key[4] === state.attack ? here : null;
+  const settled = frame?.phase === "settled";
+  const attacking = frame?.phase === "walk" && !moving;
+  const guess = estimate(surface, state.lam, state.width, state.eps);
+
+  let clean = accuracyOf("estimated", guess.clean, surface.n);
+  if (here && !moving) clean = accuracyOf("measured", here.clean, here.n);
+
+  let robust = accuracyOf("estimated", guess.robust, surface.n);
+  let attack = curveAttack(surface, state.width, state.eps);
+  if (frame && (settled || attacking)) {
+    robust = accuracyOf(settled ? "measured" : "falling", frame.robust, frame.n);
+    attack = state.attack;
+  }
+  return {
+    clean,
+    robust,
+    attack: state.eps ? attack : null,
+    frame,
+    milliseconds: here ? here.ms : null,
+    settled,
+    attacking,
+  };
+}
+
+/**
+ * Whether a measurement is of this network at this λ and width.
+ * @param {Frame} frame
+ * @param {State} state
+ */
+function isOfSetting({ key: [network, lam, width] }, state) {
+  return network === state.network && lam === state.lam && width === state.width;
+}
+
+/**
+ * @param {"measured" | "falling" | "estimated"} kind
+ * @param {number | null} value
+ * @param {number} n number of images
+ * @returns {Accuracy}
+ */
+function accuracyOf(kind, value, n) {
+  if (value === null) return { kind: "none", value, low: null, high: null, n };
+  const [low, high] = wilson(value, n);
+  return { kind, value, low, high, n };
+}
+
+/**
+ * How far a setting lies above the coin between the ends of its dial, at the same clean accuracy.
+ * Return null if it is unknown.
+ * @param {State} state
+ * @param {Surface} surface
+ * @param {Reading} reading
+ */
+export function gainOverCoin(state, surface, { clean, robust, attack, attacking }) {
+  if (attacking || clean.value === null || robust.value === null) return null;
+  if (attack && !surface.order.includes(attack)) return null; // an upper bound
+  const curve = frontier(surface, state.width, state.eps);
+  const coin = coinRobustness(coinEnds(surface, curve), clean.value);
+  return coin === null ? null : robust.value - coin;
+}
+
+/**
+ * @param {Description} description
+ * @param {string | null} attack
+ */
+export function attackLabel(description, attack) {
+  if (attack === null) return "no attack";
+  const name = description.attackNames[attack];
+  return attack.startsWith("pgd") ? `${name}, an upper bound` : name;
+}
+
+/**
+ * The setting and its accuracies as a sentence, for screen readers.
+ * @param {State} state
+ * @param {Reading} reading
+ */
+export function inWords(state, { clean, robust }) {
+  /** @param {Accuracy} accuracy */
+  const write = ({ kind, value }) => {
+    if (value === null) return "not known yet";
+    return kind === "estimated" ? `about ${percent(value)}` : percent(value);
+  };
+  const setting = `${state.network} at λ ${short(state.lam)}, width ${short(state.width)}`;
+  return `${setting}: clean ${write(clean)}, robust ${write(robust)}`;
+}
+
+/**
+ * Whether a training is running or paused, so that it can continue.
+ * @param {Training | null} training
+ */
+export function isUnderWay(training) {
+  return training?.status === "running" || training?.status === "paused";
+}

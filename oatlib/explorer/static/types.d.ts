@@ -1,0 +1,221 @@
+// The values that Python and the front end exchange, and those that the parts of the page share.
+// Accuracies are in [0, 1]. ε is in 1/255 everywhere.
+
+export type Pace = "run" | "slow" | "pause";
+export type TrainingStatus = "running" | "paused" | "finished" | "interrupted" | "stopped";
+
+/** The positions of all dials, see state.py. */
+export interface State {
+  network: string;
+  lam: number;
+  width: number;
+  eps: number;
+  attack: string;
+  min_clean: number;
+  max_size: number;
+  compare: string[];
+}
+
+/** What does not change with the dials, see description.py. */
+export interface Description {
+  data: string;
+  split: string;
+  n: number;
+  classes: string[];
+  shape: [number, number, number]; // channels, height, width
+  images: string[]; // of the gallery, see `decodeBytes`
+  captions: string[];
+  attacks: string[]; // that a user can choose
+  attackNames: Record<string, string>;
+  maxEps: number;
+  recipes: string[];
+  maxEpochs: number;
+  hint: string;
+  reference: { best?: [number, number][]; bestEps?: number };
+  networks: Record<string, Network>;
+  live: boolean; // whether a kernel measures
+  page: boolean; // whether the address of the page holds the state
+  hide?: string[]; // parts of the page to leave out
+  marks?: MarkedNetwork[];
+}
+
+export interface Network {
+  recipe: string;
+  stops: number[];
+  slider: number[]; // λ at evenly spaced positions
+  widths: number[]; // ascending
+  noisy: boolean;
+  stored: number;
+  prices: { parameters: number; macs: number }[]; // by width
+}
+
+/** A network for one λ, drawn as a single point. */
+export interface MarkedNetwork {
+  name: string;
+  clean: number;
+  eps: number[];
+  robust: (number | null)[]; // by ε
+}
+
+/** The measured grid of a network, see surface.py. null: not measured. */
+export interface Surface {
+  lams: number[];
+  widths: number[];
+  eps: number[];
+  n: number; // images
+  order: string[]; // attacks whose curves are drawn, strongest first
+  clean: (number | null)[][]; // [width][λ]
+  robust: Record<string, (number | null)[][][]>; // [attack][width][ε][λ]
+  mixed: { attack: string; eps: number; points: [number, number, number][] } | null;
+}
+
+/** A measurement after one step of the attack, see measure.py. */
+export interface Frame {
+  key: [network: string, lam: number, width: number, eps: number, attack: string];
+  phase: "clean" | "walk" | "settled";
+  step: number;
+  steps: number;
+  n: number;
+  clean: number;
+  robust: number;
+  ms: number;
+  nonzero: number;
+  gallery: GalleryRow[];
+}
+
+export interface Prediction {
+  said: number; // index of the class
+  sure: number; // its probability
+  right: boolean;
+}
+
+export interface GalleryRow {
+  before?: Prediction;
+  now: Prediction;
+  image: string;
+  fell?: number; // first step at which the image is misclassified
+}
+
+/** Galleries that were measured before the export of a page, see html.py. */
+export interface Shots {
+  lams: number[];
+  widths: number[];
+  eps: number;
+  rows: GalleryRow[][][]; // [width][λ]
+}
+
+/** A training that was started on the page, see live_training.py. */
+export interface Training {
+  recipe: string;
+  status: TrainingStatus;
+  done: number;
+  of: number;
+  epochs: number;
+  loss: number | null;
+  n: number;
+  frontiers: { done: number; points: LamPoint[] }[];
+  note: string;
+  name?: string; // of the trained network in the list
+}
+
+/** The values that Python holds, by name. */
+export interface Values {
+  description: Description;
+  controls: State;
+  surfaces: Record<string, Surface>;
+  live: Frame | { key?: undefined }; // empty until something is measured
+  training: Training | { status?: undefined }; // empty until a training starts
+  pace: Pace;
+  error: string;
+  gallery: Record<string, Shots>; // only on an exported page
+}
+
+/** The model of the widget, or its substitute on a page without a kernel. */
+export interface Model {
+  get<Name extends keyof Values>(name: Name): Values[Name];
+  set<Name extends keyof Values>(name: Name, value: Values[Name]): void;
+  save_changes(): void;
+  on(event: string, callback: () => void): void;
+  off(event: string, callback: () => void): void;
+  send(message: Message): void;
+}
+
+/** An order to Python, see `Explorer._on_message`. */
+export type Message =
+  | { do: "attack-step" | "train-pause" | "train-resume" | "train-step" | "train-stop" }
+  | { do: "prefetch"; lam: number }
+  | { do: "train"; recipe: string; epochs: number };
+
+/** A point in the plane of clean and robust accuracy. */
+export interface Point {
+  clean: number;
+  robust: number;
+  lam?: number;
+  weight?: number;
+}
+
+/** A point of a curve along λ. */
+export interface LamPoint extends Point {
+  lam: number;
+}
+
+/** An accuracy, its 95 % interval, and how it is known. */
+export type Accuracy = KnownAccuracy | UnknownAccuracy;
+export interface KnownAccuracy {
+  kind: "measured" | "falling" | "estimated"; // falling: the attack is still running
+  value: number;
+  low: number;
+  high: number;
+  n: number;
+}
+export interface UnknownAccuracy {
+  kind: "none";
+  value: null;
+  low: null;
+  high: null;
+  n: number;
+}
+
+/** What is known at the current positions of the dials. */
+export interface Reading {
+  clean: Accuracy;
+  robust: Accuracy;
+  attack: string | null; // by which `robust` is known; null at ε = 0
+  frame: Frame | null; // the newest measurement, if it is of this setting and attack
+  milliseconds: number | null; // per image, if they were measured at this setting
+  settled: boolean;
+  attacking: boolean;
+}
+
+/** All that a part of the page needs to show the current state. */
+export interface View {
+  description: Description;
+  state: State;
+  net: Network;
+  surfaces: Record<string, Surface>;
+  surface: Surface; // of `net`
+  reading: Reading;
+  training: Training | null;
+  pace: Pace;
+  shots: Shots | null; // of `net`, on an exported page
+  moving: boolean; // whether a slider is being dragged
+  error: string;
+}
+
+/** What the parts of the page can ask for. */
+export interface Actions {
+  move(change: Partial<State>): void;
+  slide(position: number): void;
+  hold(): void;
+  release(): void;
+  setPace(pace: Pace): void;
+  send(message: Message): void;
+  paste(text: string): void;
+  announce(text: string): void;
+}
+
+/** A part of the page. */
+export interface Part {
+  element: Element;
+  update(view: View): void;
+}
