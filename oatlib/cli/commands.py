@@ -112,6 +112,8 @@ def _attack(options) -> Attack:
         )
     if options.attack == "square" and options.norm != "linf":
         raise ValueError(f"--attack square paints L-infinity squares, got --norm {options.norm}")
+    if options.draws < 1:
+        raise ValueError(f"--draws must be at least 1, got {options.draws}")
     same = {"eps": options.eps / 255, "eot_samples": options.draws}
     if options.attack == "square":
         return Square(**same)
