@@ -2,6 +2,7 @@
 
 * recipes: the table, and `build`.
 * losses: training losses.
+* labels: the targets of a loss.
 * published: options and a loss with which a row agrees with the public code of its paper.
 * presets: the numbers of a training run.
 * lambda_batch: the batch of a training step, sorted by λ.
