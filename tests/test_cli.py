@@ -314,7 +314,7 @@ def fails(capsys, words, *expected):
         ("train oats --set widths=half --out a", ["widths", "half"]),
         (
             "train oats --set width=4 --out a",
-            ["unknown option 'width' (did you mean 'widths'?): use one of stops, dual"],
+            ["unknown option 'width' (did you mean 'widths'?): use one of stops, codes"],
         ),
         ("train oats --set seed=5 --out a", ["unknown option 'seed'"]),
         ("train oats --set recipe=oat --out a", ["unknown option 'recipe'"]),
@@ -334,7 +334,7 @@ def fails(capsys, words, *expected):
         ("choose results.json --min-clean 0.9", ["no results to choose from"]),
         ("choose", ["results"]),
         ("choose x --min-clean 90", ["--min-clean", "must be a fraction in (0, 1], such as 0.5, got '90'"]),
-        ("train oat --lam 0.3 --out a", ["lam= is for 'pgd-at'"]),
+        ("train oat --lam 0.3 --out a", ["only 'pgd-at' takes lam=", "'oat'"]),
         ("train pgd-at --lam 1.5 --out a", ["λ must be a number in [0, 1]", "1.5"]),
         ("train pgd-at --lam nan --out a", ["λ must be a number in [0, 1]"]),
         ("train oat --data folder:nowhere --out a", ["nowhere does not exist"]),
@@ -401,7 +401,7 @@ def test_a_network_whose_data_has_no_name(capsys, tmp_path):
     pair = torch.rand(8, 3, 8, 8), torch.arange(8) % 2
     data = oatlib.from_tensors("mine", pair, pair, pair, ("a", "b"))
     oatlib.save(oatlib.build("oat", data), tmp_path / "mine")
-    fails(capsys, "eval mine", "name a set with --data")
+    fails(capsys, "eval mine", "name a data set with --data")
 
 
 def test_a_checkpoint_is_no_network_and_a_network_no_checkpoint(capsys, tmp_path):

@@ -300,7 +300,7 @@ def half_step(subject: Subject) -> Answer:
     for fraction in FRACTIONS_OF_EPS:
         stepped = (subject.x + fraction * subject.eps * direction).clamp(0, 1)
         accuracy[fraction] = subject.accuracy_on(stepped)
-    worst = min(accuracy, key=accuracy.get)
+    worst = min(accuracy, key=accuracy.__getitem__)
     verdict = raised_if(accuracy[worst] < accuracy[1.0] - max(ALLOWED_HALF_STEP, subject.slack))
     sentence = (
         f"{accuracy[1.0]:.1%} are correct after a step of eps, {accuracy[worst]:.1%} after a step "
@@ -452,7 +452,7 @@ def transfer(subject: Subject) -> Answer:
     for name, source in subject.sources.items():
         attack = Transfer(source, PGD(subject.eps, 10), name)
         more[name] = subject.fooled(attack, among=left_by_suite).double().mean().item()
-    best = max(more, key=more.get)
+    best = max(more, key=more.__getitem__)
     sentence = (
         f"images computed on {best} fool another {more[best]:.1%} that the suite could not fool"
     )

@@ -10,6 +10,7 @@ import html
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -184,7 +185,8 @@ def audit(
     # Choose the attacks: a random network needs EOT, and a mixture of outputs its own members.
     if eot_samples is None:
         eot_samples = NOISE_SAMPLES if deployed.noisy else 1
-    suite = suited(Suite(eps, eot_samples=eot_samples) if suite is None else suite, deployed.f)
+    suite = Suite(eps, eot_samples=eot_samples) if suite is None else suite
+    suite = cast(Suite, suited(suite, deployed.f))  # a suite gives a suite
     if suite.eot_samples != eot_samples:
         raise ValueError(
             f"this function needs a suite with eot_samples={eot_samples}, got {suite.eot_samples}"
@@ -207,7 +209,7 @@ def audit(
             suite=outcome,
             members=suite.attacks(),
             attacked=attacked,
-            sources=deployed.sources if sources is None else dict(sources),
+            sources=deployed.sources if sources is None else sources,
             unfolded=deployed.unfolded,
             training_preset=deployed.training_preset,
         )
@@ -250,7 +252,7 @@ class _Deployed:
     about: dict
     noisy: bool = False
     unfolded: Callable[[Tensor], Tensor] | None = None
-    sources: dict[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    sources: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     training_preset: Preset | None = None
 
 

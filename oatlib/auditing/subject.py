@@ -5,7 +5,7 @@ Several questions of the audit need the same attacks, so each attack is run only
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,13 +15,15 @@ from torch import Tensor
 
 from ..attacks.accuracy import correct_at_every_point
 from ..attacks.apgd import APGD
-from ..attacks.base import Attack
+from ..attacks.base import Attack, IterativeAttack
 from ..attacks.freeze import NoGradientError, attacking
 from ..attacks.pgd import PGD
 from ..attacks.suite import NOBODY, Outcome
 from ..training.presets import Preset
 
-TARGETED = {"steps": 10, "targets": 3}  # three runs of ten steps: 1.5 times the steps of PGD-20
+# The short targeted attack: three runs of ten steps, 1.5 times the steps of PGD-20.
+SHORT_STEPS = 10
+SHORT_TARGETS = 3
 
 
 @dataclass
@@ -52,9 +54,9 @@ class Subject:
     seed: int
     eot_samples: int
     suite: Outcome
-    members: tuple[Attack, ...] = ()
+    members: tuple[IterativeAttack, ...] = ()
     attacked: Callable[[Tensor], Tensor] | None = None
-    sources: dict[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    sources: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     unfolded: Callable[[Tensor], Tensor] | None = None
     training_preset: Preset | None = None
     _fooled: dict[tuple[Attack, int | None], Tensor] = field(default_factory=dict)
@@ -98,7 +100,7 @@ class Subject:
         If a complete suite includes a targeted attack of at least this length, the images that it
         left correct need not be attacked.
         """
-        if self.suite.complete and any(map(_covers_short_targeted, self.members)):
+        if self.suite.complete and any(_covers_short_targeted(member) for member in self.members):
             return self.suite.fell != NOBODY
         return torch.ones_like(self.y, dtype=torch.bool)
 
@@ -181,11 +183,13 @@ class Subject:
 
     def short_targeted(self) -> APGD:
         """Return a short attack that targets each of the three likeliest wrong classes in turn."""
-        return APGD(self.eps, eot_samples=self.eot_samples, **TARGETED)
+        return APGD(self.eps, SHORT_STEPS, targets=SHORT_TARGETS, eot_samples=self.eot_samples)
 
 
 def _covers_short_targeted(attack: Attack) -> bool:
     """Whether an attack has at least the targets and the steps of the short targeted attack."""
-    if not isinstance(attack, APGD) or attack.steps < TARGETED["steps"]:
+    if not isinstance(attack, APGD) or attack.steps < SHORT_STEPS:
         return False
-    return attack.targets == "all" or attack.targets >= TARGETED["targets"]
+    if isinstance(attack.targets, int):
+        return attack.targets >= SHORT_TARGETS
+    return attack.targets == "all"

@@ -279,31 +279,38 @@ def _add_fit_slider(commands) -> None:
 
 
 def _add_audit(commands) -> None:
-    one = _command(
+    parser = _command(
         commands,
         "audit",
         "look for faults in the robustness of one setting; exit code 0 if none is found",
     )
-    one.add_argument("weights", help="file of the network (.safetensors)")
-    one.add_argument("--lam", type=_lam, help="λ to audit (default: the largest of the recipe)")
-    one.add_argument("--width", type=_fraction, help="width of a slimmable network (default 1)")
-    one.add_argument(
+    parser.add_argument("weights", help="file of the network (.safetensors)")
+    parser.add_argument("--lam", type=_lam, help="λ to audit (default: the largest of the recipe)")
+    parser.add_argument("--width", type=_fraction, help="width of a slimmable network (default 1)")
+    parser.add_argument(
         "--claim",
         type=_lam,
         help="robust accuracy that is claimed, in [0, 1] (default: the accuracy under PGD-20)",
     )
-    one.add_argument("--claim-n", type=int, help="number of images the claim was measured on")
-    one.add_argument(
+    parser.add_argument("--claim-n", type=int, help="number of images the claim was measured on")
+    parser.add_argument(
         "--eps", type=float, default=8, help="radius of the attacks in 1/255 (default 8)"
     )
-    one.add_argument("--n", type=int, default=256, help="number of validation images (default 256)")
-    one.add_argument("--data", help="data set (default: the one that the network was trained on)")
-    one.add_argument("--seed", type=int, default=0, help="seed of the attacks (default 0)")
-    one.add_argument(
+    parser.add_argument(
+        "--n", type=int, default=256, help="number of validation images (default 256)"
+    )
+    parser.add_argument(
+        "--data", help="data set (default: the one that the network was trained on)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the attacks (default 0)")
+    parser.add_argument(
         "--seconds", type=float, help="time limit of the suite in seconds (default: none)"
     )
-    one.add_argument("--json", help="file to write the report to, as JSON")
-    one.add_argument("--html", help="file to write the report to, as a web page")
+    parser.add_argument("--json", help="file to write the report to, as JSON")
+    parser.add_argument("--html", help="file to write the report to, as a web page")
+    parser.notes = lambda: [
+        "example: oatlib audit oat.safetensors --lam 1 --claim 0.75 --html report.html"
+    ]
 
 
 def _add_choose(commands) -> None:

@@ -50,6 +50,7 @@ from torch import Tensor
 
 from .._suggest import did_you_mean, lookup
 from ..layers.setting import Width
+from ..layers.unit import UnitOptions
 from ..networks.network import Network
 from ..networks.spec import Spec
 
@@ -81,8 +82,12 @@ RECIPES: dict[str, dict] = {
     "floats": _FLOAT | dict(masks="shared", density=0.3),
     "smart": _ENDS | dict(masks="complementary", density=0.5, mask_in="late"),
 }
+_NOT_OPTIONS = ("recipe", "backbone", "shape", "classes", "data")
+# Options of `build`: those of the whole network first, then those of its units.
 OPTIONS = tuple(
-    f.name for f in fields(Spec) if f.name not in ("recipe", "backbone", "shape", "classes", "data")
+    f.name
+    for f in sorted(fields(Spec), key=lambda f: f in fields(UnitOptions))
+    if f.name not in _NOT_OPTIONS
 )
 
 
