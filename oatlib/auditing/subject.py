@@ -186,7 +186,7 @@ class Subject:
         return APGD(self.eps, SHORT_STEPS, targets=SHORT_TARGETS, eot_samples=self.eot_samples)
 
 
-def _covers_short_targeted(attack: Attack) -> bool:
+def _covers_short_targeted(attack: object) -> bool:
     """Whether an attack has at least the targets and the steps of the short targeted attack."""
     if not isinstance(attack, APGD) or attack.steps < SHORT_STEPS:
         return False
