@@ -149,7 +149,7 @@ def test_an_expert_ignores_the_weights_of_the_other(lam):
     net = build("smart")
     before, touched = net.at(lam)(images()), 0
     for unit in masked_units(net):
-        other = unit.masks.of(ADV if lam == 0 else CLEAN)
+        other = unit.masks.mask_for(ADV if lam == 0 else CLEAN)
         unit.conv.weight[other] += 100
         touched += other.sum().item()
     assert touched > 1000

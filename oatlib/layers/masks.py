@@ -62,7 +62,7 @@ class Masks(nn.Module):
         """The different masks: one, or the clean and the adversarial one."""
         return [self.clean] if self.adv is None else [self.clean, self.adv]
 
-    def of(self, path: int) -> Tensor:
+    def mask_for(self, path: int) -> Tensor:
         """Return the mask of a weight path. It broadcasts to the weight.
 
         Args:
@@ -88,7 +88,7 @@ class Masks(nn.Module):
         Returns:
             Tensor shaped like `weight`.
         """
-        return weight * (self.of(path) | ~self.union())
+        return weight * (self.mask_for(path) | ~self.union())
 
     @torch.no_grad()
     def clear(self, weight: Tensor) -> None:

@@ -28,7 +28,7 @@ class WeightNoise(nn.Module):
         super().__init__()
         self.alpha = nn.Parameter(torch.tensor(START))
 
-    def size(self, weight: Tensor) -> Tensor:
+    def standard_deviation(self, weight: Tensor) -> Tensor:
         """Return α·σ, the standard deviation of the noise.
 
         σ is the sample standard deviation (divisor n - 1) over all n entries of the weight, pruned
@@ -52,4 +52,4 @@ class WeightNoise(nn.Module):
         Returns:
             Tensor shaped like `weight`.
         """
-        return self.size(weight) * randn_like_on(weight, generator)
+        return self.standard_deviation(weight) * randn_like_on(weight, generator)

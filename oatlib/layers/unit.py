@@ -170,7 +170,7 @@ class Unit(nn.Module):
     def _where_noisy(self, noise: Tensor, path: int) -> Tensor:
         """The noise, or its masked part if only kept weights get noise."""
         return (
-            noise * self.masks.of(path)
+            noise * self.masks.mask_for(path)
             if self.masks is not None and self.noise_on == "kept"
             else noise
         )
@@ -290,13 +290,15 @@ class Unit(nn.Module):
         noise_everywhere = noise is not None and self.noise_on == "all"
         whole_channels = self.masks is not None and len(self.masks.clean) == 1 < len(weight)
         if whole_channels and not noise_everywhere:
-            kept = torch.stack([self.masks.of(plan.paths[stop]) for stop in stops]).any(0)
+            kept = torch.stack([self.masks.mask_for(plan.paths[stop]) for stop in stops]).any(0)
             folded.keep_channels(kept[0, : weight.shape[1], 0, 0])
         return folded
 
     def _weight(self, path: int, plan: FoldPlan) -> Tensor:
         """Return the weight of a path at the width, masked but without noise."""
-        weight = self.conv.weight if self.masks is None else self.conv.weight * self.masks.of(path)
+        weight = (
+            self.conv.weight if self.masks is None else self.conv.weight * self.masks.mask_for(path)
+        )
         return self.conv.sliced(plan.position.width, weight)
 
     def _noise(self, stop: int, plan: FoldPlan) -> Tensor | None:
@@ -309,7 +311,7 @@ class Unit(nn.Module):
             return None
         weight = self.conv.weight
         noise = torch.ones_like(weight) if plan.resample else randn_like_on(weight, plan.generator)
-        noise = noise * (plan.position.noise_levels[stop] * self.noise.size(weight))
+        noise = noise * (plan.position.noise_levels[stop] * self.noise.standard_deviation(weight))
         return self.conv.sliced(plan.position.width, self._where_noisy(noise, plan.paths[stop]))
 
 

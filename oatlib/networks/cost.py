@@ -183,5 +183,9 @@ def _kept(part: Unit, width: Width, paths: set[int]) -> int:
     """Return how many weights of a conv the masks of some paths keep at a width."""
     if part.masks is None:
         return part.conv.sliced(width).numel()
-    keep = torch.stack([part.masks.of(path) for path in paths]).any(0).expand_as(part.conv.weight)
+    keep = (
+        torch.stack([part.masks.mask_for(path) for path in paths])
+        .any(0)
+        .expand_as(part.conv.weight)
+    )
     return part.conv.sliced(width, keep).sum().item()

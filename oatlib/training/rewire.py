@@ -63,7 +63,7 @@ def rewire(net: Network, optimizer: torch.optim.Optimizer, done: float) -> None:
         # Drop in every layer.
         dropped = sum(_drop(unit, path, rate) for unit in units)
         # Share the growth among layers by the mean momentum of the weights that they still keep.
-        masks = [unit.masks.of(path) for unit in units]
+        masks = [unit.masks.mask_for(path) for unit in units]
         shares = [_mean(momentum[mask]) for momentum, mask in zip(momenta, masks, strict=True)]
         absent = [(~mask).sum().item() for mask in masks]
         room = [int(ROOM * number) for number in absent]
@@ -116,7 +116,7 @@ def _drop(unit: Unit, path: int, rate: float) -> int:
 
     Dropped weights are set to 0 unless the other expert keeps them.
     """
-    keep = unit.masks.of(path)
+    keep = unit.masks.mask_for(path)
     n_kept = keep.sum().item()
     number = min(math.ceil(rate * n_kept), n_kept - 1)  # keep at least one
     # Absent weights count as infinitely large, so they are not among the smallest.

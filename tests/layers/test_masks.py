@@ -35,7 +35,7 @@ def test_masks_keep_exactly_their_density(kind, density, of):
 def test_complementary_masks_share_out_every_weight():
     made = masks("complementary", 0.5)
     assert not (made.clean & made.adv).any() and (made.clean | made.adv).all()
-    assert made.of(0) is made.clean and made.of(1) is made.adv and not made.moves
+    assert made.mask_for(0) is made.clean and made.mask_for(1) is made.adv and not made.moves
 
 
 @pytest.mark.parametrize(("of", "density"), [("weights", 0.9999), ("channels", 0.98), ("channels", 0.01)])
@@ -56,7 +56,7 @@ def test_overlapping_masks_are_drawn_apart():
 
 def test_one_mask_serves_both_paths():
     made = masks("shared")
-    assert made.adv is None and made.of(0) is made.of(1) and len(made.each) == 1
+    assert made.adv is None and made.mask_for(0) is made.mask_for(1) and len(made.each) == 1
 
 
 @pytest.mark.parametrize("kind", ["shared", "complementary", "overlapping"])
@@ -68,9 +68,9 @@ def test_the_value_of_a_path_is_its_own_and_absent_weights_get_a_gradient(kind):
     weight.requires_grad_()
     for path, other in ((0, 1), (1, 0)):
         view = made.train_view(weight, path)
-        torch.testing.assert_close(view, weight * made.of(path))
+        torch.testing.assert_close(view, weight * made.mask_for(path))
         (gradient,) = torch.autograd.grad(view.sum(), weight)
-        assert torch.equal(gradient != 0, made.of(path) | ~made.of(other))
+        assert torch.equal(gradient != 0, made.mask_for(path) | ~made.mask_for(other))
 
 
 def test_clear_leaves_what_any_path_keeps():

@@ -31,8 +31,8 @@ def test_sigma_divides_by_one_less_than_the_number_of_weights(n):
     values = weight.flatten().tolist()
     mean = sum(values) / n
     variance = sum((v - mean) ** 2 for v in values) / (n - 1)
-    assert WeightNoise().double().size(weight).item() == pytest.approx(0.25 * variance**0.5, rel=1e-12)
-    assert WeightNoise().size(torch.tensor([-1.0, 1.0])).item() == pytest.approx(0.25 * 2**0.5)
+    assert WeightNoise().double().standard_deviation(weight).item() == pytest.approx(0.25 * variance**0.5, rel=1e-12)
+    assert WeightNoise().standard_deviation(torch.tensor([-1.0, 1.0])).item() == pytest.approx(0.25 * 2**0.5)
 
 
 def test_no_gradient_reaches_deviation_and_draw():
