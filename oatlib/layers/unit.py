@@ -296,9 +296,9 @@ class Unit(nn.Module):
 
     def _weight(self, path: int, plan: FoldPlan) -> Tensor:
         """Return the weight of a path at the width, masked but without noise."""
-        weight = (
-            self.conv.weight if self.masks is None else self.conv.weight * self.masks.mask_for(path)
-        )
+        weight = self.conv.weight
+        if self.masks is not None:
+            weight = weight * self.masks.mask_for(path)
         return self.conv.sliced(plan.position.width, weight)
 
     def _noise(self, stop: int, plan: FoldPlan) -> Tensor | None:
