@@ -278,7 +278,7 @@ def fails(capsys, words, *expected):
         ("eval good --dial output", ["--dial", "unknown rule 'output'", "did you mean 'outputs'", "interpolate"]),
         ("eval good --dial rule-a", ["needs noise=True"]),
         ("export good --dial blend --out a", ["unknown rule 'blend'"]),
-        ("train oat --epochs 0 --out a", ["epochs", "at least 1"]),
+        ("train oat --epochs 0 --out a", ["epochs", "1 or more"]),
         ("train oat --epochs many --out a", ["--epochs", "many"]),
         ("train oat --n-train 0 --out a", ["n_train=0"]),
         ("train digits --n-train 9999 --out a", ["unknown recipe 'digits'"]),
@@ -304,7 +304,7 @@ def fails(capsys, words, *expected):
         ("choose nothing.json", ["nothing.json"]),
         ("choose", ["results"]),
         ("choose x --min-clean 90", ["--min-clean", "share in (0, 1]", "90"]),
-        ("train oat --lam 0.3 --out a", ["lam= is for 'pgd-at'"]),
+        ("train oat --lam 0.3 --out a", ["only 'pgd-at' takes lam="]),
         ("train pgd-at --lam 1.5 --out a", ["λ must be a number in [0, 1]", "1.5"]),
         ("train pgd-at --lam nan --out a", ["λ must be a number in [0, 1]"]),
         ("train oat --data folder:nowhere --out a", ["nowhere does not exist"]),
@@ -368,7 +368,7 @@ def test_a_network_whose_data_has_no_name(capsys, tmp_path):
     pair = torch.rand(8, 3, 8, 8), torch.arange(8) % 2
     data = oatlib.from_tensors("mine", pair, pair, pair, ("a", "b"))
     oatlib.save(oatlib.build("oat", data), tmp_path / "mine")
-    fails(capsys, "eval mine", "name a set with --data")
+    fails(capsys, "eval mine", "name a data set with --data")
 
 
 def test_a_checkpoint_is_no_network_and_a_network_no_checkpoint(capsys, tmp_path):
