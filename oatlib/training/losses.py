@@ -13,27 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..attacks.pgd import PGD
+from .labels import Labels
 from .published import as_coded
-
-
-@dataclass(frozen=True)
-class Labels:
-    """The targets of a loss function, and its weights.
-
-    Attributes:
-        y: Labels (N,).
-        lam: λ of each image, (N,).
-        n_clean: Number of images at the front that have λ = 0 and were not attacked.
-        beta: Weight β of the KL term.
-        teacher_logits: Detached logits (N, classes) of the first width of the step. None at that
-            width itself.
-    """
-
-    y: Tensor
-    lam: Tensor
-    n_clean: int
-    beta: float = 0.0
-    teacher_logits: Tensor | None = None
 
 
 def hybrid(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:

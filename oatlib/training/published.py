@@ -8,13 +8,10 @@ implementation.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch.nn.functional as F
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from .losses import Labels
+from .labels import Labels
 
 _INPUT = {"centre": False}  # pixels enter the first conv in [0, 1]
 _OAT = _INPUT | {"film_rows": "published", "film_start": "paper"}
