@@ -11,8 +11,9 @@ import oatlib
 from oatlib.layers.setting import ADV, CLEAN
 from oatlib.layers.unit import Unit
 from oatlib.networks.network import masked_units
+from oatlib.training.labels import Labels
 from oatlib.training.lambda_batch import LambdaBatch
-from oatlib.training.losses import TRAINING_LOSSES, Labels
+from oatlib.training.losses import TRAINING_LOSSES
 from oatlib.training.recipes import sample_stops
 from oatlib.training.step import train_step
 

@@ -11,7 +11,8 @@ from oatlib.data.load import from_tensors
 from oatlib.layers.dual_bn import DualBN
 from oatlib.layers.film import FiLM
 from oatlib.networks.backbones import BACKBONES
-from oatlib.training.losses import TRAINING_LOSSES, Labels, hybrid, kl, trades
+from oatlib.training.labels import Labels
+from oatlib.training.losses import TRAINING_LOSSES, hybrid, kl, trades
 from oatlib.training.recipes import OAT_STOPS, RECIPES, build, sample_stops
 
 quick = settings(max_examples=60, deadline=None)

@@ -346,19 +346,19 @@ def test_resumed_sandwich_training_gives_the_same_bits(data, tmp_path):
         for epochs in stop_after:
             preset = oatlib.Preset(epochs=2, batch=32)
             if epochs == 1:  # as if it had been cut off after the first epoch
-                original = oatlib.Training._one_epoch
+                original = oatlib.Training._train_epoch
 
                 def cut_off(self, epoch, original=original):
                     if epoch == 1:
                         raise KeyboardInterrupt
                     return original(self, epoch)
 
-                oatlib.Training._one_epoch = cut_off
+                oatlib.Training._train_epoch = cut_off
                 try:
                     with pytest.warns(UserWarning, match="interrupted"):
                         oatlib.train(net, data, preset, progress=False, checkpoint=tmp_path / "c.safetensors")
                 finally:
-                    oatlib.Training._one_epoch = original
+                    oatlib.Training._train_epoch = original
                 net = oatlib.build("us-snn", data)
             else:
                 oatlib.train(net, data, preset, progress=False, **options)

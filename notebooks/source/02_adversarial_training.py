@@ -50,8 +50,9 @@ from oatlib.data.load import batches
 from oatlib.data.shapes import CONSTANT_TRUST, ShapesOptions, render
 from oatlib.data.splits import data_generator
 from oatlib.explorer.description import captions
+from oatlib.training.labels import Labels
 from oatlib.training.lambda_batch import LambdaBatch
-from oatlib.training.losses import TRAINING_LOSSES, Labels
+from oatlib.training.losses import TRAINING_LOSSES
 from oatlib.training.step import train_step
 
 lesson = begin("02_adversarial_training", globals())

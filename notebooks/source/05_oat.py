@@ -47,8 +47,9 @@ from oatlib.course.sliders import sliders
 from oatlib.evaluation.baselines import robust_at
 from oatlib.evaluation.slider import equal_steps
 from oatlib.explorer import open_files
+from oatlib.training.labels import Labels
 from oatlib.training.lambda_batch import LambdaBatch
-from oatlib.training.losses import Labels, hybrid
+from oatlib.training.losses import hybrid
 from oatlib.training.recipes import OAT_STOPS, sample_stops
 from oatlib.training.step import train_step
 

@@ -1,6 +1,7 @@
 """Training: every system is a row of one table, served by one step and one loop.
 
 * recipes: the table, and `build`.
+* labels: what a loss compares logits with.
 * losses: training losses.
 * labels: the targets of a loss.
 * published: options and a loss with which a row agrees with the public code of its paper.

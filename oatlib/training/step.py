@@ -15,8 +15,9 @@ from torch import Tensor
 from ..attacks.pgd import PGD
 from ..layers.setting import Setting, Width
 from ..networks.network import Network
+from .labels import Labels
 from .lambda_batch import LambdaBatch
-from .losses import TRAINING_LOSSES, Labels
+from .losses import TRAINING_LOSSES
 
 
 def train_step(

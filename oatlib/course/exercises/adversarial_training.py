@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ...attacks.pgd import FGSM
-from ...training.losses import Labels, hybrid, kl
+from ...training.labels import Labels
+from ...training.losses import hybrid, kl
 from ...training.monitor import DROP
 from . import Wrong, exercise, same
 

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...evaluation.baselines import coin as oatlib_coin
-from ...training.losses import Labels, hybrid
+from ...training.labels import Labels
+from ...training.losses import hybrid
 from ...training.recipes import OAT_STOPS, sample_stops
 from . import Wrong, exercise, same
 
