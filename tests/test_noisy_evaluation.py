@@ -139,23 +139,24 @@ def test_attack_and_measurement_meet_the_same_network(net, dial, lam, monkeypatc
     where it attacked noisy weights and measured noise-free ones."""
     twin = Network(dataclasses.replace(net.spec, dial=dial))
     twin.load_state_dict(net.state_dict())
-    built, attacked = [], []
-    for name in ("at", "noisy"):
-        original = getattr(Network, name)
+    built, attacked, original = [], [], Network.fold
 
-        def spy(self, lam, width=None, original=original, name=name, **rest):
-            built.append((name, lam, original(self, lam, width, **rest)))
-            return built[-1][2]
+    def spy(self, position, generator=None, resample=False):
+        built.append((position, resample, original(self, position, generator, resample)))
+        return built[-1][2]
 
-        monkeypatch.setattr(Network, name, spy)
+    monkeypatch.setattr(Network, "fold", spy)
     whole = oatlib.PGD.survivors
     monkeypatch.setattr(oatlib.PGD, "__call__", lambda self, f, x, y, g: attacked.append(f) or x)
     monkeypatch.setattr(oatlib.PGD, "survivors", lambda self, f, *rest: attacked.append(f) or whole(self, f, *rest))
     oatlib.evaluate(twin, DATA.test, EOT, [lam], progress=False)
     noisy = twin.position(lam).noisy
     assert noisy == (lam > 0)
-    name, where, network = built[-1]
-    assert (name, where) == ("noisy" if noisy else "at", lam) and attacked == [network]
+    assert len(built) == 1
+    position, resample, network = built[0]
+    expected = twin.position(lam)
+    assert torch.equal(position.weights, expected.weights) and position.noise_levels == expected.noise_levels
+    assert resample == noisy and attacked == [network]
 
 
 def test_at_zero_the_attack_meets_clean_norms_without_noise(net):

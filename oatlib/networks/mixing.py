@@ -95,6 +95,10 @@ class Mixed(Network):
         """Raise a ValueError: a setting routes a batch through one network, in training."""
         raise ValueError(_UNTRAINED)
 
+    def setting_of_stops(self, *_, **__) -> Setting:
+        """Raise a ValueError, as `setting` does: a mix of two networks is not trained."""
+        raise ValueError(_UNTRAINED)
+
     def bind_stops(self, *_, **__) -> nn.Module:
         """Raise a ValueError, as `setting` does: a mix of two networks is not trained."""
         raise ValueError(_UNTRAINED)
