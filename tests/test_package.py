@@ -166,6 +166,7 @@ assert cli.main(["explore", "--no-browser"]) == 0
 assert "voila" in sys.modules and not {"torch", "lark"} & sys.modules.keys()""")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["from oatlib.training.loop import Training", "import oatlib.networks.cost"])
 def test_a_public_name_is_never_a_module(first):
     in_a_new_python(f"""
@@ -179,6 +180,7 @@ oatlib.train = None  # others may still replace it
 assert oatlib.train is None""")
 
 
+@pytest.mark.slow
 def test_without_the_extra_lab_the_explorer_says_what_is_missing():
     in_a_new_python("""
 import sys

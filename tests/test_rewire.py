@@ -9,6 +9,8 @@ import oatlib
 from oatlib.networks.network import masked_units
 from oatlib.training.rewire import _drop, allocate, clear, rewire
 
+pytestmark = pytest.mark.slow
+
 DATA = oatlib.load_data("shapes", seed=0, n_train=256, n_val=64, n_test=64)
 
 

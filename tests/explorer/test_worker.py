@@ -267,6 +267,7 @@ def test_close_waits_for_the_item_and_starts_nothing_more(heard):
     assert not threads() and len(seen) == count < 100
 
 
+@pytest.mark.slow
 def test_python_ends_cleanly_in_the_middle_of_work():
     program = """
 import time, torch

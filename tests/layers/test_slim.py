@@ -55,6 +55,7 @@ def test_a_depthwise_conv_filters_its_first_channels_each_by_itself(fraction):
     torch.testing.assert_close(conv(x, conv.sliced(Width(fraction, 0))), torch.cat(alone, 1), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_strided_1x1_convs_of_few_channels_do_not_corrupt_memory():
     """In a process of its own: a plain conv2d of this shape kills it on some processors."""
     code = """
