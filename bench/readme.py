@@ -384,7 +384,7 @@ def _gain_lines(gains: dict) -> list[str]:
                         "max": "in the sub-network that gains most",
                     }[where]
                     what.append(
-                        f"{kind} {name} {value['mean'] * 100:+.1f} ± "
+                        f"{kind} {name} {round(value['mean'] * 100, 1) + 0.0:+.1f} ± "
                         f"{value['plus_minus'] * 100:.1f}"
                     )
         if what:
@@ -492,7 +492,13 @@ def ends(record: dict) -> list[str]:
         f"defines the two ends of these dials only. *Between the ends*: {SWITCH} "
         "Recorded in `bench/results/family.json`; repeat with `python -m bench.family`.",
     ]
-    words = ["", "Gains in points, ± 95 % over seeds:", "", *gains]
+    words = [
+        "",
+        "Gains in points on test images of `shapes`, preset `fast`, quick suite, ± 95 % over seeds. "
+        "Recorded in `bench/results/family.json`; repeat with `python -m bench.family`.",
+        "",
+        *gains,
+    ]
     return (table if len(lines) > 2 else []) + (words if gains else [])
 
 
