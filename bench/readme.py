@@ -494,8 +494,8 @@ def ends(record: dict) -> list[str]:
     ]
     words = [
         "",
-        "Gains in points on test images of `shapes`, preset `fast`, quick suite, ± 95 % over seeds. "
-        "Recorded in `bench/results/family.json`; repeat with `python -m bench.family`.",
+        "Gains in points on test images of `shapes`, preset `fast`, quick suite, ± 95 % over "
+        "seeds. Recorded in `bench/results/family.json`; repeat with `python -m bench.family`.",
         "",
         *gains,
     ]
