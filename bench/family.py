@@ -21,6 +21,7 @@ import oatlib
 from oatlib.attacks.suite import default_attack
 from oatlib.record import read_json, versions, write_json
 
+from .once_for_all import ROW_KEYS
 from .trained import named, trained
 
 ENDS = (0.0, 0.2, 1.0)
@@ -70,22 +71,7 @@ def measure(name: str, seed: int, n: int) -> dict:
     table = oatlib.evaluate(
         net, panel, default_attack(8 / 255, samples), lams, progress=False, noise_samples=samples
     )
-    keys = (
-        "lam",
-        "width",
-        "n",
-        "clean",
-        "clean_low",
-        "clean_high",
-        "robust",
-        "robust_low",
-        "robust_high",
-        "macs",
-        "nonzero",
-        "noise_samples",
-        "clean_spread",
-        "robust_spread",
-    )
+    keys = (*ROW_KEYS, "macs", "nonzero", "noise_samples", "clean_spread", "robust_spread")
     points = [{k: getattr(r, k) for k in keys} for r in table]
     costs = {
         f"{lam:g}": asdict(oatlib.cost(net, lam)) for lam in (net.spec.stops[0], net.spec.stops[-1])

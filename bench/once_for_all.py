@@ -65,24 +65,17 @@ SYSTEMS: dict[str, Callable[[int], Made]] = {
     "oats": partial(of_recipe, "oats", None),
 }
 
+# fields of a result that every record of accuracies holds
+ACCURACIES = ("clean", "clean_low", "clean_high", "robust", "robust_low", "robust_high")
+ROW_KEYS = ("lam", "width", "n", *ACCURACIES)
+
 HALF = ("mix of two", "blend, outputs", "oat, outputs", "oats")
 
 
 def measure(net, lams: list[float] | None, split, attack, with_pgd: bool) -> list[dict]:
     """Accuracies of one system at all its settings, ready for JSON."""
-    keys = (
-        "lam",
-        "width",
-        "n",
-        "clean",
-        "clean_low",
-        "clean_high",
-        "robust",
-        "robust_low",
-        "robust_high",
-    )
     rows = [
-        {key: getattr(r, key) for key in keys}
+        {key: getattr(r, key) for key in ROW_KEYS}
         for r in oatlib.evaluate(net, split, attack, lams, progress=False)
     ]
     if with_pgd:

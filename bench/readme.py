@@ -590,7 +590,7 @@ def robustness(suite: dict, honest: dict) -> list[str]:
         "",
         *(f"| {line} |" for line in lines),
         "",
-        "The networks that come along, on validation images of `shapes` (seed 0), ε = 8/255. The "
+        "The bundled networks, on validation images of `shapes` (seed 0), ε = 8/255. The "
         "suite: "
         f"{suite['suite']}. "
         "Noisy networks (n smaller): EOT over 10 noise samples, and fewer steps. "

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from oatlib.layers.unit import UnitOptions
 from oatlib.networks.lambdas import RULES
-from oatlib.networks.spec import LOSSES_OF_ENDS, Spec, spec_from
+from oatlib.networks.spec import Spec, spec_from
 from oatlib.training.losses import TRAINING_LOSSES
 
 GOOD = dict(recipe="x", backbone="tiny", shape=(3, 8, 8), classes=("a", "b"), stops=(0.0, 1.0))
@@ -56,8 +56,17 @@ def test_the_entries_of_a_list_are_checked_and_true_is_no_number(name, value):
 
 def test_the_words_are_those_that_the_other_packages_know():
     assert set(WORDS["loss"]) == set(TRAINING_LOSSES)
-    assert {name for name, loss in TRAINING_LOSSES.items() if loss.ends_only} == set(LOSSES_OF_ENDS)
     assert set(WORDS["dial"]) == set(RULES)
+
+
+@pytest.mark.parametrize("loss", TRAINING_LOSSES)
+def test_a_loss_of_two_kinds_of_images_needs_the_stops_0_and_1(loss):
+    three = GOOD | {"loss": loss, "stops": (0.0, 0.5, 1.0)}
+    if loss in ("hybrid", "distill"):
+        assert Spec(**three).loss == loss
+        return
+    with pytest.raises(ValueError, match=f"the loss '{loss}' .*not 0, 0.5, 1"):
+        Spec(**three)
 
 
 def test_a_file_of_format_2_names_the_widths_of_a_step_differently():

@@ -63,7 +63,8 @@ def correct_at_every_point(
     """Return which images are classified correctly, and which at every point of an attack, too.
 
     Args:
-        f: Function from images (N, ...) to logits (N, C). It must be deterministic.
+        f: Function from images (N, ...) to logits (N, C). If it is random, every point is judged by
+            one sample.
         x: Images (N, ...) with pixels in [0, 1].
         y: Labels (N,), integers.
         attack: The attack. An image is dropped at the first point where it is misclassified.

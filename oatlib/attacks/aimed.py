@@ -23,7 +23,7 @@ LOTS = 2**20  # number of equally likely values of the random number that choose
 
 
 class AimedWalk(AscentWalk):
-    """The walk of `AimedPGD`. It remembers the target class of each image.
+    """One run of `AimedPGD`. It remembers the target class of each image.
 
     The targets are chosen by the first logits of the walk, and stay the same in all restarts.
     """

@@ -25,7 +25,7 @@ RISING = 0.75  # fraction of the steps since the last checkpoint that must have 
 
 
 class APGDWalk(GradientWalk):
-    """The walk of `APGD`: one run per restart, or one per target class.
+    """All iterates of `APGD`: one run per restart, or one per target class.
 
     The iterates are the start of each run and the point after each of its steps.
 
@@ -153,7 +153,7 @@ class APGDWalk(GradientWalk):
         """Halve the step of images that are stuck, and return them to their best point.
 
         Returns:
-            The gradients (M, ...) at the points from which the images go on.
+            The gradients (M, ...) at the points from which the attack continues.
         """
         steps = self._steps_done - self._last_checkpoint
         improved = self._top_value > self._top_value_at_checkpoint

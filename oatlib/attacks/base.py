@@ -399,7 +399,7 @@ class IterativeAttack:
             generator: Source of the random starts. None: a new generator with seed 0.
 
         Yields:
-            The walk, after each iterate. It is always the same object.
+            The same `Walk` object after each iterate.
 
         Raises:
             ValueError, NonFiniteError, NoGradientError: For the same reasons as `__call__`.

@@ -22,7 +22,7 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
 class SquareWalk(Walk):
-    """The walk of `Square`, with one iterate per query.
+    """One run of `Square`, with one iterate per query.
 
     Raises:
         ValueError: The images do not have the form (N, C, H, W).

@@ -18,7 +18,7 @@ from .queries import mean_logits
 
 
 class SinglePointWalk(Walk):
-    """The walk of an attack of which only the result is shown to the network."""
+    """One run of an attack that shows only its result to the network: a single iterate."""
 
     def advance(self) -> bool:
         if self.x_adv is not None:

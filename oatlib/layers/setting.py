@@ -82,7 +82,9 @@ class Position:
     @property
     def noisy(self) -> bool:
         """Whether the weights are random at this position."""
-        return any(self.noise_levels[stop] for stop in self.used_stops if self.noise_levels)
+        if not self.noise_levels:
+            return False
+        return any(self.noise_levels[stop] for stop in self.used_stops)
 
     @property
     def used_stops(self) -> list[int]:

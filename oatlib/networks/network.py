@@ -250,12 +250,13 @@ class Network(nn.Module):
 
     def _position_of_one(self, lam: float | None, width: float | None) -> Position:
         """Return the position of one λ for all images. Raise a ValueError if there are several."""
-        lams = lambdas(self.spec.stops, lam)
-        if len(lams) != 1:
+        position = self.position(lam, width)
+        if position.per_image:
             raise ValueError(
-                f"net.at takes one λ, got {len(lams)}; for one λ per image use net.bind(lams)"
+                f"net.at takes one λ, got {len(position.weights)}; for one λ per image use "
+                "net.bind(lams)"
             )
-        return resolve(self.spec, lams, self.width(width))
+        return position
 
     def lam(self, u: float) -> float:
         """Return λ at a slider position. It is linear in u until `fit_slider` fits the slider.
@@ -374,12 +375,12 @@ class Network(nn.Module):
         self, x: Tensor, lam, width: float | None, noise: torch.Generator | None
     ) -> Tensor:
         """Run the unfolded form under the rule `outputs`: mix the outputs of both ends."""
-        lams = lambdas(self.spec.stops, lam)
-        if len(lams) not in (1, len(x)):
+        position = self.position(lam, width)
+        n_lams = len(position.weights)
+        if n_lams not in (1, len(x)):
             raise ValueError(
-                f"{len(lams)} values of λ for {len(x)} images: give one for all, or one each"
+                f"{n_lams} values of λ for {len(x)} images: give one for all, or one each"
             )
-        position = resolve(self.spec, lams, self.width(width))
         weights = position.weights[:, [0, -1]]  # (N or 1, 2)
         return log_mixture([self._unfolded_end(end, x, width, noise) for end in (0, -1)], weights)
 

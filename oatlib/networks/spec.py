@@ -15,7 +15,7 @@ from ..layers.film import Codes
 from ..layers.unit import UnitOptions
 from .lambdas import NOISE_RULES, OLD_NAMES, Rule, listed
 
-# Losses for batches of two kinds of images: clean ones with λ = 0, attacked ones with λ = 1.
+# Losses that are defined for clean images with λ = 0 and attacked images with λ = 1 only.
 LOSSES_OF_ENDS = ("halves", "as-coded")
 # Type of a field -> accepted types, and their name in messages.
 _ACCEPTED = {

@@ -144,19 +144,17 @@ class TrainingLoss:
         make_attack: Makes the attack of the step: (attack of the preset, function from images to
             logits, images) -> attack.
         all_pass_clean: Whether images with λ > 0 also pass through the network unattacked.
-        ends_only: Whether the loss is defined for λ = 0 and λ = 1 only.
     """
 
     function: Callable[[Tensor, Tensor, Labels], Tensor]
     make_attack: Callable[[PGD, Callable[[Tensor], Tensor], Tensor], PGD] = preset_attack
     all_pass_clean: bool = True
-    ends_only: bool = False
 
 
 TRAINING_LOSSES = {
     "hybrid": TrainingLoss(hybrid),
     "trades": TrainingLoss(trades, trades_attack),
     "distill": TrainingLoss(distill),
-    "halves": TrainingLoss(halves, all_pass_clean=False, ends_only=True),
-    "as-coded": TrainingLoss(as_coded, ends_only=True),
+    "halves": TrainingLoss(halves, all_pass_clean=False),
+    "as-coded": TrainingLoss(as_coded),
 }

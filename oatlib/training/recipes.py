@@ -84,11 +84,9 @@ RECIPES: dict[str, dict] = {
 }
 _NOT_OPTIONS = ("recipe", "backbone", "shape", "classes", "data")
 # Options of `build`: those of the whole network first, then those of its units.
-OPTIONS = tuple(
-    f.name
-    for f in sorted(fields(Spec), key=lambda f: f in fields(UnitOptions))
-    if f.name not in _NOT_OPTIONS
-)
+_UNIT_OPTIONS = tuple(f.name for f in fields(UnitOptions))
+_OF_NETWORK = tuple(f.name for f in fields(Spec) if f.name not in _NOT_OPTIONS + _UNIT_OPTIONS)
+OPTIONS = _OF_NETWORK + _UNIT_OPTIONS
 
 
 def build(
