@@ -78,11 +78,16 @@ class Watched:
 
 @contextlib.contextmanager
 def serve(folder: Path, root: Path, settings: Mapping[str, Mapping] | None = None) -> Iterator[str]:
-    """JupyterLab on `root`, what it keeps in `folder`; yields what comes before the name of a
-    notebook in its address.
+    """Serve JupyterLab on `root`. It keeps its own files in `folder`.
 
-    `settings` are {"@extension/plugin": settings}; what somebody has set for their own JupyterLab
-    is not used.
+    Args:
+        root: Folder of the notebooks.
+        folder: Folder for the files of JupyterLab.
+        settings: {"@extension/plugin": settings}. The settings that the user has for JupyterLab are
+            not used.
+
+    Yields:
+        The start of the address of a notebook. Its name follows.
     """
     pages = {
         f"settings/{name}.jupyterlab-settings": content
