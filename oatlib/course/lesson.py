@@ -177,7 +177,7 @@ class Lesson:
     def recorded(self, name: str, compute: Callable[[], dict]) -> dict:
         """Return a recorded result, or compute it again if the parameter `recompute` is set.
 
-        A result that is computed again is also displayed as data, which `notebooks/make.py` reads.
+        A result that is computed again is also displayed as data, which `authoring/make.py` reads.
 
         Args:
             name: Name of the record, a JSON file in `RECORDS`.
