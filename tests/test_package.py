@@ -29,7 +29,7 @@ MODULES = {
 
 # A module imports from its own package and from packages in lines above its own.
 ORDER = (
-    {"_suggest", "_bundled", "_random", "record"},
+    {"_suggest", "_bundled", "_html", "_random", "record"},
     {"data", "layers", "reruns"},
     {"attacks"},
     {"networks"},
