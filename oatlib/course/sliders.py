@@ -52,6 +52,7 @@ class Figure(go.FigureWidget):
     Python again. On a busy machine, 5 MB of plotly per figure take longer.
     """
 
+    _config: dict
     _esm = LOADER
     _bundle = traitlets.Unicode(BUNDLE.read_text(encoding="utf-8")).tag(sync=True)
 

@@ -71,7 +71,7 @@ class Result:
         lam = "" if self.lam is None else f"λ {self.lam:g}, "
         return (
             f"Result({lam}width {self.width:.3g}: clean {self.clean:.1%}, robust "
-            f"{self.robust:.1%}, n = {self.n}, {self.attack['text']})"
+            f"{self.robust:.1%}, n = {self.n})"
         )
 
     def _repr_html_(self) -> str:

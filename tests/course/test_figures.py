@@ -97,4 +97,4 @@ def test_a_change_is_magnified_around_grey():
 def test_a_title_leaves_room_for_the_lines_of_the_legend():
     short, long = {"a": [1, 2], "b": [2, 1]}, {f"{n}, a name that is quite long": [n, 1] for n in range(6)}
     tops = [figures.lines([0, 1], s, title=t).layout.margin.t for s in (short, long) for t in ("", "A title")]
-    assert tops[0] < tops[1] < tops[3] and tops[2] - tops[0] == 2 * figures.LEGEND_LINE
+    assert tops[0] < tops[1] < tops[3] and tops[2] - tops[0] == figures.LEGEND_LINE
