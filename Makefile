@@ -33,8 +33,8 @@ test: $(READY)  ## style checks, types, and all tests
 docs: $(READY)  ## build the documentation site: build/site/index.html
 	$(BIN)/python -m sphinx -W --keep-going --quiet -c docs . build/site
 
-notebooks: $(READY)  ## make the notebooks from notebooks/source, in Chromium (NAMES=01_attack for one)
-	$(BIN)/python notebooks/make.py $(NAMES)
+notebooks: $(READY)  ## make the notebooks from authoring/source, in Chromium (NAMES=01_attack for one)
+	$(BIN)/python authoring/make.py $(NAMES)
 
 bench: $(READY)  ## measure speed, as ratios
 	$(BIN)/python -m bench

@@ -134,7 +134,7 @@ def ladder() -> str:
 
 
 def _sources() -> list[Path]:
-    return sorted((ROOT / "notebooks" / "source").glob("*.py"))
+    return sorted((ROOT / "authoring" / "source").glob("*.py"))
 
 
 def _seconds(text: str) -> int:

@@ -59,7 +59,8 @@ def test_files_that_are_named_on_pages_for_contributors_exist():
         path
         for page in ("CONTRIBUTING.md", "docs/architecture.md")
         for path in re.findall(
-            r"`((?:oatlib|tests|bench|notebooks|docs|data)/[\w./]+)`", (ROOT / page).read_text(encoding="utf-8")
+            r"`((?:oatlib|tests|bench|notebooks|authoring|docs|data)/[\w./]+)`",
+            (ROOT / page).read_text(encoding="utf-8"),
         )
     ]
     made_up = ("name", "NN_")  # in the recipe for a lesson

@@ -29,7 +29,7 @@ MODULES = {
 
 # A module imports from its own package and from packages in lines above its own.
 ORDER = (
-    {"_suggest", "_bundled", "_random", "record"},
+    {"_suggest", "_bundled", "_html", "_random", "record"},
     {"data", "layers", "reruns"},
     {"attacks"},
     {"networks"},
@@ -118,7 +118,7 @@ NEEDED_BY = {"ipykernel": "lessons", "jupyterlab": "make lab", "onnx": "torch.on
 
 @pytest.mark.parametrize("extra", ["", "lab", "onnx"])
 def test_every_requirement_is_used(extra):
-    trees = [parse(path) for path in [*MODULES.values(), *(ROOT / "notebooks" / "source").glob("*.py")]]
+    trees = [parse(path) for path in [*MODULES.values(), *(ROOT / "authoring" / "source").glob("*.py")]]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
@@ -208,7 +208,7 @@ def test_dir_and_all_hold_every_public_name():
 def test_every_name_that_is_used_as_a_public_one_is_public():
     """`oatlib.name` in the README, the lessons and bench: a name in `__all__`, or a package."""
     packages = {name.partition(".")[0] for name in MODULES}
-    files = [ROOT / "README.md", *(ROOT / "bench").glob("*.py"), *(ROOT / "notebooks" / "source").glob("*.py")]
+    files = [ROOT / "README.md", *(ROOT / "bench").glob("*.py"), *(ROOT / "authoring" / "source").glob("*.py")]
     used = {
         name
         for file in files

@@ -111,6 +111,8 @@ class Report:
         lines += ["", f"n = {self.n}, {self.about['attack']}, seed {self.about['seed']}"]
         return "\n".join(lines)
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         return _body(self)
 

@@ -6,6 +6,7 @@ dash and marker as well, never in colour alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from textwrap import fill
 
@@ -21,8 +22,10 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 MARKS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
 INK, GRID = "#767b80", "rgba(128, 128, 128, 0.25)"  # greys that are legible on both
 GAP = 0.35  # between two images of a row, in widths of an image
-CAPTION_LINE = 0.175  # height of a line under an image, in heights of an image
-WIDEST = 900  # pixels, so that a whole row fits a notebook in a small window
+CAPTION_LINE = 15  # pixels, height of a line under an image
+LEGEND_LINE = 19  # pixels
+# pixels: what JupyterLab leaves for an output beside its side bar in a window of 1280 pixels
+WIDEST = 840
 
 
 def layout(
@@ -47,16 +50,23 @@ def layout(
         "ticks": "outside",
         "tickcolor": GRID,
     }
+    above = 25 + LEGEND_LINE * _legend_lines([t.name for t in fig.data if t.name])
     fig.update_layout(
         template="none",
         height=height,
-        title={"text": title, "font": {"size": 15}},
+        title={
+            "text": title,
+            "font": {"size": 15},
+            "y": 1,
+            "yanchor": "top",
+            "pad": {"t": 10},
+        },
         font={"color": INK, "size": 13},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         colorway=COLOURS,
         hovermode="closest",
-        margin={"l": 64, "r": 24, "t": 72 if title else 44, "b": 52},
+        margin={"l": 64, "r": 24, "t": above + (28 if title else 0), "b": 52},
         legend={
             "bgcolor": "rgba(0,0,0,0)",
             "orientation": "h",
@@ -68,6 +78,17 @@ def layout(
     fig.update_xaxes(title_text=x, automargin=True, **axis)
     fig.update_yaxes(title_text=y, automargin=True, **axis)
     return fig
+
+
+def _legend_lines(names: Sequence[str]) -> int:
+    """Estimate how many lines a legend with these names takes in a notebook."""
+    room = WIDEST - 88  # pixels, without the margins
+    widths = [round(6.2 * len(name)) + 38 for name in names]
+    if sum(widths) <= room:
+        return 1
+    # plotly then writes the names in columns that are as wide as the longest name
+    columns = max(1, room // max(widths))
+    return math.ceil(len(names) / columns)
 
 
 def lines(x: Sequence, series: Mapping[str, Sequence], **about) -> go.Figure:
@@ -283,7 +304,8 @@ def images(
     fig, captions = go.Figure(), captions or {}
     longest, top = max(map(len, rows.values())), 0.0
     room = max(len(name) for name in rows) * 8 + 16  # pixels, for the names of the rows
-    tile = min(tile, (WIDEST - room) / (longest * (1 + GAP)))
+    tile = min(tile, (WIDEST - room - 8) / (longest * (1 + GAP)))
+    line = CAPTION_LINE / tile
     for name, pictures in rows.items():
         for column, picture in enumerate(pictures):
             z = (
@@ -312,13 +334,14 @@ def images(
             text=name, x=0, xref="paper", xshift=-8, y=top + 0.5, xanchor="right", showarrow=False
         )
         most_lines = max((text.count("<br>") + 1 for text in below), default=0)
-        top += 1.1 + CAPTION_LINE * (max(2, most_lines) if below else 0)
+        top += 1.1 + line * (max(2, most_lines) + 0.5 if below else 0)
     layout(fig, height=round(top * tile) + 24)
-    fig.update_layout(
-        margin={"l": room, "r": 8, "t": 12, "b": 12}, width=round(longest * (1 + GAP) * tile) + room
-    )
-    fig.update_xaxes(visible=False, range=[0, longest * (1 + GAP)])
-    fig.update_yaxes(visible=False, range=[top, 0], scaleanchor="x")
+    fig.update_layout(margin={"l": room, "r": 8, "t": 12, "b": 12})
+    # The height is fixed and the width is that of the page. Where the page is wider than needed,
+    # the images stay at its left; where it is narrower, they become smaller.
+    fixed = {"visible": False, "constrain": "domain"}
+    fig.update_xaxes(range=[0, longest * (1 + GAP)], constraintoward="left", **fixed)
+    fig.update_yaxes(range=[top, 0], constraintoward="top", scaleanchor="x", **fixed)
     return fig
 
 

@@ -28,6 +28,7 @@ from ..training.presets import Preset
 from ..training.recipes import build
 
 RECORDS = bundled("course")
+LONGEST_CELL = 60  # characters of a list or a dictionary in the table of results
 RECORD, RECORDED = "application/vnd.oatlib.record+json", "application/vnd.oatlib.recorded+json"
 
 
@@ -177,7 +178,7 @@ class Lesson:
     def recorded(self, name: str, compute: Callable[[], dict]) -> dict:
         """Return a recorded result, or compute it again if the parameter `recompute` is set.
 
-        A result that is computed again is also displayed as data, which `notebooks/make.py` reads.
+        A result that is computed again is also displayed as data, which `authoring/make.py` reads.
 
         Args:
             name: Name of the record, a JSON file in `RECORDS`.
@@ -255,10 +256,14 @@ class Guess(ipywidgets.VBox):
                 "step": (high - low) / 100,
             }
             self.control = ipywidgets.FloatSlider(**around, readout_format=".3g", description=unit)
-        self.button = ipywidgets.Button(description="keep this guess")
+        # as wide as its text, also beside many options
+        self.button = ipywidgets.Button(
+            description="keep this guess", layout={"width": "auto", "flex": "0 0 auto"}
+        )
         self.button.on_click(self._keep)
         ask = ipywidgets.HTML(f"<b>Your guess:</b> {question}")
-        super().__init__([ask, ipywidgets.HBox([self.control, self.button])])
+        answer = ipywidgets.HBox([self.control, self.button], layout={"flex_flow": "row wrap"})
+        super().__init__([ask, answer])
 
     def _keep(self, _) -> None:
         if self.control.value is None:  # no option is chosen yet
@@ -311,6 +316,11 @@ def _short(value) -> str:
     """Return a value as text for the table of results."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, list | tuple | dict) and len(str(value)) > 60:
-        return f"{len(value)} entries"
-    return str(value)
+    if isinstance(value, dict):
+        parts = [f"{key}: {_short(part)}" for key, part in value.items()]
+    elif isinstance(value, list | tuple):
+        parts = [_short(part) for part in value]
+    else:
+        return str(value)
+    text = ", ".join(parts)
+    return text if len(text) <= LONGEST_CELL else f"{len(value)} entries"

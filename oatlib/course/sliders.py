@@ -19,7 +19,8 @@ from ..explorer.worker import Worker
 
 # the JavaScript module of plotly, 5 MB
 BUNDLE = Path(plotly.__file__).parent / "package_data" / "widgetbundle.js"
-# a small module that imports the bundle once per page, see `Figure`
+# A small module that imports the bundle once per page, see `Figure`. plotly adapts its width when
+# the window is resized. JupyterLab folds its side bar without that, so this module tells plotly.
 LOADER = """
 const load = (model) => (window.oatlibPlotly ??= import(URL.createObjectURL(
   new Blob([model.get("_bundle")], { type: "text/javascript" }))));
@@ -33,7 +34,12 @@ export default () => {
         return widget;
       });
     },
-    async render(args) { return (await inner).render(args); },
+    async render(args) {
+      const remove = await (await inner).render(args);
+      const follow = new ResizeObserver(() => window.dispatchEvent(new Event("resize")));
+      follow.observe(args.el);
+      return () => { follow.disconnect(); remove?.(); };
+    },
   };
 };
 """
@@ -46,8 +52,13 @@ class Figure(go.FigureWidget):
     Python again. On a busy machine, 5 MB of plotly per figure take longer.
     """
 
+    _config: dict
     _esm = LOADER
     _bundle = traitlets.Unicode(BUNDLE.read_text(encoding="utf-8")).tag(sync=True)
+
+    def __init__(self, figure: go.Figure):
+        super().__init__(figure)
+        self._config = self._config | {"responsive": True}
 
 
 class Sliders(ipywidgets.VBox):
@@ -178,10 +189,11 @@ def _control(spec, label: str, start) -> ipywidgets.Widget:
 
     Without `start`, it begins at the low end or the first choice.
     """
+    room = max(340, 8 * len(label) + 240)  # pixels: the label, and a slider that can be moved
     common = {
         "description": label,
         "style": {"description_width": "initial"},
-        "layout": {"width": "auto", "min_width": "340px"},
+        "layout": {"width": "auto", "min_width": f"{room}px", "max_width": "100%"},
     }
     if isinstance(spec, bool):
         return ipywidgets.Checkbox(spec if start is None else start, indent=False, **common)

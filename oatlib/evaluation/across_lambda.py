@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .._html import html_table
 from ..attacks.apgd import APGD
 from ..attacks.base import Attack
 from ..attacks.losses import margin_loss
@@ -69,26 +70,37 @@ class AcrossLambda:
         return sum(self.unknown_lambda) / len(self.unknown_lambda)
 
     def __str__(self) -> str:
-        head = "attacked at \\ run at " + _columns(f"{lam:g}" for lam in self.lams)
+        head, *rows = self._rows()
+        lines = [f"{first:>20} " + _columns(cells) for first, *cells in [head, *rows]]
+        return "\n".join([*lines, *self._notes()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._rows()
+        return html_table(head, rows, self._notes())
+
+    def _rows(self) -> list[list[str]]:
+        """Return the cells of the table, with the titles of its columns first."""
         rows = [
-            f"{lam:>20g} " + _columns(f"{value:.1%}" for value in row)
+            [f"{lam:g}", *(f"{value:.1%}" for value in row)]
             for lam, row in zip(self.lams, self.accuracy, strict=True)
         ]
-        rows.append(f"{'unknown λ':>20} " + _columns(f"{v:.1%}" for v in self.unknown_lambda))
+        rows.append(["unknown λ", *(f"{value:.1%}" for value in self.unknown_lambda)])
+        return [["attacked at \\ run at", *(f"{lam:g}" for lam in self.lams)], *rows]
+
+    def _notes(self) -> list[str]:
+        """Return the lines below the table."""
         intervals = [wilson(round(value * self.n), self.n) for value in self.known_lambda]
         widest = max(high - low for low, high in intervals)
-        return "\n".join(
-            [
-                head,
-                *rows,
-                f"one attack on every λ: {self.every_lambda:.1%} of the images stay correct at "
-                "one λ at least",
-                f"best fixed λ: {self.best_fixed:.1%}; λ drawn uniformly per image: "
-                f"{self.randomized:.1%}",
-                f"robust accuracies; n = {self.n} ({self.split}), {self.attack}, 95 % intervals up "
-                f"to ±{widest / 2:.1%}",
-            ]
-        )
+        return [
+            f"one attack on every λ: {self.every_lambda:.1%} of the images stay correct at one λ "
+            "at least",
+            f"best fixed λ: {self.best_fixed:.1%}; λ drawn uniformly per image: "
+            f"{self.randomized:.1%}",
+            f"robust accuracies; n = {self.n} ({self.split}), {self.attack}, 95 % intervals up to "
+            f"±{widest / 2:.1%}",
+        ]
 
 
 def across_lambda(

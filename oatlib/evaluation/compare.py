@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import record
+from .._html import html_table
 from .._suggest import did_you_mean
 from ..attacks.base import Attack
 from ..data.splits import Data, Split, split_of
@@ -101,7 +102,22 @@ class Comparison(dict):
             ) from error
 
     def __str__(self) -> str:
-        rows = self.rows()
+        cells = self._cells()
+        sizes = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+        lines = [
+            "  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip()
+            for line in cells
+        ]
+        return "\n".join([*lines, *self._notes()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._cells()
+        return html_table(head, rows, self._notes())
+
+    def _cells(self) -> list[list[str]]:
+        """Return the cells of the table, with the titles of its columns first."""
         levels = " / ".join(f"{100 * level:g}" for level in LEVELS)
         titles = [
             "system",
@@ -112,24 +128,18 @@ class Comparison(dict):
         ]
         if self.coin:
             titles.append(f"gain over the coin {self.coin[0]}, {self.coin[1]}")
-        cells = [titles, *(_cells(row, self.coin is not None) for row in rows)]
-        sizes = [max(len(line[i]) for line in cells) for i in range(len(titles))]
-        lines = [
-            "  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip()
-            for line in cells
-        ]
-        results = [r for table in self.values() for r in table]
-        lines.append(
-            "accuracies in %, gains in points of robust accuracy at the same clean accuracy"
-        )
+        return [titles, *(_cells(row, self.coin is not None) for row in self.rows())]
+
+    def _notes(self) -> list[str]:
+        """Return the lines below the table: how the results were measured."""
+        results = [r for results in self.values() for r in results]
+        lines = ["accuracies in %, gains in points of robust accuracy at the same clean accuracy"]
         lines += dict.fromkeys(
             f"n = {r.n} ({r.split}), {r.attack['text']}, attack seed {r.seed}" for r in results
         )
-        for name, table in self.items():
-            lines += dict.fromkeys(f"{name} is {note}" for r in table if (note := two_ends(r)))
-        return "\n".join(lines)
-
-    __repr__ = __str__
+        for name, results in self.items():
+            lines += dict.fromkeys(f"{name} is {note}" for r in results if (note := two_ends(r)))
+        return lines
 
 
 def compare(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from .. import record
+from .._html import html_table
 from ..data.load import best_points
 from ..networks.lambdas import RULES
 from . import baselines
@@ -65,6 +65,17 @@ class Result:
     clean_spread: float = 0.0
     robust_spread: float = 0.0
     about: dict = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        # One line, without the dictionaries.
+        lam = "" if self.lam is None else f"λ {self.lam:g}, "
+        return (
+            f"Result({lam}width {self.width:.3g}: clean {self.clean:.1%}, robust "
+            f"{self.robust:.1%}, n = {self.n})"
+        )
+
+    def _repr_html_(self) -> str:
+        return Table([self])._repr_html_()
 
 
 class Table(list):
@@ -275,10 +286,7 @@ class Table(list):
         """Return the table as HTML, for notebooks."""
         if not self:
             return "<p>(no results)</p>"
-        head = _html_row("th", COLUMNS)
-        body = "".join(_html_row("td", _cells(result)) for result in self)
-        notes = "<br/>".join(html.escape(note) for note in self._notes(_best_possible(self)))
-        return f"<table><thead>{head}</thead><tbody>{body}</tbody></table><p>{notes}</p>"
+        return html_table(COLUMNS, map(_cells, self), self._notes(_best_possible(self)))
 
     def _notes(self, best: Sequence[Point] | None) -> list[str]:
         """Return the lines below the table: how the results were measured, and their summary."""
@@ -337,11 +345,6 @@ def _cells(result: Result) -> list[str]:
         _percent(result, "robust"),
         "-" if result.macs is None else f"{result.macs:,}",
     ]
-
-
-def _html_row(tag: str, cells: Sequence[str]) -> str:
-    """Return a table row of HTML with escaped cells; `tag` is "th" or "td"."""
-    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
 def _current_names(row: dict) -> dict:

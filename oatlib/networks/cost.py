@@ -10,11 +10,21 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from .._html import html_table
 from ..layers.folded import Folded
 from ..layers.head import FoldedHead, Head
 from ..layers.setting import Position, Width
 from ..layers.unit import Unit
 from .network import Network, masked_units
+
+COUNTS = (  # of a Cost: title in a table, attribute
+    ("parameters stored", "stored"),
+    ("active", "active"),
+    ("of the plain network", "plain"),
+    ("nonzero", "nonzero"),
+    ("multiply-adds", "macs"),
+    ("nonzero multiply-adds", "nonzero_macs"),
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,12 @@ class Cost:
     nonzero: int
     macs: int
     nonzero_macs: int
+
+    def _repr_html_(self) -> str:
+        # A table for notebooks: numbers of seven digits are easier to compare below each other.
+        counts = [f"{getattr(self, name):,}" for _, name in COUNTS]
+        titles = ["width", *(title for title, _ in COUNTS)]
+        return html_table(titles, [[f"{self.width:g}", *counts]])
 
 
 @torch.no_grad()

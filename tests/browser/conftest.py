@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from notebooks import lab
+from authoring import lab
 from oatlib.explorer.surface import N  # noqa: F401 (for the tests)
 
 ROOT = Path(__file__).parents[2]

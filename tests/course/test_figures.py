@@ -58,7 +58,10 @@ def test_long_names_of_bars_have_several_lines():
 @pytest.mark.parametrize("name", ["a", "change × 16, attacked through the other"])
 def test_rows_of_images_fit_into_a_small_window(name):
     fig = figures.images({name: [torch.zeros(3, 4, 4)] * 6})
-    assert 500 < fig.layout.width <= figures.WIDEST and fig.layout.margin.l > 7 * len(name)
+    margin, (_, right), (lower, _) = fig.layout.margin, fig.layout.xaxis.range, fig.layout.yaxis.range
+    scale = (fig.layout.height - margin.t - margin.b) / lower  # pixels
+    assert 500 < right * scale + margin.l + margin.r <= figures.WIDEST + 2 and margin.l > 7 * len(name)
+    assert fig.layout.width is None, "it follows the page"
 
 
 def test_histograms_share_bins_and_sum_to_one():
@@ -75,15 +78,23 @@ def test_images_are_shown_pixel_by_pixel():
     assert {"row", "one", "two"} <= {a.text for a in fig.layout.annotations}
 
 
-def test_captions_of_more_lines_have_more_room_and_hide_no_picture():
-    short = figures.images({"a": [torch.zeros(3, 4, 4)] * 2, "b": [torch.zeros(3, 4, 4)] * 2}, {"a": ["one", "two"]})
-    told = figures.stacked(["class: disc · drawn: ring", "class: ring · drawn: ring"], ["says disc", "says ring"])
+@pytest.mark.parametrize("columns", [2, 12])
+def test_captions_of_more_lines_have_more_room_and_hide_no_picture(columns):
+    rows = {name: [torch.zeros(3, 4, 4)] * columns for name in "ab"}
+    told = figures.stacked(["class: disc · drawn: ring"] * columns, ["says disc"] * columns)
     assert told[0] == "class: disc · drawn: ring<br>says disc"
-    long = figures.images({"a": [torch.zeros(3, 4, 4)] * 2, "b": [torch.zeros(3, 4, 4)] * 2}, {"a": told})
+    short, long = (figures.images(rows, {"a": texts}) for texts in (["one"] * columns, told))
     assert "class: disc<br>drawn: ring<br>says disc" in {a.text for a in long.layout.annotations}
-    assert long.layout.height > short.layout.height and long.data[2].y0 - short.data[2].y0 == pytest.approx(0.175)
+    pixels = (long.layout.height - 24) / long.layout.yaxis.range[0]  # of an image
+    assert (long.data[columns].y0 - short.data[columns].y0) * pixels == pytest.approx(figures.CAPTION_LINE, rel=0.02)
 
 
 def test_a_change_is_magnified_around_grey():
     x = torch.full((3, 2, 2), 0.25)
     assert torch.allclose(figures.change(x, x + 0.01, 10), torch.full_like(x, 0.6))
+
+
+def test_a_title_leaves_room_for_the_lines_of_the_legend():
+    short, long = {"a": [1, 2], "b": [2, 1]}, {f"{n}, a name that is quite long": [n, 1] for n in range(6)}
+    tops = [figures.lines([0, 1], s, title=t).layout.margin.t for s in (short, long) for t in ("", "A title")]
+    assert tops[0] < tops[1] < tops[3] and tops[2] - tops[0] == figures.LEGEND_LINE

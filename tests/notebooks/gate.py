@@ -13,7 +13,7 @@ import pytest
 from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
 
-from notebooks import lessons
+from authoring import lessons
 
 FACTOR = 1.5  # that a lesson may take longer than it states: other machines, other work on them
 WHOLE = 600  # seconds for all lessons together

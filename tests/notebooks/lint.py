@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from nbformat import NotebookNode
 
-from notebooks import lessons
+from authoring import lessons
 from oatlib.reruns.parameters import declared
 
 RULES: dict[str, Callable[[str, NotebookNode], Iterator[str]]] = {}
@@ -136,7 +136,7 @@ def ablation(name, notebook):
 @rule
 def equality(name, notebook):
     if not any(lessons.is_checked(cell) for cell in notebook.cells if cell.cell_type == "code"):
-        yield f"no cell is marked # {lessons.CHECKED}; one shows that what was built is what the library has"
+        yield f"no cell has the tag {lessons.CHECKED}; one shows that what was built is what the library has"
 
 
 @rule

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 import oatlib
-from notebooks import lessons
+from authoring import lessons
 from oatlib.course import figures
 from oatlib.course.lesson import Guess
 from oatlib.course.sliders import sliders
@@ -29,7 +29,7 @@ def driven(notebook, given):
     """Run a notebook and then its controls; what the last cell printed."""
     notebook.cells.append(nbformat.v4.new_code_cell(DRIVE))
     notebook = prepared(notebook, given)
-    execute(notebook, lessons.HERE, Progress(notebook, None), timeout=600)
+    execute(notebook, lessons.ROOT / lessons.MADE, Progress(notebook, None), timeout=600)
     return notebook.cells[-1].outputs[-1].text
 
 

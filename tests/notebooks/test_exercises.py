@@ -3,7 +3,6 @@
 import importlib
 import math
 import re
-from pathlib import Path
 
 import jupytext
 import numpy as np
@@ -13,9 +12,10 @@ import torch.nn.functional as F
 from torch import nn
 
 import oatlib
+from authoring import lessons
 from oatlib.course import exercises
 
-SOURCES = sorted((Path(__file__).parents[2] / "notebooks" / "source").glob("*.py"))
+SOURCES = list(lessons.sources().values())
 NAMES = {"torch": torch, "F": F, "nn": nn, "math": math, "np": np, "oatlib": oatlib}  # what an answer may use
 SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from notebooks import lessons, make
+from authoring import lessons, make
 
 ROOT = Path(__file__).parents[2]
 GATE = [sys.executable, "-m", "pytest", "-p", "tests.notebooks.gate", "-p", "no:cacheprovider", "-n", "0",
@@ -25,7 +25,7 @@ FRONT = """# ---
 """
 GOOD = {
     "start": "import math",
-    "checked": "# NBVAL_CHECK_OUTPUT\nprint(math.floor(2.5))",
+    "checked": "print(math.floor(2.5))",
     "end": "found = In[1]\nfound",
 }
 OUTPUTS = {
@@ -34,21 +34,30 @@ OUTPUTS = {
 }
 
 
-def write(folder, name, seconds=20, outputs=None, **cells):
+CHECK = f' tags=["{lessons.CHECKED}"]'
+
+
+def source(root, name):
+    """The path of a source, in a folder that exists."""
+    (root / lessons.SOURCE).mkdir(parents=True, exist_ok=True)
+    return root / lessons.SOURCE / f"{name}.py"
+
+
+def write(root, name, seconds=20, outputs=None, tags=CHECK, **cells):
     """A lesson and the notebook that belongs to it, as if it had been made; `cells` replace good ones or come last."""
     cells, outputs = GOOD | cells, OUTPUTS | (outputs or {})
-    (folder / "source").mkdir(exist_ok=True)
-    source = folder / "source" / f"{name}.py"
+    path = source(root, name)
     parts = [
         FRONT.format(seconds=seconds),
         "# %% [markdown]\n# # A lesson\n",
-        *(f"# %%\n{c}\n" for c in cells.values()),
+        *(f"# %%{tags if key == 'checked' else ''}\n{cell}\n" for key, cell in cells.items()),
     ]
-    source.write_text("\n".join(parts), encoding="utf-8")
-    notebook = lessons.build(source)
+    path.write_text("\n".join(parts), encoding="utf-8")
+    notebook = lessons.build(path)
     for count, (key, cell) in enumerate(zip(cells, notebook.cells[1:], strict=True), 1):
         cell.execution_count, cell.outputs = count, outputs.get(key, [])
-    return save(notebook, folder / f"{name}.ipynb")
+    (root / lessons.MADE).mkdir(exist_ok=True)
+    return save(notebook, lessons.notebook_path(name, root))
 
 
 def save(notebook, path):
@@ -66,7 +75,7 @@ def verdicts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("broken")
     write(folder, "good")
     write(folder, "raises", start="import math\n1 / 0")
-    write(folder, "differs", checked="# NBVAL_CHECK_OUTPUT\nprint(math.floor(3.5))")
+    write(folder, "differs", checked="print(math.floor(3.5))")
     connect = "import socket\nplace = socket.socket()\nplace.settimeout(5)\nplace.connect(('192.0.2.1', 80))"
     write(folder, "connects", more=connect)
     write(folder, "looks_up", more="import socket\nsocket.getaddrinfo('example.org', 443)")
@@ -80,7 +89,7 @@ def verdicts(tmp_path_factory):
     notebook = read(disordered)
     notebook.cells[1].execution_count = 7
     save(notebook, disordered)
-    ran = subprocess.run([*GATE, str(folder)], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    ran = subprocess.run([*GATE, str(folder / lessons.MADE)], cwd=ROOT, capture_output=True, text=True, timeout=300)
     return ran.stdout
 
 
@@ -124,16 +133,18 @@ def test_cells_after_a_broken_one_are_not_blamed(verdicts):
 def test_all_notebooks_together_have_a_limit(tmp_path):
     write(tmp_path, "good")
     (tmp_path / "short.py").write_text("from tests.notebooks import gate\ngate.WHOLE = 0\n", encoding="utf-8")
-    ran = subprocess.run([*GATE, "-p", "short", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120,
-                         env=os.environ | {"PYTHONPATH": str(tmp_path)})  # fmt: skip
+    command = [*GATE, "-p", "short", str(tmp_path / lessons.MADE)]
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120,
+                         env=os.environ | {"PYTHONPATH": path})  # fmt: skip
     assert ran.returncode == 1 and "FAILED: only 0 s are allowed" in ran.stdout and " failed" not in ran.stdout
 
 
-# --- python notebooks/make.py --check: nothing is run ---
+# --- python authoring/make.py --check: nothing is run ---
 
 
-def checked(folder, capsys):
-    code = make.main(["--check"], folder)
+def checked(root, capsys):
+    code = make.main(["--check"], root)
     return code, capsys.readouterr().out
 
 
@@ -188,7 +199,7 @@ BROKEN = {
     "a warning": (stream("stderr", "be careful"), "cell 2: writes to stderr, which readers see in red: 'be careful'"),
     "a place": (stream("stdout", f"read {FOLDER}"), "cell 2: names a place on the machine"),
     "a checked picture": (changed("outputs", [nbformat.v4.new_output("display_data", {"image/png": "aa"})]),
-                          "cell 2: is marked # NBVAL_CHECK_OUTPUT and shows a picture"),
+                          "cell 2: has the tag nbval-check-output and shows a picture"),
 }  # fmt: skip
 
 
@@ -204,18 +215,18 @@ def test_what_is_wrong_with_a_notebook_is_said(tmp_path, capsys, fault):
 
 
 def test_a_lesson_needs_a_checked_cell(tmp_path, capsys):
-    write(tmp_path, "01_trusting", checked="print(math.floor(2.5))")
-    assert checked(tmp_path, capsys) == (1, "01_trusting: has no cell with # NBVAL_CHECK_OUTPUT\n")
+    write(tmp_path, "01_trusting", tags="")
+    assert checked(tmp_path, capsys) == (1, "01_trusting: has no cell with the tag nbval-check-output\n")
 
 
 def test_sources_and_notebooks_come_in_pairs(tmp_path, capsys):
     write(tmp_path, "01_alone").unlink()
     write(tmp_path, "02_orphan")
-    (tmp_path / "source" / "02_orphan.py").unlink()
+    source(tmp_path, "02_orphan").unlink()
     code, printed = checked(tmp_path, capsys)
     assert code == 1 and printed.splitlines() == [
         "01_alone: there is no notebook of this source; run make notebooks",
-        "02_orphan: there is no source/02_orphan.py of this notebook",
+        "02_orphan: there is no authoring/source/02_orphan.py of this notebook",
     ]
 
 
@@ -231,7 +242,7 @@ def test_unknown_lessons_are_refused(tmp_path, capsys):
 
 def test_a_source_without_a_run_time_is_refused(tmp_path, capsys):
     write(tmp_path, "01_good")
-    source = tmp_path / "source" / "01_good.py"
-    source.write_text(source.read_text(encoding="utf-8").replace("seconds", "minutes"), encoding="utf-8")
+    path = source(tmp_path, "01_good")
+    path.write_text(path.read_text(encoding="utf-8").replace("seconds", "minutes"), encoding="utf-8")
     assert make.main(["01_good"], tmp_path) == 1
     assert "01_good.py: the front matter needs" in capsys.readouterr().err

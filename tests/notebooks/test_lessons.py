@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from notebooks import lessons
+from authoring import lessons
 from tests.notebooks import lint
 
 SOURCES = lessons.sources()
@@ -91,8 +91,7 @@ sliders(draw, x=(0, 1, 1))
 lesson.network("oat", data)
 lesson.recorded("{NAME}", lambda: {{}})
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 print("equal:", True)
 
 # %% [markdown]
@@ -120,10 +119,10 @@ PLANTED = {  # rule: [(what is replaced, by what)]
                 ('lesson.predict("two", "what else?")', 'lesson.predict("one", "what else?")')],
     "live": [("sliders(draw, x=(0, 1, 1))", "draw(1)")],
     "ablation": [("Ablation", "Parts")],
-    "equality": [("# NBVAL_CHECK_OUTPUT\n", "")],
+    "equality": [(' tags=["nbval-check-output"]', "")],
     "sections": [("Pitfalls", "Traps"), ("What we did not show", "The end"), ("Try this", "More"),
                  ("Sources", "Books")],
-    "cell_length": [('print("equal:", True)', 'print("equal:", True)\n' * 40),
+    "cell_length": [('print("equal:", True)', 'print("equal:", True)\n' * 41),
                     ("# ## Sources\n", "# ## Sources\n" * 41)],
     "typed_numbers": [("Do it.", "It is right on 87% of the images."), ("Do it.", "Right on 87.5 % of them."),
                       ("Do it.", "The accuracy is about 0.87."), ("Do it.", "Wrong on 5 percent.")],

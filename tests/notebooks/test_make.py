@@ -12,10 +12,10 @@ import nbformat
 import pytest
 from PIL import Image
 
-from notebooks import lab, lessons, make, pictures
+from authoring import lab, lessons, make, pictures
 
 ROOT = Path(__file__).parents[2]
-MAKE = """import sys; from pathlib import Path; from notebooks import make
+MAKE = """import sys; from pathlib import Path; from authoring import make
 sys.exit(make.main([], Path(sys.argv[1])))"""
 FRONT = """# ---
 # jupyter:
@@ -50,8 +50,7 @@ ipywidgets.VBox([slider, ipywidgets.HTML(block + answer)])
 slider.value = 8
 object()
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 print("two is two:", 1 + 1 == 2)
 """
 BROKEN = """
@@ -69,9 +68,13 @@ for name in ("one", "two") if recompute else ():
 """
 
 
-def source(folder, name, cells):
-    (folder / "source").mkdir(exist_ok=True)
-    (folder / "source" / f"{name}.py").write_text(FRONT + cells, encoding="utf-8")
+def source(root, name, cells):
+    """Write a source, and return its path."""
+    path = root / lessons.SOURCE / f"{name}.py"
+    for folder in (path.parent, root / lessons.MADE):
+        folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(FRONT + cells, encoding="utf-8")
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -86,16 +89,16 @@ def chromium():
 @pytest.fixture(scope="module")
 def made(chromium, tmp_path_factory):
     """A folder with one lesson that was made, and one that cannot be."""
-    folder = tmp_path_factory.mktemp("course")
-    source(folder, "01_good", CELLS)
-    source(folder, "02_broken", BROKEN)
-    (folder / "02_broken.ipynb").write_text("as before", encoding="utf-8")
+    root = tmp_path_factory.mktemp("course")
+    source(root, "01_good", CELLS)
+    source(root, "02_broken", BROKEN)
+    lessons.notebook_path("02_broken", root).write_text("as before", encoding="utf-8")
     # a process of its own: one that drives a browser for other tests cannot drive a second
-    return folder, subprocess.run([sys.executable, "-c", MAKE, str(folder)], cwd=ROOT, timeout=300).returncode
+    return root, subprocess.run([sys.executable, "-c", MAKE, str(root)], cwd=ROOT, timeout=300).returncode
 
 
-def outputs(folder):
-    notebook = nbformat.read(folder / "01_good.ipynb", as_version=4)
+def outputs(root):
+    notebook = nbformat.read(lessons.notebook_path("01_good", root), as_version=4)
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 
@@ -104,9 +107,9 @@ def picture(output):
 
 
 def test_what_is_made_has_no_fault_and_says_what_it_shows(made):
-    folder, _ = made
-    assert lessons.faults(folder / "01_good.ipynb") == []
-    figure, live, plain, printed = outputs(folder)
+    root, _ = made
+    assert lessons.faults(lessons.notebook_path("01_good", root)) == []
+    figure, live, plain, printed = outputs(root)
     assert figure.data["text/plain"] == "Figure: Two bars"
     assert live.data["text/plain"] == "VBox: Answerforty-two"
     assert plain.data["text/plain"] == "<object>" and printed.text == "two is two: True\n"
@@ -121,42 +124,43 @@ def test_pictures_show_figures_and_widgets_as_they_are_in_the_end(made):
 
 
 def test_whole_pages_are_there_in_both_themes(made):
-    light, dark = (Image.open(made[0] / "shots" / f"01_good, {theme}.png").convert("L") for theme in pictures.THEMES)
+    light, dark = (Image.open(made[0] / make.SHOTS / f"01_good, {theme}.png").convert("L") for theme in pictures.THEMES)
     assert light.size == dark.size and light.height > 1000, "all of it, not only what fits on a screen"
     below = (light.width // 2, light.height - 60)
     assert light.getpixel(below) > 200 and dark.getpixel(below) < 80
 
 
 def test_a_broken_lesson_is_told_and_leaves_what_was_there(made):
-    folder, code = made
-    assert code == 1 and (folder / "02_broken.ipynb").read_text(encoding="utf-8") == "as before"
-    assert {path.name for path in folder.iterdir()} == {"source", "shots", "01_good.ipynb", "02_broken.ipynb"}
+    root, code = made
+    assert code == 1 and lessons.notebook_path("02_broken", root).read_text(encoding="utf-8") == "as before"
+    assert {path.name for path in (root / lessons.MADE).iterdir()} == {"01_good.ipynb", "02_broken.ipynb"}
 
 
-def built(folder, change=lambda notebook: None):
-    """A stand-in for pictures.run."""
-    source(folder, "01_good", '\n# %%\n# NBVAL_CHECK_OUTPUT\nprint("a")\n')
-    notebook = lessons.build(folder / "source" / "01_good.py")
+def built(root, change=lambda notebook: None):
+    """What comes before a run, and a stand-in for pictures.run."""
+    path = source(root, "01_good", '\n# %% tags=["nbval-check-output"]\nprint("a")\n')
+    notebook = lessons.build(path)
     for count, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), 1):
         cell.execution_count = count
     notebook.cells[-1].outputs = [nbformat.v4.new_output("stream", name="stdout", text="a\n")]
     change(notebook)
-    return lambda *_: (notebook, 31.0)
+    return lessons.build(path), lambda *_: (notebook, 31.0)
 
 
 def test_a_slow_lesson_is_kept_and_noted(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pictures, "run", built(tmp_path))
-    make._one(None, "", lessons.build(tmp_path / "source" / "01_good.py"), tmp_path / "01_good.ipynb")
+    before, run = built(tmp_path)
+    monkeypatch.setattr(pictures, "run", run)
+    make._one(None, "", before, "01_good", tmp_path)
     assert lessons.check(tmp_path) == []
     assert capsys.readouterr().out == "01_good: 31.0 s, 30 s stated; 1 kB  more than it states\n"
 
 
 def test_a_lesson_that_cannot_be_kept_is_not_written(tmp_path, monkeypatch):
-    noisy = built(tmp_path, lambda notebook: notebook.cells[-1].outputs[0].update(name="stderr"))
-    monkeypatch.setattr(pictures, "run", noisy)
+    before, run = built(tmp_path, lambda notebook: notebook.cells[-1].outputs[0].update(name="stderr"))
+    monkeypatch.setattr(pictures, "run", run)
     with pytest.raises(pictures.LessonError, match="01_good: cell 2: writes to stderr"):
-        make._one(None, "", lessons.build(tmp_path / "source" / "01_good.py"), tmp_path / "01_good.ipynb")
-    assert not (tmp_path / "01_good.ipynb").exists()
+        make._one(None, "", before, "01_good", tmp_path)
+    assert not lessons.notebook_path("01_good", tmp_path).exists()
 
 
 def test_an_error_in_a_cell_is_told_with_its_cell():

@@ -79,8 +79,8 @@ def check(theirs: Callable) -> Callable:
         text += f" The lesson goes on with <code>{given.where}</code>."
     display(
         HTML(
-            f'<div role="status" style="border-left: 4px solid {colour}; padding: 2px 10px">'
-            f"<b>{mark} {escape(theirs.__name__)}</b>: {text}</div>"
+            f'<div role="status" style="border-left: 4px solid {colour}; padding: 2px 10px; '
+            f'overflow-wrap: anywhere"><b>{mark} {escape(theirs.__name__)}</b>: {text}</div>'
         )
     )
     return theirs if mistake is None else given.answer

@@ -1,8 +1,8 @@
-"""Make the notebooks from their sources: `make notebooks`, or python notebooks/make.py [NAMES].
+"""Make the notebooks from their sources: `make notebooks`, or python authoring/make.py [NAMES].
 
-python notebooks/make.py 01_attack             run it in JupyterLab, keep light outputs
-python notebooks/make.py --check               only look whether notebooks and sources agree
-python notebooks/make.py --records 01_attack   measure again what the lesson reads from data/course
+python authoring/make.py 01_attack             run it in JupyterLab, keep light outputs
+python authoring/make.py --check               only look whether notebooks and sources agree
+python authoring/make.py --records 01_attack   measure again what the lesson reads from data/course
 """
 
 import argparse
@@ -12,15 +12,16 @@ from pathlib import Path
 
 import nbformat
 
-from notebooks import lab, lessons, pictures
+from authoring import lab, lessons, pictures
 from oatlib.record import write_bytes, write_json
 from oatlib.reruns.kernel import Progress, RerunError, execute, prepared
 
-RECORDS = lessons.HERE.parent / "data" / "course"
+RECORDS = lessons.ROOT / "data" / "course"
+SHOTS = Path("authoring", "shots")  # pictures of whole lessons; git ignores them
 RECORDED = "application/vnd.oatlib.recorded+json"
 
 
-def main(argv: list[str] | None = None, folder: Path = lessons.HERE) -> int:
+def main(argv: list[str] | None = None, root: Path = lessons.ROOT) -> int:
     """What the command line asks for; the exit code."""
     parser = argparse.ArgumentParser(
         description="Make the notebooks of the course from their sources."
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None, folder: Path = lessons.HERE) -> int:
         help="measure again what these lessons read from data/course",
     )
     asked = parser.parse_args(argv)
-    known = lessons.sources(folder)
+    known = lessons.sources(root)
     if unknown := set(asked.names) - known.keys():
         parser.error(
             f"there is no lesson {', '.join(sorted(unknown))}; there are "
@@ -48,21 +49,21 @@ def main(argv: list[str] | None = None, folder: Path = lessons.HERE) -> int:
     chosen = {name: known[name] for name in asked.names or known}
     try:
         if asked.check:
-            return _check(folder)
-        (_record if asked.records else make)(chosen, folder)
+            return _check(root)
+        (_record if asked.records else make)(chosen, root)
     except (pictures.LessonError, RerunError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _check(folder: Path) -> int:
-    wrong = lessons.check(folder)
+def _check(root: Path) -> int:
+    wrong = lessons.check(root)
     print(*wrong, sep="\n", end="\n" if wrong else "")
     return int(bool(wrong))
 
 
-def make(chosen: dict[str, Path], folder: Path) -> None:
+def make(chosen: dict[str, Path], root: Path) -> None:
     """Run lessons in JupyterLab, one after the other, and write their notebooks."""
     from playwright.sync_api import sync_playwright
 
@@ -72,40 +73,40 @@ def make(chosen: dict[str, Path], folder: Path) -> None:
         name: lessons.build(source) for name, source in chosen.items()
     }  # a typing error is found before all work
     with tempfile.TemporaryDirectory() as place, sync_playwright() as session:
-        root = Path(place) / "notebooks"
-        root.mkdir()
+        served = Path(place) / "notebooks"
+        served.mkdir()
         for name, notebook in built.items():
-            nbformat.write(notebook, root / f"{name}.ipynb")
+            nbformat.write(notebook, served / f"{name}.ipynb")
         chromium = session.chromium.launch(executable_path=lab.browser(), args=["--no-sandbox"])
-        with lab.serve(Path(place), root, pictures.SETTINGS) as address:
+        with lab.serve(Path(place), served, pictures.SETTINGS) as address:
             for name, notebook in built.items():
-                _one(chromium, address, notebook, folder / f"{name}.ipynb")
+                _one(chromium, address, notebook, name, root)
         chromium.close()
 
 
-def _one(chromium, address: str, built, path: Path) -> None:
+def _one(chromium, address: str, built, name: str, root: Path) -> None:
     try:
-        notebook, seconds = pictures.run(chromium, address, built, path.stem, path.parent / "shots")
+        notebook, seconds = pictures.run(chromium, address, built, name, root / SHOTS)
     except pictures.LessonError as error:
-        raise pictures.LessonError(f"{path.stem}: {error}") from None
+        raise pictures.LessonError(f"{name}: {error}") from None
     if wrong := list(lessons.unfit(notebook)):
-        raise pictures.LessonError("\n".join(f"{path.stem}: {fault}" for fault in wrong))
+        raise pictures.LessonError("\n".join(f"{name}: {fault}" for fault in wrong))
     content = lessons.text(notebook).encode()
-    write_bytes(path, content)
+    write_bytes(lessons.notebook_path(name, root), content)
     stated = built.metadata.oatlib.seconds
     late = "  more than it states" if seconds > stated else ""
     print(
-        f"{path.stem}: {seconds:.1f} s, {stated} s stated; {len(content) / 1000:.0f} kB{late}",
+        f"{name}: {seconds:.1f} s, {stated} s stated; {len(content) / 1000:.0f} kB{late}",
         flush=True,
     )
 
 
-def _record(chosen: dict[str, Path], folder: Path) -> None:
+def _record(chosen: dict[str, Path], root: Path) -> None:
     """Run lessons with the parameter `recompute` and keep what they measured."""
     RECORDS.mkdir(parents=True, exist_ok=True)
     for name, source in chosen.items():
         notebook = prepared(lessons.build(source), {"recompute": True})
-        execute(notebook, folder, Progress(notebook, sys.stderr))
+        execute(notebook, root / lessons.MADE, Progress(notebook, sys.stderr))
         found = _found(notebook)
         for record in found:
             write_json(RECORDS / f"{record['name']}.json", record["result"])

@@ -354,8 +354,7 @@ say(
 # network, mix the losses. The gradient of your loss on one batch must be its gradient, at any λ.
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def same_gradient(lam):
     """Whether at_loss and the library's step give the same gradient on one batch."""
     mine, theirs = (oatlib.build("pgd-at", data, lam=lam, seed=seed) for _ in range(2))
@@ -402,8 +401,7 @@ trades_kl = check(trades_kl)
 # ```
 # </details>
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 clean, attacked = torch.randn(2, 16, 8, generator=torch.Generator().manual_seed(2))
 label = torch.arange(16) % 8
 whole = F.cross_entropy(clean, label) + 6 * trades_kl(clean, attacked).mean()
@@ -697,8 +695,7 @@ for name, rows in images["curves"].items():
 #
 # The same sanity checks as for an attack, now for a defence.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 robust_one = nets["pgd-at"].at()
 nothing, everything = (PGD(size, 20)(robust_one, x, y) for size in (0.0, 0.5))
 walk = [F.cross_entropy(out, y).item() for _, out in PGD(radius, 20).iterates(robust_one, x, y)]

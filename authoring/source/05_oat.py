@@ -376,8 +376,7 @@ def oat_step(net, x, y, stop, n_clean, attack, generator):
     return loss.detach()
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 batch, labels = world.train.x[:24], world.train.y[:24]
 
 
@@ -589,8 +588,7 @@ jumps = [blended[0], *(clean_share(switched, lam) for lam in near[1:])]
 curves = {"weights interpolated": band(blended, "clean"), "BatchNorm switched at 0": band(jumps, "clean")}
 figures.lines(near, curves, x_name=f"λ (n = {len(data.val)}, with 95 % intervals)", y_name="clean accuracy, %")
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 left, middle, right = (dict(oat.at(lam).named_buffers()) for lam in (0.0, 0.05, 0.1))
 half = [torch.allclose(middle[key], (left[key] + right[key]) / 2, atol=1e-5) for key in middle]
 print("half-way between two trained λ, every folded weight is half-way:", all(half))

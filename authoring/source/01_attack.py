@@ -330,8 +330,7 @@ figures.bars(list(left), {"robust accuracy": list(left.values())}, n=n, height=3
 #
 # `oatlib/attacks/geometry.py` has the three moves, `oatlib/attacks/ascent.py` the loop. One step of yours and one of theirs, on the images:
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 mine, theirs = x, FGSM(radius)(net, x, y)
 print("fgsm is oatlib.FGSM:", torch.equal(fgsm(net, x, y, radius), theirs))
 for _ in range(5):
@@ -345,8 +344,7 @@ print("five times pgd_step is oatlib.PGD:", torch.allclose(mine, last, atol=1e-6
 # An attack with ε = 0 must give the clean accuracy, one that may repaint the whole image must leave nothing, and the loss
 # must rise along the way. If your own attack fails one of these, mend it before you believe any robust accuracy.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 nothing, everything = (PGD(size, 20)(net, x, y) for size in (0.0, 0.5))
 print("ε = 0 gives clean accuracy:", (net(nothing).argmax(1) == y).float().mean().item() == clean)
 print("ε = 0.5 leaves less than clean / 4:", (net(everything).argmax(1) == y).float().mean().item() < clean / 4)

@@ -264,8 +264,7 @@ say("| network | weights | mean squared error over 21 values of λ |\n|---|---|-
 # A linear layer that gets (x, λ) computes W·x + w·λ + b. That **is** FiLM, with γ = 1 and β = w·λ: λ can shift a layer, and
 # scale nothing. To scale, later layers have to build a product out of bent sums; FiLM has it from the start.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 glued, at = knobs["λ beside x"].first, torch.rand(5, 1, generator=torch.Generator().manual_seed(seed))
 points = torch.linspace(-1, 1, 5)[:, None]
 shifted = film(
@@ -297,8 +296,7 @@ class MyFiLM(nn.Module):
         return F.leaky_relu(self.out(F.leaky_relu(self.hidden(codes)))).chunk(2, dim=-1)
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 generator = torch.Generator().manual_seed(seed)
 codes = lambda_codes("rand", stops, 128, generator)
 print("codes:", tuple(codes.shape), "- all at right angles:", torch.allclose(codes @ codes.T, torch.eye(6), atol=1e-5))
@@ -466,8 +464,7 @@ stop_weights = check(stop_weights)
 # ```
 # </details>
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 oat = lesson.network("oat", data)
 units = {name[5:]: part for name, part in oat.named_modules() if isinstance(part, Unit) and part.film is not None}
 
@@ -618,8 +615,7 @@ figures.images(rows, {"image": captions(data, panel, range(6))} | told, tile=92)
 # %% [markdown]
 # ## Is this sane?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 nothing = PGD(0.0, 20)(ends[1.0], x, y)
 hits = (ends[1.0](nothing).argmax(1) == y).sum().item()
 print("ε = 0 gives clean accuracy:", hits == round(n * asked["oat, one training"][-1]["clean"]))

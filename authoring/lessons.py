@@ -1,7 +1,7 @@
-"""A lesson is a reviewed source, source/NN_name.py, and a notebook made from it, NN_name.ipynb,
-with light outputs.
+"""A lesson is a reviewed source, authoring/source/NN_name.py, and a notebook made from it,
+notebooks/NN_name.ipynb, with light outputs.
 
-Here is what connects the two, and what must be true of a notebook before it is kept.
+This module connects the two, and checks a notebook before it is kept.
 """
 
 import ast
@@ -13,14 +13,15 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-HERE = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE, MADE = Path("authoring", "source"), Path("notebooks")  # folders in ROOT
 HEAVY = (
     "application/vnd.jupyter.widget-view+json",
     "application/vnd.plotly.v1+json",
 )  # pictures take their place
 LIMIT = 300_000  # bytes of a notebook
 LONGEST = 60  # seconds that a lesson may say it takes
-CHECKED = "NBVAL_CHECK_OUTPUT"
+CHECKED = "nbval-check-output"  # tag of a cell: nbval compares what the cell prints
 SHOWING = {
     "print",
     "display",
@@ -40,9 +41,14 @@ class Unfit(Exception):
     """What is wrong with a notebook."""
 
 
-def sources(folder: Path = HERE) -> dict[str, Path]:
+def sources(root: Path = ROOT) -> dict[str, Path]:
     """{name: source} of the lessons, in their order."""
-    return {path.stem: path for path in sorted((folder / "source").glob("*.py"))}
+    return {path.stem: path for path in sorted((root / SOURCE).glob("*.py"))}
+
+
+def notebook_path(name: str, root: Path = ROOT) -> Path:
+    """Where the notebook of a lesson lies."""
+    return root / MADE / f"{name}.ipynb"
 
 
 def build(source: Path) -> NotebookNode:
@@ -73,16 +79,17 @@ def text(notebook: NotebookNode) -> str:
     return nbformat.writes(notebook, version=4).rstrip("\n") + "\n"
 
 
-def check(folder: Path = HERE) -> list[str]:
-    """What is wrong with the notebooks of a folder, without running them; one line each."""
-    known, made = sources(folder), {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
+def check(root: Path = ROOT) -> list[str]:
+    """What is wrong with the notebooks, without running them; one line each."""
+    made = {path.stem: path for path in sorted((root / MADE).glob("*.ipynb"))}
+    known = sources(root)
     wrong = [
         f"{name}: there is no notebook of this source; run make notebooks"
         for name in known
         if name not in made
     ]
     wrong += [
-        f"{name}: there is no source/{name}.py of this notebook"
+        f"{name}: there is no {(SOURCE / name).as_posix()}.py of this notebook"
         for name in made
         if name not in known
     ]
@@ -92,8 +99,8 @@ def check(folder: Path = HERE) -> list[str]:
 
 
 def faults(path: Path) -> list[str]:
-    """What is wrong with a notebook and, if it has one beside it, its agreement with the source."""
-    source = path.parent / "source" / f"{path.stem}.py"
+    """What is wrong with a notebook and, if there is a source of it, its agreement with that."""
+    source = path.parents[1] / SOURCE / f"{path.stem}.py"
     notebook = nbformat.read(path, as_version=4)
     wrong = list(differences(notebook, build(source))) if source.is_file() else []
     return wrong + list(unfit(notebook))
@@ -130,7 +137,7 @@ def unfit(notebook: NotebookNode) -> Iterator[str]:
         shown = ", ".join("-" if count is None else str(count) for count in counts)
         yield f"was not run once from top to bottom: execution counts {shown}"
     if not any(is_checked(cell) for cell in code):
-        yield f"has no cell with # {CHECKED}"
+        yield f"has no cell with the tag {CHECKED}"
     for index, cell in enumerate(notebook.cells):
         if cell.cell_type == "code":
             yield from (f"cell {index}: {fault}" for fault in _unfit_outputs(cell))
@@ -154,7 +161,7 @@ def _unfit_outputs(cell: NotebookNode) -> Iterator[str]:
             if mime in data:
                 yield f"holds {mime}, dead without a kernel: a picture takes its place"
         if is_checked(cell) and data and "image/png" in data:
-            yield f"is marked # {CHECKED} and shows a picture: print words or rounded numbers"
+            yield f"has the tag {CHECKED} and shows a picture: print words or rounded numbers"
         if hit := PLACE.search(
             output.get("text", "") + "".join(str(v) for k, v in data.items() if k != "image/png")
         ):
@@ -163,11 +170,7 @@ def _unfit_outputs(cell: NotebookNode) -> Iterator[str]:
 
 def is_checked(cell: NotebookNode) -> bool:
     """Whether the gate compares what a cell prints."""
-    return any(
-        line.strip().lstrip("# ") == CHECKED
-        for line in cell.source.splitlines()
-        if line.strip().startswith("#")
-    )
+    return CHECKED in cell.metadata.get("tags", [])
 
 
 def _shows(source: str) -> bool:

@@ -312,8 +312,7 @@ slim_step = check(slim_step)
 # same with the loss of lesson 05: every width is attacked for itself, and the gradients of the widths are averaged.
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def grads(net):
     """All gradients of a network in one row."""
     return torch.cat([p.grad.flatten() for p in net.parameters()])
@@ -341,8 +340,7 @@ batch = LambdaBatch(bx, by, torch.zeros(24).long(), snn.spec.stops)
 train_step(two, batch, PGD(eps / 255, 2), random, sample_widths(snn.spec, random))
 print("slim_step is the library's step:", torch.allclose(grads(one), grads(two), atol=1e-4))
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 oats = lesson.network("oats", data)  # widths 0.5, 0.75 and 1
 one, two = copy.deepcopy(oats), copy.deepcopy(oats)
 first, second = (torch.Generator().manual_seed(seed) for _ in range(2))
@@ -505,8 +503,7 @@ say(
 # %% [markdown]
 # ## Is it sane?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 other = copy.deepcopy(oats)
 with torch.no_grad():
     for conv in (part for part in other.modules() if isinstance(part, SlimConv)):

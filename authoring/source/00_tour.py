@@ -329,8 +329,7 @@ say(
 # %% [markdown]
 # ## The same numbers as the library's
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 print("robust_accuracy is what oatlib.evaluate counts:", abs(whole - table[-1].robust) < 1e-6)
 print("pick_setting is oatlib.choose:", mine is oatlib.choose(table, min_clean=limit))
 
@@ -377,8 +376,7 @@ if gain is not None:
 #
 # Three checks that every lesson repeats.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 robust_net = nets["pgd-at"].at()
 losses = [F.cross_entropy(logits, y).item() for _, logits in PGD(radius, 20).iterates(robust_net, x, y)]
 right = {size: (robust_net(attack(robust_net, x, y, size)).argmax(1) == y).float().mean().item() for size in (0.0, 0.5)}

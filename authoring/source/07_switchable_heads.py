@@ -307,8 +307,7 @@ head_parameters = check(head_parameters)
 # ten classes, four and eight widths.
 
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def parameters_of(part):
     """How many parameters a module has."""
     return sum(p.numel() for p in part.parameters())
@@ -604,8 +603,7 @@ say(
 #
 # ## Is it sane?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 three = torch.tensor([[1.0, 2.0], [3.0, -1.0], [0.0, 4.0]])  # seeds, sub-networks
 print(
     "chosen on other seeds it gains no more than the best:", held_out_gain(three) <= three.max(1).values.mean().item()

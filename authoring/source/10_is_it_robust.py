@@ -447,8 +447,7 @@ worst_case = check(worst_case)
 #
 # `oatlib.APGD`, `oatlib.Suite` and `oatlib.attacks.losses.dlr` are the same things:
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 robust_end, few, whose = oat.at(stops[-1]), x[:16], y[:16]
 z = robust_end(x)
 print("dlr_loss is oatlib.attacks.losses.dlr:", torch.allclose(dlr_loss(z, y), dlr(z, y), atol=1e-5))
@@ -671,8 +670,7 @@ say(
 # %% [markdown]
 # ## Is this sane?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 with torch.no_grad():
     clean = (robust_end(x).argmax(1) == y).double().mean().item()
 nothing = Suite(0.0, members=(APGD(0.0, 3), Square(0.0, 3))).run(robust_end, x, y, progress=False)

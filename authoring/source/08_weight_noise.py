@@ -528,8 +528,7 @@ say(
 #
 # `oatlib/layers/noise.py` has the noise, `oatlib/attacks/queries.py` EOT, `oatlib/evaluation/evaluate.py` the twins.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 layer = oatlib.build("float", data, seed=seed).body.stem
 weight = layer.conv.weight
 mine = noisy_weight(weight, layer.noise.alpha, 1.0, source(5))
@@ -553,8 +552,7 @@ print("at(noise_seed=5) is the first forward of noisy:", torch.allclose(fresh(x)
 # %% [markdown]
 # ## Is all of this sane?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 f = with_noise(net, 0.5, 1).noisy(1.0, generator=source())
 few, labels = x[:64], y[:64]
 clean, same = twin_accuracy(f, few, PGD(0.0, 2)(f, few, labels), labels, 3)

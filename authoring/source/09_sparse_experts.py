@@ -620,8 +620,7 @@ say(about + "This is one seed in one small world.")
 #
 # `oatlib/training/rewire.py` moves masks, `oatlib/layers/masks.py` makes them, `net.at` mixes the ends.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 floats = oatlib.build("floats", data, seed=seed)
 holder = nn.Module()
 holder.layer, holder.spec = floats.body.blocks[1].second, floats.spec
@@ -644,8 +643,7 @@ for name, net in nets.items():
 # %% [markdown]
 # ## Is all of this sane?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 absent = [unit.conv.weight[~unit.masks.clean] for unit in masked_units(nets["floats"])]
 print("what the mask leaves out is exactly 0:", all(not part.any() for part in absent))
 print(

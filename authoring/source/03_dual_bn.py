@@ -355,8 +355,7 @@ class Pair(nn.Module):
 # `oatlib/layers/dual_bn.py` does the same with two `nn.BatchNorm2d`. It wants the batch sorted by world, as **segments**
 # (branch, how many), so that it only has to cut; `layers/setting.py` sorts once at the entrance of the network.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 generator = torch.Generator().manual_seed(seed)
 mine, theirs, same = Pair(8), DualBN(8), []
 for training in (True, True, True, False):
@@ -622,8 +621,7 @@ say(
 # %% [markdown]
 # ## Is this sane?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 nothing = PGD(0.0, 20)(branch["BN_a"], x, y)
 kept = {name: norm.adv.running_mean.clone() for name, norm in norms.items()}
 attack(lambda images: blend(images, 1.0), x[:8], y[:8])
