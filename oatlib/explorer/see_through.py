@@ -27,9 +27,7 @@ def see_through(data: Data, images: Split) -> dict | None:
             * paired: Whether classes 2k and 2k + 1 have textures of opposite sign.
             * tiles: The texture of each class, the +-1 of a 3x4x4 tile, channel by channel.
             * noiseFactor: Factor on the noise in the images of the noise.
-            * images: For each image a dict with "label"; "shape", the name of the drawn shape;
-              "mask", its mask (see `pixels`); "contrast", its colour minus grey;
-              "amplitude", that of the texture; "noise", the noise around grey (see `pixels`).
+            * images: The parts of each image, see `_parts`.
     """
     try:
         scene = scene_of(data, images)
@@ -47,7 +45,12 @@ def see_through(data: Data, images: Split) -> dict | None:
 
 
 def _parts(scene: Scene, i: int) -> dict:
-    """Return what image i is made of."""
+    """Return what image i is made of.
+
+    "label" is its class, "shape" the name of its drawn shape. "mask" (see `pixels`) and "contrast"
+    give the drawn shape minus grey. "amplitude" is that of its texture. "noise" is the noise around
+    grey, see `pixels`.
+    """
     return {
         "label": scene.y[i].item(),
         "shape": SHAPES[int(scene.shape[i])],
