@@ -382,4 +382,4 @@ def test_imports_are_seen():
     assert {"record", "attacks.base", "data.splits", "networks.network"} <= set(imports("evaluation.evaluate"))
     assert {"layers.slim", "layers.film", "layers.setting"} <= set(imports("layers.unit"))
     assert {"__init__", "cli.commands", "_suggest"} <= set(imports("cli.main"))
-    assert set(imports("data.load")) == {"_suggest", "data.folders", "data.shapes", "data.splits"}
+    assert set(imports("data.load")) == {"_suggest", "data.folders", "data.scenes", "data.shapes", "data.splits"}

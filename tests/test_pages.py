@@ -4,6 +4,7 @@ import re
 import shutil
 
 import pytest
+import torch
 
 import oatlib
 from tests.pages import ROOT, blocks
@@ -54,7 +55,10 @@ def test_the_python_of_the_guide_runs(small_world):
 
 
 def test_the_python_of_the_explorers_page_runs(small_world):
-    (code,) = blocks("docs/explorer.md", "python")
+    parts, code = blocks("docs/explorer.md", "python")
+    names = run_block("docs/explorer.md", parts)
+    whole = (names["drawn"] + names["texture"] + names["noise"]).clamp(0, 1)
+    assert torch.equal(whole, names["panel"].x) and names["effect"].erased.shape == (8,)
     explorer = run_block("docs/explorer.md", code)["explorer"]
     explorer.flush()
     assert explorer.live["key"] == ["blend", 0.6, 1.0, 4.0, "quick"] and not explorer.error

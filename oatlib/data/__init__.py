@@ -3,5 +3,6 @@
 * load: `load_data`, every set by its name.
 * splits: `Split`, `Data`, and how images are divided.
 * shapes: the built-in world and its best possible frontier.
+* scenes: the parts of its images, and what an attack does to each of them.
 * folders: class folders of image files.
 """

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .._suggest import did_you_mean
 from . import folders
+from .scenes import render_split
 from .shapes import SHAPES, SPREAD, Scene, ShapesOptions, best_frontier, render
 from .splits import (
     Data,
@@ -191,9 +192,9 @@ def _shapes(
     sizes = {"train": n_train, "val": n_val, "test": n_test}
     pairs = {}
     facts = {}
-    for index, (part, n) in enumerate(sizes.items()):
+    for part, n in sizes.items():
         positive_int(f"n_{part}", n)
-        scene = render(n, data_generator(seed, index), **options)
+        scene = render_split(part, n, seed, **options)
         pairs[part] = (scene.x, scene.y)
         facts[part] = {"shape": scene.shape, "vividness": scene.vividness, "trust": scene.trust}
     # No augmentation: mirroring or shifting a texture tile gives another texture, and the renderer

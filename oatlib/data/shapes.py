@@ -14,8 +14,8 @@ right more often than 1 - λ. `best_frontier` gives the accuracies of that rule 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -251,6 +251,7 @@ class Scene:
         cy: Vertical centre of the shape in pixels, (N,). The upper edge of the image is 0.
         radius: Radius of the shape in pixels, (N,).
         amplitude: Amplitude of the texture in pixel units [0, 1], (N,).
+        options: The options that the images were rendered with.
     """
 
     x: Tensor
@@ -266,6 +267,20 @@ class Scene:
     cy: Tensor
     radius: Tensor
     amplitude: Tensor
+    options: ShapesOptions
+
+    def take(self, index: Tensor) -> Scene:
+        """Return the images at `index` (M,), with everything that is known about them."""
+        return self._map(lambda values: values[index])
+
+    def to(self, device: torch.device | str | None) -> Scene:
+        """Return the same images on another device."""
+        return self._map(lambda values: values.to(device))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Scene:
+        """Return a copy in which `change` is applied to each tensor."""
+        tensors = {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **{name: change(values) for name, values in tensors.items()})
 
 
 def compose(mask: Tensor, contrast: Tensor, texture: Tensor, noise: Tensor) -> Tensor:
@@ -374,6 +389,7 @@ def render(n: int, generator: Generator, **options) -> Scene:
         cy=cy,
         radius=radius,
         amplitude=amplitude,
+        options=numbers,
     )
 
 

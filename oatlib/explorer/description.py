@@ -17,6 +17,7 @@ from ..training.recipes import RECIPES
 from .live_training import LIMIT
 from .measure import pixels
 from .named_attacks import CHOICES, LABELS
+from .see_through import see_through
 from .state import MAX_EPS
 
 WATCHED = 6  # images in the gallery
@@ -43,6 +44,7 @@ def describe(nets: Mapping[str, Network], data: Data, panel: Split, watched: Ten
         "shape": list(data.shape),
         "images": [pixels(panel.x[i]) for i in watched],
         "captions": captions(data, panel, watched.tolist()),
+        "seeThrough": see_through(data, panel.take(watched)),
         "attacks": list(CHOICES),
         "attackNames": LABELS,
         "maxEps": MAX_EPS,
@@ -55,7 +57,7 @@ def describe(nets: Mapping[str, Network], data: Data, panel: Split, watched: Ten
 
 
 def captions(data: Data, split: Split, indices: Iterable[int]) -> list[str]:
-    """Return a caption per image: "class: triangle · drawn: cross", or "class: dog".
+    """Return a caption per image: "class: triangle · drawn: cross, lies", or "class: dog".
 
     Args:
         data: The data set, for the names of its classes.
@@ -63,14 +65,17 @@ def captions(data: Data, split: Split, indices: Iterable[int]) -> list[str]:
         indices: Indices of the images in the split.
 
     Returns:
-        One text per index. "drawn" is left out if the shapes are not known.
+        One text per index. "drawn" is left out if the shapes are not known. "lies" says that the
+        image shows the shape of another class.
     """
     drawn = drawn_shapes(split)
     lines = []
     for i in indices:
-        line = f"class: {data.classes[int(split.y[i])]}"
+        label = int(split.y[i])
+        line = f"class: {data.classes[label]}"
         if drawn is not None:
-            line += f" · drawn: {SHAPES[int(drawn[i])]}"
+            shape = int(drawn[i])
+            line += f" · drawn: {SHAPES[shape]}" + (", lies" if shape != label else "")
         lines.append(line)
     return lines
 

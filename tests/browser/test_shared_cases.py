@@ -29,6 +29,13 @@ CHECK = """
     check("coin", coinRobustness(points, clean), robust, close);
   }
 
+  for (const { cues, change, multiples } of cases.multiples)
+    multiplesOf(cues, change).forEach((one, i) => check("multiples", one, multiples[i], close));
+  for (const image of cases.textures) {
+    const { erased, forged } = textureEffect(image.multiples, image);
+    [erased, ...forged].forEach((one, i) => check("textures", one, [image.erased, ...image.forged][i], close));
+  }
+
   const { lams, eps, order, robust, attacks } = cases.curve;
   const rows = Object.fromEntries(Object.entries(robust).map(([attack, plane]) => [attack, [plane]]));
   const curve = { lams, eps, order, widths: [1], clean: [lams.map(() => 1)], robust: rows };
@@ -58,15 +65,18 @@ CHECK = """
 """
 
 
+KINDS = ["wilson", "slider", "interpolation", "coin", "curve", "multiples", "textures", "choose", "state", "written"]
+
+
 @pytest.fixture(scope="module")
 def results(chromium):
     page = chromium.new_page()
-    found = page.evaluate(f"(cases) => {{ {script('state.js')}\nreturn ({CHECK})(cases); }}", json.loads(CASES))
+    found = page.evaluate(f"(cases) => {{ {script('effect.js')}\nreturn ({CHECK})(cases); }}", json.loads(CASES))
     page.close()
     return found
 
 
-@pytest.mark.parametrize("kind", ["wilson", "slider", "interpolation", "coin", "curve", "choose", "state", "written"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_page_computes_the_same(results, kind):
     of_kind = [result for result in results if result["kind"] == kind]
     assert of_kind and [result for result in of_kind if not result["agrees"]] == []

@@ -348,10 +348,15 @@ def test_only_networks_and_fitting_data_can_be_explored(nets):
 def test_captions_give_the_class_and_the_shape_that_is_drawn(explorer):
     truth = DATA.val.panel(48)
     for text, i in zip(explorer.description["captions"], explorer.watched.tolist(), strict=True):
-        assert text == f"class: {DATA.classes[truth.y[i]]} · drawn: {SHAPES[truth.facts['shape'][i]]}"
+        label, shape = truth.y[i], truth.facts["shape"][i]
+        lies = ", lies" if shape != label else ""
+        assert text == f"class: {DATA.classes[label]} · drawn: {SHAPES[shape]}{lies}"
     lies = (truth.facts["shape"] != truth.y).nonzero()[:, 0]
     (line,) = description.captions(DATA, truth, lies[:1].tolist())
     assert len(set(re.findall(r": (\w+)", line))) == 2, "here the shape is not that of the class"
+    assert line.endswith(", lies")
+    (honest,) = description.captions(DATA, truth, (truth.facts["shape"] == truth.y).nonzero()[0].tolist())
+    assert "lies" not in honest
     digits = oatlib.load_data("digits", n_train=20, n_val=10, n_test=10)
     assert description.captions(digits, digits.val, [0]) == [f"class: {digits.val.y[0]}"]
 

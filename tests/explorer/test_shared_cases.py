@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 import oatlib
+from oatlib.data.scenes import multiples_of, texture_effect
 from oatlib.evaluation.results import Result, wilson
 from oatlib.explorer import surface
 from oatlib.explorer.named_attacks import CHOICES, STRONGEST_FIRST
@@ -74,6 +76,20 @@ def test_choose(case):
     else:
         best = oatlib.choose(results, **limits)
         assert (best.lam, best.width) == (case["lam"], case["width"])
+
+
+@pytest.mark.parametrize("case", CASES["multiples"])
+def test_the_multiples_of_cues_in_a_change(case):
+    (found,) = multiples_of(torch.tensor([case["cues"]]), torch.tensor([case["change"]]))
+    assert found.tolist() == close(case["multiples"])
+
+
+@pytest.mark.parametrize("case", CASES["textures"], ids=lambda case: case["about"])
+def test_textures_that_are_erased_and_forged(case):
+    multiples, amplitude = (torch.tensor([case[name]]).double() for name in ("multiples", "amplitude"))
+    label = torch.tensor([case["label"]])
+    erased, forged = texture_effect(multiples, label, amplitude, case["classes"], case["paired"])
+    assert erased.tolist() == close([case["erased"]]) and forged[0].tolist() == close(case["forged"])
 
 
 def test_the_networks_of_the_cases_are_real():

@@ -4,6 +4,8 @@
 import { nearest } from "./curves.js";
 import { make } from "./elements.js";
 import { short } from "./format.js";
+import { aroundGrey, decodeBytes, paint } from "./pixels.js";
+import { PartsOfImage, SeeThroughToggle } from "./see_through.js";
 
 // Factor on the change. ±16/255, the largest ε, then just fills the range from black to white.
 const MAGNIFICATION = 8;
@@ -12,11 +14,15 @@ export class Gallery {
   /** @param {Description} description */
   constructor(description) {
     this.cards = description.images.map((_, i) => new Card(description, i));
-    this.element = make(
+    this.grid = make(
       "div",
       { class: "gallery", title: description.hint },
       ...this.cards.map((card) => card.element),
     );
+    const toggle = description.seeThrough
+      ? new SeeThroughToggle((on) => this.setSeeThrough(on))
+      : null;
+    this.element = make("div", { class: "images" }, toggle && toggle.element, this.grid);
     /** @type {GalleryRow[] | null} */
     this.shown = null;
   }
@@ -39,11 +45,16 @@ export class Gallery {
    * @param {string} note
    */
   show(rows, current, note) {
-    this.element.classList.toggle("stale", !current);
-    this.element.dataset.note = note;
+    this.grid.classList.toggle("stale", !current);
+    this.grid.dataset.note = note;
     if (!rows || rows === this.shown) return;
     this.shown = rows;
     for (const [i, row] of rows.entries()) this.cards[i].show(row);
+  }
+
+  /** @param {boolean} on */
+  setSeeThrough(on) {
+    for (const card of this.cards) card.setSeeThrough(on);
   }
 }
 
@@ -55,11 +66,17 @@ class Card {
    */
   constructor(description, i) {
     this.description = description;
+    this.index = i;
+    /** @type {number[]} change of each pixel value by the attack; empty before a measurement */
+    this.difference = [];
+    /** @type {PartsOfImage | null} null until they are shown for the first time */
+    this.parts = null;
     this.pixels = decodeBytes(description.images[i]);
     this.change = make("canvas", { role: "img", "aria-label": `change × ${MAGNIFICATION}` });
     this.attacked = make("canvas", { role: "img", "aria-label": "attacked" });
     this.before = make("p", { class: "said" });
     this.now = make("p", { class: "said" });
+    this.captions = make("figcaption", {}, caption(description.captions[i]), this.before, this.now);
     const original = make("canvas", { role: "img", "aria-label": "image" });
     const names = ["image", `change ×${MAGNIFICATION}`, "attacked"];
     const titles = names.map((name) => make("span", {}, name));
@@ -68,7 +85,7 @@ class Card {
       { class: "card" },
       make("div", { class: "row" }, original, this.change, this.attacked),
       make("div", { class: "row names" }, ...titles),
-      make("figcaption", {}, caption(description.captions[i]), this.before, this.now),
+      this.captions,
     );
     paint(original, this.pixels, description.shape);
   }
@@ -78,13 +95,34 @@ class Card {
     if (!row.before) return; // the first measurement is not finished
     const { shape, classes } = this.description;
     const attacked = decodeBytes(row.image);
-    paint(this.change, differenceOf(attacked, this.pixels), shape);
+    this.difference = Array.from(attacked, (value, at) => value - this.pixels[at]);
+    paint(this.change, aroundGrey(this.difference, MAGNIFICATION), shape);
     paint(this.attacked, attacked, shape);
     write(this.before, "clean: ", row.before, classes);
     // an image that is misclassified before the attack has fell = -1
     const fell = row.fell !== undefined && row.fell > 0;
     write(this.now, fell ? `step ${row.fell}: ` : "attacked: ", row.now, classes);
     this.element.classList.toggle("wrong", !row.now.right);
+    this.showParts();
+  }
+
+  /** @param {boolean} on */
+  setSeeThrough(on) {
+    if (on && !this.parts) {
+      this.parts = new PartsOfImage(this.description, this.index);
+      this.captions.before(this.parts.element);
+      this.captions.append(this.parts.words);
+    }
+    if (this.parts) {
+      this.parts.element.hidden = !on;
+      this.parts.words.hidden = !on;
+    }
+    this.showParts();
+  }
+
+  showParts() {
+    if (this.parts && !this.parts.element.hidden && this.difference.length)
+      this.parts.show(this.difference);
   }
 }
 
@@ -107,39 +145,4 @@ function caption(text) {
 function write(element, start, { said, sure, right }, classes) {
   const text = `${right ? "✓" : "✗"} ${classes[said]} ${Math.round(100 * sure)} %`;
   element.replaceChildren(start, make("b", { class: right ? "right" : "wrong" }, text));
-}
-
-/**
- * @param {string} base64
- * @returns {Uint8Array} pixels, row by row, channels last
- */
-function decodeBytes(base64) {
-  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-}
-
-/**
- * The magnified change of every pixel, around grey.
- * @param {Uint8Array} after
- * @param {Uint8Array} before
- */
-function differenceOf(after, before) {
-  return Uint8ClampedArray.from(after, (value, i) => 128 + MAGNIFICATION * (value - before[i]));
-}
-
-/**
- * Draw pixels. An image with one channel is drawn in grey.
- * @param {HTMLCanvasElement} canvas
- * @param {Uint8Array | Uint8ClampedArray} pixels row by row, channels last
- * @param {[channels: number, height: number, width: number]} shape
- */
-function paint(canvas, pixels, [channels, height, width]) {
-  canvas.width = width;
-  canvas.height = height;
-  const image = new ImageData(width, height);
-  for (let i = 0; i < width * height; i++) {
-    for (let c = 0; c < 3; c++)
-      image.data[4 * i + c] = pixels[i * channels + (channels === 1 ? 0 : c)];
-    image.data[4 * i + 3] = 255;
-  }
-  canvas.getContext("2d")?.putImageData(image, 0, 0);
 }

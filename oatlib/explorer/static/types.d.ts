@@ -25,6 +25,7 @@ export interface Description {
   shape: [number, number, number]; // channels, height, width
   images: string[]; // of the gallery, see `decodeBytes`
   captions: string[];
+  seeThrough: SeeThrough | null; // null: the parts of the images are not known
   attacks: string[]; // that a user can choose
   attackNames: Record<string, string>;
   maxEps: number;
@@ -37,6 +38,23 @@ export interface Description {
   page: boolean; // whether the address of the page holds the state
   hide?: string[]; // parts of the page to leave out
   marks?: MarkedNetwork[];
+}
+
+/** What the images of the gallery are made of, see see_through.py. */
+export interface SeeThrough {
+  paired: boolean;
+  tiles: number[][]; // by class, channel by channel
+  noiseFactor: number;
+  images: ImageParts[];
+}
+
+export interface ImageParts {
+  label: number;
+  shape: string; // name of the drawn shape
+  mask: string; // see `decodeBytes`
+  contrast: number[]; // by channel, in [-1, 1]
+  amplitude: number; // of the texture, in [0, 1]
+  noise: string; // around grey
 }
 
 export interface Network {
