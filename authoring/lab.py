@@ -17,6 +17,7 @@ APPUTILS, NOTEBOOKS = "@jupyterlab/apputils-extension", "@jupyterlab/notebook-ex
 # milliseconds: for a machine that does other things, too, and draws without a graphics card
 LONG = 120_000
 HERE = "jupyterapp.shell.currentWidget"  # in the page
+TOGGLE = "jupyterapp.commands.execute('application:toggle-left-area')"  # fold or open the side bar
 
 
 def browser() -> str | None:
@@ -124,13 +125,20 @@ def serve(folder: Path, root: Path, settings: Mapping[str, Mapping] | None = Non
         yield f"http://127.0.0.1:{port}/lab/tree/"
 
 
-def open_notebook(page, address: str) -> None:
-    """Open a notebook and wait for its kernel."""
+def open_notebook(page, address: str, side_bar: bool = False) -> None:
+    """Open a notebook and wait for its kernel.
+
+    Args:
+        page: The page of a browser.
+        address: Address of the notebook.
+        side_bar: Whether the list of files stays open, as it is at first.
+    """
     page.goto(f"{address}?token=tok&reset")
     page.wait_for_function("window.jupyterapp?.commands.hasCommand('notebook:run-all-cells')")
     idle = f"{HERE}?.sessionContext?.session?.kernel?.status === 'idle'"
     page.wait_for_function(idle)  # sooner it would ask which kernel to use
-    page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+    if not side_bar:
+        page.evaluate(TOGGLE)
 
 
 def start(page) -> None:

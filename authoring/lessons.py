@@ -21,6 +21,11 @@ HEAVY = (
 )  # pictures take their place
 LIMIT = 300_000  # bytes of a notebook
 LONGEST = 60  # seconds that a lesson may say it takes
+COLUMNS = 110  # of plain text; a longer line is broken in JupyterLab at 1280 pixels
+RICH = ("text/html", "text/markdown", "image/png")  # shown instead of plain text
+RAW = re.compile(  # a dictionary, or a dataclass of two fields or more, as Python writes them
+    r"""\{(?:'[^'\n]*'|"[^"\n]*"|[\w.]+): |\b[A-Z]\w*\(\w+=[^()\n]*, \w+="""
+)
 CHECKED = "nbval-check-output"  # tag of a cell: nbval compares what the cell prints
 SHOWING = {
     "print",
@@ -162,10 +167,25 @@ def _unfit_outputs(cell: NotebookNode) -> Iterator[str]:
                 yield f"holds {mime}, dead without a kernel: a picture takes its place"
         if is_checked(cell) and data and "image/png" in data:
             yield f"has the tag {CHECKED} and shows a picture: print words or rounded numbers"
+        yield from _unreadable(output)
         if hit := PLACE.search(
             output.get("text", "") + "".join(str(v) for k, v in data.items() if k != "image/png")
         ):
             yield f"names a place on the machine it ran on: {hit[0]}..."
+
+
+def _unreadable(output: NotebookNode) -> Iterator[str]:
+    """What of an output is shown as Python writes it, or is too wide."""
+    data = output.get("data", {})
+    printed = output.get("text", "")
+    for text in (printed, data.get("text/plain", ""), data.get("text/markdown", "")):
+        if hit := RAW.search(text):
+            part = text[hit.start() :][:40]
+            yield f"shows {part!r} as Python writes it: make a table"
+            break
+    shown = printed if data.keys() & set(RICH) else printed + data.get("text/plain", "")
+    if (widest := max(map(len, shown.splitlines()), default=0)) > COLUMNS:
+        yield f"shows a line of {widest} columns; at most {COLUMNS} fit: make a table, or lines"
 
 
 def is_checked(cell: NotebookNode) -> bool:

@@ -15,7 +15,7 @@ from PIL import Image, ImageChops
 
 from . import lab, lessons
 
-VIEW = {"width": 1090, "height": 1200}  # what is left for an output is about 960 wide
+VIEW = {"width": 978, "height": 1200}  # outputs are as wide as beside the side bar at 1280 pixels
 TALLEST = 16_000  # pixels that Chromium can draw
 PATIENCE = 1_200_000  # milliseconds for all cells
 QUIET, STILL = 120.0, 0.7  # seconds: to wait until nothing moves, and for how long nothing must

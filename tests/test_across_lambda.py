@@ -75,6 +75,9 @@ def test_it_can_be_read(found):
     lines = text.splitlines()
     assert "unknown λ" in text and "n = 64 (val)" in text and "APGD" in text and len(lines) == 8
     assert lines[1].split() == ["0", *(f"{value:.1%}" for value in found.accuracy[0])]
+    assert repr(found) == text
+    page = found._repr_html_()
+    assert page.count("<tr>") == 5 and all(line.split("; ")[0] in page for line in lines[5:])
 
 
 def test_it_needs_two_values_of_lambda(net, panel):

@@ -79,6 +79,7 @@ def test_a_fraud_is_caught_by_name(planted, name):
         assert finding.name.replace("_", " ") in report.summary
         assert finding.reason and finding.remedy and finding.evidence
         assert finding.reason in str(report)
+    assert repr(report) == str(report), "no dataclass is shown as Python writes it"
     assert_documented(report)
 
 

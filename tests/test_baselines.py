@@ -301,6 +301,8 @@ def test_the_summary_has_a_row_for_each_system_and_width(compared):
     text = str(compared)
     assert "gain over the coin standard, pgd-at" in text and "mixed is oats: trained for λ = 0 and 1 only" in text
     assert "oats is oats" not in text and "PGD-1" in text and text.count("n = 24") == 1
+    page = compared._repr_html_()
+    assert page.count("<tr>") == 1 + len(rows) and "<td>mixed, width 0.5</td>" in page and page.count("n = 24") == 1
 
 
 def test_gains_over_both_coins_by_hand():

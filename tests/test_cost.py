@@ -1,7 +1,10 @@
+from dataclasses import fields
+
 import pytest
 import torch
 
 import oatlib
+from oatlib.networks.cost import Cost
 from oatlib.networks.network import Network
 from oatlib.networks.spec import Spec
 
@@ -107,6 +110,12 @@ def ends(backbone="resnet34", shape=(3, 32, 32), **options):
 def test_float_stores_one_number_per_conv_more_than_dual_batchnorm(backbone, shape, dual, convs):
     assert oatlib.cost(ends(backbone, shape)).stored == dual
     assert oatlib.cost(ends(backbone, shape, noise=True), 1.0).stored == dual + convs
+
+
+def test_a_cost_is_a_table_in_notebooks():
+    cost = Cost(width=0.5, stored=186696, active=62432, plain=19720, nonzero=19672, macs=809216, nonzero_macs=1)
+    page = cost._repr_html_()
+    assert page.count("<th>") == page.count("<td>") == len(fields(Cost)) and "<td>186,696</td>" in page
 
 
 def test_an_expert_of_resnet34_uses_what_the_paper_suggests():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import oatlib
+from oatlib._html import html_table
 from oatlib.attacks.apgd import APGD
 from oatlib.attacks.pgd import FGSM, PGD
 from oatlib.attacks.square import Square
@@ -257,6 +258,19 @@ def test_a_table_reads_as_a_table():
     assert lines[1].split() == ["0", "1", "95.0%", "[90.0%,", "100.0%]", "10.0%", "[5.0%,", "15.0%]", "-"]
     assert "n = 200 (test), PGD-20, attack seed 0; 95 % intervals" in lines[3]
     assert repr(Table([row(0.9, 0.5)])) == str(Table([row(0.9, 0.5)])) and str(Table()) == "(no results)"
+
+
+def test_one_result_is_a_line_of_text_and_a_table_in_notebooks():
+    result = row(0.9, 0.5, 0.3, about={"recipe": "oat", "data": {"name": "shapes"}})
+    assert repr(result) == str(result) == "Result(λ 0.3, width 1: clean 90.0%, robust 50.0%, n = 200)"
+    assert repr(row(0.9, 0.5, None)).startswith("Result(width 1: clean")
+    assert result._repr_html_() == Table([result])._repr_html_() and "{" not in result._repr_html_()
+
+
+def test_names_in_a_table_for_notebooks_are_no_markup():
+    assert html_table(["a<b"], [["&"]], ["<i>"]) == (
+        "<table><thead><tr><th>a&lt;b</th></tr></thead><tbody><tr><td>&amp;</td></tr></tbody></table><p>&lt;i&gt;</p>"
+    )
 
 
 def test_a_table_of_two_measurements_names_both():

@@ -190,7 +190,8 @@ sliders(
 
 # %% tags=["exercise"]
 def robust_accuracy(answers, y):
-    """answers (T, N): what a network said at T points for N images; y (N,): the classes. The share as a number."""
+    """answers (T, N): what a network said at T points for N images;
+    y (N,): the classes. The share as a number."""
     raise NotImplementedError  # your code instead of this line
 
 
@@ -295,7 +296,8 @@ say(
 
 # %% tags=["exercise"]
 def pick_setting(results, min_clean):
-    """results: a list of settings with .clean and .robust in [0, 1]. The most robust with clean at least min_clean."""
+    """results: a list of settings with .clean and .robust in [0, 1].
+    The most robust with clean at least min_clean."""
     raise NotImplementedError
 
 

@@ -194,7 +194,8 @@ fgsm = check(fgsm)
 
 # %% tags=["exercise"]
 def pgd_step(f, x_adv, x, y, eps, size):
-    """The next point of the walk: a step of length `size` from x_adv up the loss, projected around x."""
+    """The next point of the walk: a step of length `size` from
+    x_adv up the loss, projected around x."""
     raise NotImplementedError
 
 

@@ -195,7 +195,8 @@ points, side, lies = two_cues(seed)
 
 # %% tags=["exercise"]
 def at_loss(net, x, y, attack, lam):
-    """The loss of adversarial training; attack(net, x, y) gives the attacked images. A mean over the images."""
+    """The loss of adversarial training; attack(net, x, y) gives
+    the attacked images. A mean over the images."""
     raise NotImplementedError  # your code instead of this line
 
 
@@ -379,7 +380,8 @@ for lam in (0.5, 1.0):
 
 # %% tags=["exercise"]
 def trades_kl(clean, attacked):
-    """KL(softmax of clean || softmax of attacked), both logits (N, classes): one value per image, (N,)."""
+    """KL(softmax of clean || softmax of attacked), both logits
+    (N, classes): one value per image, (N,)."""
     raise NotImplementedError
 
 

@@ -259,7 +259,8 @@ sliders(
 
 # %% tags=["exercise"]
 def batch_norm(x, mean, var, momentum=0.1, eps=1e-5):
-    """x (N, C, H, W) normalised per channel, and the new running mean and variance, each (C,): three tensors."""
+    """x (N, C, H, W) normalised per channel, and the new running
+    mean and variance, each (C,): three tensors."""
     raise NotImplementedError
 
 
@@ -293,7 +294,8 @@ batch_norm = check(batch_norm)
 
 # %% tags=["exercise"]
 def dual_norm(x, world, eps=1e-5):
-    """x (N, C, H, W), each image normalised with mean and variance of its own world; world (N,) holds 0 and 1."""
+    """x (N, C, H, W), each image normalised with mean and variance
+    of its own world; world (N,) holds 0 and 1."""
     raise NotImplementedError
 
 

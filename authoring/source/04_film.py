@@ -407,7 +407,8 @@ say(
 
 # %% tags=["exercise"]
 def fold_film(mean, var, weight, bias, gamma, beta, eps=1e-5):
-    """BatchNorm (running mean and var, weight, bias) and FiLM, all (C,) -> scale and shift, so that scale·x + shift."""
+    """BatchNorm (running mean and var, weight, bias) and FiLM, all
+    (C,) -> scale and shift, so that scale·x + shift."""
     raise NotImplementedError
 
 
@@ -438,7 +439,8 @@ fold_film = check(fold_film)
 
 # %% tags=["exercise"]
 def stop_weights(lam, stops):
-    """A weight for each stop, a tensor (S,): all on one stop if λ is there, else shared by its two neighbours."""
+    """A weight for each stop, a tensor (S,): all on one stop if λ
+    is there, else shared by its two neighbours."""
     raise NotImplementedError
 
 

@@ -236,7 +236,7 @@ def border(lam, training):
         fig.add_scatter(x=clean, y=robust, name=name, mode=mode, row=1, col=2, **figures.style(i))
     star = {"size": 16, "symbol": "star", "color": figures.COLOURS[1]}
     fig.add_scatter(x=place[:1], y=place[1:], name="this λ", mode="markers", marker=star, row=1, col=2)
-    figures.layout(fig, "first pixel", "second pixel", height=420).update_layout(width=900)
+    figures.layout(fig, "first pixel", "second pixel", height=420)
     fig.update_xaxes(range=[-0.5, 0.5], row=1, col=1).update_yaxes(range=[-0.2, 0.2], row=1, col=1)
     fig.update_xaxes(title_text="clean accuracy, %", range=[45, 103], row=1, col=2)
     fig.update_yaxes(title_text="robust accuracy, %", range=[-3, 103], row=1, col=2)
@@ -296,7 +296,8 @@ say(
 
 # %% tags=["exercise"]
 def hybrid_loss(clean, attacked, y, lam, n_clean):
-    """clean (N, classes), attacked (N - n_clean, classes), y (N,), lam (N,) -> one number: the mean over all N images."""
+    """clean (N, classes), attacked (N - n_clean, classes), y (N,), lam
+    (N,) -> one number: the mean over all N images."""
     raise NotImplementedError  # your code instead of this line
 
 
@@ -329,7 +330,8 @@ hybrid_loss = check(hybrid_loss)
 
 # %% tags=["exercise"]
 def draw_stops(stops, n, generator):
-    """The index of each image's λ in `stops`, a tensor (n,) of whole numbers, and how many zeros lead it; stops[0] = 0."""
+    """The index of each image's λ in `stops`, a tensor (n,) of whole
+    numbers, and how many zeros lead it; stops[0] = 0."""
     raise NotImplementedError
 
 
@@ -451,7 +453,8 @@ say(
 
 # %% tags=["exercise"]
 def coin(standard, robust, clean):
-    """(clean, robust) of the more accurate and of the more robust network -> robust accuracy of the coin; None: no p does it."""
+    """(clean, robust) of the more accurate and of the more robust network
+    -> robust accuracy of the coin; None: no p does it."""
     raise NotImplementedError
 
 

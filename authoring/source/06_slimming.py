@@ -163,7 +163,8 @@ sliders(
 
 # %% tags=["exercise"]
 def sliced_conv(x, weight, out):
-    """x (N, C, H, W) -> (N, out, H, W): the first `out` outputs, from the C inputs that arrive; odd k, same size."""
+    """x (N, C, H, W) -> (N, out, H, W): the first `out` outputs, from
+    the C inputs that arrive; odd k, same size."""
     raise NotImplementedError  # your code instead of this line
 
 
@@ -194,7 +195,8 @@ sliced_conv = check(sliced_conv)
 
 # %% tags=["exercise"]
 def calibrated_stats(batches):
-    """A list of batches (N, C, H, W) -> mean (C,) and variance (C,), each averaged over the batches."""
+    """A list of batches (N, C, H, W) -> mean (C,) and variance
+    (C,), each averaged over the batches."""
     raise NotImplementedError
 
 
@@ -276,7 +278,8 @@ say(
 
 # %% tags=["exercise"]
 def slim_step(f, x, y, widths):
-    """Leave in .grad the summed gradients of the cross-entropies of f(x, width), largest width first; return their sum."""
+    """Leave in .grad the summed gradients of the cross-entropies of f(x,
+    width), largest width first; return their sum."""
     raise NotImplementedError
 
 

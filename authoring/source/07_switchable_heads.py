@@ -249,7 +249,8 @@ say(
 
 # %% tags=["exercise"]
 def switched_head(features, heads, index):
-    """Features (N, F_w) of width number `index` -> logits (N, classes), by that width's own nn.Linear of `heads`."""
+    """Features (N, F_w) of width number `index` -> logits (N,
+    classes), by that width's own nn.Linear of `heads`."""
     raise NotImplementedError  # your code instead of this line
 
 
@@ -278,7 +279,8 @@ switched_head = check(switched_head)
 
 # %% tags=["exercise"]
 def head_parameters(features, classes, widths):
-    """How many parameters more a head (weights and biases) for each width has than one head for the full width."""
+    """How many parameters more a head (weights and biases) for each
+    width has than one head for the full width."""
     raise NotImplementedError
 
 
@@ -475,7 +477,8 @@ lesson.predict(
 
 # %% tags=["exercise"]
 def held_out_gain(gains):
-    """Gains (seeds, sub-networks), a tensor -> a float: the mean gain of choices made on the other seeds."""
+    """Gains (seeds, sub-networks), a tensor -> a float: the mean
+    gain of choices made on the other seeds."""
     raise NotImplementedError
 
 

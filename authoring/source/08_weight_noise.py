@@ -201,7 +201,8 @@ sliders(
 
 # %% tags=["exercise"]
 def noisy_weight(weight, alpha, lam, generator):
-    """weight + lam·alpha·σ·η. σ: std() of all entries, without gradient; η: N(0, 1) from the generator."""
+    """weight + lam·alpha·σ·η. σ: std() of all entries, without
+    gradient; η: N(0, 1) from the generator."""
     raise NotImplementedError  # your code instead of this line
 
 
@@ -230,7 +231,8 @@ noisy_weight = check(noisy_weight)
 
 # %% tags=["exercise"]
 def eot_gradient(f, x, y, draws):
-    """Gradient with respect to x of the cross-entropy, summed over images and averaged over `draws` calls of f."""
+    """Gradient with respect to x of the cross-entropy, summed over
+    images and averaged over `draws` calls of f."""
     raise NotImplementedError
 
 

@@ -145,7 +145,8 @@ say(
 
 # %% tags=["exercise"]
 def prune_regrow(weight, keep, momentum, rate):
-    """The new mask (bool, shaped like weight) with as many True as `keep` has, which stays as it is."""
+    """The new mask (bool, shaped like weight) with as many
+    True as `keep` has, which stays as it is."""
     raise NotImplementedError  # your code instead of this line
 
 
@@ -284,7 +285,8 @@ figures.bars(names, marks, y_name="share of the weights kept", height=340)
 
 # %% tags=["exercise"]
 def two_experts(weight, density, generator):
-    """(clean, adv): two boolean masks shaped like weight. They share no weight and leave none over."""
+    """(clean, adv): two boolean masks shaped like weight. They
+    share no weight and leave none over."""
     raise NotImplementedError
 
 

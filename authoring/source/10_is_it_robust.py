@@ -181,8 +181,9 @@ say(
 
 # %% tags=["exercise"]
 def halve_steps(size, rose, better, halved, steps):
-    """(new size, who was halved now), both (N,). `rose`: how many of the last `steps` steps raised the loss;
-    `better`: whether they found a new best point; `halved`: whether the last checkpoint halved the size."""
+    """(new size, who was halved now), both (N,). `rose`: how many of the last
+    `steps` steps raised the loss; `better`: whether they found a new best point;
+    `halved`: whether the last checkpoint halved the size."""
     raise NotImplementedError  # your code instead of this line
 
 
@@ -214,7 +215,8 @@ halve_steps = check(halve_steps)
 
 # %% tags=["exercise"]
 def dlr_loss(logits, y):
-    """(best wrong logit - true logit) / (largest - third largest), for each image; logits (N, C >= 3), y (N,)."""
+    """(best wrong logit - true logit) / (largest - third largest),
+    for each image; logits (N, C >= 3), y (N,)."""
     raise NotImplementedError
 
 
@@ -380,7 +382,8 @@ say(
 
 # %% tags=["exercise"]
 def blind_step(f, y, best, tried):
-    """Per image, `tried` where it is nearer to fooling f than `best`, and `best` elsewhere; images (N, C, H, W)."""
+    """Per image, `tried` where it is nearer to fooling f than
+    `best`, and `best` elsewhere; images (N, C, H, W)."""
     raise NotImplementedError
 
 
@@ -415,7 +418,8 @@ blind_step = check(blind_step)
 
 # %% tags=["exercise"]
 def worst_case(f, x, y, attacks):
-    """(N,) bool: who withstands all attacks, each a function (f, x, y) -> attacked images. Only survivors go on."""
+    """(N,) bool: who withstands all attacks, each a function (f, x,
+    y) -> attacked images. Only survivors go on."""
     raise NotImplementedError
 
 

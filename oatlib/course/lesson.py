@@ -255,7 +255,13 @@ class Guess(ipywidgets.VBox):
                 "max": high,
                 "step": (high - low) / 100,
             }
-            self.control = ipywidgets.FloatSlider(**around, readout_format=".3g", description=unit)
+            self.control = ipywidgets.FloatSlider(
+                **around,
+                readout_format=".3g",
+                description=unit,
+                style={"description_width": "initial"},
+                layout={"width": f"{max(300, 8 * len(unit) + 220)}px", "max_width": "100%"},
+            )
         # as wide as its text, also beside many options
         self.button = ipywidgets.Button(
             description="keep this guess", layout={"width": "auto", "flex": "0 0 auto"}
@@ -316,11 +322,17 @@ def _short(value) -> str:
     """Return a value as text for the table of results."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, dict):
-        parts = [f"{key}: {_short(part)}" for key, part in value.items()]
-    elif isinstance(value, list | tuple):
-        parts = [_short(part) for part in value]
-    else:
+    if not isinstance(value, list | tuple | dict):
         return str(value)
+    if isinstance(value, dict):
+        parts = [f"{key}: {_short(entry)}" for key, entry in value.items()]
+        entries = list(value.values())
+    else:
+        parts = [_short(entry) for entry in value]
+        entries = list(value)
+    # what is nested or long would not fit into a cell
     text = ", ".join(parts)
-    return text if len(text) <= LONGEST_CELL else f"{len(value)} entries"
+    nested = any(isinstance(entry, list | tuple | dict) for entry in entries)
+    if nested or len(text) > LONGEST_CELL:
+        return f"{len(value)} entries"
+    return text or "none"

@@ -110,3 +110,13 @@ def test_the_end_of_a_lesson_is_a_record(shown):
     assert record["lesson"] == "00_try" and record["parameters"]["seed"] == 3 and record["versions"]["torch"]
     assert record["results"]["clean"] == 0.5 and record["results"]["values"] == [1.0, 1.0]
     assert record["results"]["table"][0]["n"] == 16 and "| clean | 0.5 |" in shown[0]["text/markdown"]
+
+
+@pytest.mark.parametrize(("value", "cell"), [
+    (0.123456, "0.1235"), ([0.0585697175, 1], "0.05857, 1"), ({"lam": 0.3, "clean": 0.925}, "lam: 0.3, clean: 0.925"),
+    ({True: 5.9, False: 2.2}, "True: 5.9, False: 2.2"), ([], "none"), ([[1, 2], [3]], "2 entries"),
+    (list(range(99)), "99 entries"), ({"a": {"b": 1}}, "1 entries"), ("words", "words"),
+])  # fmt: skip
+def test_results_are_words_and_numbers_in_the_table_at_the_end(shown, value, cell):
+    started().finish(result=value)
+    assert shown[0]["text/markdown"].splitlines()[2:] == [f"| result | {cell} |"]

@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator
 from nbformat import NotebookNode
 
 from authoring import lessons
+from oatlib.course import figures
 from oatlib.reruns.parameters import declared
 
 RULES: dict[str, Callable[[str, NotebookNode], Iterator[str]]] = {}
 GOALS, EXERCISES = range(3, 6), range(2, 5)
 LONGEST = 40  # lines of a cell
+WIDE = 100  # columns of code that JupyterLab shows at 1280 pixels beside its side bar, with some to spare
 EARLY = 6  # code cells, parameters and set-up among them, within which there is something to see
 SECTIONS = ("Pitfalls", "What we did not show", "Try this", "Sources")
 PICTURES = ("figures.", "sliders(", "explore(", "go.Figure")
 EASINESS = re.compile(r"[●○]{5} · \d+ minutes?")
+BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 CODE = re.compile(r"```.*?```|<code>.*?</code>|`[^`]*`", re.DOTALL)
 TYPED = re.compile(r"\d\s?(?:%|per ?cent\b)|accura\w+[^.\n]{0,40}\b0\.\d")
 INTERVAL = re.compile(r"95\s?% (?:confidence )?interval")  # how it is measured, not what came out
@@ -149,6 +152,36 @@ def cell_length(name, notebook):
     for index, cell in enumerate(notebook.cells):
         if (lines := len(cell.source.splitlines())) > LONGEST:
             yield f"cell {index} has {lines} lines; at most {LONGEST} can be read at once"
+
+
+@rule
+def markers(name, notebook):
+    """Readers see comments. What only tests need is a tag."""
+    for index, cell in enumerate(notebook.cells):
+        if "NBVAL_" in cell.source:
+            yield f"cell {index} has a comment for nbval: use a tag, such as {lessons.CHECKED}"
+
+
+@rule
+def exercise_width(name, notebook):
+    """Nobody scrolls sideways to read an exercise, its check, its hint or its solution."""
+    for index, cell in enumerate(notebook.cells):
+        if "exercise" not in cell.metadata.get("tags", []):
+            continue
+        for number in range(index, min(index + 4, len(notebook.cells))):
+            part = notebook.cells[number]
+            source = part.source if part.cell_type == "code" else "".join(BLOCK.findall(part.source))
+            if (widest := max(map(len, source.splitlines()), default=0)) > WIDE:
+                yield f"cell {number} belongs to an exercise and has a line of {widest} columns; at most {WIDE} fit"
+
+
+@rule
+def figure_width(name, notebook):
+    """A figure is not cut off. Without a width it follows the page."""
+    for call in calls(notebook, "update_layout"):
+        for width in [word.value for word in call.keywords if word.arg == "width"]:
+            if not isinstance(width, ast.Constant) or width.value > figures.WIDEST:
+                yield f"a figure has the width {ast.unparse(width)}: write a number up to {figures.WIDEST}, or none"
 
 
 @rule

@@ -95,6 +95,18 @@ def test_check_goes_on_with_what_works(capsys):
     assert exercises.check(right) is right
 
 
+def test_a_verdict_wraps_in_a_notebook_and_in_a_terminal(monkeypatch):
+    def project(x_adv, x, eps):
+        raise ValueError("<b> and " + "many words " * 30 + "x" * 300)
+
+    shown = []
+    monkeypatch.setattr(exercises, "display", lambda data, raw: shown.append(data))
+    exercises.check(project)
+    assert "overflow-wrap: anywhere" in shown[0]["text/html"] and "&lt;b&gt; and" in shown[0]["text/html"]
+    lines = shown[0]["text/plain"].splitlines()
+    assert lines[0].startswith("✗ project: it stopped with ValueError: <b> and many") and max(map(len, lines)) <= 100
+
+
 def test_errors_of_an_answer_are_part_of_the_verdict():
     def project(x_adv, x, eps):
         return x_adv @ None

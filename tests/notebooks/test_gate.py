@@ -198,6 +198,14 @@ BROKEN = {
                  "cell 2: ended with KeyError: 3"),
     "a warning": (stream("stderr", "be careful"), "cell 2: writes to stderr, which readers see in red: 'be careful'"),
     "a place": (stream("stdout", f"read {FOLDER}"), "cell 2: names a place on the machine"),
+    "a long line": (stream("stdout", "word " * 30), "cell 2: shows a line of 150 columns; at most 110 fit"),
+    "a long result": (output(**{"text/plain": "word " * 30}), "cell 3: shows a line of 150 columns"),
+    "a dictionary": (output(**{"text/plain": "{'lam': 0.3}"}), "cell 3: shows \"{'lam': 0.3}\" as Python writes it"),
+    "a dictionary in a table": (output(**{"text/plain": "<t>", "text/markdown": "| places | {True: 5.9} |"}),
+                                "cell 3: shows '{True: 5.9} |' as Python writes it"),
+    "a printed dictionary": (stream("stdout", "found {0.5: [1, 2]}"), "cell 2: shows '{0.5: [1, 2]}'"),
+    "a dataclass": (output(**{"text/html": "<p>", "text/plain": "Cost(width=0.5, stored=18)"}),
+                    "cell 3: shows 'Cost(width=0.5, stored=18)'"),
     "a checked picture": (changed("outputs", [nbformat.v4.new_output("display_data", {"image/png": "aa"})]),
                           "cell 2: has the tag nbval-check-output and shows a picture"),
 }  # fmt: skip
@@ -212,6 +220,18 @@ def test_what_is_wrong_with_a_notebook_is_said(tmp_path, capsys, fault):
     path.write_text(nbformat.writes(notebook), encoding="utf-8")
     code, printed = checked(tmp_path, capsys)
     assert code == 1 and words in printed and all(line.startswith("01_broken: ") for line in printed.splitlines())
+
+
+@pytest.mark.parametrize("data", [
+    {"text/plain": "word " * 22}, {"text/plain": "word " * 30, "text/html": "<p>"},
+    {"text/plain": "PGD(eot_samples=3)"}, {"text/plain": "f(x) = {1, 2}"},
+    {"text/plain": "<t>", "text/markdown": "The set {a, b}, and $\\{ x : x > 0 \\}$"},
+])  # fmt: skip
+def test_what_a_reader_can_read_is_no_fault(tmp_path, data):
+    path = write(tmp_path, "01_good")
+    notebook = read(path)
+    output(**data)(notebook)
+    assert list(lessons.unfit(notebook)) == []
 
 
 def test_a_lesson_needs_a_checked_cell(tmp_path, capsys):

@@ -12,9 +12,10 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
+from textwrap import fill
 
 import torch
-from IPython.display import HTML, display
+from IPython.display import display
 
 EXERCISES: dict[str, Exercise] = {}
 
@@ -71,18 +72,21 @@ def check(theirs: Callable) -> Callable:
         ValueError: If there is no exercise of that name.
     """
     given = find(theirs.__name__)
-    mark, colour, text = "✓", "#00845f", f"right. The library has it as <code>{given.where}</code>."
     mistake = verdict(theirs)
-    if mistake is not None:
-        mark, colour = ("○", "#767b80") if mistake == "" else ("✗", "#d55e00")
-        text = escape(mistake) or "not solved yet."
-        text += f" The lesson goes on with <code>{given.where}</code>."
-    display(
-        HTML(
-            f'<div role="status" style="border-left: 4px solid {colour}; padding: 2px 10px; '
-            f'overflow-wrap: anywhere"><b>{mark} {escape(theirs.__name__)}</b>: {text}</div>'
-        )
+    if mistake is None:
+        mark, colour, text = "✓", "#00845f", "right. The library has it as"
+    elif mistake == "":
+        mark, colour, text = "○", "#767b80", "not solved yet. The lesson goes on with"
+    else:
+        mark, colour, text = "✗", "#d55e00", f"{mistake} The lesson goes on with"
+    name = theirs.__name__
+    as_html = (
+        f'<div role="status" style="border-left: 4px solid {colour}; padding: 2px 10px; '
+        f'overflow-wrap: anywhere"><b>{mark} {escape(name)}</b>: {escape(text)} '
+        f"<code>{given.where}</code>.</div>"
     )
+    as_text = fill(f"{mark} {name}: {text} {given.where}.", 100)  # for a terminal
+    display({"text/html": as_html, "text/plain": as_text}, raw=True)
     return theirs if mistake is None else given.answer
 
 
