@@ -13,11 +13,13 @@ STATIC = Path(__file__).parent / "static"
 # a file imports from files above it only; the last one exports `render`
 SCRIPTS = (
     "format.js",
+    "texts.js",
     "curves.js",
     "choose.js",
     "state.js",
     "reading.js",
     "elements.js",
+    "popover.js",
     "labels.js",
     "content.js",
     "drawing.js",
@@ -29,6 +31,8 @@ SCRIPTS = (
     "training.js",
     "tabs.js",
     "theme.js",
+    "tour.js",
+    "player.js",
     "header.js",
     "explorer.js",
 )

@@ -33,6 +33,7 @@ export interface Description {
   hint: string;
   reference: { best?: [number, number][]; bestEps?: number };
   networks: Record<string, Network>;
+  groups: Record<string, string[]>; // names of networks by what they are
   live: boolean; // whether a kernel measures
   page: boolean; // whether the address of the page holds the state
   hide?: string[]; // parts of the page to leave out
@@ -41,6 +42,7 @@ export interface Description {
 
 export interface Network {
   recipe: string;
+  about: string; // one line
   stops: number[];
   slider: number[]; // λ at evenly spaced positions
   widths: number[]; // ascending
@@ -52,6 +54,7 @@ export interface Network {
 /** A network for one λ, drawn as a single point. */
 export interface MarkedNetwork {
   name: string;
+  lam: number;
   clean: number;
   eps: number[];
   robust: (number | null)[]; // by ε
@@ -198,7 +201,8 @@ export interface View {
   training: Training | null;
   pace: Pace;
   shots: Shots | null; // of `net`, on an exported page
-  moving: boolean; // whether a slider is being dragged
+  moving: boolean; // whether a slider is being dragged, or λ plays
+  playing: boolean; // whether λ moves by itself
   error: string;
 }
 
@@ -206,6 +210,7 @@ export interface View {
 export interface Actions {
   move(change: Partial<State>): void;
   slide(position: number): void;
+  play(): void;
   hold(): void;
   release(): void;
   setPace(pace: Pace): void;
