@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,7 @@ from oatlib.layers.film import FiLM
 from oatlib.networks.backbones import BACKBONES
 from oatlib.training.labels import Labels
 from oatlib.training.losses import TRAINING_LOSSES, hybrid, kl, trades
-from oatlib.training.recipes import OAT_STOPS, RECIPES, build, sample_stops
+from oatlib.training.recipes import OAT_STOPS, RECIPES, SUMMARIES, build, sample_stops
 
 quick = settings(max_examples=60, deadline=None)
 stop_sets = st.sampled_from([OAT_STOPS, (0.0, 1.0), (0.0, 0.5, 1.0), (0.2, 0.7), (0.0,), (0.5,)])
@@ -213,6 +214,14 @@ def test_every_row_builds_and_runs(recipe):
     with torch.no_grad():
         assert net(x, stop, noise=torch.Generator()).shape == net.at(stop)(x).shape == (6, 3)
     assert net.spec.recipe == recipe and net.spec.loss in TRAINING_LOSSES
+
+
+def test_every_row_has_one_line_in_words_and_the_page_of_recipes_begins_with_it():
+    assert SUMMARIES.keys() == RECIPES.keys()
+    page = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    for recipe, summary in SUMMARIES.items():
+        assert f"| `{recipe}` | {summary}" in page, recipe
+        assert len(summary) <= 90 and summary[-1] not in ".;:", summary
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -13,7 +13,7 @@ from ..data.load import Data, Split, best_points
 from ..data.shapes import SHAPES
 from ..networks.cost import cost
 from ..networks.network import Network
-from ..training.recipes import RECIPES
+from ..training.recipes import RECIPES, SUMMARIES
 from .live_training import LIMIT
 from .measure import pixels
 from .named_attacks import CHOICES, LABELS
@@ -21,6 +21,15 @@ from .see_through import see_through
 from .state import MAX_EPS
 
 WATCHED = 6  # images in the gallery
+GROUPS = (
+    "a dial of λ",
+    "dials of λ and width",
+    "noisy or sparse",
+    "a dial of width",
+    "one fixed λ",
+    "trained here",
+)
+TRAINED_HERE = ", trained here "  # part of the names of networks that a page has trained
 BEST_EPS = 8.0  # in 1/255: an attack of at least this size can repaint a whole texture
 
 
@@ -53,6 +62,7 @@ def describe(nets: Mapping[str, Network], data: Data, panel: Split, watched: Ten
         "hint": hint(data),
         "reference": _reference(data),
         "networks": {name: _about(net) for name, net in nets.items()},
+        "groups": _groups(nets),
     }
 
 
@@ -130,6 +140,7 @@ def _about(net: Network) -> dict:
     prices = [cost(net, spec.stops[-1], width) for width in spec.widths]
     return {
         "recipe": spec.recipe,
+        "about": SUMMARIES.get(spec.recipe, spec.recipe),
         "stops": list(spec.stops),
         "slider": list(net.slider),
         "widths": list(spec.widths),
@@ -137,6 +148,31 @@ def _about(net: Network) -> dict:
         "stored": prices[-1].stored,
         "prices": [{"parameters": p.plain, "macs": p.macs} for p in prices],
     }
+
+
+def _groups(nets: Mapping[str, Network]) -> dict[str, list[str]]:
+    """Return the names of the networks by what they are, in the order of GROUPS."""
+    groups: dict[str, list[str]] = {title: [] for title in GROUPS}
+    for name, net in nets.items():
+        groups[_group(name, net)].append(name)
+    return {title: names for title, names in groups.items() if names}
+
+
+def _group(name: str, net: Network) -> str:
+    """Return the title of the group that a network belongs to."""
+    spec = net.spec
+    if TRAINED_HERE in name:
+        return "trained here"
+    if spec.noise or spec.masks != "none":
+        return "noisy or sparse"
+    dials = (len(spec.stops) > 1, len(spec.widths) > 1)
+    titles = {
+        (True, False): "a dial of λ",
+        (True, True): "dials of λ and width",
+        (False, True): "a dial of width",
+        (False, False): "one fixed λ",
+    }
+    return titles[dials]
 
 
 def one_of_each_class(panel):

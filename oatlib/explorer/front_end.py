@@ -13,6 +13,7 @@ STATIC = Path(__file__).parent / "static"
 # a file imports from files above it only; the last one exports `render`
 SCRIPTS = (
     "format.js",
+    "texts.js",
     "curves.js",
     "choose.js",
     "state.js",
@@ -20,6 +21,7 @@ SCRIPTS = (
     "pixels.js",
     "effect.js",
     "elements.js",
+    "popover.js",
     "labels.js",
     "content.js",
     "drawing.js",
@@ -32,6 +34,8 @@ SCRIPTS = (
     "training.js",
     "tabs.js",
     "theme.js",
+    "tour.js",
+    "player.js",
     "header.js",
     "explorer.js",
 )

@@ -82,6 +82,23 @@ RECIPES: dict[str, dict] = {
     "floats": _FLOAT | dict(masks="shared", density=0.3),
     "smart": _ENDS | dict(masks="complementary", density=0.5, mask_in="late"),
 }
+# One line for each recipe, for readers who do not know it. docs/recipes.md begins with these lines.
+SUMMARIES: dict[str, str] = {
+    "standard": "trained on clean images only",
+    "pgd-at": "trained for one λ: (1-λ)·clean + λ·attacked loss",
+    "trades": "trained on clean images, and to answer attacked images alike; no λ",
+    "oat": "one network for all λ, drawn per image in training",
+    "oats": "oat at three widths at once: a second dial, for size",
+    "snn": "trained on clean images at four widths at once; no λ",
+    "us-snn": "snn for any width between the narrowest and the widest",
+    "solar": "oats with four widths, and an output layer for every width",
+    "solar-snn": "snn with an output layer for every width",
+    "blend": "trained at the two ends of λ; between them its weights are interpolated",
+    "float": "blend with noise on the weights that attacked images meet",
+    "float-slim": "float at two widths at once",
+    "floats": "float with three weights in ten, the others are zero",
+    "smart": "blend whose late layers are two experts: one for clean, one for attacked images",
+}
 _NOT_OPTIONS = ("recipe", "backbone", "shape", "classes", "data")
 # Options of `build`: those of the whole network first, then those of its units.
 _UNIT_OPTIONS = tuple(f.name for f in fields(UnitOptions))

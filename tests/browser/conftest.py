@@ -41,7 +41,15 @@ def chromium():
 
 
 class Screen(lab.Watched):
-    """One page with the explorer on it, and in `faults` what it did that it should not."""
+    """One page with the explorer on it, and in `faults` what it did that it should not.
+
+    Its user has seen the tour, which would lie over what the tests click on.
+    """
+
+    def __init__(self, chromium, first_visit=False, **options):
+        super().__init__(chromium, **options)
+        if not first_visit:
+            self.context.add_init_script("try { localStorage.setItem('oatlib explorer: tour', 'yes') } catch {}")
 
     def settled(self):
         """Wait for the exact numbers: (clean, robust) in per cent, as they are written."""

@@ -82,10 +82,11 @@ def test_its_sliders_move_by_keys_and_mouse(screen):
 HIDDEN = """() => {
   const all = (kind) => [...document.querySelectorAll(`.oat ${kind}`)].map((shape) => shape.getBoundingClientRect());
   const meet = (a, b) => a.right > b.left && a.left < b.right && a.bottom > b.top && a.top < b.bottom;
-  const points = all('.plot circle:not(.here circle), .plot .mark, .plot rect'), words = all('.plot .end');
+  const points = all('.plot circle:not(.here circle), .plot .mark, .plot rect');
+  const words = all('.plot .end'), ofCurves = all('.plot .end:not(.of-mark)').length;
   const [plot] = all('.plot'), [legend] = all('.legend');
   const inside = (r) => r.left >= plot.left && r.right <= plot.right && r.top >= plot.top && r.bottom <= plot.bottom;
-  return { points: points.length, words: words.length, legend: meet(legend, plot),
+  return { points: points.length, words: ofCurves, legend: meet(legend, plot),
     cut: words.filter((w) => !inside(w)).length,
     hidden: points.filter((p) => words.some((w) => meet(w, p))).length,
     clash: words.filter((w, i) => words.some((v, k) => k < i && meet(v, w))).length };

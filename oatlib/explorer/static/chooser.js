@@ -5,6 +5,7 @@ import { choose } from "./choose.js";
 import { curveAttack } from "./curves.js";
 import { button, make } from "./elements.js";
 import { short } from "./format.js";
+import { help } from "./popover.js";
 import { writeState } from "./state.js";
 
 const HINT = "the most robust measured setting within limits";
@@ -22,6 +23,7 @@ export class Chooser {
       make("label", {}, "clean ≥ ", this.minClean, " %"),
       make("label", {}, "cost ≤ ", this.maxSize, " %"),
       button("choose for me", () => this.choose()),
+      help("the search for a setting", "choose", "minClean", "maxSize"),
     );
     this.element = make(
       "div",

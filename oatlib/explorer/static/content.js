@@ -17,7 +17,7 @@ import { isUnderWay } from "./reading.js";
  * A line that the current network is compared with. Points that are `open` are drawn as squares.
  * @typedef {{ kind: string, text: string, points: Point[], open: boolean }} Comparison
  *
- * @typedef {{ name: string, clean: number, robust: number }} Mark
+ * @typedef {{ name: string, lam: number, clean: number, robust: number }} Mark
  *
  * All that the plot shows, except the current setting.
  * @typedef {object} Content
@@ -113,9 +113,9 @@ function comparisonsOf({ reference }, state, surface, main) {
  * @returns {Mark[]}
  */
 function marksOf({ marks = [] }, state) {
-  return marks.flatMap(({ name, clean, eps, robust }) => {
+  return marks.flatMap(({ name, lam, clean, eps, robust }) => {
     const value = interpolate(eps, robust, state.eps);
-    return value === null ? [] : [{ name, clean, robust: value }];
+    return value === null ? [] : [{ name, lam, clean, robust: value }];
   });
 }
 

@@ -2,10 +2,15 @@
 // The dials on the left. Each of them shows the state, and asks for another one when it is moved.
 /** @import { Actions, Description, Part, View } from "./types.js" */
 import { Chooser } from "./chooser.js";
-import { curveAttack, positionOf } from "./curves.js";
-import { RadioButtons, button, labelled, make, setOptions, slider } from "./elements.js";
+import { curveAttack, lamAt, positionOf } from "./curves.js";
+import { RadioButtons, button, labelled, make } from "./elements.js";
+import { setGroups, setOptions, slider } from "./elements.js";
 import { short } from "./format.js";
+import { help, opensPanel } from "./popover.js";
 import { attackLabel } from "./reading.js";
+
+const TICKS = [0, 0.25, 0.5, 0.75, 1]; // positions of the slider below which λ is written
+const THUMB = 16; // width of the thumb of a slider in pixels
 
 /** All dials that are not hidden. */
 export class Dials {
@@ -15,10 +20,9 @@ export class Dials {
    */
   constructor(description, actions) {
     const { hide = [] } = description;
-    this.network = new NetworkDial(actions);
     /** @type {[string, Part][]} */
     const parts = [
-      ["network", this.network],
+      ["network", new NetworkDial(actions)],
       ["lam", new LamDial(actions)],
       ["width", new WidthDial(actions)],
       ["eps", new EpsDial(description, actions)],
@@ -34,11 +38,6 @@ export class Dials {
   update(view) {
     for (const part of this.parts) part.update(view);
   }
-
-  /** Close what lies over the page. */
-  closePopups() {
-    this.network.compare.open = false;
-  }
 }
 
 class NetworkDial {
@@ -46,28 +45,32 @@ class NetworkDial {
   constructor(actions) {
     this.actions = actions;
     this.select = make("select", { onchange: () => actions.move({ network: this.select.value }) });
-    const text = "trained once; the dials below adjust it";
-    const { element, head } = labelled("network", "network", this.select, text);
+    const about = help("networks", "network", "compare", "fixed");
+    const { element, head, why } = labelled("network", "network", this.select, "", about);
     this.element = element;
-    this.list = make("div", { class: "list" });
+    this.why = why;
+    this.list = make("div", { class: "panel list", popover: "auto" });
     const title = "draw the curves of other networks as well";
-    this.compare = make(
-      "details",
-      { class: "compare" },
-      make("summary", { title }, "compare"),
-      this.list,
-    );
-    head.append(this.compare);
+    const compare = make("button", { type: "button", class: "compare", title }, "compare");
+    opensPanel(compare, this.list, 330);
+    head.append(compare, this.list);
+    this.listed = "";
   }
 
   /** @param {View} view */
-  update({ description, state }) {
-    const names = Object.keys(description.networks);
-    if (this.select.length !== names.length) {
-      setOptions(this.select, names);
-      this.list.replaceChildren(...names.map((name) => this.checkbox(name)));
+  update({ description, state, net }) {
+    const { groups, networks } = description;
+    if (this.listed !== Object.keys(networks).join()) {
+      this.listed = Object.keys(networks).join();
+      setGroups(this.select, groups);
+      const parts = Object.entries(groups).flatMap(([title, names]) => [
+        make("strong", {}, title),
+        ...names.map((name) => this.checkbox(name, networks[name].about)),
+      ]);
+      this.list.replaceChildren(...parts);
     }
     this.select.value = state.network;
+    this.why.textContent = net.about;
     for (const input of this.boxes()) input.checked = state.compare.includes(input.value);
   }
 
@@ -75,13 +78,17 @@ class NetworkDial {
     return [...this.list.querySelectorAll("input")];
   }
 
-  /** @param {string} name */
-  checkbox(name) {
+  /**
+   * @param {string} name
+   * @param {string} about
+   */
+  checkbox(name, about) {
     const onchange = () => {
       const checked = this.boxes().filter((input) => input.checked);
       this.actions.move({ compare: checked.map((input) => input.value) });
     };
-    return make("label", {}, make("input", { type: "checkbox", value: name, onchange }), name);
+    const input = make("input", { type: "checkbox", value: name, onchange });
+    return make("label", {}, input, make("span", {}, make("b", {}, name), ` ${about}`));
   }
 }
 
@@ -90,20 +97,46 @@ class LamDial {
   constructor(actions) {
     this.slider = slider(100, actions, (position) => actions.slide(position));
     const text = "left: accurate · right: robust to attacks";
-    const { element, value } = labelled("lam", "robustness λ", this.slider, text);
+    const about = help("the dial of λ", "lam", "ticks", "play", "fixed");
+    const { element, value } = labelled("lam", "robustness λ", this.slider, text, about);
     this.element = element;
     this.value = value;
+    this.ticks = make("div", { class: "ticks", "aria-hidden": "true" });
+    this.slider.after(this.ticks);
+    this.play = button("", () => actions.play(), "move λ slowly over its whole range");
+    this.play.classList.add("play");
+    value.before(this.play);
+    this.ticked = "";
   }
 
   /** @param {View} view */
-  update({ state, net }) {
+  update({ state, net, playing }) {
     const hasDial = net.stops.length > 1;
+    const scale = hasDial ? net.slider : [0, 1]; // a fixed λ is shown where it lies in [0, 1]
     const lam = `λ = ${short(state.lam)}`;
     this.slider.disabled = !hasDial;
-    this.slider.valueAsNumber = hasDial ? 100 * positionOf(net.slider, state.lam) : 0;
+    this.slider.valueAsNumber = 100 * positionOf(scale, state.lam);
     this.slider.setAttribute("aria-valuetext", `λ ${short(state.lam)}`);
-    this.value.textContent = hasDial ? lam : `trained at ${lam} only`;
+    this.value.textContent = hasDial ? lam : `${lam} only`;
+    this.play.hidden = !hasDial;
+    this.play.textContent = playing ? "❚❚ pause" : "▶ play";
+    this.play.setAttribute("aria-pressed", String(playing));
+    if (this.ticked !== scale.join()) {
+      this.ticked = scale.join();
+      this.ticks.replaceChildren(...TICKS.map((position) => tick(position, scale)));
+    }
   }
+}
+
+/**
+ * The λ at a position of the slider, written below it.
+ * @param {number} position in [0, 1]
+ * @param {number[]} scale λ at evenly spaced positions
+ */
+function tick(position, scale) {
+  // the middle of the thumb does not reach the edges of the slider
+  const left = `calc(${THUMB / 2}px + ${position} * (100% - ${THUMB}px))`;
+  return make("span", { style: `left: ${left}` }, short(lamAt(scale, position), 2));
 }
 
 class WidthDial {
@@ -111,7 +144,13 @@ class WidthDial {
   constructor(actions) {
     this.buttons = new RadioButtons("width", (width) => actions.move({ width }));
     const text = "fraction of the channels in use: fewer cost less";
-    const { element, value } = labelled("width", "width", this.buttons.element, text);
+    const { element, value } = labelled(
+      "width",
+      "width",
+      this.buttons.element,
+      text,
+      help("width", "width"),
+    );
     this.element = element;
     this.value = value;
   }
@@ -131,7 +170,8 @@ class EpsDial {
   constructor({ maxEps }, actions) {
     this.slider = slider(maxEps, actions, (eps) => actions.move({ eps }));
     const text = "largest change of a pixel value, in 1/255";
-    const { element, value } = labelled("eps", "attack size ε", this.slider, text);
+    const about = help("the attack size", "eps");
+    const { element, value } = labelled("eps", "attack size ε", this.slider, text, about);
     this.element = element;
     this.value = value;
   }
@@ -155,7 +195,9 @@ class AttackDial {
     const text = live
       ? "the quick cascade is within about two points of the suite; PGD is weaker"
       : "the attack of the curve shown";
-    const { element, head } = labelled("attack", "attack", this.select, text);
+    const keys = live ? ["attack", "quick", "pgd", "pace"] : ["attack", "suite", "quick"];
+    const about = help("attacks", ...keys);
+    const { element, head } = labelled("attack", "attack", this.select, text, about);
     this.element = element;
     this.shown = "";
     this.pace = live ? new PaceButtons(actions) : null;

@@ -8,6 +8,7 @@ import { percent, short } from "./format.js";
 import { Labels, subdivide } from "./labels.js";
 
 const COLOURS = 6; // --c0 to --c5 of the style sheet, which colour-blind people can tell apart
+const MARK_COST = 3; // of the λ of a mark: it is left out where it would hide more
 const DASHES = ["", "7 4", "2 3", "9 3 2 3"];
 
 /**
@@ -50,7 +51,8 @@ export function drawContent(content, description, scales) {
     curves.map((curve) => drawCurve(curve, lookOf(description, curve.name), scales)).join("") +
     drawNames(curves, labels, scales) +
     `<svg x="${left}" y="${top}" ${size} ${clip}>${drawTrained(trained, scales)}</svg>` +
-    marks.map((mark) => drawMark(mark, scales)).join("")
+    marks.map((mark) => drawMark(mark, scales)).join("") +
+    drawMarkNames(marks, labels, scales)
   );
 }
 
@@ -173,8 +175,7 @@ function drawNames(curves, labels, { x, y }) {
   /** @type {(kind: string, text: string, p: Point) => string} */
   const write = (kind, text, p) => {
     const at = labels.place(text, x(p.clean), y(p.robust));
-    const place = `x="${at.x.toFixed(1)}" y="${at.y.toFixed(1)}" text-anchor="${at.anchor}"`;
-    return `<text class="${kind}" ${place}>${text}</text>`;
+    return drawText(kind, text, at);
   };
   const named = curves.filter((curve) => curve.points.length > 1 && !curve.other);
   const names = named.map(({ main, width, points }) => {
@@ -184,6 +185,32 @@ function drawNames(curves, labels, { x, y }) {
     return [first, last].map((p) => write("end", `λ = ${short(p.lam)}`, p)).join("");
   });
   return names.reverse().join("");
+}
+
+/**
+ * @param {string} kind
+ * @param {string} text
+ * @param {Pixel | null} place of its middle; null: it is not written
+ */
+function drawText(kind, text, place) {
+  if (!place) return "";
+  const at = `x="${place.x.toFixed(1)}" y="${place.y.toFixed(1)}" text-anchor="middle"`;
+  return `<text class="${kind}" ${at}>${text}</text>`;
+}
+
+/**
+ * The λ of each mark, where there is room beside it.
+ * @param {Mark[]} marks
+ * @param {Labels} labels
+ * @param {Scales} scales
+ */
+function drawMarkNames(marks, labels, { x, y }) {
+  const names = marks.map((mark) => {
+    const text = short(mark.lam);
+    const at = labels.place(text, x(mark.clean), y(mark.robust), MARK_COST);
+    return drawText("end of-mark", text, at);
+  });
+  return names.join("");
 }
 
 /**
@@ -271,7 +298,10 @@ export function drawLegend({ description, state, surface }, { comparisons, marks
     add(line + (open || points.length === 1 ? square : ""), text);
   }
   if (marks.length)
-    add(`<path class="mark" d="M12 -5.5L17 0L12 5.5L7 0Z"/>`, "networks trained for one λ each");
+    add(
+      `<path class="mark" d="M12 -5.5L17 0L12 5.5L7 0Z"/>`,
+      "networks trained for one λ each, and that λ",
+    );
   if (trained.length) add(`<path class="born" d="M1 0H24"/>`, "in training");
   return rows.join("");
 }

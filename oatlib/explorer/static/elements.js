@@ -59,8 +59,9 @@ function newId() {
  * @param {string} label
  * @param {HTMLElement} input the control
  * @param {string} explanation
+ * @param {HTMLElement | null} help a longer explanation, behind a button
  */
-export function labelled(part, label, input, explanation) {
+export function labelled(part, label, input, explanation, help = null) {
   const id = newId();
   const value = make("output", { class: "value" });
   input.setAttribute("aria-describedby", `${id}-why`);
@@ -73,10 +74,10 @@ export function labelled(part, label, input, explanation) {
     title = make("label", { for: id }, label);
     input.id = id;
   }
-  const head = make("div", { class: "head" }, title, value);
+  const head = make("div", { class: "head" }, title, help, value);
   const why = make("p", { class: "why", id: `${id}-why` }, explanation);
   const element = make("div", { class: "control", "data-part": part }, head, input, why);
-  return { element, head, value };
+  return { element, head, value, why };
 }
 
 /**
@@ -133,6 +134,18 @@ export class RadioButtons {
     const input = make("input", { type: "radio", name: this.group, value, onchange });
     return make("label", {}, input, make("span", {}, short(value)));
   }
+}
+
+/**
+ * Show options in a select element, in groups.
+ * @param {HTMLSelectElement} select
+ * @param {Record<string, string[]>} groups values by the title of their group
+ */
+export function setGroups(select, groups) {
+  const elements = Object.entries(groups).map(([label, values]) =>
+    make("optgroup", { label }, ...values.map((value) => make("option", { value }, value))),
+  );
+  select.replaceChildren(...elements);
 }
 
 /**

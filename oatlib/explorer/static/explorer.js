@@ -6,12 +6,14 @@ import { Dials } from "./dials.js";
 import { make } from "./elements.js";
 import { Gallery } from "./gallery.js";
 import { Header } from "./header.js";
+import { Player } from "./player.js";
 import { Plot } from "./plot.js";
 import { isUnderWay, readingOf } from "./reading.js";
 import { Readout } from "./readout.js";
 import { fitToNetwork, readState, writeState } from "./state.js";
 import { Tabs } from "./tabs.js";
 import { Theme } from "./theme.js";
+import { Tour } from "./tour.js";
 import { TrainingPane } from "./training.js";
 
 const EVENTS = [
@@ -60,7 +62,12 @@ class Explorer {
     this.error = make("p", { class: "error", role: "alert", hidden: true });
     this.announcement = make("p", { class: "heard", "aria-live": "polite" });
     this.theme = new Theme(this.element, description.page);
-    this.header = new Header(description, this, this.theme.element);
+    this.tour = new Tour(this.element);
+    this.player = new Player(
+      (position) => this.glide(position),
+      () => this.slide(100),
+    );
+    this.header = new Header(description, this, this.theme.element, this.tour.element);
     this.dials = new Dials(description, this);
     this.plot = new Plot(this);
     this.readout = new Readout(description, this);
@@ -74,7 +81,8 @@ class Explorer {
 
     this.onControls = () => this.takeState();
     this.onEvent = () => this.takeValues();
-    this.resized = new ResizeObserver(() => this.draw());
+    this.isShown = false; // whether the element has been on the page
+    this.resized = new ResizeObserver(() => this.onResize());
   }
 
   main() {
@@ -92,13 +100,21 @@ class Explorer {
     const { live, hide = [] } = this.description;
     const panes = [];
     if (!hide.includes("gallery"))
-      panes.push({ title: "six images under attack", element: this.gallery.element });
+      panes.push({
+        title: "six images under attack",
+        element: this.gallery.element,
+        keys: ["gallery", "answers"],
+      });
     if (live && !hide.includes("training"))
-      panes.push({ title: "train one here", element: this.training.element });
+      panes.push({
+        title: "train one here",
+        element: this.training.element,
+        keys: ["recipe", "epochs", "step", "stop"],
+      });
     return panes;
   }
 
-  /** Draw for the first time, and listen. The element must be on the page. */
+  /** Draw for the first time, and listen. The element may not be on the page yet. */
   open() {
     this.model.on("change:controls", this.onControls);
     for (const event of EVENTS) this.model.on(event, this.onEvent);
@@ -109,11 +125,23 @@ class Explorer {
     else this.draw();
   }
 
+  /** The plot has a new size. It gets its first one when it is put on the page. */
+  onResize() {
+    if (!this.isShown && this.element.isConnected) {
+      this.isShown = true;
+      this.theme.apply(); // the colour of the page is that of the element, which is known now
+      if (this.description.page) this.tour.openOnFirstVisit();
+    }
+    this.draw();
+  }
+
   close() {
     this.model.off("change:controls", this.onControls);
     for (const event of EVENTS) this.model.off(event, this.onEvent);
     this.resized.disconnect();
     this.theme.close();
+    this.tour.leave();
+    this.player.stop();
     clearTimeout(this.restTimer);
   }
 
@@ -125,9 +153,9 @@ class Explorer {
     return this.description.networks[this.state.network];
   }
 
-  /** Whether a slider is being dragged. */
+  /** Whether a slider is being dragged, or λ plays. */
   get moving() {
-    return this.held && performance.now() - this.movedAt < QUIET;
+    return this.player.playing || (this.held && performance.now() - this.movedAt < QUIET);
   }
 
   /** @returns {View} */
@@ -147,6 +175,7 @@ class Explorer {
       pace: this.model.get("pace"),
       shots: description.live ? null : this.model.get("gallery")[state.network],
       moving,
+      playing: this.player.playing,
       error: this.fault || this.model.get("error"),
     };
   }
@@ -165,6 +194,7 @@ class Explorer {
 
   takeState() {
     if (this.state === this.model.get("controls")) return; // set by `move`, which has drawn it
+    this.player.stop();
     this.state = this.model.get("controls");
     this.draw();
   }
@@ -199,6 +229,7 @@ class Explorer {
    * @param {Partial<State>} change
    */
   move(change) {
+    this.player.stop();
     this.state = fitToNetwork({ ...this.state, ...change }, this.description);
     this.movedAt = performance.now();
     this.stride = 0;
@@ -217,6 +248,23 @@ class Explorer {
     const stride = position - this.position;
     this.move({ lam: this.lamAt(position) });
     if (!this.held) this.stride = stride;
+  }
+
+  /** Let λ move by itself, or stop it where it is. */
+  play() {
+    if (this.player.playing) this.slide(this.position);
+    else this.player.start(this.position);
+    this.draw();
+  }
+
+  /**
+   * Show λ on its way. Nothing is measured until it stops.
+   * @param {number} position of the slider, 0 to 100
+   */
+  glide(position) {
+    this.state = { ...this.state, lam: this.lamAt(position) };
+    this.model.set("controls", this.state);
+    this.draw();
   }
 
   /** The position of the slider of λ, 0 to 100. */
@@ -279,7 +327,7 @@ class Explorer {
 
   /** @param {KeyboardEvent} event */
   onKey(event) {
-    if (event.key === "Escape") this.dials.closePopups();
+    if (event.key === "Escape" && this.player.playing) this.play();
     event.stopPropagation(); // JupyterLab has other uses for the arrow keys
   }
 }

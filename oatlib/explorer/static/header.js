@@ -2,17 +2,21 @@
 // The line at the top: what is measured, the state as text, the theme.
 /** @import { Actions, Description, State, View } from "./types.js" */
 import { button, make } from "./elements.js";
+import { help } from "./popover.js";
 import { writeState } from "./state.js";
 
 const STATE_TITLE = "copy it, or paste one and press Enter";
+const WHAT = "A trained network with a dial: λ trades accuracy for robustness to attacks.";
+const FIRST = " Begin here: move the slider λ to the right, and watch the picture and the numbers.";
 
 export class Header {
   /**
    * @param {Description} description
    * @param {Actions} actions
    * @param {HTMLElement} theme the button for the theme
+   * @param {HTMLElement} tour the button for the tour
    */
-  constructor(description, actions, theme) {
+  constructor(description, actions, theme, tour) {
     this.actions = actions;
     const { live, hide = [] } = description;
     const facts = live
@@ -32,15 +36,21 @@ export class Header {
     });
     const copy = button("copy state", () => this.copy());
     const hidden = hide.includes("state");
-    this.element = make(
-      "header",
+    const keys = hidden ? ["theme"] : ["state", "theme"];
+    const bar = make(
+      "div",
       { class: "top" },
       make("strong", {}, "oatlib explorer"),
       facts,
       hidden ? null : this.text,
       hidden ? null : copy,
       theme,
+      tour,
+      help("this line", "data", "split", ...keys),
     );
+    const first = hide.includes("lam") ? "" : FIRST;
+    const intro = make("p", { class: "intro" }, WHAT + first);
+    this.element = make("header", {}, bar, intro);
   }
 
   /** @param {View} view */

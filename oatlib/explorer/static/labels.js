@@ -36,6 +36,9 @@ const DIRECTIONS = [
   [-1, -2],
 ];
 const DISTANCES = [1, 2, 3, 5, 7]; // in gaps
+const LABEL_GAP = 9; // pixels
+const LABEL_HEIGHT = 17; // of a line of text, in pixels
+const OVERLAP = 100; // cost of hiding other text; a hidden point costs 1, a gap 1/2
 
 /** Places text beside points, inside a box, away from other text. */
 export class Labels {
@@ -51,35 +54,49 @@ export class Labels {
   }
 
   /**
-   * Find a place for a text that belongs to the point (x, y).
+   * Find a place for the middle of a text that belongs to the point (x, y).
    * @param {string} text
    * @param {number} x
    * @param {number} y
-   * @param {number} gap between the point and the text
-   * @returns {Pixel & { anchor: string }} attributes of a text element
+   * @param {number} most the largest cost at which the text is written
+   * @returns {Pixel | null} null: no place is good enough
    */
-  place(text, x, y, gap = 9) {
+  place(text, x, y, most = Infinity) {
     const width = 7.4 * text.length + 8;
-    const height = 17;
     const spots = DISTANCES.flatMap((times) =>
-      DIRECTIONS.map(([h, v]) => spotAt({ x, y }, times * gap, h, v, width, height)),
+      DIRECTIONS.map(([h, v]) => {
+        const spot = this.moveInside(
+          spotAt({ x, y }, times * LABEL_GAP, h, v, width, LABEL_HEIGHT),
+        );
+        return { spot, cost: this.cost(spot, { x, y }) + (times - 1) / 2 };
+      }),
     );
-    const best = spots.reduce((least, spot) => (this.cost(spot) < this.cost(least) ? spot : least));
-    this.taken.push(best);
-    return { x: best.left + width / 2, y: best.bottom - 4.5, anchor: "middle" };
+    const { spot, cost } = spots.reduce((least, one) => (one.cost < least.cost ? one : least));
+    if (cost > most) return null;
+    this.taken.push(spot);
+    return { x: spot.left + width / 2, y: spot.bottom - 4.5 };
   }
 
-  /** @param {Box} spot */
-  cost(spot) {
+  /**
+   * A spot that would be cut off, moved into the box.
+   * @param {Box} spot
+   * @returns {Box}
+   */
+  moveInside({ left, right, top, bottom }) {
+    const h = Math.max(this.box.left - left, Math.min(0, this.box.right - right));
+    const v = Math.max(this.box.top - top, Math.min(0, this.box.bottom - bottom));
+    return { left: left + h, right: right + h, top: top + v, bottom: bottom + v };
+  }
+
+  /**
+   * How much a text at a spot hides. Its own point counts like other text.
+   * @param {Box} spot
+   * @param {Pixel} own
+   */
+  cost(spot, own) {
     const hidden = this.crowd.filter((point) => contains(spot, point)).length;
     const overlapping = this.taken.filter((other) => overlap(spot, other)).length;
-    return hidden + 100 * overlapping + (this.fits(spot) ? 0 : 1000);
-  }
-
-  /** @param {Box} spot */
-  fits(spot) {
-    const { left, right, top, bottom } = this.box;
-    return spot.left >= left && spot.right <= right && spot.top >= top && spot.bottom <= bottom;
+    return hidden + OVERLAP * (overlapping + (contains(spot, own) ? 1 : 0));
   }
 }
 

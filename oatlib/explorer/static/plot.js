@@ -6,9 +6,11 @@ import { contentOf, scalesOf } from "./content.js";
 import { estimate, lamAt } from "./curves.js";
 import { drawContent, drawCurrent, drawLegend } from "./drawing.js";
 import { make, makeSvg } from "./elements.js";
+import { help } from "./popover.js";
 import { inWords } from "./reading.js";
 
 const POSITIONS = 200; // of the slider, among which the pointer finds the nearest setting
+const PICTURE = ["picture", "point", "thin", "best", "coinLine", "weak", "mixed", "marks"];
 
 export class Plot {
   /** @param {Actions} actions */
@@ -16,11 +18,12 @@ export class Plot {
     this.actions = actions;
     this.svg = makeSvg({ class: "plot", role: "img" });
     this.legend = make("div", { class: "legend" });
+    const about = help("the picture", ...PICTURE);
     this.element = make(
       "div",
       { class: "middle" },
       make("div", { class: "picture" }, this.svg),
-      this.legend,
+      make("div", { class: "below" }, about, this.legend),
     );
     /** @type {{ view: View, scales: Scales } | null} */
     this.shown = null;

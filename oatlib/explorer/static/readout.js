@@ -3,11 +3,18 @@
 /** @import { Accuracy, Actions, Description, Frame, View } from "./types.js" */
 import { make, makeSvg } from "./elements.js";
 import { count, percent } from "./format.js";
+import { help } from "./popover.js";
 import { attackLabel, gainOverCoin, inWords } from "./reading.js";
 
 const COIN =
   "The coin uses one of the two ends of this dial, chosen at random for each image, so that its " +
   "clean accuracy is the same.";
+
+// keys of TEXTS that explain the words beside an accuracy
+const WORDS_BESIDE = {
+  clean: ["clean", "estimate", "interval", "n"],
+  robust: ["robust", "quick", "suite", "pgd", "coin"],
+};
 
 export class Readout {
   /**
@@ -89,7 +96,12 @@ class AccuracyBox {
     this.value = make("output", { class: "big", "data-number": name });
     this.range = make("span", { class: "range" });
     this.note = make("span", { class: "range" });
-    const title = make("span", { class: "name" }, `${name} accuracy`);
+    const title = make(
+      "span",
+      { class: "name" },
+      `${name} accuracy `,
+      help(`${name} accuracy`, ...WORDS_BESIDE[name]),
+    );
     this.element = make("div", { class: "number" }, title, this.value, this.range, this.note);
   }
 

@@ -37,7 +37,17 @@ export class Theme {
     const choice = CHOICES[this.choice];
     this.root.dataset.theme = choice === "auto" ? this.surrounding() : choice;
     this.element.textContent = `theme: ${choice}`;
-    if (this.page) document.body.style.background = getComputedStyle(this.root).backgroundColor;
+    if (this.page) this.applyToPage();
+  }
+
+  /** Give all that is around the explorer the same colour, and scroll bars to match. */
+  applyToPage() {
+    const { theme = "light" } = this.root.dataset;
+    const { backgroundColor } = getComputedStyle(this.root);
+    for (let around = this.root.parentElement; around; around = around.parentElement) {
+      around.style.background = backgroundColor;
+      around.style.colorScheme = theme;
+    }
   }
 
   /** The theme of JupyterLab, or that of the system outside of JupyterLab. */

@@ -34,6 +34,7 @@ export interface Description {
   hint: string;
   reference: { best?: [number, number][]; bestEps?: number };
   networks: Record<string, Network>;
+  groups: Record<string, string[]>; // names of networks by what they are
   live: boolean; // whether a kernel measures
   page: boolean; // whether the address of the page holds the state
   hide?: string[]; // parts of the page to leave out
@@ -59,6 +60,7 @@ export interface ImageParts {
 
 export interface Network {
   recipe: string;
+  about: string; // one line
   stops: number[];
   slider: number[]; // λ at evenly spaced positions
   widths: number[]; // ascending
@@ -70,6 +72,7 @@ export interface Network {
 /** A network for one λ, drawn as a single point. */
 export interface MarkedNetwork {
   name: string;
+  lam: number;
   clean: number;
   eps: number[];
   robust: (number | null)[]; // by ε
@@ -216,7 +219,8 @@ export interface View {
   training: Training | null;
   pace: Pace;
   shots: Shots | null; // of `net`, on an exported page
-  moving: boolean; // whether a slider is being dragged
+  moving: boolean; // whether a slider is being dragged, or λ plays
+  playing: boolean; // whether λ moves by itself
   error: string;
 }
 
@@ -224,6 +228,7 @@ export interface View {
 export interface Actions {
   move(change: Partial<State>): void;
   slide(position: number): void;
+  play(): void;
   hold(): void;
   release(): void;
   setPace(pace: Pace): void;
