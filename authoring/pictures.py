@@ -43,8 +43,8 @@ def made(name, module):
     kind = getattr(sys.modules.get(module), name, ())
     return [thing for thing in gc.get_objects() if isinstance(thing, kind)]
 for explorer in made("Explorer", "oatlib.explorer.widget"):
-    # no work in its pauses: curves that are not known yet may take minutes
-    explorer._worker.jobs_only()
+    # no other work in its pauses: curves that are not known yet may take minutes
+    explorer._worker.restrict_idle_work("refine")
 for worker in made("Worker", "oatlib.explorer.worker"):
     worker.flush(300)"""  # in the kernel: what is drawn or measured beside the cells
 BLANK = (
@@ -123,8 +123,9 @@ def _settle(page) -> None:
         f"true}}).done",
         FLUSH,
     )
-    settled = "[...document.querySelectorAll('.oat')].every(oat => oat.dataset.phase === 'settled')"
-    page.wait_for_function(settled, timeout=1000 * QUIET)
+    settled = ".oat[data-phase=settled]:not([data-refining])"
+    every = f"[...document.querySelectorAll('.oat')].every(oat => oat.matches('{settled}'))"
+    page.wait_for_function(every, timeout=1000 * QUIET)
     end, before, since = time.monotonic() + QUIET, None, 0.0
     while before is None or time.monotonic() - since < STILL:
         now = page.evaluate(f"{NOTEBOOK}.node.innerHTML")

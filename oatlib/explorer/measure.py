@@ -1,6 +1,8 @@
 """Measure one setting of a network: clean accuracy first, then robust accuracy after every step.
 
-The explorer shows the intermediate results, so that users can watch how robust accuracy falls.
+The explorer shows the intermediate results, so that users can watch how robust accuracy falls. It
+attacks a few images first, which takes a fraction of a second. Then it attacks further images, so
+that the confidence interval of the result shrinks.
 """
 
 from __future__ import annotations
@@ -8,9 +10,10 @@ from __future__ import annotations
 import base64
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -23,7 +26,22 @@ from ..data.load import Split
 from ..networks.network import Network
 
 BATCH = 256  # images per batch, at most: larger batches do not fit the caches of a CPU
+PART = 128  # images that are attacked before a result is settled, and before it is refined
 HELPER = "oatlib batch"  # prefix of the names of the threads that the batches run on
+
+# Applies a function to each of several arguments, perhaps on several threads at once.
+Run = Callable[[Callable, Iterable], Iterable]
+
+
+def head(panel: Split, n: int) -> Split:
+    """Return the first n images of a panel, or all if there are fewer.
+
+    Args:
+        panel: The images. If it is made by `Split.panel`, all its classes are in the first images
+            in equal numbers, as far as possible.
+        n: Number of images.
+    """
+    return panel.take(torch.arange(min(n, len(panel)), device=panel.y.device))
 
 
 def measure(
@@ -54,82 +72,205 @@ def measure(
             * step: -1 before the attack, 0 at its start, then counting up.
             * steps: Upper bound of step.
             * n: Number of images.
-            * clean, robust: Accuracies in [0, 1]; robust is an upper bound until the end.
+            * correct: Numbers of images that were classified correctly at every step so far: one
+              entry per step, from step -1 on.
+            * clean, robust: Accuracies in [0, 1], the first and the last entry of `correct` divided
+              by n; robust is an upper bound until the end.
             * ms: Milliseconds per image of the clean pass.
             * nonzero: Number of weights of the folded network that are not 0.
             * gallery: For each watched image a dict with "before" and "now" (see `_Watched`),
               "image" (see `pixels`) and, once misclassified, "fell", the first step where it is.
     """
-    f = net.at(lam, width)
-    attack = suited(attack, f)
-    last_step = attack.walk_length_for(len(net.spec.classes)) - 1  # at most; step 0 is the start
-    facts = {
-        "n": len(panel),
-        "steps": last_step,
-        "nonzero": sum(b.count_nonzero().item() for b in _numbers(f)),
-    }
     watch = _Watched(panel, watched)
+    with _pool(panel) as run:
+        f = _fold(net, lam, width, run)
+        attack = suited(attack, f)
+        last_step = _last_step(net, attack)
+        walks = _walks(f, panel, 0, len(panel), attack)
+        facts: dict = {
+            "n": len(panel),
+            "steps": last_step,
+            "nonzero": _nonzero(f, run),
+        }
+        for attacked in _attack(walks, panel, last_step, run, watch):
+            if attacked.step < 0:
+                facts["ms"] = 1000 * attacked.seconds / len(panel)
+            phase = "clean" if attacked.step < 0 else "walk"
+            yield {
+                "phase": "settled" if attacked.ended else phase,
+                **_accuracies(attacked.correct, len(panel)),
+                **facts,
+                "gallery": watch.shown(),
+            }
+
+
+def refine(
+    net: Network, panel: Split, lam: float, width: float, attack: Attack, settled: dict
+) -> Generator[dict, None, None]:
+    """Measure the images of a panel that `measure` has not attacked, and pool the results.
+
+    The attack gets the random numbers that it has when `measure` attacks the whole panel.
+
+    Args:
+        net: The network.
+        panel: All images. `settled` is the result of its first `settled["n"]` images.
+        lam: λ, as for `measure`.
+        width: The width, as for `measure`.
+        attack: The attack, as for `measure`.
+        settled: The last dict of `measure` or of `refine`.
+
+    Yields:
+        Dicts with the keys of `settled`, one per step of the attack. The numbers change after every
+        PART images; until then the last result is repeated, so that the caller can pause or stop.
+    """
+    if settled["n"] >= len(panel):
+        return
+    with _pool(panel) as run:
+        f = _fold(net, lam, width, run)
+        attack = suited(attack, f)
+        for start in range(settled["n"], len(panel), PART):
+            stop = min(start + PART, len(panel))
+            walks = _walks(f, panel, start, stop, attack)
+            for attacked in _attack(walks, panel, _last_step(net, attack), run):
+                if not attacked.ended:
+                    yield settled
+            correct = _added(settled["correct"], attacked.correct)
+            settled = settled | {"n": stop, **_accuracies(correct, stop)}
+            yield settled
+
+
+@dataclass(frozen=True)
+class _Attacked:
+    """The state of an attack after one of its steps.
+
+    `correct` has one number of images per step, from step -1 on. `seconds` is the time of this
+    step. `ended` says whether the attack has ended.
+    """
+
+    correct: list[int]
+    seconds: float
+    ended: bool
+
+    @property
+    def step(self) -> int:
+        return len(self.correct) - 2
+
+
+def _attack(
+    walks: dict[int, Iterator],
+    panel: Split,
+    last_step: int,
+    run: Run,
+    watch: _Watched | None = None,
+) -> Iterator[_Attacked]:
+    """Advance the attack on all batches of `_walks` to its end, step by step."""
     # number of images that are still correct, by the index of the first image of the batch; a batch
     # whose attack has ended keeps its number
     standing: dict[int, int] = {}
-    with _together(_walks(f, panel, attack), _threads(panel)) as advance:
-        for step in range(-1, last_step + 1):  # -1: clean images
-            started = time.perf_counter()
-            seen = advance()
-            for offset, (index, x_adv, logits) in seen:
-                right = logits.argmax(1) == panel.y[index + offset]
-                standing[offset] = right.sum().item()
+    correct: list[int] = []
+    for step in range(-1, last_step + 1):  # -1: clean images
+        started = time.perf_counter()
+        seen = _advance(walks, run)
+        for offset, (index, x_adv, logits) in seen:
+            right = logits.argmax(1) == panel.y[index + offset]
+            standing[offset] = right.sum().item()
+            if watch is not None:
                 watch.look(index + offset, x_adv, logits, right, step)
-            robust = sum(standing.values()) / len(panel)
-            if step < 0:
-                facts |= {
-                    "clean": robust,
-                    "ms": 1000 * (time.perf_counter() - started) / len(panel),
-                }
-            facts |= {"step": step, "robust": robust, "gallery": watch.shown()}
-            settled = step == last_step or not robust or not seen
-            yield facts | {"phase": "settled" if settled else "clean" if step < 0 else "walk"}
-            if settled:
-                return
+        correct = [*correct, sum(standing.values())]
+        ended = step == last_step or not correct[-1] or not seen
+        yield _Attacked(correct, time.perf_counter() - started, ended)
+        if ended:
+            return
 
 
-def _walks(f: torch.nn.Module, panel: Split, attack: Attack) -> dict[int, Iterator]:
-    """Start the attack on each batch. Return iterators by the index of the batch's first image.
+def _walks(
+    f: torch.nn.Module, panel: Split, start: int, stop: int, attack: Attack
+) -> dict[int, Iterator]:
+    """Start the attack on the images from index `start` to `stop`, in batches.
 
-    Each batch gets the random numbers that `evaluate` uses for its images.
+    Return iterators by the index of the first image of the batch. Each batch gets the random
+    numbers that `evaluate` uses for its images.
     """
-    size = min(BATCH, math.ceil(len(panel) / _threads(panel)))
+    size = min(BATCH, math.ceil((stop - start) / _threads(panel)))
     generator, walks = torch.Generator(panel.x.device).manual_seed(0), {}
-    for start in range(0, len(panel), size):
-        x, y = panel.x[start : start + size], panel.y[start : start + size]
+    _skip(panel.x[:start], generator)
+    for first in range(start, stop, size):
+        end = min(first + size, stop)
+        x, y = panel.x[first:end], panel.y[first:end]
         own = torch.Generator(panel.x.device).set_state(generator.get_state())
         # .forward is no module, so the attack freezes nothing: a folded network does not need it
-        walks[start] = attack.survivors(f.forward, x, y, own)
-        # advance the generator by the numbers of this batch, which it takes from its copy
-        torch.rand(x.shape, generator=generator, device=x.device)
+        walks[first] = attack.survivors(f.forward, x, y, own)
+        _skip(x, generator)  # the batch takes its numbers from its copy
     return walks
 
 
-@contextmanager
-def _together(walks: dict[int, Iterator], threads: int) -> Iterator[Callable[[], list[tuple]]]:
-    """Provide a function that advances the attack on every batch by one step, on one thread each.
+def _skip(x: Tensor, generator: torch.Generator) -> None:
+    """Advance a generator by the random numbers that the attack on some images takes."""
+    torch.rand(x.shape, generator=generator, device=x.device)
 
-    It returns [(index of the first image, result)] for the batches whose attack has not ended.
+
+def _advance(walks: dict[int, Iterator], run: Run) -> list[tuple]:
+    """Advance the attack on every batch by one step.
+
+    Return [(index of the first image, result)] for the batches whose attack has not ended.
     """
+    came = zip(walks, run(lambda walk: next(walk, None), walks.values()), strict=True)
+    return [(offset, seen) for offset, seen in came if seen is not None]  # None: has ended
+
+
+def _last_step(net: Network, attack: Attack) -> int:
+    """Return the upper bound of the number of steps. Step 0 is the start of the attack."""
+    return attack.walk_length_for(len(net.spec.classes)) - 1
+
+
+def _fold(net: Network, lam: float, width: float, run: Run) -> torch.nn.Module:
+    """Return the network at a setting, folded on one core.
+
+    To divide this small work among several cores takes longer than the work.
+    """
+    (f,) = run(lambda position: net.at(*position), [(lam, width)])
+    return f
+
+
+def _nonzero(f: torch.nn.Module, run: Run) -> int:
+    """Return the number of weights of a folded network that are not 0. It holds them as buffers."""
+    numbers = [b for b in f.buffers() if b.is_floating_point()]
+    return sum(run(lambda b: b.count_nonzero().item(), numbers))
+
+
+def _accuracies(correct: list[int], n: int) -> dict:
+    """Return the keys of a frame that follow from the numbers of correct images."""
+    return {
+        "step": len(correct) - 2,
+        "correct": correct,
+        "clean": correct[0] / n,
+        "robust": correct[-1] / n,
+    }
+
+
+def _added(first: list[int], second: list[int]) -> list[int]:
+    """Add the numbers of two groups of images step by step.
+
+    A group whose attack has ended keeps its last number.
+    """
+    length = max(len(first), len(second))
+    padded = [[*numbers, *numbers[-1:] * (length - len(numbers))] for numbers in (first, second)]
+    return [sum(both) for both in zip(*padded, strict=True)]
+
+
+@contextmanager
+def _pool(panel: Split) -> Iterator[Run]:
+    """Provide a function that applies another to each of its arguments, on one thread each."""
     # One thread per batch is faster than one batch after another on all cores. OpenMP synchronises
     # slowly on this thread if the main thread of the process has used it, because it then keeps
     # more threads than there are cores. New threads at every step would start with cold caches, so
     # these threads live until the measurement ends.
-
-    def advance(over=map) -> list[tuple]:
-        came = zip(walks, over(lambda walk: next(walk, None), walks.values()), strict=True)
-        return [(offset, seen) for offset, seen in came if seen is not None]  # None: has ended
-
-    if len(walks) == 1 or threads == 1:
-        yield advance
+    threads = _threads(panel)
+    if threads == 1:
+        yield map
     else:
         with ThreadPoolExecutor(threads, HELPER, initializer=_one_core) as pool:
-            yield lambda: advance(pool.map)
+            yield pool.map
 
 
 def _threads(panel: Split) -> int:
@@ -173,11 +314,6 @@ class _Watched:
     def shown(self) -> list[dict]:
         """Return a copy of the current state, one dict per watched image."""
         return [dict(row) for row in self.rows]
-
-
-def _numbers(f: torch.nn.Module) -> list[Tensor]:
-    """Return the weights of a folded network, which holds them as buffers."""
-    return [b for b in f.buffers() if b.is_floating_point()]
 
 
 def pixels(x: Tensor) -> str:

@@ -25,7 +25,7 @@ from ..networks.network import Network
 from .measure import measure
 from .named_attacks import PGD_20, QUICK, STRONGEST_FIRST, SUITE, attack_named
 
-N = 256  # number of images that are measured, at most
+N = 256  # number of images that a surface is measured on, at most
 EPS = (0.0, 4.0, 8.0, 16.0)  # in 1/255
 SUITE_EPS = 8.0  # in 1/255; the suite is recorded at this ε
 GAP = 0.25  # of the slider: the largest distance of neighbouring λ of the grid

@@ -2,13 +2,13 @@
 
 It runs in a notebook or on a web page. The browser draws an estimate from measured
 surfaces at once (see surface.py). Meanwhile the exact setting is measured here, on a background
-thread.
+thread: on a few images first, and then on more of them until the next move.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 import anywidget
@@ -21,7 +21,7 @@ from .cache import MeasurementCache
 from .description import describe, one_of_each_class
 from .front_end import script, style
 from .live_training import Trainer
-from .measure import measure
+from .measure import PART, head, measure, refine
 from .named_attacks import attack_named
 from .state import State, read
 from .surface import N, Surface
@@ -39,8 +39,9 @@ PARTS = (
     "training",
     "state",
 )
+IMAGES = 512  # number of images that a setting is measured on, at most
 # at full pace, the least seconds between two frames that are shown
-GLANCE = 0.25
+GLANCE = 0.1
 UNDER_WAY = ("running", "paused")  # status of a training that can continue
 
 
@@ -52,7 +53,7 @@ class Explorer(anywidget.AnyWidget):
             dials.
         nets: The networks, by name.
         data: The data set.
-        panel: The images that are measured.
+        panel: The images that are measured. The first of them are attacked first.
         description: All that does not change with the dials (see description.py).
         live: The newest measurement, as a dict (see `measure` in measure.py).
         surfaces: The measured grid of each network, as `Surface.table` returns it.
@@ -75,11 +76,12 @@ class Explorer(anywidget.AnyWidget):
         super().__init__()
         self.nets, self.data, self.panel = dict(nets), data, panel
         self.watched = one_of_each_class(panel)
-        self._worker = Worker(self._show_error, ("train", "curve", "prefetch"))
-        self._cache = MeasurementCache(self._measure)
+        # The refinement comes after the prefetch: the next key press should not wait for it.
+        self._worker = Worker(self._show_error, ("prefetch", "refine", "train", "curve"))
+        self._cache = MeasurementCache(self._measure, self._refine)
         self._trainer: Trainer | None = None
         self._surfaces = {
-            name: (surfaces or {}).get(name) or Surface(net, panel)
+            name: (surfaces or {}).get(name) or Surface(net, head(panel, N))
             for name, net in self.nets.items()
         }
         self._fixed = fixed | {"live": True}
@@ -111,7 +113,7 @@ class Explorer(anywidget.AnyWidget):
     def halt(self) -> None:
         """Stop all work for good, and wait for the thread to end. Measurements are kept."""
         self._worker.close()
-        self._cache.cancel_prefetch()
+        self._cache.cancel()
 
     def flush(self, timeout: float = 120.0) -> None:
         """Wait until all outstanding work is done, so that `live` and `surfaces` no longer change.
@@ -130,10 +132,11 @@ class Explorer(anywidget.AnyWidget):
         super().close()
 
     def _measure_current(self) -> Iterator[bool]:
-        """A job for the worker: measure the current setting, then queue the rest of its curve.
+        """A job for the worker: measure the current setting on the first images of the panel.
 
-        The setting is read when the job begins, which may be later than when it was submitted. An
-        item is True if the browser was sent a frame.
+        Then queue the other images, and what is missing of the curve. The setting is read when the
+        job begins, which may be later than when it was submitted. An item is True if the browser
+        was sent a frame.
         """
         state = read(self.controls, self.nets)
         self.error = ""
@@ -151,16 +154,35 @@ class Explorer(anywidget.AnyWidget):
                 last_step, last_time = frame["step"], now
                 self.live = frame
             yield send
+        self._worker.meanwhile("refine", self._send_refined(state))
         missing = self._surfaces[state.network].fill(state.width, state.eps)
         self._worker.meanwhile("curve", self._send_surfaces(state.network, missing))
 
     def _measure(self, state: State) -> Iterator[dict]:
-        """Measure a setting frame by frame. The "key" of each frame names the setting."""
+        """Measure a setting frame by frame, on the first images of the panel.
+
+        Each frame has two more keys than those of `measure`: "key" names the setting, and "of" is
+        the number of images of the whole panel.
+        """
         net, attack = self.nets[state.network], attack_named(state.attack, state.eps / 255)
+        more = {"key": list(state.setting), "of": len(self.panel)}
         for frame in measure(
-            net, self.panel, state.lam, state.width, attack, self.watched.tolist()
+            net, head(self.panel, PART), state.lam, state.width, attack, self.watched.tolist()
         ):
-            yield frame | {"key": list(state.setting)}
+            yield frame | more
+
+    def _refine(self, state: State, settled: dict) -> Generator[dict, None, None]:
+        """Continue from a settled frame on the other images of the panel."""
+        net, attack = self.nets[state.network], attack_named(state.attack, state.eps / 255)
+        return refine(net, self.panel, state.lam, state.width, attack, settled)
+
+    def _send_refined(self, state: State) -> Iterator[bool]:
+        """Work for idle time: send the numbers of the current setting on more and more images."""
+        for frame in self._cache.refine(state):
+            is_new = frame["n"] > self.live["n"]
+            if is_new:
+                self.live = frame
+            yield is_new
 
     def _prefetch(self, lam: float) -> None:
         """When the worker is idle, measure the setting that the next key press may choose."""
@@ -240,7 +262,7 @@ class Explorer(anywidget.AnyWidget):
         name = next(name for name in names if name not in self.nets)
         # new dicts: another thread may iterate over the old ones
         self.nets = self.nets | {name: net}
-        self._surfaces = self._surfaces | {name: Surface(net, self.panel)}
+        self._surfaces = self._surfaces | {name: Surface(net, head(self.panel, N))}
         self.description = self._describe()
         self.surfaces = self.surfaces | {name: self._surfaces[name].table()}
         return name
@@ -257,7 +279,7 @@ def explore(
     data: Data,
     state: str | Mapping | State | None = None,
     *,
-    n: int = N,
+    n: int = IMAGES,
     hide: Sequence[str] = (),
     marks: Sequence[Mapping] = (),
     surfaces=None,
@@ -272,7 +294,8 @@ def explore(
         nets: One network, a sequence of them, or a mapping from names to networks.
         data: The data set. It must have the image shape and the number of classes of the networks.
         state: First positions of the dials: a string from the button *copy*, a mapping, or a State.
-        n: Measure at most this many validation images.
+        n: Measure each setting on at most this many validation images, and curves on at most 256
+            of them.
         hide: Parts of the screen to leave out: network, lam, width, eps, attack, choose, price,
             gallery, training, state.
         marks: Points of other networks to compare with (see `marks` in open_files.py).

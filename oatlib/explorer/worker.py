@@ -42,7 +42,7 @@ class Worker:
         # iterators to advance while no job can continue, by name
         self._idle_names = idle_names
         self._idle_work: dict[str, Iterator] = {}
-        self._jobs_only = False
+        self._allowed = idle_names
         # how the job advances: its pace, the new items it may still yield while it is paused, and
         # the time before which it waits at the slow pace
         self._pace = "run"
@@ -108,10 +108,14 @@ class Worker:
             self._advances += 1
             self._wake()
 
-    def jobs_only(self) -> None:
-        """Do no idle work from now on. What is handed over is kept, but never advanced."""
+    def restrict_idle_work(self, *names: str) -> None:
+        """Do only this idle work from now on. What else is handed over is kept, but never advanced.
+
+        Args:
+            *names: Names that the worker was made with.
+        """
         with self._lock:
-            self._jobs_only = True
+            self._allowed = tuple(name for name in self._idle_names if name in names)
 
     def flush(self, timeout: float = 60.0) -> None:
         """Wait until there is no work that can continue. A paused job does not count.
@@ -180,10 +184,9 @@ class Worker:
             return None
         if job_delay == 0:
             return _Work(self._job)
-        if not self._jobs_only:
-            for name in self._idle_names:
-                if name in self._idle_work:
-                    return _Work(self._idle_work[name], name)
+        for name in self._allowed:
+            if name in self._idle_work:
+                return _Work(self._idle_work[name], name)
         return None
 
     def _take_item(self, work: _Work) -> None:

@@ -12,7 +12,9 @@ import nbformat
 import pytest
 
 from authoring import lab
+from oatlib.explorer.measure import head, measure, refine
 from oatlib.explorer.surface import N  # noqa: F401 (for the tests)
+from oatlib.explorer.widget import PART
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "data" / "explorer" / "oats.safetensors"
@@ -52,8 +54,8 @@ class Screen(lab.Watched):
             self.context.add_init_script("try { localStorage.setItem('oatlib explorer: tour', 'yes') } catch {}")
 
     def settled(self):
-        """Wait for the exact numbers: (clean, robust) in per cent, as they are written."""
-        self.page.wait_for_selector(".oat[data-phase=settled]")
+        """Wait for the exact numbers of all images: (clean, robust) in per cent, as they are written."""
+        self.page.wait_for_selector(".oat[data-phase=settled]:not([data-refining])")
         return self.numbers()
 
     def numbers(self):
@@ -75,6 +77,14 @@ class Screen(lab.Watched):
     def shot(self, name):
         SHOTS.mkdir(exist_ok=True)
         self.page.screenshot(path=SHOTS / f"{name}.png")
+
+
+def direct(net, panel, lam, width, attack):
+    """What the explorer says about a setting in the end: the last frame of a measurement on all images."""
+    *_, last = measure(net, head(panel, PART), lam, width, attack)
+    for last in refine(net, panel, lam, width, attack, last):  # noqa: B007
+        pass
+    return last
 
 
 def lab_folder(folder, subshells):

@@ -9,15 +9,15 @@ import pytest
 
 import oatlib
 from oatlib.explorer import open_files
-from oatlib.explorer.measure import measure
 from oatlib.explorer.named_attacks import attack_named
 from oatlib.explorer.state import read
 from oatlib.explorer.surface import EPS
+from oatlib.explorer.widget import IMAGES, PART
 
 from . import conftest
 
 NETS, DATA = open_files.opened([conftest.WEIGHTS])
-PANEL = DATA.val.panel(conftest.N)
+PANEL = DATA.val.panel(IMAGES)
 HOMES = ("lab", "lab without subshells", "page")
 
 
@@ -44,14 +44,14 @@ def direct(text):
     """(clean, robust) in per cent at a state."""
     state = read(text, NETS)
     attack = attack_named(state.attack, state.eps / 255)
-    *_, last = measure(NETS[state.network], PANEL, state.lam, state.width, attack)
+    last = conftest.direct(NETS[state.network], PANEL, state.lam, state.width, attack)
     return 100 * last["clean"], 100 * last["robust"]
 
 
 def assert_exact(screen):
     """The settled numbers are those of a direct computation: to the digit, or one image for robust accuracy."""
     shown, expected = screen.settled(), direct(screen.state)
-    assert abs(shown[0] - expected[0]) < 0.06 and abs(shown[1] - expected[1]) < 100 / conftest.N + 0.06, (
+    assert abs(shown[0] - expected[0]) < 0.06 and abs(shown[1] - expected[1]) < 100 / IMAGES + 0.06, (
         screen.state,
         shown,
         expected,
@@ -143,6 +143,74 @@ def test_nothing_beyond_the_end_of_a_dial_is_measured_ahead(chromium, tmp_path):
         shown.settled()
         assert "lam=0.3333333333333333&" in shown.state and not shown.page.inner_text(".oat [role=alert]")
         assert shown.faults == []
+
+
+SEEN = """() => {
+  const root = document.querySelector('.oat'), seen = [];
+  const [clean, robust] = ['clean', 'robust'].map((name) => root.querySelector(`[data-number=${name}]`));
+  const look = () => {
+    const { kind } = robust.closest('.number').dataset, dots = [...root.querySelectorAll('.fall .walker')];
+    const box = root.querySelector('.readout').getBoundingClientRect();
+    seen.push({ phase: root.dataset.phase, refining: root.hasAttribute('data-refining'), kind,
+      clean: clean.textContent, robust: robust.textContent, dots: dots.length,
+      range: robust.closest('.number').querySelector('.range').textContent,
+      words: root.querySelector('.readout .phase').textContent, line: root.querySelectorAll('.fall .walk').length,
+      now: root.querySelector('.fall .now')?.textContent, height: Math.round(box.height),
+      bar: robust.closest('.number').querySelector('.bar').style.width,
+      at: ['x', 'y'].map((axis) => root.querySelector('.here').dataset[axis]).join() });
+  };
+  const observer = new MutationObserver(look);
+  observer.observe(root, { attributes: true, attributeFilter: ['data-phase', 'data-refining'] });
+  observer.observe(root.querySelector('.readout'), { subtree: true, childList: true });
+  window.seen = seen;
+  return () => observer.disconnect();
+}"""
+
+
+def test_while_it_is_measured_the_number_and_the_point_stay_those_of_the_curve(screen):
+    """Then the interval shrinks with every part of the images."""
+    screen.page.fill(".oat input.state", "network=oats&lam=0.6&width=1&eps=8&attack=pgd-50")
+    screen.page.keyboard.press("Enter")
+    screen.settled()
+    stop = screen.page.evaluate_handle(SEEN)
+    screen.page.fill(".oat input.state", "network=oats&lam=0.45&width=1&eps=8&attack=pgd-50")
+    screen.page.keyboard.press("Enter")
+    screen.settled()
+    seen = screen.page.evaluate("seen")
+    screen.page.evaluate("stop => stop()", stop)
+    before = [look for look in seen if look["phase"] != "settled"]
+    assert {look["kind"] for look in before} == {"estimated"}
+    for what in ("clean", "robust", "range", "at"):
+        assert len({look[what] for look in before}) == 1, f"{what} changes while the attack runs"
+    assert before[0]["robust"].startswith("≈ ") and f"n = {conftest.N} · 95 %: " in before[0]["range"]
+    walking = [look for look in before if look["phase"] == "walk" and look["dots"]]
+    assert walking and walking[-1]["line"] == 1 and walking[-1]["now"].startswith("≤ ")
+    assert "PGD-50, step " in walking[-1]["words"]
+    settled = [look for look in seen if look["phase"] == "settled"]
+    assert settled[0]["kind"] == "measured" and settled[0]["refining"] and not settled[-1]["refining"]
+    ranges = [look["range"] for look in settled]
+    numbers = list(dict.fromkeys(int(text.split()[2]) for text in ranges))
+    assert numbers == list(range(PART, IMAGES + 1, PART)), "as many images as are measured"
+    widths = [float(look["bar"].strip("%")) for look in settled]
+    assert widths[-1] < 0.6 * widths[0]
+    assert settled[-1]["words"] == f"measured on {IMAGES} images"
+    assert settled[0]["words"] == f"measured on {PART} of {IMAGES} images …"
+    assert len({look["height"] for look in seen}) == 1, "nothing below jumps"
+
+
+def test_a_reading_falls_in_the_small_curve_with_named_axes(screen):
+    screen.settled()
+    texts = screen.page.locator(".oat .fall text").all_inner_texts()
+    assert "step of the attack" in texts and "robust, %" in texts and "0" in texts
+    shown = screen.numbers()[1]
+    assert f"{shown:.0f} %" in texts or f"{shown + 0.01:.0f} %" in texts or f"{shown - 0.01:.0f} %" in texts
+    cut = screen.page.evaluate("""() => {
+      const box = document.querySelector('.oat .fall').getBoundingClientRect();
+      return [...document.querySelectorAll('.oat .fall text')].map((t) => t.getBoundingClientRect())
+        .filter((r) => r.left < box.left - 1 || r.right > box.right + 1 || r.top < box.top - 1 ||
+          r.bottom > box.bottom + 1).length;
+    }""")
+    assert cut == 0
 
 
 def test_a_mouse_drags_the_slider(screen):

@@ -14,6 +14,7 @@ class Measured:
 
     def __init__(self):
         self.begun, self.taken, self.open = [], 0, 0
+        self.refined = []
 
     def __call__(self, state):
         self.begun.append(state.lam)
@@ -25,6 +26,18 @@ class Measured:
         finally:
             self.open -= 1
 
+    def refine(self, state, settled):
+        """Two further settled frames, each repeated once."""
+        self.refined.append(settled.get("n", 1))
+        self.open += 1
+        try:
+            for n in range(settled.get("n", 1), 3):
+                yield settled
+                settled = settled | {"n": n + 1}
+                yield settled
+        finally:
+            self.open -= 1
+
 
 @pytest.fixture
 def measured():
@@ -33,7 +46,7 @@ def measured():
 
 @pytest.fixture
 def cache(measured):
-    return MeasurementCache(measured)
+    return MeasurementCache(measured, measured.refine)
 
 
 def at(lam):
@@ -105,6 +118,46 @@ def test_one_is_ahead_at_most(cache, measured, end):
         others = cache.prefetch(at(0.3 if end == "known" else 0.2))
         next(others, None)
     assert list(leading) == [] and measured.open == (end == "newer")
+
+
+def test_a_refinement_starts_from_the_settled_frame_and_its_result_is_remembered(cache, measured):
+    list(cache.frames(at(0.1)))
+    assert [frame.get("n") for frame in cache.refine(at(0.1))] == [None, 2, 2, 3]
+    assert [frame["n"] for frame in cache.frames(at(0.1))] == [3] and measured.begun == [0.1]
+    assert list(cache.refine(at(0.1))) == [] and measured.open == 0
+
+
+def test_a_move_closes_the_refinement_and_keeps_what_it_has(cache, measured):
+    list(cache.frames(at(0.1)))
+    refining = cache.refine(at(0.1))
+    assert [next(refining).get("n") for _ in range(2)] == [None, 2]
+    assert measured.open == 1
+    frames = cache.frames(at(0.2))
+    next(frames)
+    assert measured.open == 1, "that of the other setting"
+    assert list(refining) == []
+    frames.close()
+    assert [frame["n"] for frame in cache.frames(at(0.1))] == [2]
+    list(cache.refine(at(0.1)))
+    assert measured.refined == [1, 2]
+
+
+def test_a_refinement_goes_on_while_another_setting_is_measured_ahead(cache, measured):
+    list(cache.frames(at(0.1)))
+    refining = cache.refine(at(0.1))
+    next(refining)
+    list(cache.prefetch(at(0.2)))
+    assert [frame["n"] for frame in refining][-1] == 3
+    assert steps(cache.frames(at(0.2))) == [STEPS]
+
+
+def test_all_that_is_under_way_can_be_closed(cache, measured):
+    list(cache.frames(at(0.1)))
+    refining, leading = cache.refine(at(0.1)), prefetch(cache, 0.2, 2)
+    next(refining)
+    assert measured.open == 2
+    cache.cancel()
+    assert measured.open == 0 and list(refining) == list(leading) == []
 
 
 def test_memory_is_bounded_and_what_was_used_last_stays(cache, monkeypatch):

@@ -11,8 +11,9 @@ import torch
 import oatlib
 from oatlib.data.shapes import SHAPES
 from oatlib.explorer import cache, description
+from oatlib.explorer import measure as measuring
 from oatlib.explorer import widget as module
-from oatlib.explorer.measure import HELPER, measure
+from oatlib.explorer.measure import HELPER, head, measure, refine
 from oatlib.explorer.named_attacks import CHOICES, attack_named
 from oatlib.explorer.state import read
 from oatlib.explorer.surface import EPS
@@ -22,6 +23,13 @@ pytestmark = pytest.mark.slow
 
 DATA = oatlib.load_data("shapes", n_train=96, n_val=48, n_test=8)
 PANEL = DATA.val.panel(48)
+PART = 32  # images that are attacked first; a part of all, and no divisor of 48
+
+
+@pytest.fixture(autouse=True)
+def parts(monkeypatch):
+    monkeypatch.setattr(measuring, "PART", PART)
+    monkeypatch.setattr(module, "PART", PART)
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +59,10 @@ def direct(nets, given):
     state = read(given, nets)
     attack = attack_named(state.attack, state.eps / 255)
     watched = description.one_of_each_class(PANEL)
-    *_, last = measure(nets[state.network], PANEL, state.lam, state.width, attack, watched)
-    return {"key": list(state.setting), **last}
+    where = state.lam, state.width, attack
+    *_, first = measure(nets[state.network], head(PANEL, PART), *where, watched)
+    *_, last = refine(nets[state.network], PANEL, *where, first)
+    return {"key": list(state.setting), "of": len(PANEL), **last}
 
 
 def settled(explorer):
@@ -152,6 +162,7 @@ def test_what_was_measured_ahead_is_there_when_the_dials_come(explorer, nets, mo
 
 def test_what_is_on_its_way_ahead_is_gone_on_with(explorer, nets, monkeypatch):
     """The dials come in the middle of its walk: its newest number is shown at once, and no step is taken twice."""
+    turn(explorer, eps=1.0)
     settled(explorer)
     taken, shown = [], []
 
@@ -180,7 +191,88 @@ def test_what_takes_long_is_shown_as_it_goes_what_is_quick_from_the_first_attack
     explorer.observe(lambda change: steps.append(change.new["step"]), "live")
     turn(explorer, network="oats", lam=0.0 if seconds > 0 else 0.05, eps=1, attack="pgd-20")
     settled(explorer)
-    assert steps == shown
+    assert steps == [*shown, explorer.live["step"]], "the last one is that of all images"
+
+
+def frames_of(explorer):
+    """A list that gets (phase, n) of every frame that is sent."""
+    sent = []
+    explorer.observe(lambda change: sent.append((change.new["phase"], change.new["n"])), "live")
+    return sent
+
+
+def test_the_first_images_are_settled_first_and_the_others_join_them(explorer, nets):
+    settled(explorer)
+    sent = frames_of(explorer)
+    turn(explorer, lam=0.2, eps=1.0, attack="pgd-5")
+    last = settled(explorer)
+    assert sent[-2:] == [("settled", PART), ("settled", 48)] and last["of"] == 48
+    assert ("walk", PART) in sent[:-2] and not [n for phase, n in sent[:-2] if phase == "settled" or n != PART]
+    (result,) = oatlib.evaluate(nets["oats"], PANEL, oatlib.PGD(1 / 255, 5), [0.2], [1.0], progress=False)
+    assert last["clean"] == result.clean and abs(last["robust"] - result.robust) <= 1.01 / 48
+    assert last["correct"][0] == 48 * result.clean and last["robust"] == last["correct"][-1] / 48
+
+
+def test_a_move_ends_the_refinement_and_a_move_back_goes_on_after_the_images_that_are_known(
+    explorer, nets, monkeypatch
+):
+    settled(explorer)
+    monkeypatch.setattr(measuring, "PART", 4)
+    refined, attacked = [], []
+
+    def counted(net, panel, lam, width, attack, first):
+        refined.append((lam, first["n"]))
+        for frame in refine(net, panel, lam, width, attack, first):
+            attacked.append((lam, frame["n"]))
+            yield frame
+            if frame["n"] == 36 and lam == 0.2 and len(refined) == 1:
+                turn(explorer, lam=0.7)
+
+    monkeypatch.setattr(module, "refine", counted)
+    turn(explorer, lam=0.2, eps=1.0)
+    last = settled(explorer)
+    assert (last["key"][1], last["n"]) == (0.7, 48)
+    assert refined == [(0.2, PART), (0.7, PART)] and max(n for lam, n in attacked if lam == 0.2) == 36
+    attacked.clear()
+    monkeypatch.setattr(module, "measure", None)
+    turn(explorer, lam=0.2)
+    assert settled(explorer)["n"] == 48 and explorer.error == ""
+    assert refined[2:] == [(0.2, 36)] and min(n for _, n in attacked) == 36
+    assert agrees(explorer, nets)
+
+
+def test_the_next_setting_is_measured_ahead_before_the_present_one_is_refined(explorer, monkeypatch):
+    settled(explorer)
+    begun = []
+    monkeypatch.setattr(module, "measure", noted(begun, "measure", measure))
+    monkeypatch.setattr(module, "refine", noted(begun, "refine", refine))
+    sent = frames_of(explorer)
+    explorer.observe(
+        lambda change: change.new["phase"] == "settled" and change.new["n"] == PART and order_ahead(explorer), "live"
+    )
+    turn(explorer, lam=0.4, eps=1.0)
+    explorer.flush()
+    assert begun == [("measure", 0.4), ("measure", 0.45), ("refine", 0.4)]
+    assert sent[-1] == ("settled", 48) and explorer.live["key"][1] == 0.4
+
+
+def order_ahead(explorer):
+    explorer._on_message({"do": "prefetch", "lam": 0.45})
+
+
+def noted(begun, name, function):
+    def noting(net, panel, lam, *arguments):
+        begun.append((name, lam))
+        return function(net, panel, lam, *arguments)
+
+    return noting
+
+
+def test_a_dial_that_no_measurement_depends_on_changes_no_number(explorer, nets):
+    settled(explorer)
+    sent = frames_of(explorer)
+    turn(explorer, min_clean=0.5)
+    assert agrees(explorer, nets) and sent == []
 
 
 def test_the_curve_is_measured_meanwhile_and_is_what_measure_says(nets):
@@ -198,7 +290,7 @@ def test_the_curve_is_measured_meanwhile_and_is_what_measure_says(nets):
 def test_paused_nothing_is_measured_until_a_step_is_asked_for(explorer):
     settled(explorer)
     explorer.pace = "pause"
-    turn(explorer, lam=0.9)
+    turn(explorer, lam=0.9, eps=1.0)
     explorer.flush()
     assert explorer.live["key"][1] != 0.9
     steps = []
@@ -225,7 +317,7 @@ def test_paused_a_walk_begins_at_its_beginning_also_where_the_end_is_known(explo
 def test_closed_in_the_middle_of_what_is_ahead_it_leaves_no_thread(nets, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(module.Surface, "fill", lambda *_: iter(()))
-    made = oatlib.explore(nets, DATA)
+    made = oatlib.explore(nets, DATA, eps=1.0)
     made.flush()
     there = threading.Event()
     walk = made._cache._measure
@@ -246,7 +338,7 @@ def test_closed_in_the_middle_of_what_is_ahead_it_leaves_no_thread(nets, monkeyp
 
 def test_closed_while_paused_in_the_middle_of_a_walk_it_leaves_no_thread(nets, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    made = oatlib.explore(nets, DATA)
+    made = oatlib.explore(nets, DATA, eps=1.0)
     made.pace = "pause"
     made.flush()
     for _ in range(3):

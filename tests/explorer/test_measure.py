@@ -10,7 +10,7 @@ import torch
 import oatlib
 from oatlib.attacks.losses import cross_entropy
 from oatlib.explorer import measure as live
-from oatlib.explorer.measure import HELPER, measure
+from oatlib.explorer.measure import HELPER, head, measure, refine
 from oatlib.explorer.shipped import FOLDER
 
 pytestmark = pytest.mark.slow
@@ -138,6 +138,84 @@ def test_it_ends_when_nobody_stands(net):
     wrong = type(DATA.val)(DATA.val.x, (net.at(0.0)(DATA.val.x).argmax(1) + 1) % 8, "val")
     shown = frames(net, 0.0, panel=wrong)
     assert len(shown) == 1 and shown[0]["phase"] == "settled" and shown[0]["robust"] == shown[0]["clean"] == 0
+
+
+def refined(net, first, lam, eps, steps, panel=DATA.val):
+    """The frames of the first images, and those of the others."""
+    attack = oatlib.PGD(eps / 255, steps)
+    shown = list(measure(net, head(panel, first), lam, 1.0, attack, range(6)))
+    return shown, list(refine(net, panel, lam, 1.0, attack, shown[-1]))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("first", [1, 128, 250])
+def test_the_refined_numbers_are_those_of_evaluate_on_all_images(net, first, threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    shown, more = refined(net, first, 0.15, 2, 4)
+    last = more[-1]
+    (result,) = oatlib.evaluate(net, DATA.val, oatlib.PGD(2 / 255, 4), [0.15], [1.0], progress=False)
+    assert last["n"] == result.n == 300 and last["clean"] == result.clean and 0 < result.robust < result.clean
+    assert abs(last["robust"] - result.robust) <= 1.01 / 300, "batches of other sizes round differently: one image"
+    assert last["gallery"] == shown[-1]["gallery"] and last["phase"] == "settled" and not helpers()
+
+
+def test_the_other_images_get_the_random_numbers_of_one_run_over_all(net):
+    """At one step from a random start, other random numbers give other counts."""
+    whole = frames(net, 0.15, eps=3, steps=1)
+    shown, more = refined(net, 100, 0.15, 3, 1)
+    assert more[-1]["correct"] == pytest.approx(whole[-1]["correct"], abs=1)
+    assert shown[-1]["correct"] == pytest.approx(frames(net, 0.15, eps=3, steps=1, panel=head(DATA.val, 100))[-1]
+                                                 ["correct"], abs=1)  # fmt: skip
+
+
+def test_a_refinement_reports_after_every_part_and_attacks_no_image_twice(net, monkeypatch):
+    monkeypatch.setattr(live, "PART", 80)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    attacked, survivors = [], oatlib.PGD.survivors
+
+    def noting(self, f, x, y, generator=None):
+        attacked.append(len(y))
+        return survivors(self, f, x, y, generator)
+
+    monkeypatch.setattr(oatlib.PGD, "survivors", noting)
+    shown, more = refined(net, 80, 0.5, 4, 3)
+    assert attacked == [80, 80, 80, 60]
+    numbers = [frame["n"] for frame in more]
+    assert sorted(set(numbers)) == [80, 160, 240, 300] and numbers == sorted(numbers)
+    assert len(numbers) > 9, "the caller can stop after every step"
+    for frame in more:
+        correct = frame["correct"]
+        assert correct == sorted(correct, reverse=True) and correct[-1] == round(frame["robust"] * frame["n"])
+        assert frame["n"] > 80 or frame == shown[-1], "until a part is finished nothing changes"
+    assert list(refine(net, DATA.val, 0.5, 1.0, oatlib.PGD(4 / 255, 3), more[-1])) == [], "nothing is left"
+
+
+def test_a_part_whose_attack_ends_early_keeps_its_last_number(net):
+    """The first images are all misclassified before the attack; the others stand."""
+    right = net.at(0.0)(DATA.val.x).argmax(1)
+    labels = torch.where(torch.arange(300) < 100, (right + 1) % 8, right)
+    panel = type(DATA.val)(DATA.val.x, labels, "val")
+    shown, more = refined(net, 100, 0.0, 0, 2, panel)
+    assert shown[-1]["correct"] == [0] and more[-1]["correct"] == [200] * 4
+    assert (more[-1]["step"], more[-1]["clean"], more[-1]["robust"]) == (2, 2 / 3, 2 / 3)
+
+
+def test_an_abandoned_refinement_leaves_no_thread(net, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    attack = oatlib.PGD(8 / 255, 6)
+    *_, last = measure(net, head(DATA.val, 64), 0.5, 1.0, attack)
+    more = refine(net, DATA.val, 0.5, 1.0, attack, last)
+    next(more), next(more)
+    assert len(helpers()) == 2
+    more.close()
+    assert not helpers()
+
+
+def test_the_first_images_of_a_panel_hold_all_classes_equally():
+    panel = DATA.val.panel(200)
+    first = head(panel, 64)
+    assert torch.bincount(first.y).tolist() == [8] * 8 and torch.equal(first.x, panel.x[:64])
+    assert len(head(panel, 500)) == 200 and first.facts.keys() == panel.facts.keys()
 
 
 def test_noisy_weights_are_one_frozen_draw():

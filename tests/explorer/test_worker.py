@@ -186,13 +186,15 @@ def test_idle_work_of_an_unknown_name_is_refused(worker, heard):
     assert not threads()
 
 
-def test_with_jobs_only_idle_work_is_left_alone(worker):
+@pytest.mark.parametrize(("allowed", "done"), [((), ["job"] * 3), (("second",), ["job"] * 3 + ["second"] * 3)])
+def test_idle_work_that_is_not_allowed_is_left_alone(worker, allowed, done):
     seen = []
-    worker.jobs_only()
-    worker.meanwhile("first", listing(seen, "first"))
+    worker.restrict_idle_work(*allowed)
     worker.submit(listing(seen, "job"))
+    worker.meanwhile("first", listing(seen, "first"))
+    worker.meanwhile("second", listing(seen, "second"))
     worker.flush()
-    assert [name for name, _ in seen] == ["job"] * 3
+    assert [name for name, _ in seen] == done
 
 
 def test_flush_says_when_it_has_waited_too_long(worker):

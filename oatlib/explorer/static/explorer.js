@@ -186,6 +186,7 @@ class Explorer {
     this.error.textContent = view.error;
     this.error.hidden = !view.error;
     this.element.dataset.phase = phaseOf(view);
+    this.element.toggleAttribute("data-refining", view.reading.refining);
     clearTimeout(this.restTimer);
     if (view.moving) this.restTimer = setTimeout(() => this.draw(), QUIET + 10);
   }

@@ -10,6 +10,15 @@ export function percent(fraction, digits = 1) {
 }
 
 /**
+ * Two accuracies as a range of whole per cent.
+ * @param {number} low in [0, 1]
+ * @param {number} high in [0, 1]
+ */
+export function percentRange(low, high) {
+  return `${Math.round(100 * low)}–${Math.round(100 * high)} %`;
+}
+
+/**
  * A number without trailing zeros.
  * @param {number} x
  */

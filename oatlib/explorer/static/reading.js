@@ -6,39 +6,40 @@ import { coinEnds, coinRobustness, curveAttack, estimate, frontier, wilson } fro
 import { percent, short } from "./format.js";
 
 /**
- * Take clean and robust accuracy from the newest measurement if it is of this setting, else
- * estimate them from the surface.
+ * Take clean and robust accuracy from the newest measurement if it is of this setting and its
+ * attack has ended, else estimate them from the surface. During an attack the robust accuracy of
+ * the measurement starts at the clean one and falls, so it says nothing yet.
  * @param {State} state
  * @param {Surface} surface
  * @param {Values["live"]} live the newest measurement
- * @param {boolean} moving While a slider is dragged only the curve is shown. Numbers of an attack
- *   that starts again with every move would flicker.
+ * @param {boolean} moving While a slider is dragged no attack is shown. It would start again with
+ *   every move.
  * @returns {Reading}
  */
 export function readingOf(state, surface, live, moving) {
   const here = live.key && isOfSetting(live, state) ? live : null;
   const frame = here && here.key[3] === state.eps && here.key[4] === state.attack ? here : null;
   const settled = frame?.phase === "settled";
-  const attacking = frame?.phase === "walk" && !moving;
-  const guess = estimate(surface, state.lam, state.width, state.eps);
+  const onCurve = estimate(surface, state.lam, state.width, state.eps);
 
-  let clean = accuracyOf("estimated", guess.clean, surface.n);
-  if (here && !moving) clean = accuracyOf("measured", here.clean, here.n);
-
-  let robust = accuracyOf("estimated", guess.robust, surface.n);
+  let clean = accuracyOf("estimated", onCurve.clean, surface.n);
+  let robust = accuracyOf("estimated", onCurve.robust, surface.n);
   let attack = curveAttack(surface, state.width, state.eps);
-  if (frame && (settled || attacking)) {
-    robust = accuracyOf(settled ? "measured" : "falling", frame.robust, frame.n);
+  if (frame && settled) {
+    clean = accuracyOf("measured", frame.clean, frame.n);
+    robust = accuracyOf("measured", frame.robust, frame.n);
     attack = state.attack;
   }
   return {
     clean,
     robust,
+    onCurve,
     attack: state.eps ? attack : null,
     frame,
     milliseconds: here ? here.ms : null,
     settled,
-    attacking,
+    refining: frame !== null && settled && frame.n < frame.of,
+    attacking: frame?.phase === "walk" && !moving,
   };
 }
 
@@ -52,7 +53,7 @@ function isOfSetting({ key: [network, lam, width] }, state) {
 }
 
 /**
- * @param {"measured" | "falling" | "estimated"} kind
+ * @param {"measured" | "estimated"} kind
  * @param {number | null} value
  * @param {number} n number of images
  * @returns {Accuracy}
@@ -65,17 +66,18 @@ function accuracyOf(kind, value, n) {
 
 /**
  * How far a setting lies above the coin between the ends of its dial, at the same clean accuracy.
- * Return null if it is unknown.
+ * Both are taken from the curve, because its numbers are of the same images. Return null if it is
+ * unknown.
  * @param {State} state
  * @param {Surface} surface
  * @param {Reading} reading
  */
-export function gainOverCoin(state, surface, { clean, robust, attack, attacking }) {
-  if (attacking || clean.value === null || robust.value === null) return null;
+export function gainOverCoin(state, surface, { onCurve, attack }) {
+  if (onCurve.clean === null || onCurve.robust === null) return null;
   if (attack && !surface.order.includes(attack)) return null; // an upper bound
   const curve = frontier(surface, state.width, state.eps);
-  const coin = coinRobustness(coinEnds(surface, curve), clean.value);
-  return coin === null ? null : robust.value - coin;
+  const coin = coinRobustness(coinEnds(surface, curve), onCurve.clean);
+  return coin === null ? null : onCurve.robust - coin;
 }
 
 /**

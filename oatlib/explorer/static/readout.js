@@ -2,7 +2,7 @@
 // The numbers of the current setting: accuracies, progress of the attack, cost.
 /** @import { Accuracy, Actions, Description, Frame, View } from "./types.js" */
 import { make, makeSvg } from "./elements.js";
-import { count, percent } from "./format.js";
+import { count, percent, percentRange } from "./format.js";
 import { help } from "./popover.js";
 import { attackLabel, gainOverCoin, inWords } from "./reading.js";
 
@@ -15,6 +15,7 @@ const WORDS_BESIDE = {
   clean: ["clean", "estimate", "interval", "n"],
   robust: ["robust", "quick", "suite", "pgd", "coin"],
 };
+const FALL_HEIGHT = 104; // pixels
 
 export class Readout {
   /**
@@ -47,7 +48,7 @@ export class Readout {
     const { description, state, net, surface, reading } = view;
     this.clean.update(reading.clean);
     const attack = attackLabel(description, reading.attack);
-    this.robust.update(reading.robust, `${attack}, n = ${reading.robust.n}`);
+    this.robust.update(reading.robust, attack);
 
     this.gain.hidden = net.stops.length < 2;
     this.gain.textContent = gainText(gainOverCoin(state, surface, reading));
@@ -56,7 +57,7 @@ export class Readout {
     this.price?.update(view);
 
     const words = inWords(state, reading);
-    if (reading.settled && this.announced !== words) {
+    if (reading.settled && !reading.refining && this.announced !== words) {
       this.announced = words;
       this.actions.announce(words);
     }
@@ -75,8 +76,11 @@ function gainText(gain) {
  * @param {View} view
  */
 function phaseText({ description, state, net, pace, reading }) {
-  const { frame, settled, attacking, robust } = reading;
-  if (settled) return net.noisy ? "measured, for one sample of the noise" : "measured";
+  const { frame, settled, refining, attacking, robust } = reading;
+  if (frame && settled) {
+    const images = refining ? `${frame.n} of ${frame.of} images …` : `${frame.n} images`;
+    return `measured on ${images}${net.noisy ? ", for one sample of the noise" : ""}`;
+  }
   const paused = pace === "pause";
   if (frame && (attacking || paused)) {
     const step = Math.max(0, frame.step);
@@ -96,13 +100,23 @@ class AccuracyBox {
     this.value = make("output", { class: "big", "data-number": name });
     this.range = make("span", { class: "range" });
     this.note = make("span", { class: "range" });
+    this.bar = make("span", { class: "bar" });
     const title = make(
       "span",
       { class: "name" },
       `${name} accuracy `,
       help(`${name} accuracy`, ...WORDS_BESIDE[name]),
     );
-    this.element = make("div", { class: "number" }, title, this.value, this.range, this.note);
+    const track = make("span", { class: "interval", "aria-hidden": "true" }, this.bar);
+    this.element = make(
+      "div",
+      { class: "number" },
+      title,
+      this.value,
+      track,
+      this.range,
+      this.note,
+    );
   }
 
   /** @param {Accuracy} accuracy */
@@ -113,9 +127,12 @@ class AccuracyBox {
       this.value.textContent = "–";
       this.range.textContent = "measuring";
     } else {
+      const { low, high } = accuracy;
       const sign = accuracy.kind === "estimated" ? "≈ " : "";
       this.value.textContent = sign + percent(accuracy.value);
-      this.range.textContent = `${percent(accuracy.low)} to ${percent(accuracy.high)}`;
+      this.range.textContent = `n = ${accuracy.n} · 95 %: ${percentRange(low, high)}`;
+      this.bar.style.left = `${100 * low}%`;
+      this.bar.style.width = `${100 * (high - low)}%`;
     }
   }
 }
@@ -123,50 +140,67 @@ class AccuracyBox {
 /** A small picture of how robust accuracy falls during the attack. */
 class AttackProgress {
   constructor() {
-    this.element = makeSvg({ class: "walkplot", "aria-hidden": "true" });
-    this.key = "";
-    /** @type {[step: number, robust: number][]} */
-    this.seen = [];
+    this.element = makeSvg({ class: "fall", "aria-hidden": "true" });
+    this.shown = "";
   }
 
   /** @param {Frame | null} frame */
   update(frame) {
-    if (!frame) {
-      draw(this.element, [], 1);
-      return;
-    }
-    const key = JSON.stringify(frame.key);
-    const lastStep = this.seen.length ? this.seen[this.seen.length - 1][0] : -1;
-    if (key !== this.key || frame.step < lastStep) this.seen = [];
-    this.key = key;
-    if (this.seen.at(-1)?.[0] !== frame.step) this.seen.push([frame.step, frame.robust]);
-    const attacked = this.seen.filter(([step]) => step >= 0);
-    draw(this.element, attacked, frame.steps || 1);
+    const width = this.element.clientWidth || 190;
+    const drawn = drawFall(frame, width);
+    if (this.shown === drawn) return;
+    this.shown = drawn;
+    this.element.setAttribute("viewBox", `0 0 ${width} ${FALL_HEIGHT}`);
+    this.element.innerHTML = drawn;
   }
 }
 
 /**
- * @param {SVGSVGElement} svg
- * @param {[step: number, robust: number][]} seen
- * @param {number} steps the largest possible step
+ * Robust accuracy by step of the attack, with axes, as SVG text.
+ * @param {Frame | null} frame null: only the axes
+ * @param {number} width in pixels
  */
-function draw(svg, seen, steps) {
-  const width = 200;
-  const height = 52;
+function drawFall(frame, width) {
+  const box = { left: 34, right: width - 8, top: 12, bottom: FALL_HEIGHT - 28 };
+  const steps = Math.max(frame ? frame.steps : 1, 1);
   /** @param {number} step */
-  const x = (step) => 4 + (step / Math.max(steps, 1)) * (width - 8);
+  const x = (step) => box.left + (step / steps) * (box.right - box.left);
   /** @param {number} robust */
-  const y = (robust) => height - 4 - robust * (height - 10);
-  const line = seen.map(
-    ([step, robust], i) => `${i ? "L" : "M"}${x(step).toFixed(1)} ${y(robust).toFixed(1)}`,
+  const y = (robust) => box.bottom - robust * (box.bottom - box.top);
+  /** @type {(kind: string, x: number, y: number, anchor: string, text: string) => string} */
+  const write = (kind, x, y, anchor, text) =>
+    `<text class="${kind}" x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}">` +
+    `${text}</text>`;
+
+  const middle = (box.left + box.right) / 2;
+  let out = [0, 0.5, 1]
+    .map(
+      (v) =>
+        `<path class="grid" d="M${box.left} ${y(v)}H${box.right}"/>` +
+        write("tick", box.left - 4, y(v) + 4, "end", String(100 * v)),
+    )
+    .join("");
+  out += write("tick", box.left, box.bottom + 12, "middle", "0");
+  out += write("axis", middle, box.bottom + 24, "middle", "step of the attack");
+  out +=
+    `<text class="axis" transform="translate(9 ${y(0.5)}) rotate(-90)" text-anchor="middle">` +
+    "robust, %</text>";
+  if (!frame) return out;
+
+  out += write("tick", box.right, box.bottom + 12, "end", String(frame.steps));
+  const points = frame.correct
+    .slice(1)
+    .map((correct, step) => ({ step, robust: correct / frame.n }));
+  const last = points[points.length - 1];
+  if (!last) return out; // only the images without an attack are measured
+  const line = points.map(
+    ({ step, robust }, i) => `${i ? "L" : "M"}${x(step).toFixed(1)} ${y(robust).toFixed(1)}`,
   );
-  const dot = seen
-    .slice(-1)
-    .map(([step, robust]) => `<circle class="walker" cx="${x(step)}" cy="${y(robust)}" r="3.5"/>`);
-  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  svg.innerHTML =
-    `<path class="floor" d="M4 ${height - 4}H${width - 4}"/>` +
-    `<path class="walk" d="${line.join("")}"/>${dot.join("")}`;
+  out += `<path class="walk" d="${line.join("")}"/>`;
+  out += `<circle class="walker" cx="${x(last.step)}" cy="${y(last.robust)}" r="3.5"/>`;
+  const text = `${frame.phase === "settled" ? "" : "≤ "}${percent(last.robust, 0)}`;
+  const side = last.step > steps / 2 ? "end" : "start";
+  return out + write("now", x(last.step), Math.max(y(last.robust) - 7, 10), side, text);
 }
 
 /** The cost of the current setting. */

@@ -96,7 +96,9 @@ export interface Frame {
   phase: "clean" | "walk" | "settled";
   step: number;
   steps: number;
-  n: number;
+  n: number; // images that were attacked
+  of: number; // images that will be attacked
+  correct: number[]; // images that are still correct, by step from -1 on
   clean: number;
   robust: number;
   ms: number;
@@ -183,7 +185,7 @@ export interface LamPoint extends Point {
 /** An accuracy, its 95 % interval, and how it is known. */
 export type Accuracy = KnownAccuracy | UnknownAccuracy;
 export interface KnownAccuracy {
-  kind: "measured" | "falling" | "estimated"; // falling: the attack is still running
+  kind: "measured" | "estimated";
   value: number;
   low: number;
   high: number;
@@ -201,10 +203,12 @@ export interface UnknownAccuracy {
 export interface Reading {
   clean: Accuracy;
   robust: Accuracy;
+  onCurve: { clean: number | null; robust: number | null }; // the estimates, see `estimate`
   attack: string | null; // by which `robust` is known; null at ε = 0
   frame: Frame | null; // the newest measurement, if it is of this setting and attack
   milliseconds: number | null; // per image, if they were measured at this setting
   settled: boolean;
+  refining: boolean; // settled, and more images are being attacked
   attacking: boolean;
 }
 
