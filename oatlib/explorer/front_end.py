@@ -18,6 +18,7 @@ SCRIPTS = (
     "state.js",
     "reading.js",
     "elements.js",
+    "connection.js",
     "labels.js",
     "content.js",
     "drawing.js",

@@ -59,7 +59,12 @@ def serve(weights: Sequence[str], state: str, port: int, browser: bool) -> int:
 
         read(state, opened(paths)[0])
     port, token = port or _free_port(), secrets.token_urlsafe(16)
-    asked = {"weights": [str(Path(w).resolve()) for w in weights], "state": state}
+    # The process of the notebook runs in another folder, so it gets absolute paths.
+    asked = {
+        "weights": [str(Path(w).resolve()) for w in weights],
+        "state": state,
+        "folder": str(Path.cwd()),
+    }
     os.environ[HANDED_OVER] = json.dumps(asked)
     os.environ["JUPYTER_PATH"] = os.pathsep.join(
         filter(None, [str(SHARE), os.environ.get("JUPYTER_PATH")])
