@@ -165,6 +165,7 @@ export class Connection {
 
   /** Say what has ended, and what to do. */
   write() {
+    if (!this.lost) return;
     this.again.hidden = this.server !== "here";
     this.text.textContent = this.page
       ? `Python has ended. ${this.whatToDo()} ${LEFT}${this.whatIsGone()}`
