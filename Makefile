@@ -8,6 +8,11 @@ READY := $(VENV)/.ready
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p $(NEW_ENOUGH) 2>/dev/null && echo $$p && break; done)
 
+# Errors only. Kernels are encrypted, and need no pings on this machine; Jupyter warns about both.
+# notebook_shim translates settings of before 2021, and warns about one that it looks at.
+QUIET_LAB := --ServerApp.log_level=ERROR --LabApp.log_level=ERROR --KernelManager.transport_encryption=auto \
+	--ServerApp.tornado_settings='{"ws_ping_interval": 0}' --ServerApp.jpserver_extensions='{"notebook_shim": False}'
+
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1  /p' $(MAKEFILE_LIST) | awk '{t = $$1; $$1 = ""; printf "make %-11s%s\n", t, $$0}'
 
@@ -15,7 +20,8 @@ explore: $(READY)  ## open the explorer: sliders that move real networks, in the
 	$(BIN)/oatlib explore
 
 lab: $(READY)  ## open the notebooks in JupyterLab, on this machine only
-	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks
+	@echo "JupyterLab opens in the browser. Ctrl-C here, twice, ends it."
+	$(BIN)/jupyter lab --ip=127.0.0.1 $(QUIET_LAB) notebooks
 
 check: $(READY)  ## what to run before every commit, in a minute: format, lint, types, unit tests
 	$(BIN)/ruff format --check --quiet .

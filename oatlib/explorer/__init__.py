@@ -8,6 +8,7 @@
 * cache: known measurements, and the prefetched one.
 * worker: the one background thread.
 * live_training: a training that can be watched.
+* saving: networks that were trained on the page, as files.
 * description: what does not change with the dials.
 * html: the page as one file.
 * shipped: the bundled networks.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..record import check_writable
 from .html import export_explorer
@@ -21,14 +22,17 @@ from .widget import Explorer, explore
 def show() -> Explorer:
     """Build the explorer that the served notebook shows.
 
-    The weight files and the state come from the environment variable `HANDED_OVER`, which the
-    server process sets.
+    The weight files, the state and the folder for saved networks come from the environment
+    variable `HANDED_OVER`, which the server process sets.
 
     Returns:
         The widget. It keeps its state in the address of the page.
     """
     asked = json.loads(os.environ.get(HANDED_OVER, "{}"))
-    return explore(**_arguments(asked.get("weights", []), asked.get("state", "")), page=True)
+    arguments = _arguments(asked.get("weights", []), asked.get("state", ""))
+    explorer = explore(**arguments, page=True)
+    explorer.folder = Path(asked.get("folder", ""))
+    return explorer
 
 
 def write(path, weights: Sequence[str], state: str) -> int:

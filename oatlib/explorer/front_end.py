@@ -22,6 +22,7 @@ SCRIPTS = (
     "effect.js",
     "elements.js",
     "popover.js",
+    "connection.js",
     "labels.js",
     "content.js",
     "drawing.js",

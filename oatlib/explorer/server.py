@@ -59,7 +59,12 @@ def serve(weights: Sequence[str], state: str, port: int, browser: bool) -> int:
 
         read(state, opened(paths)[0])
     port, token = port or _free_port(), secrets.token_urlsafe(16)
-    asked = {"weights": [str(Path(w).resolve()) for w in weights], "state": state}
+    # The process of the notebook runs in another folder, so it gets absolute paths.
+    asked = {
+        "weights": [str(Path(w).resolve()) for w in weights],
+        "state": state,
+        "folder": str(Path.cwd()),
+    }
     os.environ[HANDED_OVER] = json.dumps(asked)
     os.environ["JUPYTER_PATH"] = os.pathsep.join(
         filter(None, [str(SHARE), os.environ.get("JUPYTER_PATH")])
@@ -70,6 +75,8 @@ def serve(weights: Sequence[str], state: str, port: int, browser: bool) -> int:
 
 def _voila(port: int, token: str, browser: bool) -> int:
     """Start Voila. It returns after Ctrl-C."""
+    import zmq
+    from jupyter_client.manager import KernelManager
     from traitlets.config import Config
     from voila.app import Voila  # only after JUPYTER_PATH is set, where it looks for templates
 
@@ -85,6 +92,12 @@ def _voila(port: int, token: str, browser: bool) -> int:
     config.VoilaConfiguration.update(
         template="explorer", extension_allowlist=EXTENSIONS, prelaunch_hook=_greet
     )
+    # What the two processes tell each other is encrypted where the installed versions can do that.
+    if hasattr(KernelManager, "transport_encryption") and zmq.has("curve"):
+        config.KernelManager.transport_encryption = "auto"
+    # No pings: the connection does not leave this machine, and the page asks by itself whether
+    # Python answers. (Tornado wants a timeout of at most one interval, Jupyter Server sets three.)
+    config.Voila.tornado_settings = {"ws_ping_interval": 0}
     # seconds; ends the kernels of pages whose browser was killed
     config.MappingKernelManager.update(cull_idle_timeout=60, cull_interval=20)
     Voila.launch_instance([str(SHARE / "explorer.ipynb")], config=config)

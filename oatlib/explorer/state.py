@@ -5,6 +5,8 @@ Users copy the string from the page and pass it to `explore` to restore the same
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from urllib.parse import parse_qsl, urlencode
@@ -14,6 +16,11 @@ from ..networks.network import Network
 from .named_attacks import CHOICES, PGD_STEPS, QUICK
 
 MAX_EPS = 16.0  # in 1/255
+# The page reads the same strings, see static/state.js. So both accept the same numbers.
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+# how the names of networks end that a page has trained
+TRAINED_HERE = re.compile(r", trained here \d+$", re.ASCII)
+LONGEST = 60  # characters of a given text that a message repeats
 
 
 @dataclass(frozen=True)
@@ -81,16 +88,17 @@ def read(
     values = _with_attack(_as_dict(given))
     for name in values.keys() - set(NAMES):
         raise ValueError(
-            f"unknown key {name!r} in a state{did_you_mean(name, NAMES)}; the keys are "
+            f"unknown key {_quoted(name)} in a state"
+            f"{did_you_mean(_shortened(name), NAMES)}; the keys are "
             f"{', '.join(NAMES)}"
         )
     state = replace(start, **values)
     names = state.compare.split(",") if isinstance(state.compare, str) else state.compare
-    state = replace(state, compare=tuple(name for name in names if name))
+    # each name once, because a curve is drawn for each
+    state = replace(state, compare=tuple(dict.fromkeys(name for name in names if name)))
     for name in (state.network, *state.compare):
         if name not in nets:
-            hint = did_you_mean(str(name), tuple(nets))
-            raise ValueError(f"unknown network {name!r}{hint}; the networks are {', '.join(nets)}")
+            raise ValueError(_unknown_network(name, nets))
     return _checked(state, nets[state.network], "lam" in values, "width" in values)
 
 
@@ -104,14 +112,35 @@ def _as_dict(given: str | Mapping | State | None) -> dict:
 
 def _parsed(text: str) -> dict[str, str]:
     """Return the pairs of a state string."""
-    try:
-        return dict(
-            parse_qsl(
-                text.strip().lstrip("#?"), strict_parsing=bool(text.strip()), keep_blank_values=True
-            )
+    pairs: dict[str, str] = {}
+    stripped = text.strip().lstrip("#?")
+    for part in stripped.split("&") if stripped else []:
+        if "=" not in part:
+            raise ValueError(f"a state is written as lam=0.3&width=0.5, got {_quoted(part)}")
+        pairs |= parse_qsl(part, keep_blank_values=True)
+    return pairs
+
+
+def _unknown_network(name, nets: Mapping[str, Network]) -> str:
+    """Return the message for a name that no network has."""
+    if TRAINED_HERE.search(str(name)):
+        return (
+            f"“{_shortened(name)}” lived only in the last page: train it again, or open the file "
+            "that you saved with `oatlib explore FILE`"
         )
-    except ValueError:
-        raise ValueError(f"a state is written as lam=0.3&width=0.5, got {text!r}") from None
+    hint = did_you_mean(_shortened(name), tuple(nets))
+    return f"unknown network {_quoted(name)}{hint}; the networks are {', '.join(nets)}"
+
+
+def _shortened(value) -> str:
+    """Return the beginning of a long text."""
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def _quoted(value) -> str:
+    """Return a value for a message; a text is in quotes."""
+    return f"'{_shortened(value)}'" if isinstance(value, str) else _shortened(repr(value))
 
 
 def _with_attack(values: dict) -> dict:
@@ -148,8 +177,10 @@ def _checked(state: State, net: Network, own_lam: bool, own_width: bool) -> Stat
     if not 0 <= eps <= MAX_EPS:
         raise ValueError(f"eps must lie in [0, {MAX_EPS:g}], in units of 1/255, got {eps:g}")
     if state.attack not in CHOICES:
-        hint = did_you_mean(str(state.attack), CHOICES)
-        raise ValueError(f"attack must be one of {', '.join(CHOICES)}, got {state.attack!r}{hint}")
+        hint = did_you_mean(_shortened(state.attack), CHOICES)
+        raise ValueError(
+            f"attack must be one of {', '.join(CHOICES)}, got {_quoted(state.attack)}{hint}"
+        )
     limits = {name: _number(name, getattr(state, name)) for name in ("min_clean", "max_size")}
     if bad := [name for name, value in limits.items() if not 0 <= value <= 1]:
         raise ValueError(f"{bad[0]} must lie in [0, 1], got {limits[bad[0]]:g}")
@@ -157,7 +188,13 @@ def _checked(state: State, net: Network, own_lam: bool, own_width: bool) -> Stat
 
 
 def _number(name: str, value) -> float:
+    error = ValueError(f"{name} must be a number, got {_quoted(value)}")
+    if isinstance(value, str) and not NUMBER.fullmatch(value.strip()):
+        raise error
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a number, got {value!r}") from None
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise error from None
+    if isinstance(value, str) and not math.isfinite(number):  # such as 1e999
+        raise error
+    return number

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import anywidget
 import traitlets
@@ -23,6 +24,7 @@ from .front_end import script, style
 from .live_training import Trainer
 from .measure import PART, head, measure, refine
 from .named_attacks import attack_named
+from .saving import file_name, save_new, saved_bytes
 from .state import State, read
 from .surface import N, Surface
 from .worker import PACES, Worker
@@ -60,6 +62,7 @@ class Explorer(anywidget.AnyWidget):
         training: The report of the training that was started from the page (see live_training.py).
         pace: How the attack advances: "run", "slow" or "pause".
         error: The newest error message, or "".
+        folder: Where networks that were trained on the page are saved; None: the current folder.
     """
 
     _esm = traitlets.Unicode(script()).tag(sync=True)
@@ -80,6 +83,8 @@ class Explorer(anywidget.AnyWidget):
         self._worker = Worker(self._show_error, ("prefetch", "refine", "train", "curve"))
         self._cache = MeasurementCache(self._measure, self._refine)
         self._trainer: Trainer | None = None
+        self._trained: list[str] = []  # names of the networks that were trained on the page
+        self.folder: Path | None = None
         self._surfaces = {
             name: (surfaces or {}).get(name) or Surface(net, head(panel, N))
             for name, net in self.nets.items()
@@ -202,6 +207,10 @@ class Explorer(anywidget.AnyWidget):
         This may run on any thread, so only quick work is done here.
         """
         orders = {
+            # Answered on this thread, so that the answer comes while the worker is busy.
+            "hello": lambda: self.send({"kind": "hello"}),
+            "download": self._download,
+            "save": self._save,
             "attack-step": self._worker.advance,
             "prefetch": self._prefetch,
             "train": self._train,
@@ -262,13 +271,29 @@ class Explorer(anywidget.AnyWidget):
         name = next(name for name in names if name not in self.nets)
         # new dicts: another thread may iterate over the old ones
         self.nets = self.nets | {name: net}
+        self._trained = [*self._trained, name]
         self._surfaces = self._surfaces | {name: Surface(net, head(self.panel, N))}
         self.description = self._describe()
         self.surfaces = self.surfaces | {name: self._surfaces[name].table()}
         return name
 
+    def _download(self, network: str) -> None:
+        """Send the bytes of a network to the browser, as `oatlib.save` writes them."""
+        content = saved_bytes(self.nets[network])
+        self.send({"kind": "file", "name": file_name(network)}, buffers=[content])
+
+    def _save(self, network: str, name: str) -> None:
+        """Save a network for Python. Tell the browser where the file is, or why there is none."""
+        try:
+            path = save_new(self.nets[network], self.folder or Path.cwd(), name)
+        except (OSError, ValueError) as error:
+            self.send({"kind": "refused", "why": str(error)})
+        else:
+            self.send({"kind": "saved", "path": str(path), "line": f"oatlib.load({str(path)!r})"})
+
     def _describe(self) -> dict:
-        return describe(self.nets, self.data, self.panel, self.watched) | self._fixed
+        about = describe(self.nets, self.data, self.panel, self.watched) | self._fixed
+        return about | {"trained": list(self._trained)}
 
     def _show_error(self, error: Exception) -> None:
         self.error = f"{type(error).__name__}: {error}"

@@ -108,16 +108,18 @@ def in_lab(browser, folder, subshells):
         screen.context.close()
 
 
-def serving(port, weights=(str(WEIGHTS),), state="lam=0.3"):
-    """A server as `oatlib explore` starts it, but with a token that is known."""
-    return lab.running([sys.executable, "-c", SERVE, str(port), state, *weights], port, ROOT)
+def serving(port, weights=(str(WEIGHTS),), state="lam=0.3", folder=ROOT):
+    """A server as `oatlib explore` starts it in a folder, but with a token that is known."""
+    command = [sys.executable, "-c", SERVE, str(port), state, *weights]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return lab.running(command, port, folder, PYTHONPATH=path)
 
 
 @contextlib.contextmanager
-def on_its_page(browser, *words):
-    """The explorer as `oatlib explore` opens it; `words` as in `serving`."""
+def on_its_page(browser, *words, **options):
+    """The explorer as `oatlib explore` opens it; words and options as in `serving`."""
     port = lab.free_port()
-    with serving(port, *words):
+    with serving(port, *words, **options):
         screen = Screen(browser)
         screen.page.goto(f"http://127.0.0.1:{port}/?token=tok")
         yield screen

@@ -59,13 +59,35 @@ CHECK = """
     if (error) check("state", message, error, (a, words) => words.every((word) => a.includes(word)));
     else check("state", message || found, state);
   }
+  for (const { text, state, faults: wanted } of cases.state.what_fits) {
+    const { state: found, faults } = readWhatFits(text, start, description);
+    check("what fits", found, state);
+    check("what fits", faults, wanted, (a, b) => a.length === b.length && b.every((word, i) => a[i].includes(word)));
+  }
+  const long = "x".repeat(1e6);
+  for (const text of [`network=${long}`, `compare=${long}`, `${long}=1`, `lam=${long}`, `attack=${long}`, long])
+    for (const fault of readWhatFits(text, start, description).faults)
+      check("long", fault.length, 300, (a, b) => a < b && fault.includes("x".repeat(60)));
   for (const { state, text } of written) check("written", writeState(state), text);
   return results;
 }
 """
 
 
-KINDS = ["wilson", "slider", "interpolation", "coin", "curve", "multiples", "textures", "choose", "state", "written"]
+KINDS = [
+    "wilson",
+    "slider",
+    "interpolation",
+    "coin",
+    "curve",
+    "multiples",
+    "textures",
+    "choose",
+    "state",
+    "what fits",
+    "long",
+    "written",
+]
 
 
 @pytest.fixture(scope="module")
@@ -83,4 +105,4 @@ def test_the_page_computes_the_same(results, kind):
 
 
 def test_every_kind_of_case_is_checked(results):
-    assert {result["kind"] for result in results} == json.loads(CASES).keys() | {"written"}
+    assert {result["kind"] for result in results} == json.loads(CASES).keys() | {"what fits", "long", "written"}

@@ -59,11 +59,13 @@ def test_a_state_of_an_earlier_version_means_pgd_and_none_means_the_quick_cascad
     [
         ("lam=1.5", "lam must lie in [0, 1] for 'oats', got 1.5"),
         ("network=pgd-at&lam=0.5", "lam must lie in [0.3, 0.3]"),
-        ("lam=nan", "lam must lie in"),
+        ({"lam": float("nan")}, "lam must lie in"),
+        ("lam=nan", "lam must be a number, got 'nan'"),
+        ({"lam": 10**400}, "lam must be a number"),
         ("lam=much", "lam must be a number, got 'much'"),
         ("width=0.6", "its widths are 0.5, 0.75, 1"),
         ("eps=17", "eps must lie in [0, 16], in units of 1/255, got 17"),
-        ("eps=nan", "eps must lie in [0, 16]"),
+        ({"eps": float("nan")}, "eps must lie in [0, 16]"),
         ("steps=7", "steps must be one of 1, 2, 5, 10, 20, 50, got 7"),
         ("steps=20&attack=quick", "a state has either steps or attack, not both"),
         ("attack=pgd-7", "attack must be one of quick, pgd-1, pgd-2, pgd-5, pgd-10, pgd-20, pgd-50, got 'pgd-7'"),
@@ -79,3 +81,23 @@ def test_bad_states_say_what_is_valid(given, words):
     with pytest.raises(ValueError) as error:
         read(given, NETS)
     assert words in str(error.value)
+
+
+def test_long_texts_are_shortened_in_messages_and_take_no_time():
+    long = "x" * 1_000_000
+    for text in (f"network={long}", f"compare={long}", f"{long}=1", f"lam={long}", f"attack={long}", long):
+        with pytest.raises(ValueError) as error:
+            read(text, NETS)
+        assert "x" * 60 in str(error.value) and len(str(error.value)) < 300
+
+
+def test_a_network_is_compared_once_however_often_it_is_named():
+    assert read("compare=" + "oats,pgd-at," * 10_000, NETS).compare == ("oats", "pgd-at")
+
+
+def test_a_network_that_a_page_has_trained_is_said_to_have_ended_with_it():
+    for state in ("network=oat,+trained+here+1", {"compare": ["oat, trained here 1"]}):
+        with pytest.raises(ValueError, match="“oat, trained here 1” lived only in the last page: train it again, or"):
+            read(state, NETS)
+    with pytest.raises(ValueError, match="unknown network 'oat, trained here'"):
+        read("network=oat,+trained+here", NETS)

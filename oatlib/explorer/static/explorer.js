@@ -1,6 +1,7 @@
 // @ts-check
 // The explorer in the browser. It owns the state and the parts of the page, and talks to Python.
 /** @import { Actions, Message, Model, Pace, Part, State, View } from "./types.js" */
+import { Connection } from "./connection.js";
 import { lamAt, positionOf } from "./curves.js";
 import { Dials } from "./dials.js";
 import { make } from "./elements.js";
@@ -10,7 +11,7 @@ import { Player } from "./player.js";
 import { Plot } from "./plot.js";
 import { isUnderWay, readingOf } from "./reading.js";
 import { Readout } from "./readout.js";
-import { fitToNetwork, readState, writeState } from "./state.js";
+import { fitToNetwork, readState, readWhatFits, shortened, writeState } from "./state.js";
 import { Tabs } from "./tabs.js";
 import { Theme } from "./theme.js";
 import { Tour } from "./tour.js";
@@ -24,6 +25,7 @@ const EVENTS = [
   "change:error",
   "change:pace",
 ];
+const MOST_FAULTS = 3; // of an address, that are listed
 const QUIET = 150; // milliseconds after the last move until a held slider is taken to be at rest
 
 /**
@@ -48,7 +50,7 @@ class Explorer {
     this.movedAt = 0; // time of the last move in milliseconds
     this.stride = 0; // positions by which the last key press moved the slider of λ
     this.wasTraining = false;
-    this.fault = ""; // why the last pasted state cannot be read
+    this.fault = ""; // why the last pasted state or the address cannot be read
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.restTimer = undefined;
 
@@ -73,14 +75,34 @@ class Explorer {
     this.readout = new Readout(description, this);
     this.gallery = new Gallery(description);
     this.training = new TrainingPane(description, this);
+    this.connection = new Connection(model, {
+      page: description.page,
+      onchange: () => this.draw(),
+      onreply: (reply, buffers) => this.training.hear(reply, buffers),
+    });
     /** @type {Part[]} */
-    this.parts = [this.header, this.dials, this.plot, this.readout, this.gallery, this.training];
-    this.element.append(this.header.element, this.error, this.announcement, this.main());
+    this.parts = [
+      this.header,
+      this.connection,
+      this.dials,
+      this.plot,
+      this.readout,
+      this.gallery,
+      this.training,
+    ];
+    this.element.append(
+      this.header.element,
+      this.connection.element,
+      this.error,
+      this.announcement,
+      this.main(),
+    );
     const panes = this.panes();
     if (panes.length) this.element.append(new Tabs(panes).element);
 
     this.onControls = () => this.takeState();
     this.onEvent = () => this.takeValues();
+    this.onAddress = () => this.takeAddress();
     this.isShown = false; // whether the element has been on the page
     this.resized = new ResizeObserver(() => this.onResize());
   }
@@ -120,8 +142,10 @@ class Explorer {
     for (const event of EVENTS) this.model.on(event, this.onEvent);
     this.resized.observe(this.plot.svg);
     this.theme.apply();
+    if (this.description.live) this.connection.open();
+    if (this.description.page) addEventListener("hashchange", this.onAddress);
     this.followTraining(); // a training may have started before this page was opened
-    if (this.description.page && location.hash.length > 1) this.paste(location.hash);
+    if (this.description.page && location.hash.length > 1) this.takeAddress();
     else this.draw();
   }
 
@@ -138,7 +162,9 @@ class Explorer {
   close() {
     this.model.off("change:controls", this.onControls);
     for (const event of EVENTS) this.model.off(event, this.onEvent);
+    removeEventListener("hashchange", this.onAddress);
     this.resized.disconnect();
+    this.connection.close();
     this.theme.close();
     this.tour.leave();
     this.player.stop();
@@ -181,13 +207,23 @@ class Explorer {
   }
 
   draw() {
+    clearTimeout(this.restTimer);
     const view = this.view();
-    for (const part of this.parts) part.update(view);
-    this.error.textContent = view.error;
-    this.error.hidden = !view.error;
+    const errors = view.error ? [view.error] : [];
+    for (const part of this.parts) {
+      // An error in one part leaves the others alive.
+      try {
+        part.update(view);
+      } catch (error) {
+        console.error(error);
+        errors.push(`A part of the page cannot be drawn: ${messageOf(error)}`);
+      }
+    }
+    this.error.textContent = errors.join(" ");
+    this.error.hidden = !errors.length;
     this.element.dataset.phase = phaseOf(view);
     this.element.toggleAttribute("data-refining", view.reading.refining);
-    clearTimeout(this.restTimer);
+    this.element.dataset.python = this.connection.lost ? "lost" : "here";
     if (view.moving) this.restTimer = setTimeout(() => this.draw(), QUIET + 10);
   }
 
@@ -210,7 +246,9 @@ class Explorer {
   followTraining() {
     const training = this.model.get("training");
     const current = training.status ? training : null;
-    if (this.wasTraining && current?.name) this.move({ network: current.name });
+    const name = current?.name ?? "";
+    const isListed = Object.hasOwn(this.description.networks, name);
+    if (this.wasTraining && isListed) this.move({ network: name });
     this.wasTraining = isUnderWay(current);
   }
 
@@ -235,8 +273,7 @@ class Explorer {
     this.movedAt = performance.now();
     this.stride = 0;
     this.fault = "";
-    this.model.set("controls", this.state);
-    this.model.save_changes();
+    this.connection.set("controls", this.state);
     if (this.description.page) history.replaceState(null, "", `#${writeState(this.state)}`);
     this.draw();
   }
@@ -293,14 +330,13 @@ class Explorer {
 
   /** @param {Pace} pace */
   setPace(pace) {
-    this.model.set("pace", pace);
-    this.model.save_changes();
+    this.connection.set("pace", pace);
     this.draw();
   }
 
   /** @param {Message} message */
   send(message) {
-    this.model.send(message);
+    this.connection.send(message);
   }
 
   /**
@@ -312,10 +348,19 @@ class Explorer {
       this.move(readState(text, this.state, this.description));
       this.header.write(this.state);
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      this.fault = `Cannot read the state “${text}”: ${why}`;
+      this.fault = `Cannot read the state “${shortened(text)}”: ${messageOf(error)}`;
       this.draw();
     }
+  }
+
+  /** Move the dials to the state in the address. The page then keeps what it cannot read out of it. */
+  takeAddress() {
+    const { state, faults } = readWhatFits(location.hash, this.state, this.description);
+    this.move(state);
+    this.header.write(this.state);
+    if (!faults.length) return;
+    this.fault = `Left out of the address: ${faults.slice(0, MOST_FAULTS).join("; ")}`;
+    this.draw();
   }
 
   /**
@@ -340,6 +385,13 @@ class Explorer {
 function phaseOf({ reading: { settled, attacking } }) {
   if (settled) return "settled";
   return attacking ? "walk" : "estimate";
+}
+
+/**
+ * @param {unknown} error
+ */
+function messageOf(error) {
+  return error instanceof Error ? error.message : String(error);
 }
 
 export default { render };

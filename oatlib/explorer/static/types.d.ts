@@ -36,6 +36,7 @@ export interface Description {
   networks: Record<string, Network>;
   groups: Record<string, string[]>; // names of networks by what they are
   live: boolean; // whether a kernel measures
+  trained: string[]; // names of the networks that were trained on this page
   page: boolean; // whether the address of the page holds the state
   hide?: string[]; // parts of the page to leave out
   marks?: MarkedNetwork[];
@@ -158,16 +159,26 @@ export interface Model {
   get<Name extends keyof Values>(name: Name): Values[Name];
   set<Name extends keyof Values>(name: Name, value: Values[Name]): void;
   save_changes(): void;
-  on(event: string, callback: () => void): void;
-  off(event: string, callback: () => void): void;
+  on(event: string, callback: (reply: Reply, buffers: DataView[]) => void): void;
+  off(event: string, callback: (reply: Reply, buffers: DataView[]) => void): void;
   send(message: Message): void;
 }
 
 /** An order to Python, see `Explorer._on_message`. */
 export type Message =
+  | { do: "hello" } // asks for the reply "hello"
   | { do: "attack-step" | "train-pause" | "train-resume" | "train-step" | "train-stop" }
   | { do: "prefetch"; lam: number }
-  | { do: "train"; recipe: string; epochs: number };
+  | { do: "train"; recipe: string; epochs: number }
+  | { do: "download"; network: string } // asks for the reply "file"
+  | { do: "save"; network: string; name: string }; // asks for the reply "saved" or "refused"
+
+/** What Python answers to a message, as the event "msg:custom". */
+export type Reply =
+  | { kind: "hello" }
+  | { kind: "file"; name: string } // its bytes are the buffer
+  | { kind: "saved"; path: string; line: string } // line: Python that loads the network
+  | { kind: "refused"; why: string };
 
 /** A point in the plane of clean and robust accuracy. */
 export interface Point {
