@@ -13,7 +13,7 @@ from pathlib import Path
 if sys.platform == "win32":
     import msvcrt
 
-    FAR = 1 << 30  # position of the locked byte: Windows lets nobody else read what is locked
+    FAR = 1 << 30  # position of the locked byte: Windows lets no other process read a locked byte
 else:
     import fcntl
 
@@ -61,7 +61,7 @@ def remove(handle: int, path: Path) -> None:
         handle: The file descriptor.
         path: Path of the same file.
     """
-    # Windows removes no open file. Elsewhere the file goes first, so that nobody can lock it
+    # Windows removes no open file. Elsewhere the file goes first, so that no other process locks it
     # before it goes.
     if sys.platform == "win32":
         os.close(handle)

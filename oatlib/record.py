@@ -148,7 +148,7 @@ def _open_lock(path: Path) -> int | None:
                 return handle
         except FileNotFoundError:
             pass
-        except OSError:  # a file system without locks: nobody can be refused
+        except OSError:  # a file system without locks: no run can be refused
             return handle
         os.close(handle)
 

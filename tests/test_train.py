@@ -583,7 +583,7 @@ def test_a_checkpoint_that_meets_a_full_disk_does_not_end_the_training(data, tmp
         history = oatlib.train(net, data, epochs=4, checkpoint=path, **GENTLE, **SMALL)
     (warning,) = [str(w.message) for w in caught]  # once, not for every epoch
     start = f"the checkpoint of epoch 2 is missing: cannot write {path}: No space left on device (it needs "
-    assert warning.startswith(start) and "B are free in" in warning and "Training goes on" in warning
+    assert warning.startswith(start) and "B are free in" in warning and "Training continues" in warning
     assert history.status == "finished" and same(weights(straight), weights(net))
     assert oatlib.record.read_weights(path)[1]["checkpoint"]["epoch"] == 4  # the disk had space again
     assert os.listdir(tmp_path) == [path.name]

@@ -122,7 +122,7 @@ def _train(options) -> int:
     )
     if not saved:
         if checkpoint and Path(checkpoint).is_file():
-            print(f"--resume goes on from {checkpoint}, and writes {options.out} at the end")
+            print(f"--resume continues from {checkpoint}, and writes {options.out} at the end")
         return 1
     exit_codes = {"finished": 0, "interrupted": 130}
     return exit_codes.get(history.status, 1)

@@ -86,7 +86,7 @@ def train(
         preset: "fast", "paper", or a `Preset`.
         seed: Seed of everything random in training.
         checkpoint: Path where the state is saved after every epoch. None: nothing is saved. If the
-            disk is full, a warning says so, and training goes on without.
+            disk is full, a warning says so, and training continues.
         resume: Continue from `checkpoint`. The result has the same bits as an uninterrupted run.
         progress: Whether to show a progress bar.
         amp: Whether to use automatic mixed precision (bfloat16). Default: on GPUs that support it.
@@ -96,9 +96,10 @@ def train(
         The curve of the run.
 
     Raises:
-        ValueError: If the network does not fit the data or the preset, or if the checkpoint is
-            missing, belongs to another run, cannot be written, or is written by a run that is not
-            over.
+        ValueError: If the network does not fit the data or the preset, or if `resume` comes without
+            `checkpoint`.
+        RecordError: If the checkpoint cannot be written, or if another run is writing it. With
+            `resume` also if it is missing, damaged, or of another run.
         TypeError: If a preset has no value of that name.
 
     Example:
@@ -326,14 +327,14 @@ class Training:
         self.epoch = epoch
 
     def _save_checkpoint(self) -> None:
-        """Write the checkpoint. If that fails, warn once and go on: the training is worth more."""
+        """Write the checkpoint. If that fails, warn once and continue the training."""
         try:
             self.save(self.checkpoint)
         except record.RecordError as error:
             if not self.checkpoint_failed:
                 warnings.warn(
-                    f"the checkpoint of epoch {self.epoch} is missing: {error}. Training goes on, "
-                    "and tries again after every epoch.",
+                    f"the checkpoint of epoch {self.epoch} is missing: {error}. Training "
+                    "continues, and tries again after every epoch.",
                     stacklevel=2,
                 )
             self.checkpoint_failed = True
