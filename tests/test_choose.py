@@ -1,10 +1,12 @@
+import json
 import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oatlib import Result, Table, choose
+from oatlib import RecordError, Result, Table, choose
+from oatlib.cli import main as cli
 
 quick = settings(max_examples=200, deadline=None)
 
@@ -89,3 +91,58 @@ def test_out_of_reach_says_which_limit_and_how_close(limits, words):
 def test_questions_that_make_no_sense(results, limits, error, words):
     with pytest.raises(error, match=re.escape(words)):
         choose(results, **limits)
+
+
+# --- results from a file ---
+
+
+WRONG = [
+    ("clean", 7), ("robust", 7), ("robust", -0.1), ("robust", "0.5"), ("robust", None), ("robust", True),
+    ("robust", float("inf")), ("robust", float("nan")), ("robust_low", 1.5), ("clean_high", float("-inf")),
+    ("lam", 2), ("lam", "x"), ("lam", float("nan")), ("width", 0), ("width", 1.5), ("width", None), ("n", 0),
+    ("n", 2.5), ("macs", -1), ("macs", float("inf")), ("macs", 1e3),
+    ("parameters", "many"), ("nonzero", -3), ("noise_samples", 0),
+    ("seconds", float("inf")), ("seed", 0.5), ("split", 3), ("attack", {}), ("attack", "PGD"), ("attack", {"text": 3}),
+    ("about", []), ("about", None), ("clean_spread", -1.0),
+]  # fmt: skip
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "results.json"
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_an_impossible_value_in_a_file_is_named(path, capsys, name, value):
+    rows = Table(TABLE[:2]).as_json()
+    path.write_text(json.dumps({"results": rows}), encoding="utf-8")
+    assert Table.load(path) == TABLE[:2]
+    rows[1][name] = value
+    path.write_text(json.dumps({"results": rows}), encoding="utf-8")
+    with pytest.raises(RecordError) as caught:
+        Table.load(path)
+    start = f"{path} holds no results of oatlib: result 2 has {name} = {json.loads(json.dumps(value))!r}, expected "
+    assert str(caught.value).startswith(start)
+    assert cli.main(["choose", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err == f"oatlib choose: {caught.value}\n"
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda row: row.pop("robust"), "result 1 lacks robust"),
+    (lambda row: row.update(colour=1, sound=2), "result 1 has the unknown colour, sound"),
+])  # fmt: skip
+def test_missing_and_unknown_values_are_named(path, change, words):
+    rows = Table(TABLE[:1]).as_json()
+    change(rows[0])
+    path.write_text(json.dumps({"results": rows}), encoding="utf-8")
+    with pytest.raises(RecordError, match=words):
+        Table.load(path)
+
+
+def test_the_number_that_is_too_large_for_a_float(path):
+    """JSON may hold 1e999, which Python reads as infinity."""
+    text = json.dumps({"results": Table(TABLE[:1]).as_json()})
+    path.write_text(text.replace('"robust": 0.0', '"robust": 1e999'), encoding="utf-8")
+    with pytest.raises(RecordError, match="robust = inf, expected a number in"):
+        Table.load(path)

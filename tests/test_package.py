@@ -29,7 +29,8 @@ MODULES = {
 
 # A module imports from its own package and from packages in lines above its own.
 ORDER = (
-    {"_suggest", "_bundled", "_html", "_random", "record"},
+    {"_suggest", "_bundled", "_html", "_locks", "_random"},
+    {"record"},
     {"data", "layers", "reruns"},
     {"attacks"},
     {"networks"},

@@ -1,7 +1,15 @@
+import errno
 import json
 import os
 import pickle
+import re
+import signal
+import subprocess
+import sys
+import threading
+import warnings
 from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,10 +18,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from oatlib import record
+from oatlib import _locks, record
+from oatlib._bundled import bundled
 from oatlib.networks.network import Network, load, save
 from oatlib.networks.spec import Spec
-from oatlib.record import RecordError, read_json, read_weights, write_bytes, write_json, write_weights
+from oatlib.record import (
+    RecordError,
+    check_writable,
+    claimed,
+    read_json,
+    read_weights,
+    rescue,
+    write_bytes,
+    write_json,
+    write_weights,
+)
 
 SPEC = Spec(
     recipe="oat", backbone="tiny", shape=(1, 8, 8), classes=("a", "b"), stops=(0.0, 1.0), dual=True, film=True,
@@ -111,8 +130,10 @@ def assert_whole_or_not_at_all(write, path, monkeypatch, broken, error):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, broken, fail)
-        with pytest.raises(type(error)):
+        with pytest.raises((type(error), RecordError)) as caught:
             write(path, b"new content")
+    if isinstance(error, OSError):
+        assert str(caught.value) in ("disk full", f"cannot write {path}: disk full")
     assert path.read_bytes() == b"old"
     assert os.listdir(path.parent) == [path.name]
 
@@ -148,6 +169,331 @@ def test_a_write_replaces_the_file_and_others_may_read_it(path):
         write_bytes(path, content)
     assert path.read_bytes() == b"second" and path.stat().st_mode & 0o777 == 0o644
     assert os.listdir(path.parent) == [path.name]
+
+
+# ---- checks before the work ---------------------------------------------------------------------------------------
+
+
+def listing(folder):
+    return sorted(os.listdir(folder))
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_check_leaves_no_trace(path, exists):
+    if exists:
+        path.write_bytes(b"old")
+    before = listing(path.parent)
+    assert check_writable(str(path)) == path and listing(path.parent) == before
+    assert not exists or path.read_bytes() == b"old"
+
+
+SYSTEM = Path("/sys/kernel")  # a folder in which not even root can create a file
+
+
+@pytest.mark.skipif(not SYSTEM.is_dir(), reason="needs a folder that nobody can write to")
+def test_a_folder_that_nobody_can_write_to():
+    with pytest.raises(RecordError) as caught:
+        check_writable(SYSTEM / "net.safetensors")
+    assert str(caught.value).startswith(f"cannot write {SYSTEM / 'net.safetensors'}: ") and ".part" not in str(
+        caught.value
+    )
+
+
+def denied(suffix):
+    """`os.open` for a user without the permission to write files whose name ends so."""
+    original = os.open
+
+    def opened(name, flags, *rest, **options):
+        if str(name).endswith(suffix) and flags & (os.O_WRONLY | os.O_RDWR):
+            raise PermissionError(errno.EACCES, "Permission denied", str(name))
+        return original(name, flags, *rest, **options)
+
+    return opened
+
+
+def test_a_folder_without_permission_is_named_as_it_was_typed(path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    monkeypatch.setattr(os, "open", denied(".part"))
+    for check in (check_writable, lambda name: write_bytes(name, b"new")):
+        with pytest.raises(RecordError) as caught:
+            check("net.safetensors")
+        assert str(caught.value) == "cannot write net.safetensors: Permission denied"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="permissions do not apply to root")
+def test_an_existing_file_that_is_read_only(path):
+    path.write_bytes(b"precious")
+    path.chmod(0o444)
+    with pytest.raises(RecordError, match="Permission denied"):
+        check_writable(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="chattr is a command of Linux")
+def test_an_existing_file_that_even_root_cannot_change(path):
+    path.write_bytes(b"precious")
+    if subprocess.run(["chattr", "+i", path], capture_output=True).returncode:
+        pytest.skip("this file system has no immutable files")
+    try:
+        with pytest.raises(RecordError, match=r"cannot write .*net\.safetensors: "):
+            check_writable(path)
+    finally:
+        subprocess.run(["chattr", "-i", path], check=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes in the file system")
+def test_devices_and_pipes_are_not_replaced(path):
+    os.mkfifo(path)
+    for name in (os.devnull, path):
+        with pytest.raises(RecordError, match="it is a device or a pipe"):
+            check_writable(name)  # opening a pipe would wait for a reader
+        with pytest.raises(RecordError, match="it is a device or a pipe"):
+            write_bytes(name, b"new")
+
+
+def test_a_name_that_is_too_long_for_a_file(tmp_path):
+    with pytest.raises(RecordError, match="cannot write .*x: "):
+        check_writable(tmp_path / ("x" * 300))
+    longest = tmp_path / ("x" * 255)
+    with claimed(longest):
+        write_bytes(longest, b"new")
+    assert listing(tmp_path) == [longest.name]
+
+
+def test_links_are_followed(tmp_path, path):
+    other = tmp_path / "elsewhere" / "net.safetensors"
+    other.parent.mkdir()
+    try:
+        path.symlink_to(other)
+    except OSError:
+        pytest.skip("this user cannot make links")
+    with claimed(path):
+        write_bytes(path, b"new")
+        assert listing(other.parent) == [".net.safetensors.lock", "net.safetensors"]
+    assert path.is_symlink() and other.read_bytes() == b"new" and listing(other.parent) == ["net.safetensors"]
+    other.unlink()
+    other.parent.rmdir()
+    with pytest.raises(RecordError, match="the folder .*elsewhere does not exist"):
+        check_writable(path)
+
+
+# ---- a full disk --------------------------------------------------------------------------------------------------
+
+
+def full(*folders):
+    """`os.fsync` and `os.write` where some folders are on a full disk (folders of open files are known on Linux)."""
+    real = {"fsync": os.fsync, "write": os.write}
+
+    def make(name):
+        def call(handle, *rest):
+            if Path(os.readlink(f"/proc/self/fd/{handle}")).parent in folders:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real[name](handle, *rest)
+
+        return call
+
+    return {name: make(name) for name in real}
+
+
+@pytest.fixture
+def fill(monkeypatch):
+    """fill(folder, ...): from now on these folders are on a full disk."""
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("needs /proc")
+
+    def now(*folders):
+        for name, call in full(*folders).items():
+            monkeypatch.setattr(os, name, call)
+
+    return now
+
+
+def test_a_full_disk_is_noticed_before_the_work_and_named_with_its_free_space(path, fill):
+    path.write_bytes(b"old")
+    fill(path.parent)
+    with pytest.raises(RecordError) as caught:
+        check_writable(path)
+    start = f"cannot write {path}: No space left on device ("
+    assert re.fullmatch(re.escape(start) + rf"[\d.]+ [MG]B are free in {path.parent}\)", str(caught.value))
+    with pytest.raises(RecordError) as caught:
+        write_bytes(path, bytes(2_000_000))
+    assert str(caught.value).startswith(start + "it needs 2.0 MB, ") and path.read_bytes() == b"old"
+    assert listing(path.parent) == [path.name]
+
+
+LIMITED = """
+import resource, signal, sys
+from oatlib import record
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+record.write_bytes(sys.argv[1], b"small")
+try:
+    record.write_bytes(sys.argv[1], bytes(200_000))
+except record.RecordError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of the file size are those of Linux")
+def test_the_operating_system_stops_a_write_midway(path):
+    """No injected error: the kernel writes 100 000 bytes and refuses the rest."""
+    ran = subprocess.run([sys.executable, "-c", LIMITED, path], capture_output=True, text=True, check=True)
+    assert ran.stdout == f"cannot write {path}: File too large\n"
+    assert path.read_bytes() == b"small" and listing(path.parent) == [path.name]
+
+
+def test_what_cannot_be_written_goes_to_another_place(tmp_path, path, fill, monkeypatch):
+    home, temporary, more = (tmp_path / name for name in ("home", "temporary", "more"))
+    for folder in (home, temporary, more):
+        folder.mkdir()
+    monkeypatch.setattr(Path, "home", lambda: home)
+    monkeypatch.setattr(record.tempfile, "gettempdir", lambda: str(temporary))
+
+    def write(place):
+        write_bytes(place, b"new")
+
+    # Each time another disk is full. What was rescued before is not replaced.
+    expected = [
+        ((), tmp_path / "net-rescued.safetensors"),
+        ((), tmp_path / "net-rescued-2.safetensors"),
+        ((tmp_path,), more / "net-rescued.safetensors"),
+        ((tmp_path, more), home / "net-rescued.safetensors"),
+        ((tmp_path, more, home), temporary / "net-rescued.safetensors"),
+        ((tmp_path, more, home), temporary / "net-rescued-2.safetensors"),
+        ((tmp_path, more, home, temporary), None),
+    ]
+    for folders, place in expected:
+        fill(*folders)
+        assert rescue(write, path, [tmp_path / "gone", more]) == place
+        assert place is None or place.read_bytes() == b"new"
+        monkeypatch.undo()
+        monkeypatch.setattr(Path, "home", lambda: home)
+        monkeypatch.setattr(record.tempfile, "gettempdir", lambda: str(temporary))
+    assert listing(tmp_path) == ["home", "more", "net-rescued-2.safetensors", "net-rescued.safetensors", "temporary"]
+    assert listing(more) == listing(home) == ["net-rescued.safetensors"]
+
+
+# ---- two runs at once ---------------------------------------------------------------------------------------------
+
+HOLD = """
+import sys, time
+from oatlib.record import claimed
+with claimed(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(path):
+    """Another process that has claimed the path."""
+    with subprocess.Popen([sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_the_second_of_two_runs_is_refused_by_name(path, holder):
+    with pytest.raises(RecordError) as caught, claimed(path):
+        pass
+    assert str(caught.value) == (
+        f"another oatlib run (process {holder.pid}) is writing {path}: wait until it ends, or choose another file"
+    )
+    with claimed(path.with_name("other.safetensors")):
+        pass
+
+
+def test_a_claim_ends_with_its_process(path, holder):
+    holder.kill()
+    holder.wait()
+    assert os.listdir(path.parent) == [f".{path.name}.lock"]  # killed: nobody could remove it
+    with claimed(path):
+        pass
+    assert os.listdir(path.parent) == []
+
+
+def test_a_claim_ends_with_its_block_and_after_an_error(path):
+    for error in (ValueError, KeyboardInterrupt):
+        with pytest.raises(error), claimed(path, None):
+            assert os.listdir(path.parent) == [f".{path.name}.lock"]
+            raise error
+        assert os.listdir(path.parent) == []
+
+
+def test_a_claim_holds_in_its_own_process_too(path):
+    with claimed(path):
+        with pytest.raises(RecordError, match=rf"\(process {os.getpid()}\) is writing"), claimed(path):
+            pass
+        write_bytes(path, b"by the holder")
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_two_outputs_in_one_file_are_refused(path):
+    with pytest.raises(RecordError, match="are one file"), claimed(path, f"{path.parent}/./{path.name}"):
+        pass
+
+
+def test_a_file_system_without_locks_is_no_obstacle(path, monkeypatch):
+    def unsupported(_):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(_locks, "try_lock", unsupported)
+    with claimed(path):
+        write_bytes(path, b"new")
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_of_many_threads_one_holds_the_claim(path):
+    """Each removes the lock file at its end, so the next one must not hold a file that is gone."""
+    inside, most, done = [], [], []
+
+    def claim(rounds):
+        for _ in range(rounds):
+            try:
+                with claimed(path):
+                    inside.append(1)
+                    most.append(len(inside))
+                    inside.pop()
+                    done.append(1)
+            except RecordError:
+                pass
+
+    threads = [threading.Thread(target=claim, args=(60,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(done) >= 1 and set(most) == {1} and os.listdir(path.parent) == []
+
+
+KILLED = """
+import os, signal, sys
+from oatlib import record
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+record.write_bytes(sys.argv[1], b"new content")
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+def test_the_next_write_removes_what_a_killed_one_left(path):
+    path.write_bytes(b"old")
+    other = path.with_name("net.safetensors.backup")
+    for target in (path, other):
+        ran = subprocess.run([sys.executable, "-c", KILLED, target])
+        assert ran.returncode == -signal.SIGKILL
+    assert path.read_bytes() == b"old" and len(listing(path.parent)) == 3
+    write_bytes(path, b"new")
+    left = [name for name in listing(path.parent) if name != path.name]
+    assert path.read_bytes() == b"new" and len(left) == 1 and left[0].startswith(f".{other.name}.")
+
+
+def test_a_write_that_is_not_over_keeps_its_temporary_file(path):
+    """Two processes write one file: the one that is slower comes last, and both succeed."""
+    handle, temporary = record._open_temporary(path)
+    write_bytes(path, b"fast")
+    assert temporary.exists()
+    os.close(handle)
+    write_bytes(path, b"again")
+    assert listing(path.parent) == [path.name]
 
 
 def test_a_missing_folder_is_named(tmp_path):
@@ -215,7 +561,129 @@ def test_a_newer_format_asks_for_an_update(net, path, versions):
 
 def test_a_format_that_is_no_number_is_refused(net, path):
     write_weights(path, net.state_dict(), header_of(net) | {"format": "new"})
-    assert_refused(path, "format new")
+    assert_refused(path, "format 'new'")
+
+
+# ---- bits that flipped --------------------------------------------------------------------------------------------
+
+
+def flipped(content, bit):
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+@pytest.fixture(scope="module")
+def whole(net, tmp_path_factory):
+    """The bytes of a network file, and where its numbers begin."""
+    path = tmp_path_factory.mktemp("whole") / "net.safetensors"
+    save(net, path)
+    content = path.read_bytes()
+    return content, 8 + int.from_bytes(content[:8], "little")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_every_flipped_bit_is_noticed(net, whole, tmp_path_factory, data):
+    """Anywhere in the file: it is refused, or it means the same (a letter of an escape code in upper case)."""
+    content, start = whole
+    # Half of the flips in the header, which is much smaller than the numbers.
+    first, last = data.draw(st.sampled_from([(0, start), (start, len(content))]))
+    bit = data.draw(st.integers(8 * first, 8 * last - 1))
+    path = tmp_path_factory.getbasetemp() / "flipped.safetensors"
+    path.write_bytes(flipped(content, bit))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # that there is no checksum must not be the answer
+        try:
+            back = load(path)
+        except RecordError as error:
+            assert path.name in str(error)
+            return
+    assert bit < 8 * start, "a flipped bit of a number"
+    own = net.state_dict()
+    assert back.spec == net.spec and back.trained == net.trained and back.slider == net.slider
+    assert all(torch.equal(t, own[name]) for name, t in back.state_dict().items())
+
+
+def test_a_loader_that_does_not_look_at_the_checksum_is_caught(net, whole, path, monkeypatch):
+    content, start = whole
+    bit = 8 * start + 8 * 4 * 50  # the lowest bit of a number
+    path.write_bytes(flipped(content, bit))
+    assert_refused(path, "is damaged", "checksum")
+    monkeypatch.setattr(record, "_verify", lambda *_: None)
+    back = load(path).state_dict()
+    assert any(not torch.equal(t, back[name]) for name, t in net.state_dict().items()), "this flip changes a weight"
+
+
+def rewritten(path, header=lambda text: text, facts=lambda facts: facts):
+    """Write a file again with another header or other facts, as a tool of somebody else would."""
+    with record.safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        old = file.metadata()
+    save_file(tensors, path, facts(old | {"oatlib": header(old["oatlib"])}))
+
+
+def earlier(path):
+    """Make a file as an earlier version wrote it."""
+
+    def header(text):
+        return json.dumps({name: value for name, value in json.loads(text).items() if name != "checksum"})
+
+    rewritten(path, header, lambda facts: {"oatlib": facts["oatlib"]})
+
+
+def test_a_changed_header_and_a_lost_checksum_are_refused(net, path):
+    for change in (
+        dict(header=lambda text: text.replace('"seed": 3', '"seed": 4')),
+        dict(facts=lambda facts: {"oatlib": facts["oatlib"]}),
+        dict(facts=lambda facts: facts | {"sha256": facts["sha256"].upper()}),
+        dict(facts=lambda facts: facts | {"sha256": ""}),
+    ):
+        save(net, path)
+        rewritten(path, **change)
+        assert_refused(path, "is damaged")
+
+
+def test_a_file_of_an_earlier_version_loads_and_says_once_that_it_has_no_checksum(net, path):
+    save(net, path)
+    earlier(path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            back = load(path)
+    assert all(torch.equal(t, back.state_dict()[name]) for name, t in net.state_dict().items())
+    (warning,) = caught
+    assert str(warning.message).startswith(f"{path} has no checksum, because an earlier oatlib wrote it")
+    save(back, path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(path)
+
+
+def test_the_files_that_come_with_oatlib_load_in_silence(tmp_path):
+    path = bundled("explorer") / "standard.safetensors"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(path)
+    copy = tmp_path / path.name
+    copy.write_bytes(path.read_bytes())
+    if "checksum" not in read_weights(path)[1]:
+        with pytest.warns(UserWarning, match="has no checksum"):
+            load(copy)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.bool])
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 3)])
+def test_the_checksum_is_of_every_type_and_shape(path, dtype, shape):
+    tensors = {"a": torch.ones(shape).to(dtype)}
+    write_weights(path, tensors, {})
+    back, _ = read_weights(path)
+    assert back["a"].dtype == dtype and torch.equal(back["a"], tensors["a"])
+    other = {"a": torch.zeros(shape).to(dtype)}
+    assert (record._checksum("", other) == record._checksum("", tensors)) == (0 in shape)
+    assert record._checksum("", {"b": tensors["a"]}) != record._checksum("", tensors) != record._checksum("x", tensors)
+    if shape:
+        assert record._checksum("", {"a": tensors["a"][None]}) != record._checksum("", tensors)
 
 
 def without(header, key):
@@ -236,6 +704,13 @@ HEADERS = {
     "shape of nothing": (lambda h: h | {"spec": h["spec"] | {"shape": []}}, []),
     "shape below zero": (lambda h: h | {"spec": h["spec"] | {"shape": [-1, 8, 8]}}, []),
     "classes as a number": (lambda h: h | {"spec": h["spec"] | {"classes": 2}}, []),
+    "training runs in words": (lambda h: h | {"trained": "abc"}, ["trained"]),
+    "training runs that are no tables": (lambda h: h | {"trained": [3]}, ["trained"]),
+    "format below 1": (lambda h: h | {"format": 0}, ["format 0"]),
+    "format that is no number": (lambda h: h | {"format": True}, ["format True"]),
+    "code of no length": (lambda h: h | {"spec": h["spec"] | {"code_dim": 0}}, ["code_dim"]),
+    "negative weight of a loss": (lambda h: h | {"spec": h["spec"] | {"beta": -1}}, ["beta"]),
+    "no name of the recipe": (lambda h: h | {"spec": h["spec"] | {"recipe": 3}}, ["recipe"]),
     "a checkpoint": (lambda h: h | {"checkpoint": {}}, ["checkpoint", "resume=True"]),
 }
 
@@ -245,6 +720,18 @@ def test_a_header_that_describes_no_network_is_refused(net, path, fault):
     change, words = HEADERS[fault]
     write_weights(path, net.state_dict(), change(header_of(net)))
     assert_refused(path, *words)
+
+
+CHOICES = ("width_loss", "width_sampling", "draw", "redraw", "loss", "dial", "codes", "film_start", "masks", "noise_on")
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_word_that_is_no_choice_is_refused_in_every_format(net, path, name, number):
+    """Up to format 2 width_sampling was called draw."""
+    spec = without(header_of(net)["spec"], "width_sampling" if name == "draw" else "")
+    write_weights(path, net.state_dict(), header_of(net) | {"spec": spec | {name: "x"}, "format": number})
+    assert_refused(path, "width_sampling" if name == "draw" else name, "'x'")
 
 
 WEIGHT = "body.stem.conv.weight"

@@ -1,8 +1,10 @@
 """Notebooks run with other parameters: what is written, what is refused before a kernel starts, and what goes wrong."""
 
 import asyncio
+import errno
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -16,7 +18,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from tqdm import TMonitor
 
 import oatlib
+from oatlib import record
 from oatlib.cli import main as cli
+from oatlib.record import claimed
 from oatlib.reruns import rerun as reruns
 from oatlib.reruns.kernel import Progress
 
@@ -266,14 +270,41 @@ def test_wrong_input_ends_in_one_line(capsys, here, no_kernel, words, complaint)
     assert files(here) == before and not Path("some").exists()
 
 
-def test_a_folder_that_cannot_be_written_to(capsys, here, no_kernel, monkeypatch):
-    def denied(**_):
-        raise PermissionError(13, "Permission denied")
+@pytest.mark.parametrize("name", ["tiny.ipynb", "tiny.json", "tiny.failed.ipynb"])
+def test_a_file_that_cannot_be_written(capsys, here, no_kernel, monkeypatch, name):
+    """Each of the three files is tried before a kernel starts."""
+    original = os.open
+
+    def denied(path, flags, *rest, **options):
+        if Path(path).name.startswith(f".{name}."):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return original(path, flags, *rest, **options)
 
     notebook(here / "tiny.ipynb", "1")
-    monkeypatch.setattr(reruns.tempfile, "TemporaryFile", denied)
+    monkeypatch.setattr(os, "open", denied)
     code, _, err = run(capsys, "tiny", "--out", "out")
-    assert code == 2 and "cannot write into the folder out: Permission denied" in err
+    assert (code, err) == (2, f"oatlib rerun: cannot write {Path('out', name)}: Permission denied\n")
+    assert files(here).keys() == {"tiny.ipynb"}
+
+
+def test_a_folder_that_cannot_be_made(capsys, here, no_kernel, monkeypatch):
+    def denied(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    notebook(here / "tiny.ipynb", "1")
+    monkeypatch.setattr(Path, "mkdir", denied)
+    code, _, err = run(capsys, "tiny", "--out", "out")
+    assert (code, err) == (2, "oatlib rerun: cannot write into the folder out: Permission denied\n")
+
+
+def test_the_second_of_two_runs_is_refused(capsys, here, no_kernel):
+    notebook(here / "tiny.ipynb", "1")
+    Path("out").mkdir()
+    with claimed(Path("out", "tiny.ipynb")):
+        code, _, err = run(capsys, "tiny", "--out", "out")
+    assert code == 2 and re.match(
+        rf"oatlib rerun: another oatlib run \(process {os.getpid()}\) is writing out.tiny\.ipynb: wait", err
+    )
 
 
 # --- what goes wrong on the way ---
@@ -301,6 +332,30 @@ def test_a_cell_that_fails(capsys, here):
     partial = nbformat.reads(now["tiny.failed.ipynb"].decode(), as_version=4)
     assert partial.cells[3].outputs[0].text == "before\n" and partial.cells[4].outputs[0].ename == "ZeroDivisionError"
     assert not partial.cells[5].outputs
+
+
+def test_a_full_disk_after_the_last_cell_loses_nothing(capsys, here, monkeypatch):
+    """The executed notebook goes to another folder, and the message says where. The earlier result stays."""
+    home, out = here / "home", here / "out"
+    home.mkdir()
+    notebook(here / "tiny.ipynb", "print('measured')")
+    assert run(capsys, "tiny", "--out", "out")[0] == 0
+    before = files(out)
+    original = record._replace
+
+    def full(target, content):
+        if target.parent.resolve() == out:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(target, content)
+
+    monkeypatch.setattr(record, "_replace", full)
+    monkeypatch.setattr(Path, "home", lambda: home)
+    code, _, err = run(capsys, "tiny", "--out", "out")
+    rescued = home / "tiny.failed-rescued.ipynb"
+    assert code == 1 and files(out) == before
+    assert f"all cells ran, but cannot write {Path('out', 'tiny.ipynb')}: No space left on device (it needs" in err
+    assert err.rstrip().endswith(f"the executed cells are in {rescued}")
+    assert "measured" in rescued.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

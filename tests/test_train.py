@@ -1,8 +1,12 @@
 """Training: the step against a plain implementation, reproducibility, resuming, and what happens when it goes wrong."""
 
 import dataclasses
+import errno
+import os
 import signal
 import sys
+import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,6 +25,7 @@ from oatlib.training.step import train_step
 pytestmark = pytest.mark.slow
 
 SMALL = dict(batch=32, steps=1, step_size=8 / 255, panel=32, progress=False)
+GENTLE = dict(lr=0.02, watch=9)  # for runs that must not stop before their last epoch
 
 
 @pytest.fixture(scope="module")
@@ -552,6 +557,160 @@ def test_a_checkpoint_that_cannot_be_written_is_noticed_before_training(data, tm
     before = weights(net)
     with pytest.raises(oatlib.RecordError, match="does not exist"):
         oatlib.train(net, data, epochs=1, checkpoint=tmp_path / "nowhere" / "x", **SMALL)
+    assert same(before, weights(net))
+
+
+def full_disk(monkeypatch, *epochs):
+    """Let the checkpoints of some epochs meet a full disk."""
+    original, number = oatlib.record._replace, [0]
+
+    def replace(target, content):
+        number[0] += 1
+        if number[0] in epochs:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(target, content)
+
+    monkeypatch.setattr(oatlib.record, "_replace", replace)
+
+
+def test_a_checkpoint_that_meets_a_full_disk_does_not_end_the_training(data, tmp_path, monkeypatch):
+    path = tmp_path / "run.safetensors"
+    straight, net = (oatlib.build("oat", data) for _ in range(2))
+    oatlib.train(straight, data, epochs=4, **GENTLE, **SMALL)
+    full_disk(monkeypatch, 2, 3)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        history = oatlib.train(net, data, epochs=4, checkpoint=path, **GENTLE, **SMALL)
+    (warning,) = [str(w.message) for w in caught]  # once, not for every epoch
+    start = f"the checkpoint of epoch 2 is missing: cannot write {path}: No space left on device (it needs "
+    assert warning.startswith(start) and "B are free in" in warning and "Training continues" in warning
+    assert history.status == "finished" and same(weights(straight), weights(net))
+    assert oatlib.record.read_weights(path)[1]["checkpoint"]["epoch"] == 4  # the disk had space again
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_training_resumes_from_the_last_checkpoint_that_could_be_written(data, tmp_path, monkeypatch):
+    path = tmp_path / "run.safetensors"
+    straight, first, second = (oatlib.build("oat", data) for _ in range(3))
+    oatlib.train(straight, data, epochs=3, **GENTLE, **SMALL)
+    full_disk(monkeypatch, 2, 3)
+    with pytest.warns(UserWarning, match="the checkpoint of epoch 2 is missing"):
+        oatlib.train(first, data, epochs=3, checkpoint=path, **GENTLE, **SMALL)
+    assert oatlib.record.read_weights(path)[1]["checkpoint"]["epoch"] == 1
+    oatlib.train(second, data, epochs=3, checkpoint=path, resume=True, **GENTLE, **SMALL)
+    assert same(weights(straight), weights(second))
+
+
+def test_two_trainings_with_one_checkpoint(data, tmp_path):
+    """The second one is refused before its first step, and the first one goes on."""
+    path = tmp_path / "run.safetensors"
+    small = {k: v for k, v in SMALL.items() if k != "progress"}
+    first = oatlib.Training(oatlib.build("oat", data), data, epochs=2, checkpoint=path, **small)
+    steps = iter(first)
+    next(steps)
+    net = oatlib.build("oat", data)
+    before = weights(net)
+    with pytest.raises(
+        oatlib.RecordError, match=rf"another oatlib run \(process {os.getpid()}\) is writing .*run\.saf"
+    ):
+        oatlib.train(net, data, epochs=1, checkpoint=path, **SMALL)
+    assert same(before, weights(net))
+    for _ in steps:
+        pass
+    assert first.history.status == "finished" and os.listdir(tmp_path) == [path.name]
+    oatlib.train(net, data, epochs=1, checkpoint=path, **SMALL)  # the first one is over
+
+
+def test_a_run_that_is_dropped_lets_its_checkpoint_go(data, tmp_path):
+    path = tmp_path / "run.safetensors"
+    small = {k: v for k, v in SMALL.items() if k != "progress"}
+    run = oatlib.Training(oatlib.build("oat", data), data, epochs=2, checkpoint=path, **small)
+    for _ in run:
+        break
+    run.interrupt()
+    oatlib.train(oatlib.build("oat", data), data, epochs=1, checkpoint=path, **SMALL)
+
+
+def stopped_after(epochs, data, path, monkeypatch, clock):
+    """A run of 4 epochs that is killed in epoch `epochs` + 1, on a clock that moves by 10 s per step."""
+    monkeypatch.setattr(sys.modules["oatlib.training.loop"], "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    small = {k: v for k, v in SMALL.items() if k != "progress"}
+    run = oatlib.Training(
+        oatlib.build("oat", data), data, epochs=4, checkpoint=path, resume=path.exists(), **GENTLE, **small
+    )
+    for _ in run:
+        clock[0] += 10
+        if run.epoch == epochs and run.done == epochs * run.steps_per_epoch + 1:
+            break
+    return run
+
+
+def test_a_resumed_training_reports_the_time_of_all_its_parts(data, tmp_path, monkeypatch):
+    path, clock = tmp_path / "run.safetensors", [1000.0]
+    stopped_after(1, data, path, monkeypatch, clock)
+    clock[0] = 50.0  # another process, whose clock starts anywhere
+    stopped_after(3, data, path, monkeypatch, clock)
+    clock[0] = 7000.0
+    run = stopped_after(9, data, path, monkeypatch, clock)
+    # Four steps in an epoch of 10 s each; the row and the checkpoint come before the clock moves for the last one.
+    # What a killed part did after its last checkpoint is done again, and not counted.
+    assert [row["seconds"] for row in run.history.rows] == [30.0, 60.0, 100.0, 130.0]
+    assert run.history.seconds == 140.0 and run.net.trained[-1]["seconds"] == 140.0
+
+
+def test_the_checkpoint_of_an_earlier_version_has_its_time_in_the_rows(data, tmp_path, monkeypatch):
+    path, clock = tmp_path / "run.safetensors", [0.0]
+    stopped_after(1, data, path, monkeypatch, clock)
+    tensors, header = oatlib.record.read_weights(path)
+    assert header["checkpoint"].pop("seconds") == 30.0
+    oatlib.record.write_weights(path, tensors, header)
+    clock[0] = 500.0
+    assert stopped_after(2, data, path, monkeypatch, clock).history.rows[1]["seconds"] == 60.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.pop("epoch"),
+        lambda state: state.pop("run"),
+        lambda state: state.update(watch=3),
+        lambda state: state.update(epoch="1"),
+        lambda state: state.update(epoch=3),
+        lambda state: state.update(rows=[]),
+        lambda state: state["run"].update(network={"colour": 1}),
+        lambda state: state["run"].update(network=None),
+    ],
+)
+def test_a_checkpoint_with_a_strange_header_is_refused(data, tmp_path, change):
+    path = tmp_path / "run.safetensors"
+    oatlib.train(oatlib.build("oat", data), data, epochs=2, checkpoint=path, **SMALL)
+    tensors, header = oatlib.record.read_weights(path)
+    change(header["checkpoint"])
+    oatlib.record.write_weights(path, tensors, header)
+    with pytest.raises(oatlib.RecordError, match=r"run\.safetensors: its header describes no checkpoint"):
+        oatlib.train(oatlib.build("oat", data), data, epochs=2, checkpoint=path, resume=True, **SMALL)
+
+
+@pytest.mark.parametrize("part", ["net", "momentum", "good"])
+@pytest.mark.parametrize("fault", ["NaN", "shape", "extra", "bit"])
+def test_a_damaged_checkpoint_is_refused(data, tmp_path, part, fault):
+    path = tmp_path / "run.safetensors"
+    net = oatlib.build("oat", data)
+    oatlib.train(net, data, epochs=1, checkpoint=path, **SMALL)
+    name = f"{part}.body.stem.conv.weight"
+    tensors, header = oatlib.record.read_weights(path)
+    if fault == "bit":
+        content, number = path.read_bytes(), tensors[name].numpy().tobytes()
+        start = content.index(number)
+        path.write_bytes(content[:start] + bytes([number[0] ^ 1]) + content[start + 1 :])
+    else:
+        change = {"NaN": tensors[name] * float("nan"), "shape": tensors[name][:-1], "extra": torch.zeros(1)}[fault]
+        tensors[f"{part}.more" if fault == "extra" else name] = change
+        oatlib.record.write_weights(path, tensors, header)
+    before = weights(net)
+    words = {"NaN": "holds NaN", "shape": "expected", "extra": "more is not part", "bit": "is damaged"}[fault]
+    with pytest.raises(oatlib.RecordError, match=rf"run\.safetensors.* {words}"):
+        oatlib.train(net, data, epochs=1, checkpoint=path, resume=True, **SMALL)
     assert same(before, weights(net))
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
+from pathlib import Path
 
 from .. import (
     PRESETS,
@@ -35,16 +37,66 @@ from ..attacks.square import Square
 from ..data.load import data_of
 from ..evaluation.choose import LIMITS
 from ..networks.network import Network
-from ..record import check_writable
+from ..record import RecordError, claimed, rescue, same_file
 from .doctor import doctor
 
 # Single attacks by name. `_attack` handles Square and the suites, which take other arguments.
 ATTACKS = {"pgd": partial(PGD, steps=20), "apgd": APGD, "fgsm": FGSM, "fgsm-rs": FGSMRS}
 
 
+def _writes(*names: str):
+    """Make a command check and claim its outputs before it starts, until it ends.
+
+    Args:
+        *names: Names of the options that hold paths of outputs, or None.
+    """
+
+    def decorate(command: Callable) -> Callable:
+        @wraps(command)
+        def run(options) -> int:
+            paths = [getattr(options, name) for name in names]
+            weights = getattr(options, "weights", None)
+            for path in paths:
+                if "weights" not in names and weights and path and same_file(path, weights):
+                    raise ValueError(f"{path} is the network: choose another file for the output")
+            with claimed(*paths):
+                return command(options)
+
+        return run
+
+    return decorate
+
+
+def _save(write: Callable[[Path], object], path, options, what: str, *folders) -> bool:
+    """Write a result. If that fails, write it to another place, and say where.
+
+    Args:
+        write: Writes the result to the path that it is given.
+        path: Where to write it.
+        options: The options of the command, for its name.
+        what: What the result is, for the message.
+        *folders: Other folders to try.
+
+    Returns:
+        Whether it was written to `path`.
+    """
+    try:
+        write(path)
+    except RecordError as error:
+        rescued = rescue(write, path, folders)
+        where = f"is in {rescued}" if rescued else "could not be written to any other folder"
+        print(f"oatlib {options.command}: {error}. The {what} {where}", file=sys.stderr)
+        return False
+    return True
+
+
+@_writes("out")
 def _train(options) -> int:
-    for path in filter(None, (options.out, options.checkpoint)):
-        check_writable(path)
+    checkpoint = options.checkpoint
+    if checkpoint and same_file(checkpoint, options.out):
+        raise ValueError(f"--checkpoint and --out must be two files, both are {options.out}")
+    with claimed(checkpoint):  # training does it, too; this finds faults before a download
+        pass
     if options.resume and not options.checkpoint:
         raise ValueError("--resume needs --checkpoint FILE, the file that the earlier run wrote")
     preset = lookup("preset", options.preset, PRESETS)
@@ -62,11 +114,16 @@ def _train(options) -> int:
     data = load_data(options.data, options.seed, options.device, **amount)
     net = build(options.recipe, data, **recipe_options)
     history = train(net, data, preset, options.seed, options.checkpoint, options.resume)
-    save(net, options.out)
+    folders = [Path(checkpoint).parent] if checkpoint else []
+    saved = _save(partial(save, net), options.out, options, "trained network", *folders)
     print(
-        f"{options.out}: written. Recipe {options.recipe}, training {history.status} after "
-        f"{history.seconds:.0f} s{_last_accuracies(history)}"
+        f"{options.out}: {'written' if saved else 'not written'}. Recipe {options.recipe}, "
+        f"training {history.status} after {history.seconds:.0f} s{_last_accuracies(history)}"
     )
+    if not saved:
+        if checkpoint and Path(checkpoint).is_file():
+            print(f"--resume continues from {checkpoint}, and writes {options.out} at the end")
+        return 1
     exit_codes = {"finished": 0, "interrupted": 130}
     return exit_codes.get(history.status, 1)
 
@@ -80,9 +137,8 @@ def _last_accuracies(history: History) -> str:
     return f"; validation panel: clean {last['clean']:.1%}, robust {last['robust']:.1%}"
 
 
+@_writes("json")
 def _eval(options) -> int:
-    if options.json:
-        check_writable(options.json)
     attack = _attack(options)
     net = _with_dial(load(options.weights, options.device), options)
     attack = attack if net.spec.noise else replace(attack, eot_samples=1)
@@ -106,10 +162,9 @@ def _eval(options) -> int:
         seed=options.seed,
         noise_samples=options.noise_samples,
     )
-    print(table)
-    if options.json:
-        table.save(options.json)
-    return 0
+    print(table)  # before it is saved, so that it is seen in any case
+    saved = not options.json or _save(table.save, options.json, options, "table of results")
+    return 0 if saved else 1
 
 
 def _with_dial(net: Network, options) -> Network:
@@ -143,9 +198,8 @@ def _attack(options) -> Attack:
     return Suite(**common, budget=budget)
 
 
+@_writes("json", "html")
 def _audit(options) -> int:
-    for path in filter(None, (options.json, options.html)):
-        check_writable(path)
     if options.n < 1:
         raise ValueError(f"--n must be at least 1, got {options.n}")
     net = load(options.weights)
@@ -164,19 +218,21 @@ def _audit(options) -> int:
         seconds=options.seconds,
     )
     print(report)
-    for path in filter(None, (options.json, options.html)):
-        report.save(path)
-    return 0 if report.stands else 1
+    paths = filter(None, (options.json, options.html))
+    saved = [_save(report.save, path, options, "report") for path in paths]
+    return 0 if report.stands and all(saved) else 1
 
 
+@_writes("weights")
 def _fit_slider(options) -> int:
     net = load(options.weights)
     fit_slider(net, data_of(net.spec.data), n=options.n)
-    save(net, options.weights)
+    saved = _save(partial(save, net), options.weights, options, "network with its slider")
     positions = [0, 0.2, 0.4, 0.6, 0.8, 1]
     pairs = ", ".join(f"{position:g} is {net.lam(position):.3f}" for position in positions)
-    print(f"{options.weights}: slider written. λ at slider position: {pairs}")
-    return 0
+    written = "slider written" if saved else "not written"
+    print(f"{options.weights}: {written}. λ at slider position: {pairs}")
+    return 0 if saved else 1
 
 
 def _choose(options) -> int:
@@ -193,8 +249,8 @@ def _choose(options) -> int:
     return 0
 
 
+@_writes("out")
 def _export(options) -> int:
-    check_writable(options.out)
     net = _with_dial(load(options.weights), options)
     gap = export(net, options.out, options.lam, options.width, noise_seed=options.noise_seed)
     print(

@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+            warnings.showwarning = _show_warning
             return _run(options) or 0
     except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
         print(f"oatlib {options.command}: {' '.join(str(error).splitlines())}", file=sys.stderr)
@@ -47,6 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"oatlib {options.command}: interrupted", file=sys.stderr)
         return 130
+
+
+def _show_warning(message, *_) -> None:
+    """Print a warning on a line of its own, also while there is a progress bar."""
+    from tqdm.auto import tqdm
+
+    tqdm.write(f"warning: {message}", file=sys.stderr)
 
 
 def _run(options) -> int | None:

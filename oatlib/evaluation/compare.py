@@ -95,7 +95,7 @@ class Comparison(dict):
         try:
             tables = {name: Table.from_json(rows) for name, rows in content["systems"].items()}
             return cls(tables, tuple(content["coin"]) if content["coin"] else None)
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise record.RecordError(
                 f"{path} holds no comparison of oatlib ({type(error).__name__}: {error}). Choose a "
                 "file written by Comparison.save"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, asdict, dataclass, field
+from types import UnionType
 
 from .. import record
 from .._html import html_table
@@ -216,8 +218,14 @@ class Table(list):
 
         Args:
             rows: What `as_json` returned. Earlier versions wrote `draws` for `noise_samples`.
+
+        Raises:
+            ValueError: If these are no results, or if a value is impossible, such as an accuracy
+                above 1. The message names the value.
         """
-        return cls(Result(**_current_names(row)) for row in rows)
+        if not isinstance(rows, list):
+            raise ValueError("a list of results is missing")
+        return cls(_result(f"result {number}", row) for number, row in enumerate(rows, start=1))
 
     @classmethod
     def load(cls, path) -> Table:
@@ -233,11 +241,11 @@ class Table(list):
         """
         content = record.read_json(path)
         try:
-            return cls.from_json(content["results"])
-        except (AttributeError, TypeError, KeyError) as error:
+            return cls.from_json(content.get("results") if isinstance(content, dict) else None)
+        except ValueError as error:
             raise record.RecordError(
-                f"{path} holds no results of oatlib ({type(error).__name__}: {error}). Choose a "
-                "file written by Table.save or oatlib eval --json"
+                f"{path} holds no results of oatlib: {error}. Choose a file written by Table.save "
+                "or oatlib eval --json"
             ) from error
 
     def to_pandas(self):
@@ -347,9 +355,75 @@ def _cells(result: Result) -> list[str]:
     ]
 
 
-def _current_names(row: dict) -> dict:
-    """Return the fields of a result with today's names; earlier versions wrote `draws`."""
-    return {"noise_samples" if name == "draws" else name: value for name, value in row.items()}
+def _result(name: str, row) -> Result:
+    """Return one result from a file, or raise a ValueError that says what is wrong with it."""
+    if not isinstance(row, dict):
+        raise ValueError(f"{name} is not a table of names and values")
+    # Earlier versions wrote `draws`.
+    values = {"noise_samples" if key == "draws" else key: value for key, value in row.items()}
+    known = Result.__dataclass_fields__
+    missing = [key for key, f in known.items() if _is_required(f) and key not in values]
+    unknown = [str(key) for key in values if key not in known]
+    for keys, fault in ((missing, "lacks"), (unknown, "has the unknown")):
+        if keys:
+            raise ValueError(f"{name} {fault} {', '.join(keys)}")
+    for key, value in values.items():
+        requirement, is_valid = _VALID[key]
+        if not is_valid(value):
+            raise ValueError(f"{name} has {key} = {value!r}, expected {requirement}")
+    return Result(**values)
+
+
+def _is_required(f: Field) -> bool:
+    """Whether a field of a dataclass has no default."""
+    return f.default is MISSING and f.default_factory is MISSING
+
+
+def _number(low: float, high: float, kind: type | UnionType = int | float):
+    """Return a function that says whether a value is a number in [low, high], not NaN."""
+
+    def is_valid(value) -> bool:
+        return isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
+
+    return is_valid
+
+
+def _or_none(is_valid: Callable) -> Callable:
+    """Return a function that accepts None, too."""
+    return lambda value: value is None or is_valid(value)
+
+
+_LARGEST = sys.float_info.max  # infinity is larger
+_FRACTION = ("a number in [0, 1]", _number(0, 1))
+_AMOUNT = ("a number, 0 or more", _number(0, _LARGEST))
+_COUNT = ("a whole number, 1 or more", _number(1, _LARGEST, int))
+_SIZE = ("a whole number, 0 or more, or nothing", _or_none(_number(0, _LARGEST, int)))
+# field of a result -> what a file must hold there, in words and as a test
+_VALID: dict[str, tuple[str, Callable]] = {
+    "lam": ("λ in [0, 1], or nothing", _or_none(_number(0, 1))),
+    "width": ("a fraction in (0, 1]", _number(sys.float_info.min, 1)),
+    "n": _COUNT,
+    "clean": _FRACTION,
+    "clean_low": _FRACTION,
+    "clean_high": _FRACTION,
+    "robust": _FRACTION,
+    "robust_low": _FRACTION,
+    "robust_high": _FRACTION,
+    "attack": (
+        "a description with a text",
+        lambda value: isinstance(value, dict) and isinstance(value.get("text"), str),
+    ),
+    "split": ("a word", lambda value: isinstance(value, str)),
+    "seed": ("a whole number", _number(-_LARGEST, _LARGEST, int)),
+    "seconds": _AMOUNT,
+    "macs": _SIZE,
+    "parameters": _SIZE,
+    "nonzero": _SIZE,
+    "noise_samples": _COUNT,
+    "clean_spread": _AMOUNT,
+    "robust_spread": _AMOUNT,
+    "about": ("a table of names and values", lambda value: isinstance(value, dict)),
+}
 
 
 def _best_possible(results: Sequence[Result]) -> list[Point] | None:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..record import check_writable
+from ..record import claimed
 from .html import export_explorer
 from .open_files import marks, measured, opened
 from .server import HANDED_OVER
@@ -47,13 +47,12 @@ def write(path, weights: Sequence[str], state: str) -> int:
         The size of the file in bytes.
 
     Raises:
-        RecordError: If `path` is a folder or lies in a folder that does not exist, or if a weight
-            file is unusable.
+        RecordError: If `path` cannot be written, or if a weight file is unusable.
         ValueError: If the networks were trained on different data, or if the state does not fit
             them.
     """
-    check_writable(path)
-    return export_explorer(path, **_arguments(weights, state))
+    with claimed(path):
+        return export_explorer(path, **_arguments(weights, state))
 
 
 def _arguments(weights: Sequence[str], state: str) -> dict:

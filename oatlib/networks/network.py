@@ -489,7 +489,7 @@ def save(net: Network, path) -> None:
         path: The file to write.
 
     Raises:
-        RecordError: If `path` is a folder, or its folder does not exist.
+        RecordError: If the file cannot be written.
         ValueError: If the network is a mix of two networks (`oatlib.mix`).
     """
     record.write_weights(path, net.state_dict(), net.header())
@@ -515,7 +515,9 @@ def load(path, device=None) -> Network:
         )
     try:
         net = Network(spec_from(header["spec"]))
-        net.trained = list(header["trained"])
+        net.trained = header["trained"]
+        if not (isinstance(net.trained, list) and all(isinstance(r, dict) for r in net.trained)):
+            raise ValueError(f"trained must be a list of training runs, got {net.trained!r:.80}")
         # The first files have no slider.
         net.slider = tuple(float(lam) for lam in header.get("slider", net.slider))
         if len(net.slider) < 2 or list(net.slider) != sorted(net.slider):

@@ -113,7 +113,9 @@ class Spec(UnitOptions):
         return UnitOptions(**values | {"code_dim": code_dim})
 
     def _check_loss(self) -> None:
-        """Raise a ValueError if the loss does not fit the λ stops."""
+        """Raise a ValueError if the loss does not fit the λ stops, or its weight is negative."""
+        if self.beta < 0:
+            raise ValueError(f"beta weights a loss: it must be 0 or more, got {self.beta:g}")
         if self.loss == "trades" and (len(self.stops) > 1 or self.stops[0] == 0):
             raise ValueError(
                 f"the loss 'trades' has no λ: it needs one stop above 0, not {listed(self.stops)}"
@@ -141,6 +143,8 @@ class Spec(UnitOptions):
 
     def _check_film(self) -> None:
         """Raise a ValueError if the rows and the start of FiLM exclude each other."""
+        if self.code_dim < 1:
+            raise ValueError(f"code_dim is a length: it must be 1 or more, got {self.code_dim}")
         published = self.film and self.film_rows == "published" and len(self.widths) > 1
         if published and self.film_start == "identity":
             raise ValueError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from nbformat import NotebookNode
 
 from .._bundled import bundled
 from .._suggest import did_you_mean
-from ..record import write_bytes
+from ..record import RecordError, check_writable, claimed, rescue, write_bytes
 from .kernel import Progress, RerunError, execute, prepared
 from .parameters import Parameter, checked, declared, table
 
@@ -84,9 +83,10 @@ def rerun(
 
     Raises:
         RerunError: If a cell fails or takes too long. OUT/NAME.failed.ipynb then holds the cells
-            that ran, if any.
-        ValueError: If there is no such notebook or parameter, if a value is not valid, or if OUT
-            holds files that must not be replaced.
+            that ran, if any. Also if the results cannot be written, for instance because the disk
+            is full; the message says where they are instead.
+        ValueError: If there is no such notebook or parameter, if a value is not valid, if OUT holds
+            files that must not be replaced or cannot be written, or if another run is writing them.
 
     Example:
         >>> run = rerun("01_attack", {"n": 64, "eps": 4}, out="runs")
@@ -102,14 +102,15 @@ def rerun(
     files.check(values)
     nb = prepared(nb, {key: values[key] for key in parameters or {}})
     lines = Progress(nb, sys.stderr if progress else None)
-    try:
-        execute(nb, path.parent.resolve(), lines, timeout)
-        record = files.save(nb, values)
-    except RerunError as error:
-        raise RerunError(f"{error}\n{files.keep(nb, values, lines)}") from None
-    except KeyboardInterrupt:
-        lines.write(f"{lines.where()} was interrupted\n{files.keep(nb, values, lines)}\n")
-        raise
+    with claimed(files.notebook):
+        try:
+            execute(nb, path.parent.resolve(), lines, timeout)
+            record = files.save(nb, values)
+        except RerunError as error:
+            raise RerunError(f"{error}\n{files.keep(nb, values, lines)}") from None
+        except KeyboardInterrupt:
+            lines.write(f"{lines.where()} was interrupted\n{files.keep(nb, values, lines)}\n")
+            raise
     results = record.get("results", {}) if isinstance(record, dict) else {}
     return Rerun(
         files.notebook,
@@ -224,11 +225,12 @@ class _Files:
             raise ValueError(f"cannot write into the folder {self.out}: it is a file")
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self.out).close()
         except OSError as error:
             raise ValueError(
                 f"cannot write into the folder {self.out}: {error.strerror}"
             ) from error
+        for path in (self.notebook, self.record, self.failed):
+            check_writable(path)
 
     def _check_earlier(self, values: dict) -> None:
         """Raise if existing files would be replaced that are not a run with the same parameters."""
@@ -260,21 +262,29 @@ class _Files:
             return None
 
     def save(self, nb: NotebookNode, values: dict):
-        """Write notebook and record. Return the record, or None if the notebook displayed none."""
+        """Write notebook and record. Return the record, or None if the notebook displayed none.
+
+        Raises:
+            RerunError: If a file cannot be written. The message says where the notebook is instead.
+        """
         records = [
             output.data[MIME]
             for cell in nb.cells
             for output in cell.get("outputs", [])
             if MIME in output.get("data", {})
         ]
-        if not records:
-            write_bytes(self.notebook, _bytes(nb, values))
-            self.record.unlink(missing_ok=True)  # the record of the run that was just replaced
-            return None
-        record = records[-1]
-        content = json.dumps(record, indent=1, ensure_ascii=False) + "\n"  # may raise: first
-        write_bytes(self.notebook, _bytes(nb, values))
-        write_bytes(self.record, content.encode())
+        executed = _bytes(nb, values)
+        try:
+            if not records:
+                write_bytes(self.notebook, executed)
+                self.record.unlink(missing_ok=True)  # the record of the run that was just replaced
+                return None
+            record = records[-1]
+            content = json.dumps(record, indent=1, ensure_ascii=False) + "\n"  # may raise: first
+            write_bytes(self.notebook, executed)
+            write_bytes(self.record, content.encode())
+        except (OSError, RecordError) as error:
+            raise RerunError(f"all cells ran, but {error}") from error
         return record
 
     def keep(self, nb: NotebookNode, values: dict, progress: Progress) -> str:
@@ -284,11 +294,15 @@ class _Files:
         """
         if progress.current is None:
             return "no cell was run"
+        executed = _bytes(nb, values)
         try:
-            write_bytes(self.failed, _bytes(nb, values))
-        except OSError as error:
-            return f"the executed cells could not be saved: {error}"
-        return f"the executed cells are in {self.failed}"
+            write_bytes(self.failed, executed)
+            return f"the executed cells are in {self.failed}"
+        except RecordError as error:
+            rescued = rescue(lambda path: write_bytes(path, executed), self.failed)
+            if rescued is None:
+                return f"the executed cells could not be saved: {error}"
+            return f"{error}; the executed cells are in {rescued}"
 
 
 def _bytes(nb: NotebookNode, values: dict) -> bytes:

@@ -43,7 +43,7 @@ class History:
             weight noise also "alpha", the noise level of each conv.
         status: "running", "finished", "interrupted" or "stopped" (training failed).
         note: What did not go as planned, in words, or "".
-        seconds: Duration of the whole run.
+        seconds: Duration of the run. If it was resumed, of all its parts.
     """
 
     rows: list[dict] = field(default_factory=list)
@@ -85,7 +85,8 @@ def train(
         data: The data set.
         preset: "fast", "paper", or a `Preset`.
         seed: Seed of everything random in training.
-        checkpoint: Path where the state is saved after every epoch. None: nothing is saved.
+        checkpoint: Path where the state is saved after every epoch. None: nothing is saved. If the
+            disk is full, a warning says so, and training continues.
         resume: Continue from `checkpoint`. The result has the same bits as an uninterrupted run.
         progress: Whether to show a progress bar.
         amp: Whether to use automatic mixed precision (bfloat16). Default: on GPUs that support it.
@@ -95,8 +96,10 @@ def train(
         The curve of the run.
 
     Raises:
-        ValueError: If the network does not fit the data or the preset, or if the checkpoint is
-            missing or belongs to another run.
+        ValueError: If the network does not fit the data or the preset, or if `resume` comes without
+            `checkpoint`.
+        RecordError: If the checkpoint cannot be written, or if another run is writing it. With
+            `resume` also if it is missing, damaged, or of another run.
         TypeError: If a preset has no value of that name.
 
     Example:
@@ -189,10 +192,11 @@ class Training:
         self.history = History()
         self.epoch = 0
         self.started = time.perf_counter()
-        if resume:
-            self.restore(checkpoint)
+        self.checkpoint_failed = False  # whether a warning has said so
         if checkpoint is not None:
             record.check_writable(checkpoint)
+        if resume:
+            self.restore(checkpoint)
         self.done = self.epoch * self.steps_per_epoch
         self.loss: Tensor | None = None
 
@@ -206,6 +210,11 @@ class Training:
 
         Together with the last step of an epoch, the panel is measured and the state is saved.
         """
+        with record.claimed(self.checkpoint):
+            yield from self._steps()
+
+    def _steps(self) -> Iterator[None]:
+        """Take the remaining steps. The checkpoint is claimed."""
         try:
             for epoch in range(self.epoch, self.preset.epochs):
                 mean_loss = yield from self._train_epoch(epoch)
@@ -214,7 +223,7 @@ class Training:
                 if failure:
                     return self._stop(self.epoch, failure)
                 if self.checkpoint is not None:
-                    self.save(self.checkpoint)
+                    self._save_checkpoint()
                 # The last step of an epoch counts after the measurements.
                 self.done += 1
                 yield
@@ -317,6 +326,19 @@ class Training:
         self.history.rows.append(row)
         self.epoch = epoch
 
+    def _save_checkpoint(self) -> None:
+        """Write the checkpoint. If that fails, warn once and continue the training."""
+        try:
+            self.save(self.checkpoint)
+        except record.RecordError as error:
+            if not self.checkpoint_failed:
+                warnings.warn(
+                    f"the checkpoint of epoch {self.epoch} is missing: {error}. Training "
+                    "continues, and tries again after every epoch.",
+                    stacklevel=2,
+                )
+            self.checkpoint_failed = True
+
     def save(self, path) -> None:
         """Write a checkpoint: everything that the next epoch depends on.
 
@@ -324,6 +346,9 @@ class Training:
 
         Args:
             path: Path of the file.
+
+        Raises:
+            RecordError: If the file cannot be written.
         """
         tensors = {f"net.{name}": t for name, t in self.net.state_dict().items()}
         for name, parameter in self.net.named_parameters():
@@ -335,6 +360,7 @@ class Training:
         state = {
             "epoch": self.epoch,
             "rows": self.history.rows,
+            "seconds": round(time.perf_counter() - self.started, 2),
             "run": self._identity(),
             "watch": self.watch.state(),
         }
@@ -361,6 +387,52 @@ class Training:
             raise record.RecordError(
                 f"{path} holds a finished network, not a checkpoint: open it with oatlib.load"
             )
+        try:
+            self._check_run(path, state)
+            epoch, rows = state["epoch"], list(state["rows"])
+            best_robust, looks = state["watch"]
+            # Earlier versions stored the time in the rows only.
+            seconds = float(state.get("seconds", rows[-1]["seconds"]))
+            if not (isinstance(epoch, int) and len(rows) == epoch <= self.preset.epochs):
+                raise ValueError(f"epoch {epoch} with {len(rows)} rows")
+        except record.RecordError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise record.RecordError(
+                f"{path}: its header describes no checkpoint that this oatlib knows "
+                f"({type(error).__name__}: {error}). Copy the file again, or train again."
+            ) from error
+        # Check all tensors before the first one is used.
+        parts = {}
+        for prefix in _PREFIXES:
+            parts[prefix] = {
+                name.removeprefix(prefix): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(prefix)
+            }
+        own = self.net.state_dict()
+        momentum = {
+            name: parameter
+            for name, parameter in self.net.named_parameters()
+            if name in parts["momentum."]
+        }
+        record.check_fit(momentum, parts["momentum."], path)
+        if parts["good."]:
+            record.check_fit(own, parts["good."], path)
+        record.load_exactly(self.net, parts["net."], path)
+        for name, parameter in momentum.items():
+            # empty_like keeps the memory layout of the parameter
+            buffer = torch.empty_like(parameter).copy_(parts["momentum."][name])
+            self.optimizer.state[parameter]["momentum_buffer"] = buffer
+        good = {name: tensor.to(self.device) for name, tensor in parts["good."].items()}
+        self.watch.good = good or None
+        self.watch.best_robust, self.watch.looks = best_robust, looks
+        self.epoch = epoch
+        self.history.rows = rows
+        self.started -= seconds
+
+    def _check_run(self, path, state: dict) -> None:
+        """Raise a RecordError if a checkpoint belongs to another run."""
         identity = self._identity()
         saved = dict(state["run"])
         # Files of earlier versions have other names in their spec.
@@ -371,24 +443,6 @@ class Training:
                 f"{path} is a checkpoint of another run, in which {', '.join(differing)} differed. "
                 "Give the arguments of that run, or train without resume=True."
             )
-        parts = {}
-        for prefix in _PREFIXES:
-            parts[prefix] = {
-                name.removeprefix(prefix): tensor
-                for name, tensor in tensors.items()
-                if name.startswith(prefix)
-            }
-        record.load_exactly(self.net, parts["net."], path)
-        for name, parameter in self.net.named_parameters():
-            if name in parts["momentum."]:  # empty_like keeps the memory layout of the parameter
-                buffer = torch.empty_like(parameter).copy_(parts["momentum."][name])
-                self.optimizer.state[parameter]["momentum_buffer"] = buffer
-        good = {name: tensor.to(self.device) for name, tensor in parts["good."].items()}
-        self.watch.good = good or None
-        self.watch.best_robust, self.watch.looks = state["watch"]
-        self.epoch = state["epoch"]
-        self.history.rows = state["rows"]
-        self.started -= self.history.rows[-1]["seconds"]
 
     def _identity(self) -> dict:
         """Return what must be equal for a resumed run to give the bits of an uninterrupted one."""

@@ -82,9 +82,8 @@ class Screen(lab.Watched):
 def direct(net, panel, lam, width, attack):
     """What the explorer says about a setting in the end: the last frame of a measurement on all images."""
     *_, last = measure(net, head(panel, PART), lam, width, attack)
-    for last in refine(net, panel, lam, width, attack, last):  # noqa: B007
-        pass
-    return last
+    refined = [last, *refine(net, panel, lam, width, attack, last)]
+    return refined[-1]
 
 
 def lab_folder(folder, subshells):
