@@ -69,6 +69,7 @@ class Card {
     this.index = i;
     /** @type {number[]} change of each pixel value by the attack; empty before a measurement */
     this.difference = [];
+    this.spared = false; // misclassified before the attack, which then leaves the image as it is
     /** @type {PartsOfImage | null} null until they are shown for the first time */
     this.parts = null;
     this.pixels = decodeBytes(description.images[i]);
@@ -101,6 +102,7 @@ class Card {
     write(this.before, "clean: ", row.before, classes);
     // an image that is misclassified before the attack has fell = -1
     const fell = row.fell !== undefined && row.fell > 0;
+    this.spared = row.fell === -1;
     write(this.now, fell ? `step ${row.fell}: ` : "attacked: ", row.now, classes);
     this.element.classList.toggle("wrong", !row.now.right);
     this.showParts();
@@ -122,7 +124,7 @@ class Card {
 
   showParts() {
     if (this.parts && !this.parts.element.hidden && this.difference.length)
-      this.parts.show(this.difference);
+      this.parts.show(this.difference, this.spared);
   }
 }
 
@@ -143,6 +145,6 @@ function caption(text) {
  * @param {string[]} classes
  */
 function write(element, start, { said, sure, right }, classes) {
-  const text = `${right ? "✓" : "✗"} ${classes[said]} ${Math.round(100 * sure)} %`;
+  const text = `${right ? "✓" : "✗"} ${classes[said]} ${Math.round(100 * sure)}\u00a0%`;
   element.replaceChildren(start, make("b", { class: right ? "right" : "wrong" }, text));
 }

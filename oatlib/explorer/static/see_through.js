@@ -11,7 +11,7 @@ const CHANGE_FACTOR = 8;
 const LEAST_FORGED = 0.1; // weaker textures are not named: random changes hold them, too
 const MOST_NAMED = 2;
 const SPACE = "\u00a0"; // does not break
-const TOGGLE_TITLE = "Show what each image is made of, and what the attack changes in each part";
+const PARTS_OFFERED = "shows what each image is made of, and what the attack changes in each part";
 const PARTS_EXPLAINED =
   "Each image is its drawn shape, which can lie, plus a faint texture of its class, plus noise. " +
   "Below: what the attack changed in each; 100 % forged is as strong as its own texture was.";
@@ -22,8 +22,8 @@ export class SeeThroughToggle {
   constructor(ontoggle) {
     this.on = false;
     this.ontoggle = ontoggle;
-    this.button = button("see-through", () => this.toggle(), TOGGLE_TITLE);
-    this.explanation = make("span", {}, PARTS_EXPLAINED);
+    this.button = button("see-through", () => this.toggle());
+    this.explanation = make("span");
     this.element = make("div", { class: "see-through" }, this.button, this.explanation);
     this.write();
   }
@@ -36,7 +36,7 @@ export class SeeThroughToggle {
 
   write() {
     this.button.setAttribute("aria-pressed", String(this.on));
-    this.explanation.hidden = !this.on;
+    this.explanation.textContent = this.on ? PARTS_EXPLAINED : PARTS_OFFERED;
   }
 }
 
@@ -66,16 +66,23 @@ export class PartsOfImage {
     paint(canvases[0], aroundGrey(this.cues.drawn, 1), shape);
     paint(canvases[1], aroundGrey(this.cues.texture, TEXTURE_FACTOR), shape);
     paint(canvases[2], decodeBytes(parts.noise), shape);
-    this.show(this.cues.drawn.map(() => 0));
+    this.show(
+      this.cues.drawn.map(() => 0),
+      false,
+    );
   }
 
-  /** @param {number[]} change of each pixel value, 0 to 255 */
-  show(change) {
+  /**
+   * @param {number[]} change of each pixel value by the attack, 0 to 255
+   * @param {boolean} spared whether the attack leaves the image out, because it is misclassified
+   */
+  show(change, spared) {
     const effect = this.cues.effect(change);
     paint(this.changes[0], aroundGrey(effect.drawn, CHANGE_FACTOR), this.shape);
     paint(this.changes[1], aroundGrey(effect.texture, TEXTURE_FACTOR), this.shape);
     paint(this.changes[2], aroundGrey(effect.rest, CHANGE_FACTOR), this.shape);
-    const lines = change.some(Boolean) ? this.sentences(effect) : ["nothing is changed"];
+    const none = spared ? "no change: misclassified without an attack" : "no change";
+    const lines = change.some(Boolean) ? this.sentences(effect) : [none];
     this.words.replaceChildren(...lines.map((line) => make("p", {}, line)));
   }
 
