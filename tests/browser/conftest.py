@@ -73,9 +73,8 @@ class Screen(lab.Watched):
 
 def direct(net, panel, lam, width, attack):
     """What the explorer says about a setting in the end: the last frame of a measurement on all images."""
-    *_, last = measure(net, head(panel, PART), lam, width, attack)
-    for last in refine(net, panel, lam, width, attack, last):  # noqa: B007
-        pass
+    *_, first = measure(net, head(panel, PART), lam, width, attack)
+    *_, last = refine(net, panel, lam, width, attack, first)
     return last
 
 
