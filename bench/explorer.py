@@ -1,10 +1,18 @@
 """How fast the explorer answers, in a real browser: `python -m bench.explorer [--out FILE]`.
 
-Counted from the key press: the first number on screen (from the measured curve), the first robust
-number of the exact setting, and the settled one (the quick cascade on 256 images). Three kinds of
-key presses are measured: every move different from the one before, so that what the explorer
-measures ahead, the same move once more, is never asked for; equal moves in haste; equal moves with
-a look at the numbers in between. Then a slider is dragged for three seconds. Needs Chromium.
+Counted from the key press until it is on screen:
+
+* first: the number of the measured curve.
+* live: the first robust number of the exact setting, in the small curve of the attack. It is that
+  of the start of the attack, an upper bound.
+* settled: the numbers of the first images (the quick cascade on 128 of them).
+* all: the numbers of all images (512).
+
+Two kinds of key presses are measured. For "other moves", every move differs from the one before. So
+what the explorer measures ahead, the same move once more, is never asked for: these moves cannot be
+foreseen. The next key is pressed when all images are measured. For "equal moves", the next key is
+pressed soon after the numbers have settled. Then a slider is dragged for three seconds. Needs
+Chromium. It takes three to four minutes.
 """
 
 from __future__ import annotations
@@ -16,61 +24,64 @@ import time
 from pathlib import Path
 
 from oatlib.explorer.named_attacks import LABELS, QUICK
-from oatlib.explorer.surface import N
+from oatlib.explorer.widget import IMAGES, PART
 from oatlib.record import versions, write_json
 from tests.browser import conftest
 
-MOVES, DRAG = 27, 3.0  # key presses; seconds
-HASTE, LOOK = 0.3, 3.0  # seconds from settled numbers to the next key press
-KINDS = {
-    "other moves": (("PageUp", "ArrowRight"), HASTE),
-    "equal moves": (("PageUp",), HASTE),
-    "equal moves, unhurried": (("PageUp",), LOOK),
-}
+SWEEPS, SWEEP = 2, 9  # along the dial; key presses of each
+DRAG = 3.0  # seconds
+HASTE = 0.3  # seconds from the numbers to the next key press
+# keys that are pressed in turn, and the numbers that are awaited before the next one
+KINDS = {"other moves": (("PageUp", "ArrowRight"), "all"), "equal moves": (("PageUp",), "settled")}
+TIMES = ("first", "live", "settled", "all")
+SETTLED = ".oat[data-phase=settled]"
 WATCH = """() => {
   const root = document.querySelector('.oat');
-  const robust = root.querySelector('[data-number=robust]').closest('.number');
   window.moves = []; window.updates = [];
   addEventListener('keydown', (e) => moves.push({ start: performance.now() }), true);
   new MutationObserver(() => {
-    const move = moves.at(-1), kind = robust.dataset.kind;
+    const move = moves.at(-1);
+    const live = root.querySelector('circle.walker');
     const settled = root.dataset.phase === 'settled';
+    const all = settled && !root.hasAttribute('data-refining');
     updates.push(performance.now());
-    if (!move || move.settled) return;
+    if (!move || move.all) return;
     requestAnimationFrame(() => {
       const now = performance.now() - move.start;
       move.first ??= now;
-      if (kind !== 'estimated') move.live ??= now;
+      if (live) move.live ??= now;
       if (settled) move.settled ??= now;
+      if (all) move.all ??= now;
     });
   }).observe(root.querySelector('.readout'), { subtree: true, childList: true, attributes: true });
 }"""
 
 
-def keys(screen, width: str, pressed: tuple[str, ...], pause: float) -> dict:
+def keys(screen, width: str, pressed: tuple[str, ...], awaited: str) -> dict:
     """Milliseconds from a key press to what it brings, over moves along the whole dial at one
     width.
     """
     slider, page, moves = screen.dial("lam"), screen.page, []
     page.click(f'.oat [data-part="width"] label:has-text("{width}") >> nth=-1')
-    for sweep in range(MOVES // 9):
+    for sweep in range(SWEEPS):
         slider.focus()
         page.keyboard.press("Home")
         for _ in range(1 + 2 * sweep):
             page.keyboard.press("ArrowRight")
         screen.settled()
         page.evaluate("moves.length = 0")
-        for i in range(9):
-            time.sleep(pause)
+        for i in range(SWEEP):
+            time.sleep(HASTE)
             page.keyboard.press(pressed[i % len(pressed)])
-            page.wait_for_function("moves.at(-1).settled")
+            page.wait_for_function(f"moves.at(-1).{awaited}")
         moves += page.evaluate("moves")
-    return {what: spread([move[what] for move in moves]) for what in ("first", "live", "settled")}
+    times = TIMES[: TIMES.index(awaited) + 1]
+    return {what: spread([move[what] for move in moves]) for what in times}
 
 
 def drag(screen) -> dict:
     """Updates a second while a slider is dragged, and milliseconds from letting it go to the
-    settled numbers.
+    numbers of the first images.
     """
     box = screen.dial("lam").bounding_box()
     y, mouse = box["y"] + box["height"] / 2, screen.page.mouse
@@ -85,7 +96,7 @@ def drag(screen) -> dict:
     mouse.move(box["x"] + 0.68 * box["width"], y)  # the key presses have not been there
     released = time.perf_counter()
     mouse.up()
-    screen.settled()
+    screen.page.wait_for_selector(SETTLED)
     return {
         "updates_a_second": round(updates / DRAG, 1),
         "settled_after_release": round(1000 * (time.perf_counter() - released)),
@@ -102,7 +113,7 @@ def spread(values: list[float]) -> dict:
     }
 
 
-def home(opened, pressed: tuple[str, ...], pause: float) -> dict:
+def home(opened, pressed: tuple[str, ...], awaited: str) -> dict:
     """What one kind of key presses gives in a home that is opened for it: the explorer knows what
     it has settled.
     """
@@ -114,7 +125,7 @@ def home(opened, pressed: tuple[str, ...], pause: float) -> dict:
         screen.page.evaluate(WATCH)
         return {
             "start_to_first_number_s": seconds,
-            **{f"width {width}": keys(screen, width, pressed, pause) for width in ("0.5", "1")},
+            **{f"width {width}": keys(screen, width, pressed, awaited) for width in ("0.5", "1")},
             "drag": drag(screen),
         }
 
@@ -141,7 +152,7 @@ def main() -> None:
         options.out,
         {
             "command": "python -m bench.explorer",
-            "n": N,
+            "n": {"settled": PART, "all": IMAGES},
             "attack": LABELS[QUICK],
             "versions": versions(),
             **found,

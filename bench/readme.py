@@ -573,6 +573,44 @@ def answers(record: dict) -> list[str]:
     ]
 
 
+def explorer_times(record: dict) -> list[str]:
+    """How long the explorer takes to answer a key, with a settled and a refined number."""
+    first, images = record["n"]["settled"], record["n"]["all"]
+    columns = {
+        "first": "number of the curve, ms",
+        "live": "start of the attack",
+        "settled": f"settled on {first} images",
+        "all": f"on {images} images",
+    }
+    lines = [
+        " | ".join(["key presses", "home", "width", *columns.values()]),
+        "|".join(["---"] * (3 + len(columns))),
+    ]
+    for kind in record["page"]:
+        for home, words in (("lab", "JupyterLab"), ("page", "its own page")):
+            for width in ("1", "0.5"):
+                times = record[home][kind][f"width {width}"]
+                medians = [str(times[what]["median"]) if what in times else "" for what in columns]
+                lines.append(" | ".join([kind, words, width, *medians]))
+    moves = record["page"]["other moves"]["width 1"]["first"]["n"]
+    drags = [of["drag"] for home in ("lab", "page") for of in record[home].values()]
+    slowest = max(drag["settled_after_release"] for drag in drags) / 1000
+    return [
+        "",
+        f"The explorer in Chromium on the same machine, `oats`, {record['attack']}: medians over "
+        f"{moves} key presses along the dial. *Other moves* cannot be foreseen. The next key is "
+        "pressed 0.3 s after the last number. *Equal moves*: the same key again, 0.3 s after the "
+        "number has settled. It is measured ahead.",
+        "",
+        *(f"| {line} |" for line in lines),
+        "",
+        "While a slider is dragged, the number changes "
+        f"{min(drag['updates_a_second'] for drag in drags):.0f} times a second or more. After it "
+        f"is released, the numbers settle within {slowest:.1f} s ({len(drags)} drags). Repeat with "
+        "`python -m bench.explorer`.",
+    ]
+
+
 def robustness(suite: dict, honest: dict) -> list[str]:
     """Tables of stronger attacks, and of `oatlib.audit` on honest networks and on frauds."""
     lines = ["left, % | λ | n | PGD-20 | suite | AutoAttack", "|".join(["---"] * 6)]
@@ -677,6 +715,7 @@ CLAIMS = {
     "ruler": ruler,
     "honest": audits,
     "training": trained_in,
+    "explorer": explorer_times,
 }
 
 

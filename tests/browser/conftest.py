@@ -81,9 +81,9 @@ class Screen(lab.Watched):
 
 def direct(net, panel, lam, width, attack):
     """What the explorer says about a setting in the end: the last frame of a measurement on all images."""
-    *_, last = measure(net, head(panel, PART), lam, width, attack)
-    refined = [last, *refine(net, panel, lam, width, attack, last)]
-    return refined[-1]
+    *_, first = measure(net, head(panel, PART), lam, width, attack)
+    *_, last = refine(net, panel, lam, width, attack, first)
+    return last
 
 
 def lab_folder(folder, subshells):

@@ -10,12 +10,12 @@ export function percent(fraction, digits = 1) {
 }
 
 /**
- * Two accuracies as a range of whole per cent.
+ * Two accuracies as a range in per cent, such as "41–58".
  * @param {number} low in [0, 1]
  * @param {number} high in [0, 1]
  */
 export function percentRange(low, high) {
-  return `${Math.round(100 * low)}–${Math.round(100 * high)} %`;
+  return `${Math.round(100 * low)}–${Math.round(100 * high)}`;
 }
 
 /**
