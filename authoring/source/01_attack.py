@@ -26,7 +26,7 @@ n: int = 256  # 32 to 512: validation images that are attacked (digits has 200)
 eps: float = 8.0  # 0.5 to 32: radius of the ball, in 1/255 of the range of a pixel
 epochs: int = 4  # 1 to 30: of training, where no ready network fits
 seed: int = 0  # 0 to 9999: of data, weights and attacks
-retrain: bool = False  # train the network here (about 10 s) instead of loading the one that comes along
+retrain: bool = False  # train the network here (about 10 s) instead of loading it
 
 # %%
 import plotly.graph_objects as go

@@ -27,7 +27,7 @@ eps: float = 8.0  # 1 to 16: radius of the ball, in 1/255 of the range of a pixe
 epochs: int = 4  # 1 to 30: of training, where no ready network fits
 seed: int = 0  # 0 to 9999: of data, weights and attacks
 retrain: bool = False  # train the networks here (a minute) instead of loading those that come along
-recompute: bool = False  # train again, in the first world, what is otherwise read from records (about 5 minutes)
+recompute: bool = False  # train again in the first world (5 minutes), do not read records
 
 # %%
 import copy

@@ -21,12 +21,12 @@
 # **Before this:** [02 · Adversarial training](02_adversarial_training.ipynb) · **Run time:** about 40 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
-data_set: str = "shapes"  # one of shapes, digits: the images (an attack of 8/255 does little to digits)
+data_set: str = "shapes"  # one of shapes, digits: the images (8/255 does little to digits)
 n: int = 256  # 32 to 512: validation images that are attacked (digits has 200)
 epochs: int = 5  # 1 to 30: of training, where no ready network fits
 seed: int = 0  # 0 to 9999: of data, weights and attacks
 retrain: bool = False  # train the networks here (minutes) instead of loading those that come along
-recompute: bool = False  # train again, in the first world, the networks whose results are read from records (minutes)
+recompute: bool = False  # train again in the first world (minutes), do not read records
 
 # %%
 from itertools import pairwise

@@ -21,13 +21,13 @@
 # **Before this:** [03 · Two BatchNorms](03_dual_bn.ipynb) · **Run time:** about 50 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
-data_set: str = "shapes"  # one of shapes, digits: the images (an attack of 8/255 does little to digits)
+data_set: str = "shapes"  # one of shapes, digits: the images (8/255 does little to digits)
 n: int = 192  # 32 to 512: validation images that are attacked (digits has 200)
 toy_steps: int = 500  # 20 to 5000: training steps of the small networks of the toy
-epochs: int = 5  # 1 to 30: of training, where no ready network fits and where runs are measured again
+epochs: int = 5  # 1 to 30: of training, where no ready network fits or runs are measured again
 seed: int = 0  # 0 to 9999: of data, weights and attacks
 retrain: bool = False  # train the networks here (minutes) instead of loading those that come along
-recompute: bool = False  # train again the small networks whose results are otherwise read from records (minutes)
+recompute: bool = False  # train the small networks again (minutes), do not read records
 
 # %%
 import copy

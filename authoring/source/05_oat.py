@@ -25,8 +25,8 @@ data_set: str = "shapes"  # one of shapes, digits: the images
 n: int = 128  # 32 to 512: validation images that are measured and attacked
 epochs: int = 4  # 1 to 30: of the small trainings here, and of the network where no ready one fits
 seed: int = 0  # 0 to 9999: of data, weights, draws of λ and attacks
-retrain: bool = False  # train the large network here, too, instead of loading the one that comes along
-recompute: bool = False  # train again the ten networks whose results are otherwise read from records (10 minutes)
+retrain: bool = False  # train the large network here, too, instead of loading it
+recompute: bool = False  # train the ten networks again (10 minutes), do not read records
 
 # %%
 import copy

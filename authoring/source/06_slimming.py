@@ -24,7 +24,7 @@
 data_set: str = "shapes"  # one of shapes, digits: the images
 n: int = 256  # 32 to 512: validation images that are measured and attacked
 eps: float = 8.0  # 0.5 to 32: radius of the attack, in 1/255 of the range of a pixel
-attack: str = "quick"  # one of quick, suite, PGD-10: measures the two dials (the suite takes minutes; see lesson 10)
+attack: str = "quick"  # one of quick, suite, PGD-10: for both dials (suite: minutes, lesson 10)
 epochs: int = 4  # 1 to 30: of training, where no ready network fits and for what is recorded
 seed: int = 0  # 0 to 9999: of data, weights and attacks
 retrain: bool = False  # train the networks here (minutes) instead of loading those that come along

@@ -27,8 +27,8 @@ n: int = 256  # 32 to 512: validation images that are attacked (digits has 200)
 alpha: float = 0.6  # 0 to 2: noise that is added by hand to the first layer, in σ of its weights
 epochs: int = 4  # 1 to 30: of training, where no ready network fits
 seed: int = 0  # 0 to 9999: of data, weights, noise and attacks
-retrain: bool = False  # train the network here (about 15 s) instead of loading the one that comes along
-recompute: bool = False  # train the two networks of the ablation again (minutes) instead of reading what was recorded
+retrain: bool = False  # train the network here (about 15 s) instead of loading it
+recompute: bool = False  # train both networks of the ablation again (minutes), do not read records
 
 # %%
 import copy

@@ -28,7 +28,7 @@ density: float = 0.3  # 0.05 to 1: share of the weights that is kept in the firs
 epochs: int = 4  # 1 to 30: of training, where no ready network fits
 seed: int = 0  # 0 to 9999: of data, weights, masks and attacks
 retrain: bool = False  # train four networks here (minutes) instead of loading those that come along
-recompute: bool = False  # train the networks of the ablation again (minutes) instead of reading what was recorded
+recompute: bool = False  # train the networks of the ablation again (minutes), do not read records
 
 # %%
 import copy

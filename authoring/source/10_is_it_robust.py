@@ -22,12 +22,12 @@
 # [05](05_oat.ipynb) are all it needs · **Run time:** about 50 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
-data_set: str = "shapes"  # one of shapes, digits: the images (digits are harder to attack: there is little to see)
+data_set: str = "shapes"  # one of shapes, digits: the images (digits are harder to attack)
 n: int = 48  # 32 to 256: validation images that are attacked
-n_audit: int = 24  # 16 to 256: of them, how many the two audits use (96 and more decide better, and take longer)
+n_audit: int = 24  # 16 to 256: how many of them the audits use (more decide better, but slower)
 epochs: int = 4  # 1 to 30: of training, where no ready network fits
 seed: int = 0  # 0 to 9999: of data, weights and attacks
-retrain: bool = False  # train `standard` and `oat` here (a minute or two) instead of loading those that come along
+retrain: bool = False  # train `standard` and `oat` here (two minutes) instead of loading them
 recompute: bool = False  # measure again what is otherwise read from records (minutes)
 
 # %%

@@ -67,7 +67,7 @@ def project(x_adv, x, eps):
     raise ValueError("many words " * 20 + "x" * 300)
 check(project)
 #
-table = oatlib.evaluate(oats, data.val, attack, progress=False)
+table = oatlib.evaluate(oats, data.val, attack)  # with a bar of progress
 table
 #
 table[0]
@@ -76,7 +76,7 @@ print(table)
 #
 oatlib.cost(oats, 0.0, 0.5)
 #
-oatlib.train(standard, data, "fast", epochs=1, progress=False)
+oatlib.train(standard, data, "fast", epochs=1)
 #
 oatlib.across_lambda(oats, data.val, attack=attack, progress=False)
 #

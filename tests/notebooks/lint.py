@@ -163,16 +163,16 @@ def markers(name, notebook):
 
 
 @rule
-def exercise_width(name, notebook):
-    """Nobody scrolls sideways to read an exercise, its check, its hint or its solution."""
-    for index, cell in enumerate(notebook.cells):
-        if "exercise" not in cell.metadata.get("tags", []):
-            continue
-        for number in range(index, min(index + 4, len(notebook.cells))):
-            part = notebook.cells[number]
-            source = part.source if part.cell_type == "code" else "".join(BLOCK.findall(part.source))
-            if (widest := max(map(len, source.splitlines()), default=0)) > WIDE:
-                yield f"cell {number} belongs to an exercise and has a line of {widest} columns; at most {WIDE} fit"
+def width(name, notebook):
+    """Nobody scrolls sideways to read the parameters, or an exercise with its check, its hint and its solution."""
+    tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
+    read = {index for index, own in enumerate(tags) if "parameters" in own}
+    read |= {number for index, own in enumerate(tags) if "exercise" in own for number in range(index, index + 4)}
+    for number in sorted(read & set(range(len(notebook.cells)))):
+        cell = notebook.cells[number]
+        source = cell.source if cell.cell_type == "code" else "".join(BLOCK.findall(cell.source))
+        if (widest := max(map(len, source.splitlines()), default=0)) > WIDE:
+            yield f"cell {number} has a line of {widest} columns; at most {WIDE} fit in parameters and exercises"
 
 
 @rule
