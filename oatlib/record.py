@@ -66,8 +66,8 @@ def check_writable(path) -> Path:
     path = Path(path)
     target = _target(path)
     try:
-        if target.exists():
-            open(target, "ab").close()  # changes nothing
+        with suppress(FileNotFoundError):
+            os.close(os.open(target, os.O_WRONLY))  # changes nothing
         # A file can be created on a full disk, but nothing can be written to it.
         handle, temporary = _open_temporary(target)
         try:

@@ -514,8 +514,8 @@ def load(path, device=None) -> Network:
             f"{path} is a checkpoint of a training run: go on with train(..., resume=True)"
         )
     try:
-        net = Network(spec_from(header["spec"]))
-        net.trained = header["trained"]
+        net = Network(spec_from(header.get("spec")))
+        net.trained = header.get("trained")
         if not (isinstance(net.trained, list) and all(isinstance(r, dict) for r in net.trained)):
             raise ValueError(f"trained must be a list of training runs, got {net.trained!r:.80}")
         # The first files have no slider.
@@ -526,8 +526,7 @@ def load(path, device=None) -> Network:
             net.position(lam)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise record.RecordError(
-            f"{path}: its header describes no network that this oatlib knows "
-            f"({type(error).__name__}: {error}). "
+            f"{path}: its header describes no network that this oatlib knows: {error}. "
             "Copy the file again, or update oatlib."
         ) from error
     record.load_exactly(net, tensors, path)

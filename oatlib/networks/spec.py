@@ -6,7 +6,7 @@ A file stores the spec of its network as JSON.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from itertools import pairwise
 from typing import Literal, get_args, get_origin, get_type_hints
 
@@ -210,9 +210,10 @@ def spec_from(saved: dict) -> Spec:
         saved: The fields of the spec, as read from JSON.
 
     Raises:
-        TypeError: If a field is unknown or missing.
-        ValueError: If a value is invalid.
+        ValueError: If a field is unknown or missing, or if a value is invalid.
     """
+    if not isinstance(saved, dict):
+        raise ValueError("the spec is missing")
     values = {
         name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()
     }
@@ -220,6 +221,16 @@ def spec_from(saved: dict) -> Spec:
         values["width_sampling"] = values.pop("draw")
     if isinstance(dial := values.get("dial"), str):
         values["dial"] = OLD_NAMES.get(dial, dial)
+    known = {f.name: f for f in fields(Spec)}
+    required = [
+        name
+        for name, f in known.items()
+        if f.default is MISSING and f.default_factory is MISSING and name not in values
+    ]
+    if required:
+        raise ValueError(f"the spec lacks {', '.join(required)}")
+    if unknown := values.keys() - known:
+        raise ValueError(f"the spec has the unknown {', '.join(sorted(unknown))}")
     return Spec(**values)
 
 

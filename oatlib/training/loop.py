@@ -400,7 +400,7 @@ class Training:
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise record.RecordError(
                 f"{path}: its header describes no checkpoint that this oatlib knows "
-                f"({type(error).__name__}: {error}). Copy the file again, or train again."
+                f"({error}). Copy the file again, or train again."
             ) from error
         # Check all tensors before the first one is used.
         parts = {}
