@@ -4,4 +4,5 @@
 * splits: `Split`, `Data`, and how images are divided.
 * shapes: the built-in world and its best possible frontier.
 * folders: class folders of image files.
+* memory: whether the images fit into the memory.
 """

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from .splits import positive_int
+from .._check import positive_int
 
 GREY = 0.5  # the background
 SPREAD = (0.4, 1.6)  # the texture amplitude of one image, relative to the nominal one
