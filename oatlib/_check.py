@@ -47,7 +47,14 @@ def seed_of(value) -> int:
     return whole("seed", value, -SEEDS, SEEDS - 1)
 
 
-def real(name: str, value, low: float = -math.inf, high: float = math.inf, hint: str = ""):
+def real(
+    name: str,
+    value,
+    low: float = -math.inf,
+    high: float = math.inf,
+    hint: str = "",
+    what: str = "a number",
+):
     """Return a value if it is a finite number in a range.
 
     Args:
@@ -56,6 +63,7 @@ def real(name: str, value, low: float = -math.inf, high: float = math.inf, hint:
         low: The smallest valid number.
         high: The largest valid number.
         hint: Further words about what is valid, such as "in pixel units such as 8/255".
+        what: What the number is, such as "an accuracy".
 
     Raises:
         ValueError: If it is anything else, for instance NaN.
@@ -63,9 +71,9 @@ def real(name: str, value, low: float = -math.inf, high: float = math.inf, hint:
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number or not low <= value <= high or math.isinf(value):
         if math.isinf(high):
-            valid = "a number" if math.isinf(low) else f"a number >= {low:g}"
+            valid = what if math.isinf(low) else f"{what} >= {low:g}"
         else:
-            valid = f"a number in [{low:g}, {high:g}]"
+            valid = f"{what} in [{low:g}, {high:g}]"
         raise ValueError(f"{name} must be {valid}{hint and ', '}{hint}, got {value!r}")
     return value
 
@@ -108,7 +116,7 @@ def path_of(value) -> Path:
         TypeError: If it is anything else.
     """
     if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"expected the path of a file, such as 'net.safetensors', got {value!r}")
+        raise TypeError(f"expected a path, such as 'net.safetensors', got {value!r}")
     return Path(value)
 
 
@@ -139,9 +147,9 @@ def device_of(value):
 
 
 def briefly(value) -> str:
-    """Return a value for a message: short ones as they are, of long ones only the type."""
+    """Return a value for a message: texts and numbers as they are, otherwise the type."""
     if isinstance(value, str) and len(value) > LONG:
         return f"a text of {len(value)} characters"
     if isinstance(value, (str, int, float, type(None))):
         return repr(value)
-    return f"an object of type {type(value).__name__}"
+    return type(value).__name__

@@ -37,6 +37,7 @@ ORDER = (
     {"auditing", "explorer"},
     {"course"},
     {"cli"},
+    {"__main__"},
 )
 
 

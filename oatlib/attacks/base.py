@@ -18,7 +18,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from .._check import of_type, real, whole
+from .._check import briefly, of_type, real, whole
 from .._random import randn_like_on
 from .freeze import NonFiniteError, attacking, check_images
 from .geometry import init, project
@@ -518,15 +518,17 @@ class IterativeAttack:
 
 
 def check_attack(attack) -> None:
-    """Raise a TypeError unless a value is an attack.
+    """Raise a TypeError unless a value can be used as an attack.
 
     Args:
-        attack: The argument of a user.
+        attack: The argument of a user: an `Attack`, or anything else that can be called and
+            described.
     """
     valid = "an attack, such as oatlib.PGD(8 / 255)"
-    if isinstance(attack, type):  # the class has the attributes of an attack, too
+    if isinstance(attack, type):  # the class has the methods of an attack, too
         raise TypeError(f"attack must be {valid}, got the class {attack.__name__}: call it")
-    of_type("attack", attack, Attack, valid)
+    if not callable(attack) or not hasattr(attack, "describe"):
+        raise TypeError(f"attack must be {valid}, got {briefly(attack)}")
 
 
 def check_eps(eps: float, norm: str = "linf") -> None:

@@ -11,10 +11,12 @@ import json
 import math
 import os
 import re
+import signal
 import sys
 import textwrap
+import threading
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from .. import __version__
 from .._suggest import did_you_mean, lookup
@@ -127,14 +129,42 @@ def _run(options) -> int | None:
     """
     if options.command == "explore":
         return _explore(options)
-    from . import commands
+    with _interruptible():
+        from . import commands
 
     return commands.COMMANDS[options.command](options)
 
 
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Make Ctrl-C end a long import as KeyboardInterrupt.
+
+    Some packages catch it while they are imported, try again, and fail with an ImportError.
+    """
+    presses = []
+
+    def note(signal_number, frame):
+        presses.append(signal_number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # it gets no signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    except Exception:
+        if presses:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _explore(options) -> int:
     if options.html:
-        from ..explorer import app  # needs the lab extra
+        with _interruptible():
+            from ..explorer import app  # needs the lab extra
 
         size = app.write(options.html, options.weights, options.state)
         print(f"{options.html}: written ({size / 1e6:.2f} MB). Open it in any browser.")

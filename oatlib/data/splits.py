@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from .._check import briefly, positive_int, whole
+from .._check import briefly, device_of, positive_int, whole
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -112,6 +112,7 @@ class Data:
 
     def to(self, device: torch.device | str | None) -> "Data":
         """Return the same three splits on another device."""
+        device = device_of(device)
         return replace(
             self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device)
         )
@@ -208,9 +209,10 @@ def batches(
         Iterator over int64 tensors of shape (size,) or, for the last one, shorter.
 
     Raises:
-        ValueError: If `size` is below 1.
+        ValueError: If `size` is below 1, or if one of the two is no whole number.
     """
-    if size < 1:
+    whole("n", n, 0)
+    if whole("size", size, 0) < 1:
         raise ValueError(f"size={size}: a batch needs at least one image")
     if generator is None:
         order = torch.arange(n)

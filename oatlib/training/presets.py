@@ -82,7 +82,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .._check import positive_int, real
+from .._check import positive_int, real, whole
 from ..attacks.aimed import AimedPGD
 from ..attacks.pgd import PGD
 
@@ -142,11 +142,12 @@ class Preset:
             positive_int(name, getattr(self, name))
         for name in ("lr", "momentum", "weight_decay", "clip", "margin", "step_size"):
             real(name, getattr(self, name), 0)
+        whole("steps", self.steps, 0)
         for name in ("ramp", "warmup"):
-            if real(name, getattr(self, name), 0, 1, "a fraction of training") == 1:
+            if real(name, getattr(self, name), 0, 1, what="a fraction of training") == 1:
                 raise ValueError(f"{name} must be a fraction of training, below 1, got 1")
         for name in ("at_last_stop", "aimed"):
-            real(name, getattr(self, name), 0, 1, "a fraction of the images")
+            real(name, getattr(self, name), 0, 1, what="a fraction of the images")
         real("eps", self.eps, 0, 1, "in pixel units such as 8/255")
         if self.schedule not in ("one-cycle", "cosine"):
             raise ValueError(f"schedule must be 'one-cycle' or 'cosine', got {self.schedule!r}")
