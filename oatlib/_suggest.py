@@ -16,7 +16,7 @@ def lookup(kind: str, name: str, table: dict):
     Raises:
         ValueError: If there is no such name.
     """
-    if name not in table:
+    if name not in tuple(table):  # a tuple, because a name that cannot be hashed is wrong, too
         raise ValueError(
             f"unknown {kind} {name!r}{did_you_mean(name, table)}: use one of {', '.join(table)}"
         )

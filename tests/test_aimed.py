@@ -124,5 +124,5 @@ def test_presets_name_their_attack():
     assert type(paper) is PGD and paper.loss == "ce" and paper.steps == 7
     early = Preset(ramp=0.5).attack(0.25)
     assert early.eps == pytest.approx(4 / 255) and early.step_length == pytest.approx(Preset().step_size / 2)
-    with pytest.raises(ValueError, match="share"):
+    with pytest.raises(ValueError, match=r"aimed must be a fraction of the images in \[0, 1\]"):
         Preset(aimed=2.0)

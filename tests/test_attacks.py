@@ -518,17 +518,17 @@ def test_attacks_are_values():
 @pytest.mark.parametrize(
     "make, words",
     [
-        (lambda: PGD(-0.1), "eps must be >= 0.*-0.1"),
-        (lambda: PGD(8), "such as 8/255, got 8"),
+        (lambda: PGD(-0.1), r"^eps must be a number in \[0, 1\], in pixel units such as 8/255, got -0.1$"),
+        (lambda: PGD(8), r"such as 8/255 \(did you mean 8/255\?\), got 8"),
         (lambda: PGD(float("nan")), "eps"),
-        (lambda: PGD(steps=-1), "steps must be >= 0, got -1"),
-        (lambda: PGD(step_size=-1), "step_size must be >= 0"),
-        (lambda: PGD(restarts=0), "restarts must be >= 1"),
+        (lambda: PGD(steps=-1), "^steps=-1: must be a whole number, 0 or more$"),
+        (lambda: PGD(step_size=-1), "^step_size must be a number >= 0, got -1$"),
+        (lambda: PGD(restarts=0), "^restarts=0: must be a whole number, 1 or more$"),
         (lambda: PGD(restarts=2, best=False), "best=True"),
         (lambda: PGD(norm="l1"), "linf.*l2.*'l1'"),
         (lambda: PGD(start="zero"), "uniform.*gaussian.*none.*'zero'"),
         (lambda: FGSM(loss="kl"), "ce.*margin.*'kl'"),
-        (lambda: NFGSM(k=-1), "radius of the start"),
+        (lambda: NFGSM(k=-1), "^k must be a number >= 0, got -1$"),
     ],
 )
 def test_wrong_options(make, words):

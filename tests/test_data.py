@@ -1,9 +1,13 @@
 import gzip
 import json
 import math
+import os
+import socket
+import sys
 import urllib.error
 import urllib.request
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from oatlib.data import folders, memory
 from oatlib.data.load import PUBLISHED, batches, best_points, crop, flip, from_tensors, load_data, render
 from oatlib.data.shapes import CONSTANT_TRUST, SHAPES, best_frontier, compose, paint, tiles
 from oatlib.data.splits import shuffle
@@ -592,6 +597,119 @@ broken = {
 def test_broken_folders_are_explained(flat, kind):
     with pytest.raises(ValueError, match=broken[kind]):
         load_data(f"folder:{breakage(flat, kind)}", size=8)
+
+
+# What an entry of a class folder may be instead of a file; each takes the path and makes it.
+NO_FILES = {
+    "a folder": lambda path: path.mkdir(),
+    "a named pipe": lambda path: os.mkfifo(path),
+    "a socket": lambda path: socket.socket(socket.AF_UNIX).bind(str(path)),
+    "a device": lambda path: path.symlink_to(os.devnull),
+    "a link to a file that does not exist": lambda path: path.symlink_to("nowhere.png"),
+    "a link to a file that does not exist ": lambda path: path.symlink_to(path.name),  # a loop
+}
+
+
+@pytest.mark.parametrize("kind", NO_FILES)
+def test_entries_that_are_no_files_are_refused_by_name_and_never_opened(flat, kind, monkeypatch):
+    monkeypatch.chdir(flat / "bee")  # names of sockets are short
+    try:
+        NO_FILES[kind](Path("z.png"))
+    except (AttributeError, OSError):
+        pytest.skip(f"this system cannot make {kind}")
+    with pytest.raises(ValueError, match=f"bee.z.png is {kind.strip()}, expected an image file: move or rename it$"):
+        load_data(f"folder:{flat}", size=8)
+
+
+def test_a_link_to_an_image_is_an_image(flat):
+    (flat / "bee" / "z.png").symlink_to(flat / "bee" / "000.png")
+    assert len(load_data(f"folder:{flat}", size=8).train) == 29
+
+
+def test_a_folder_that_cannot_be_read(flat, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(ValueError, match="^cannot read the folder .*: Permission denied$"):
+        load_data(f"folder:{flat}", size=8)
+
+
+def header_of_an_image(path, width, height):
+    """Write an image file that ends before its pixels: whoever decodes it gets another error."""
+    path.write_bytes(b"P6 %d %d 255\n" % (width, height))
+
+
+@pytest.mark.parametrize(
+    "size, words",
+    [
+        ((8000, 7000), "it has 8000 x 7000 pixels, more than 50,000,000: shrink it first$"),
+        ((13000, 13000), "it has 13000 x 13000 pixels, more than 50,000,000: shrink it first$"),
+        ((50000, 50000), "it has hundreds of millions of pixels, more than 50,000,000: shrink it first$"),
+    ],
+)
+def test_huge_images_are_refused_before_they_are_decoded(flat, size, words, recwarn):
+    limit = Image.MAX_IMAGE_PIXELS
+    header_of_an_image(flat / "bee" / "007.png", *size)
+    with pytest.raises(ValueError, match=f"^cannot use the image .*bee.007.png: {words}"):
+        load_data(f"folder:{flat}", size=8)
+    assert limit == Image.MAX_IMAGE_PIXELS, "the limit of PIL belongs to the user"
+    assert not recwarn.list
+
+
+def test_errors_of_images_are_without_python(flat):
+    (flat / "bee" / "007.png").write_text("no image")
+    with pytest.raises(
+        ValueError, match="^cannot read the image .*007.png: it is damaged, or no image that PIL knows$"
+    ):
+        load_data(f"folder:{flat}", size=8)
+
+
+# ---- memory -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (
+            {"n_train": 99999999},
+            r"^shapes: 100,002,559 images of 3x16x16 \(n_train=99999999, n_val=512, n_test=2048\) need about "
+            r"1,382 GB of memory, and 64 GB are available: ask for fewer or smaller images$",
+        ),
+        ({"n_val": 99999999}, "n_val=99999999.*1,383 GB"),
+        ({"n_test": 10**30}, "n_test=1000000000000000000000000000000.*GB"),
+        ({"size": 40000, "n_train": 8, "n_val": 8, "n_test": 8}, "24 images of 3x40000x40000 .*2,074 GB"),
+    ],
+)
+def test_data_that_do_not_fit_into_memory_are_refused_at_once(options, words, monkeypatch):
+    monkeypatch.setattr(memory, "available_memory", lambda: 64e9)
+    with pytest.raises(ValueError, match=words):
+        load_data("shapes", **options)
+
+
+def test_a_folder_that_does_not_fit_into_memory_is_refused_before_images_are_read(flat, monkeypatch):
+    monkeypatch.setattr(folders, "decode", lambda *_, **__: pytest.fail("images were read"))
+    with pytest.raises(
+        ValueError, match=r"40 images of 3x100000x100000 \(n_test=8, n_val=4, n_train=28\) need about 9,"
+    ):
+        load_data(f"folder:{flat}", size=100_000)
+
+
+def test_memory_is_known_here_and_a_container_may_have_less(tmp_path, monkeypatch):
+    whole = memory.available_memory()
+    assert 1e8 < whole < 1e15
+    (tmp_path / "max").write_text("max\n")
+    (tmp_path / "limit").write_text("1000000\n")
+    monkeypatch.setattr(memory, "CONTAINER_LIMITS", (tmp_path / "max", tmp_path / "nowhere"))
+    assert memory.available_memory() > 1e8
+    if sys.platform != "win32":
+        monkeypatch.setattr(memory, "CONTAINER_LIMITS", (tmp_path / "max", tmp_path / "limit"))
+        assert memory.available_memory() == 1e6
+    # without the files of Linux: the memory of the machine, or no limit at all
+    monkeypatch.setattr(memory, "_text", lambda path: "")
+    assert memory.available_memory() > 1e8
+    monkeypatch.delattr(memory.os, "sysconf", raising=False)
+    assert memory.available_memory() > 1e8
 
 
 # ---- tensors of the user's own ----------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ def test_one_draw_is_what_it_was_before_there_was_eot():
 def test_eot_samples_are_recorded(kind):
     attack = kind(eot_samples=7)
     assert attack.describe()["eot_samples"] == 7 and "EOT over 7 samples" in str(attack)
-    with pytest.raises(ValueError, match="eot_samples must be >= 1"):
+    with pytest.raises(ValueError, match="eot_samples=.*must be a whole number, 1 or more"):
         dataclasses.replace(attack, eot_samples=0)
 
 

@@ -29,7 +29,7 @@ MODULES = {
 
 # A module imports from its own package and from packages in lines above its own.
 ORDER = (
-    {"_suggest", "_bundled", "_html", "_locks", "_random"},
+    {"_suggest", "_bundled", "_check", "_html", "_locks", "_random"},
     {"record"},
     {"data", "layers", "reruns"},
     {"attacks"},
@@ -38,6 +38,7 @@ ORDER = (
     {"auditing", "explorer"},
     {"course"},
     {"cli"},
+    {"__main__"},
 )
 
 
@@ -383,4 +384,6 @@ def test_imports_are_seen():
     assert {"record", "attacks.base", "data.splits", "networks.network"} <= set(imports("evaluation.evaluate"))
     assert {"layers.slim", "layers.film", "layers.setting"} <= set(imports("layers.unit"))
     assert {"__init__", "cli.commands", "_suggest"} <= set(imports("cli.main"))
-    assert set(imports("data.load")) == {"_suggest", "data.folders", "data.scenes", "data.shapes", "data.splits"}
+    assert set(imports("data.load")) == {
+        "_check", "_suggest", "data.folders", "data.memory", "data.scenes", "data.shapes", "data.splits",
+    }  # fmt: skip

@@ -1,6 +1,6 @@
 import math
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -253,11 +253,9 @@ def test_options_replace_the_row_and_leave_the_table_alone():
 
 
 def test_a_network_remembers_its_data():
-    source = SimpleNamespace(
-        name="shapes", options={"seed": 4}, shape=(3, 8, 8), classes=("a", "b"), train=data().train
-    )
+    source = replace(data(), name="shapes", options={"seed": 4})
     net = build("oat", source)
-    assert net.spec.data == {"name": "shapes", "options": {"seed": 4}} and net.spec.classes == ("a", "b")
+    assert net.spec.data == {"name": "shapes", "options": {"seed": 4}} and net.spec.classes == source.classes
     source.options["seed"] = 5
     assert net.spec.data["options"] == {"seed": 4}
 

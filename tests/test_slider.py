@@ -85,7 +85,7 @@ def test_a_file_with_an_impossible_slider_is_refused(slider, tmp_path):
 def test_a_network_without_a_dial_has_no_slider_to_fit():
     with pytest.raises(ValueError, match="needs a network with a λ dial: 'standard' was trained at λ = 0 only"):
         oatlib.fit_slider(oatlib.build("standard", DATA), DATA)
-    with pytest.raises(ValueError, match="at least 3"):
+    with pytest.raises(ValueError, match="points=2: must be a whole number, 3 or more"):
         oatlib.fit_slider(oatlib.build("blend", DATA), DATA, points=2)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._check import real, whole
 from .._random import rand_on
 from .ascent import AscentWalk
 from .losses import margin_loss
@@ -79,10 +80,8 @@ class AimedPGD(PGD):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"share must be a probability in [0, 1], got {self.share}")
-        if self.candidates < 1:
-            raise ValueError(f"candidates must be at least 1, got {self.candidates}")
+        real("share", self.share, 0, 1)
+        whole("candidates", self.candidates)
 
     def describe(self) -> dict:
         """Return the facts that a result record must hold about the attack, as a dict for JSON."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._check import whole
 from .ascent import GradientWalk
 from .base import IterativeAttack, restarts_as_text
 from .freeze import NonFiniteError
@@ -188,7 +189,7 @@ class APGD(IterativeAttack):
 
     Args:
         eps: Radius of the ball, in pixel units.
-        steps: Number of steps per restart or target.
+        steps: Number of steps per restart or target. 0: the start is the result.
         norm: "linf" or "l2".
         restarts: Number of runs, each from a new starting point. Not used if there are targets.
         start: "uniform", "gaussian" or "none", as for `PGD`. A gaussian start is projected first.
@@ -221,8 +222,10 @@ class APGD(IterativeAttack):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.targets != "all" and (isinstance(self.targets, str) or self.targets < 0):
-            raise ValueError(f"targets must be >= 0 or 'all', got {self.targets!r}")
+        if self.targets != "all":
+            if isinstance(self.targets, str):
+                raise ValueError(f"targets must be a whole number or 'all', got {self.targets!r}")
+            whole("targets", self.targets, 0)
 
     def walk_length_for(self, classes: int) -> int:
         """Return `walk_length` for `classes` classes, where each target counts as a restart."""

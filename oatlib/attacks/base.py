@@ -18,6 +18,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from .._check import briefly, of_type, real, whole
 from .._random import randn_like_on
 from .freeze import NonFiniteError, attacking, check_images
 from .geometry import init, project
@@ -26,6 +27,7 @@ from .queries import mean_logits
 
 NORMS = {"linf": "L-inf", "l2": "L2"}
 STARTS = ("uniform", "gaussian", "none")
+LARGEST_L2_EPS = 1e6
 
 
 @runtime_checkable
@@ -127,6 +129,8 @@ class Walk(ABC):
         generator: torch.Generator | None = None,
         last_logits: bool = True,
     ):
+        if generator is not None:
+            of_type("generator", generator, torch.Generator, "a torch.Generator")
         self.attack = attack
         self.f = f
         self.generator = generator or torch.Generator(x.device).manual_seed(0)
@@ -179,7 +183,7 @@ class IterativeAttack:
     Attributes:
         name: Name of the attack in result records.
         eps: Radius of the ball of allowed changes, in pixel units.
-        steps: Number of steps per restart.
+        steps: Number of steps per restart. 0: the start is the result.
         norm: "linf" or "l2".
         restarts: Number of runs, each from its own starting point.
         start: "uniform" (a random point of the ball), "gaussian" (x + 0.001 N(0, 1)) or "none" (x).
@@ -219,32 +223,29 @@ class IterativeAttack:
         for name, value, choices in (
             ("norm", self.norm, tuple(NORMS)),
             ("start", self.start, STARTS),
+            ("best", self.best, (True, False)),
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {value!r}")
-        if not callable(self.loss) and self.loss not in ATTACK_LOSSES:
+        if not callable(self.loss) and self.loss not in tuple(ATTACK_LOSSES):
             raise ValueError(
                 f"loss must be one of {tuple(ATTACK_LOSSES)} or a function (logits, y) -> values "
                 f"(N,), got {self.loss!r}"
             )
-        largest_eps = 1 if self.norm == "linf" else 1e6
-        if not 0 <= self.eps <= largest_eps:
-            raise ValueError(
-                f"eps must be >= 0 in pixel units [0, 1], such as 8/255, got {self.eps}"
-            )
-        for name, value, least in (
-            ("steps", self.steps, 0),
-            ("step_size", self.step_length, 0),
-            ("restarts", self.restarts, 1),
-            ("eot_samples", self.eot_samples, 1),
-            ("radius of the start", self.start_and_ball_radius[0], 0),
-        ):
-            if not value >= least:  # also true for NaN
-                raise ValueError(f"{name} must be >= {least}, got {value}")
+        self._check_numbers()
         if self.restarts > 1 and not self.best:
             raise ValueError(
                 "restarts > 1 needs best=True: with best=False only the last restart counts"
             )
+
+    def _check_numbers(self) -> None:
+        """Raise a ValueError if a number is out of range, or is no number."""
+        check_eps(self.eps, self.norm)
+        whole("steps", self.steps, 0)
+        whole("restarts", self.restarts)
+        whole("eot_samples", self.eot_samples)
+        real("step_size", self.step_length, 0)
+        real("radius of the start", self.start_and_ball_radius[0], 0)
 
     def __call__(
         self,
@@ -372,9 +373,9 @@ class IterativeAttack:
         Raises:
             ValueError, NonFiniteError, NoGradientError: For the same reasons as `__call__`.
         """
-        labels = y.to(torch.int64, copy=True)
         with attacking(f):
-            images = check_images(x, labels)
+            images = check_images(x, y)
+            labels = y.to(torch.int64, copy=True)
             logits = mean_logits(f, images, self.eot_samples)
         yield torch.arange(len(labels), device=labels.device), images, logits
         correct = logits.argmax(1) == labels
@@ -514,6 +515,34 @@ class IterativeAttack:
                 f"{tuple(values.shape)}"
             )
         return values
+
+
+def check_attack(attack) -> None:
+    """Raise a TypeError unless a value can be used as an attack.
+
+    Args:
+        attack: The argument of a user: an `Attack`, or anything else that can be called and
+            described.
+    """
+    valid = "an attack, such as oatlib.PGD(8 / 255)"
+    if isinstance(attack, type):  # the class has the methods of an attack, too
+        raise TypeError(f"attack must be {valid}, got the class {attack.__name__}: call it")
+    if not callable(attack) or not hasattr(attack, "describe"):
+        raise TypeError(f"attack must be {valid}, got {briefly(attack)}")
+
+
+def check_eps(eps: float, norm: str = "linf") -> None:
+    """Raise a ValueError unless a radius fits its norm.
+
+    Args:
+        eps: Radius of the ball, in pixel units.
+        norm: "linf" or "l2".
+    """
+    largest = 1 if norm == "linf" else LARGEST_L2_EPS
+    hint = "in pixel units such as 8/255"
+    if isinstance(eps, (int, float)) and 1 < eps <= 255 and norm == "linf":
+        hint += f" (did you mean {eps:g}/255?)"
+    real("eps", eps, 0, largest, hint)
 
 
 def restarts_as_text(restarts: int) -> str:

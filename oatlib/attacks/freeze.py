@@ -12,6 +12,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from .._check import function, of_type
+
 DUST = 1e-6  # pixels may lie outside of [0, 1] by this much, because of rounding
 
 
@@ -74,7 +76,11 @@ def attacking(f) -> Iterator[None]:
 
     Yields:
         None.
+
+    Raises:
+        TypeError: f cannot be called.
     """
+    function("the function under attack", f, "a network or a function from images to logits")
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
@@ -95,7 +101,10 @@ def check_images(x: Tensor, y: Tensor) -> Tensor:
 
     Raises:
         ValueError: The type, shape, device or range of x or y is wrong.
+        TypeError: One of them is no tensor.
     """
+    of_type("images", x, Tensor, "a floating point tensor (N, ...)")
+    of_type("y", y, Tensor, "a tensor of labels (N,)")
     if not x.is_floating_point() or x.dim() < 2:
         raise ValueError(
             f"images must be a floating point tensor (N, ...), got {x.dtype} of shape "

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .._check import real
 from .ascent import AscentWalk
 from .base import IterativeAttack, restarts_as_text
 
@@ -20,7 +21,7 @@ class PGD(IterativeAttack):
 
     Args:
         eps: Radius of the ball of allowed changes, in pixel units.
-        steps: Number of steps per restart.
+        steps: Number of steps per restart. 0: the start is the result.
         step_size: Length of a step, in pixel units. None: min(2.5 eps / steps, eps). The published
             OAT code uses min(1.25 eps, eps + 4/255) / steps.
         norm: "linf" or "l2".
@@ -129,6 +130,10 @@ class NFGSM(IterativeAttack):
     eps: float = 8 / 255
     k: float = 2.0
     loss: str | Callable[[Tensor, Tensor], Tensor] = "ce"
+
+    def __post_init__(self):
+        real("k", self.k, 0)
+        super().__post_init__()
 
     @property
     def start_and_ball_radius(self) -> tuple[float, float]:

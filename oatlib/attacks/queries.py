@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .._check import briefly
 from .freeze import NoGradientError
 
 
@@ -77,9 +78,9 @@ def _gradient(values: Tensor, x: Tensor) -> Tensor:
 
 def _logits(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     logits = f(x)
-    if logits.dim() != 2 or len(logits) != len(x) or logits.shape[1] < 2:
-        raise ValueError(
-            f"the network must return logits ({len(x)}, classes >= 2), got {tuple(logits.shape)}"
-        )
+    is_tensor = isinstance(logits, Tensor)
+    if not is_tensor or logits.dim() != 2 or len(logits) != len(x) or logits.shape[1] < 2:
+        found = tuple(logits.shape) if is_tensor else briefly(logits)
+        raise ValueError(f"the network must return logits ({len(x)}, classes >= 2), got {found}")
     # Half precision becomes single precision: 8 bits of mantissa are too few for a softmax.
     return logits.float() if logits.element_size() < 4 else logits

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._check import real, whole
 from .._random import rand_on
 from .base import IterativeAttack, Walk
 from .freeze import NonFiniteError
@@ -121,10 +122,9 @@ class Square(IterativeAttack):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.queries < 1:
-            raise ValueError(f"queries must be at least 1, got {self.queries}")
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share must be in (0, 1], got {self.share}")
+        whole("queries", self.queries)
+        if real("share", self.share, 0, 1) == 0:
+            raise ValueError("share must be above 0, got 0")
 
     def walk_length_for(self, classes: int) -> int:
         """Return the number of queries: each query yields one point, for any number of classes."""

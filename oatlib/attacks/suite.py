@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .._check import of_type, real
 from .._suggest import lookup
 from ..record import RecordError, read_weights, write_weights
 from .apgd import APGD
@@ -137,7 +138,9 @@ class Suite:
 
     def __post_init__(self):
         lookup("budget", self.budget, BUDGETS)
+        of_type("members", self.members, (tuple, list), "a tuple of attacks")
         for member in self.members:
+            of_type("every member", member, IterativeAttack, "an attack, such as oatlib.PGD()")
             if abs(member.eps - self.eps) > 1e-9:
                 raise ValueError(
                     f"every member must have the eps of the suite, {self.eps:g}, got "
@@ -291,6 +294,8 @@ class Suite:
         Example:
             >>> print(Suite().run(net.at(1.0), data.val.x, data.val.y))
         """
+        if seconds is not None:
+            real("seconds", seconds, 0)
         state, _ = _clean_state(self, f, x, y, _seed(x, generator))
         if keep is not None and Path(keep).is_file():
             _restore(state, self, f, keep)
@@ -452,6 +457,7 @@ class Outcome:
 
 def _seed(x: Tensor, generator: torch.Generator | None) -> int:
     """Draw the seed of all members of a suite."""
+    of_type("images", x, Tensor, "a floating point tensor (N, ...)")
     generator = generator or torch.Generator(x.device).manual_seed(0)
     return int(torch.randint(2**31, (), generator=generator, device=generator.device))
 

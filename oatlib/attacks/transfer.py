@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._check import function
 from ..layers.mixture import MeanLogits, OutputMixture
-from .base import Attack, IterativeAttack, Walk
+from .base import Attack, IterativeAttack, Walk, check_attack
 from .queries import mean_logits
 
 
@@ -84,7 +85,7 @@ class Transfer(MadeElsewhere):
         label: What `source` is, for result records.
 
     Raises:
-        ValueError: `source` is not callable.
+        TypeError: `source` cannot be called, or `attack` is no attack.
     """
 
     name = "Transfer"
@@ -93,10 +94,8 @@ class Transfer(MadeElsewhere):
     label: str = "another network"
 
     def __post_init__(self):
-        if not callable(self.source):
-            raise ValueError(
-                f"source must be a function images -> logits, got {type(self.source).__name__}"
-            )
+        function("source", self.source, "a function from images to logits")
+        check_attack(self.attack)
 
     def _source(self, f) -> Callable[[Tensor], Tensor]:
         return self.source

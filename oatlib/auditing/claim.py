@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..attacks.freeze import NoGradientError
+from ..evaluation.results import wilson
 from .finding import Finding, Verdict, raised_if
 from .questions import ALLOWED_MISSES
 from .significance import above_interval, clearly_above
@@ -44,6 +45,22 @@ class Claim:
         if self.source == "pgd-20":
             return f"PGD-20 alone leaves {self.value:.1%} correct"
         return "nothing is claimed, and PGD-20 cannot run"
+
+    def beside(self, low: float, high: float, n: int) -> str:
+        """Return the claim in words. A given one is compared with the interval of the suite.
+
+        Args:
+            low: Lower end of the 95 % interval of the robust accuracy.
+            high: Upper end of it.
+            n: Number of images that it was measured on.
+        """
+        if self.source != "given":
+            return str(self)
+        interval = f"the interval [{low:.1%}, {high:.1%}] of {n} images"
+        if self.value > high:
+            return f"{self} and lies above {interval}"
+        side = "inside" if self.value >= low else "below"
+        return f"{self} and lies {side} {interval}"
 
 
 def measured_claim(subject: Subject) -> Claim:
@@ -100,5 +117,6 @@ def compare_claim(claim: Claim, subject: Subject) -> Finding:
         evidence |= {"only_suite": only_suite, "only_pgd": only_pgd}
         too_high = above_interval(claim.value, subject.robust, n)
         verdict = raised_if(too_high and clearly_above(only_suite, only_pgd, n, ALLOWED_MISSES))
-    sentence = f"{claim}, and the suite leaves {subject.robust:.1%} correct"
+    said = claim.beside(*wilson(round(subject.robust * n), n), n)
+    sentence = f"{said}, and the suite leaves {subject.robust:.1%} correct"
     return Finding(NAME, verdict, sentence, evidence, REASON, REMEDY)

@@ -17,9 +17,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import record
+from .._check import function, of_type, real, seed_of, whole
+from ..attacks.base import check_eps
 from ..attacks.suite import Suite, suited
-from ..data.load import Data, Split
-from ..evaluation.evaluate import NOISE_SAMPLES
+from ..data.splits import Data, Split, split_of
+from ..evaluation.evaluate import NOISE_SAMPLES, check_fit
 from ..evaluation.results import wilson
 from ..networks.network import Network
 from ..training.presets import Preset
@@ -28,6 +30,7 @@ from .finding import Finding, Verdict
 from .questions import QUESTIONS
 from .subject import Subject
 
+SOURCES = "a dictionary {name: function from images to logits}"
 STOP_TOLERANCE = 1e-6  # two λ that differ by less are the same λ stop
 
 TEXT_MARKS = {Verdict.RAISED: "RAISED", Verdict.PASSED: "passed", Verdict.NOT_APPLICABLE: "-"}
@@ -181,7 +184,16 @@ def audit(
         >>> print(oatlib.audit(net, data, lam=1.0, claim=0.75, claim_n=1024).summary)
     """
     _validate(eps, claim, claim_n, suite)
-    split = data.val if isinstance(data, Data) else data
+    whole("n", n)
+    seed = seed_of(seed)
+    if seconds is not None:
+        real("seconds", seconds, 0)
+    sources = None if sources is None else of_type("sources", sources, Mapping, SOURCES)
+    if attacked is not None:
+        function("attacked", attacked, "a function from images to logits")
+    split = split_of(data, "val")
+    if isinstance(net, Network):
+        check_fit(net, split)
     panel = split.panel(min(n, len(split)))
     deployed = _deployed(net, lam, width, seed)
     # Choose the attacks: a random network needs EOT, and a mixture of outputs its own members.
@@ -260,14 +272,17 @@ class _Deployed:
 
 def _validate(eps: float, claim: float | None, claim_n: int | None, suite: Suite | None) -> None:
     """Raise a ValueError for arguments that are out of range, before any work starts."""
-    if claim is not None and not 0 <= claim <= 1:
-        raise ValueError(f"claim must be a robust accuracy in [0, 1], got {claim}")
-    if claim_n is not None and (not isinstance(claim_n, int) or claim_n < 1):
-        raise ValueError(f"claim_n must be a positive number of images, got {claim_n!r}")
+    if claim is not None:
+        real("claim", claim, 0, 1, "such as 0.75", "a robust accuracy")
+    if claim_n is not None:
+        whole("claim_n", claim_n)
     if claim_n is not None and claim is None:
         raise ValueError("claim_n is the number of images of a claim, so it needs claim=")
-    if not 0 < eps <= 1:
-        raise ValueError(f"eps must be in (0, 1], in pixel units such as 8/255, got {eps}")
+    check_eps(eps)
+    if eps == 0:
+        raise ValueError("eps must be above 0, in pixel units such as 8/255, got 0")
+    if suite is not None:
+        of_type("suite", suite, Suite, "an oatlib.Suite")
     if suite is not None and (abs(suite.eps - eps) > 1e-9 or suite.norm != "linf"):
         raise ValueError(
             f"the suite must use norm 'linf' and the eps of the audit, {eps:g}, got norm "
@@ -280,14 +295,12 @@ def _deployed(net, lam: float | None, width: float | None, seed: int) -> _Deploy
     if not isinstance(net, Network):
         if lam is not None or width is not None:
             raise ValueError("lam= and width= need an oatlib network, got a plain function")
-        if not callable(net):
-            raise ValueError(
-                f"net must be a Network or a function images -> logits, got {type(net).__name__}"
-            )
+        function("net", net, "a network, or a function from images to logits")
         return _Deployed(net, {"lam": None, "width": None})
     stops = net.spec.stops
-    lam = stops[-1] if lam is None else float(lam)
+    lam = stops[-1] if lam is None else lam
     position = net.position(lam, width)
+    lam = float(lam)
     width = position.width.fraction
     about = {"lam": lam, "width": width, "recipe": net.spec.recipe, "backbone": net.spec.backbone}
     # The features of the nearest stops are most alike, so attacks transfer best from them.
@@ -331,6 +344,7 @@ def _report(
     ]
     interval = f"95 % interval {low:.1%} to {high:.1%}, eps = {255 * subject.eps:g}/255"
     measured = f"{robust:.1%} of {n} images stay correct under all attacks ({interval})"
+    said = claim.beside(low, high, n)
     names = ", ".join(_title(finding) for finding in raised)
     if not complete:
         summary = (
@@ -341,7 +355,7 @@ def _report(
     elif raised:
         summary = f"Failed: {measured}, but the measurement is faulty. Raised: {names}."
     else:
-        summary = f"Passed: {measured}, and no question raised a fault ({claim})."
+        summary = f"Passed: {measured}, and no question raised a fault ({said})."
     return Report(
         summary=summary,
         stands=complete and not raised,

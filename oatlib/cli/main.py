@@ -6,15 +6,22 @@ The module commands.py runs the commands. Wrong input gives one line on stderr a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
+import os
+import re
+import signal
 import sys
 import textwrap
+import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from .. import __version__
-from .._suggest import lookup
+from .._suggest import did_you_mean, lookup
+
+PAGES = (".html", ".htm")  # ends of the names of web pages
 
 # Names that `oatlib eval --attack` accepts. The first four are suites of attacks.
 ATTACKS = ("quick", "fast", "full", "suite", "pgd", "apgd", "fgsm", "fgsm-rs", "square")
@@ -28,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         Exit code. 0: success. 1: the command ran, but its result is negative, for instance a failed
-        audit. 2: wrong input. 130: interrupted.
+        audit. 2: wrong input. 130: interrupted. 141: nobody reads the output any more, as in
+        `oatlib choose results.json | head -1`. Shells report 141 for other programs, too.
 
     Raises:
         SystemExit: From argparse, for --help and for arguments that cannot be parsed.
@@ -36,17 +44,82 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # not every terminal or pipe can show a λ
-    options = _parser().parse_args(arguments)
+    name = "oatlib"
     try:
+        options = _parse(sys.argv[1:] if arguments is None else arguments)
+        name = f"oatlib {options.command}"
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            return _run(options) or 0
-    except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
-        print(f"oatlib {options.command}: {' '.join(str(error).splitlines())}", file=sys.stderr)
+            code = _run(options) or 0
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, so that an error is seen
+        return code
+    except BrokenPipeError:
+        return 141
+    except (ValueError, TypeError, ImportError, OSError, RuntimeError, MemoryError) as error:
+        _tell(f"{name}: {_sentence(error)}")
         return 2
     except KeyboardInterrupt:
-        print(f"oatlib {options.command}: interrupted", file=sys.stderr)
+        _tell(f"{name}: interrupted")
         return 130
+    finally:
+        _close_output()
+
+
+def _tell(line: str) -> None:
+    """Print a line on stderr. If nobody reads it, there is nobody else to tell."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr)
+
+
+def _close_output() -> None:
+    """Write what is left of the output. If that fails, drop it.
+
+    Python would try it again at its end, and print an error of several lines.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _sentence(error: BaseException) -> str:
+    """Return the message of an error on one line, without terms of Python."""
+    text = " ".join(str(error).split())
+    allocation = re.search(r"you tried to allocate (\d+) bytes", text)  # by PyTorch
+    if allocation:
+        size = int(allocation[1]) / 1e9
+        return f"not enough memory: one tensor would need {size:,.1f} GB"
+    if isinstance(error, MemoryError):
+        return f"not enough memory{text and ': '}{text}"
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return f"{place}{error.strerror}"
+    return text or type(error).__name__
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    """Return the options of a command line, or exit with one line that says what is wrong."""
+    parser = _parser()
+    # argparse would list the commands without a suggestion, and name options that it does not
+    # know as errors of `oatlib` instead of the command.
+    command = next((word for word in words if not word.startswith("-")), None)
+    if command is not None:
+        try:
+            lookup("command", command, parser.commands)
+        except ValueError as error:
+            parser.error(str(error))
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        word = unknown[0].partition("=")[0]
+        of_command = parser.commands[options.command]
+        if word.startswith("-"):
+            of_command.error(f"unknown option {word}{did_you_mean(word, of_command.flags)}")
+        of_command.error(f"unexpected argument {word!r}")
+    if getattr(options, "claim_n", None) is not None and options.claim is None:
+        parser.commands["audit"].error("--claim-n is the number of images of --claim: give both")
+    return options
 
 
 def _show_warning(message, *_) -> None:
@@ -63,32 +136,94 @@ def _run(options) -> int | None:
     """
     if options.command == "explore":
         return _explore(options)
-    from . import commands
+    with _interruptible():
+        from . import commands
 
     return commands.COMMANDS[options.command](options)
 
 
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Make Ctrl-C end a long import as KeyboardInterrupt.
+
+    Some packages catch it while they are imported, try again, and fail with an ImportError.
+    """
+    presses = []
+
+    def note(signal_number, frame):
+        presses.append(signal_number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # it gets no signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    except Exception:
+        if presses:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _explore(options) -> int:
     if options.html:
-        from ..explorer import app  # needs the lab extra
+        with _interruptible():
+            from ..explorer import app  # needs the lab extra
 
         size = app.write(options.html, options.weights, options.state)
         print(f"{options.html}: written ({size / 1e6:.2f} MB). Open it in any browser.")
         return 0
     from ..explorer import server
+    from .port import check_port
 
+    check_port(options.port)
     return server.serve(options.weights, options.state, options.port, not options.no_browser)
+
+
+class _Once(argparse.Action):
+    """Store the value of an option. An option that is given twice is an error.
+
+    argparse would use the last value, and say nothing.
+    """
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Store the values, see `argparse.Action`."""
+        given = getattr(namespace, "given", frozenset())
+        if option_string is not None and self.dest in given:
+            several = ", with all values after it" if self.nargs == "+" else ""
+            parser.error(f"{option_string} is given twice: give it once{several}")
+        namespace.given = given | {self.dest}
+        setattr(namespace, self.dest, values)
 
 
 class _Parser(argparse.ArgumentParser):
     """A parser with lines below its help, and with errors of one line.
 
+    Options must be written out and given once.
+
     Attributes:
+        commands: The parsers of the commands, by name.
+        flags: All options, such as "--lam" (property).
         notes: Returns the lines below the help. It is called when help is printed, because the
             names of recipes are known only after PyTorch is imported.
     """
 
+    commands: dict[str, _Parser]
     notes: Callable[[], list[str]] | None = None
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, allow_abbrev=False, **options)
+        self.register("action", None, _Once)
+        # argparse takes -1 for a number, but -1e-3 and -inf for unknown options. As values they
+        # get the message that says what is valid.
+        self._negative_number_matcher = re.compile(r"-(\.?\d|inf|nan)", re.IGNORECASE)
+
+    @property
+    def flags(self) -> list[str]:
+        return list(self._option_string_actions)
 
     def format_help(self) -> str:
         """Return the help text with the notes, each on lines of its own."""
@@ -106,7 +241,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> _Parser:
     parser = _Parser(
         "oatlib",
         description="Once-for-all adversarial training: train networks whose trade-off between "
@@ -114,6 +249,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"oatlib {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser.commands = commands.choices
     _add_train(commands)
     _add_eval(commands)
     _add_fit_slider(commands)
@@ -146,7 +282,7 @@ def _add_train(commands) -> None:
         help="number of training images (default: those of the data set)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="seed of data, weights and training (default 0)"
+        "--seed", type=_seed, default=0, help="seed of data, weights and training (default 0)"
     )
     parser.add_argument(
         "--backbone", default="tiny", help="architecture, see the list below (default %(default)s)"
@@ -172,13 +308,20 @@ def _add_train(commands) -> None:
     )
     _add_device(parser)
     parser.add_argument(
-        "--checkpoint", metavar="FILE", help="save the training state to FILE after every epoch"
+        "--checkpoint",
+        type=_file,
+        metavar="FILE",
+        help="save the training state to FILE after every epoch",
     )
     parser.add_argument(
         "--resume", action="store_true", help="continue the training saved by --checkpoint"
     )
     parser.add_argument(
-        "--out", required=True, metavar="FILE", help="file for the weights, such as oat.safetensors"
+        "--out",
+        type=_file,
+        required=True,
+        metavar="FILE",
+        help="file for the weights, such as oat.safetensors",
     )
     parser.notes = _train_notes
 
@@ -207,7 +350,9 @@ def _add_eval(commands) -> None:
     parser.add_argument(
         "--data", help="data set to measure on (default: the one the network was trained on)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of attack and noise (default 0)")
+    parser.add_argument(
+        "--seed", type=_seed, default=0, help="seed of attack and noise (default 0)"
+    )
     _add_device(parser)
     parser.add_argument(
         "--attack",
@@ -217,10 +362,14 @@ def _add_eval(commands) -> None:
         "suite is another name for fast (default %(default)s)",
     )
     parser.add_argument(
-        "--steps", type=int, help="steps of the attacks pgd (default 20) and apgd (default 100)"
+        "--steps",
+        type=_positive_int,
+        help="steps of the attacks pgd (default 20) and apgd (default 100)",
     )
     parser.add_argument(
-        "--restarts", type=int, help="random restarts of the attacks pgd and apgd (default 1)"
+        "--restarts",
+        type=_positive_int,
+        help="random restarts of the attacks pgd and apgd (default 1)",
     )
     parser.add_argument(
         "--eps", type=_eps, default=8.0, help="radius of the attack, in 1/255 (default 8)"
@@ -264,7 +413,7 @@ def _add_eval(commands) -> None:
         type=_positive_int,
         help="number of test images, equally many of each class (default: all)",
     )
-    parser.add_argument("--json", metavar="FILE", help="also write the results to FILE")
+    parser.add_argument("--json", type=_file, metavar="FILE", help="also write the results to FILE")
     _add_dial(parser, "example: oatlib eval oat.safetensors --lam 0 0.5 1 --json results.json")
 
 
@@ -275,12 +424,15 @@ def _add_fit_slider(commands) -> None:
         "fit the slider of a network, so that equal steps of it change the accuracies equally, and "
         "write it into the file",
     )
-    parser.add_argument("weights", help="file written by oatlib train; the slider is added to it")
+    parser.add_argument(
+        "weights", type=_file, help="file written by oatlib train; the slider is added to it"
+    )
     parser.add_argument(
         "--n",
         type=_positive_int,
         default=512,
-        help="number of validation images, each attacked with the quick suite (default 512)",
+        help="number of validation images, at most all, each attacked with the quick suite "
+        "(default 512)",
     )
     parser.notes = lambda: ["example: oatlib fit-slider oat.safetensors"]
 
@@ -291,30 +443,35 @@ def _add_audit(commands) -> None:
         "audit",
         "look for faults in the robustness of one setting; exit code 0 if none is found",
     )
-    parser.add_argument("weights", help="file of the network (.safetensors)")
+    parser.add_argument("weights", type=_file, help="file of the network (.safetensors)")
     parser.add_argument("--lam", type=_lam, help="λ to audit (default: the largest of the recipe)")
     parser.add_argument("--width", type=_fraction, help="width of a slimmable network (default 1)")
     parser.add_argument(
         "--claim",
-        type=_lam,
+        type=_claim,
         help="robust accuracy that is claimed, in [0, 1] (default: the accuracy under PGD-20)",
     )
-    parser.add_argument("--claim-n", type=int, help="number of images the claim was measured on")
     parser.add_argument(
-        "--eps", type=float, default=8, help="radius of the attacks in 1/255 (default 8)"
+        "--claim-n", type=_positive_int, help="number of images the claim was measured on"
     )
     parser.add_argument(
-        "--n", type=int, default=256, help="number of validation images (default 256)"
+        "--eps", type=_radius, default=8, help="radius of the attacks in 1/255 (default 8)"
+    )
+    parser.add_argument(
+        "--n",
+        type=_positive_int,
+        default=256,
+        help="number of validation images, at most all (default 256)",
     )
     parser.add_argument(
         "--data", help="data set (default: the one that the network was trained on)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the attacks (default 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of the attacks (default 0)")
     parser.add_argument(
-        "--seconds", type=float, help="time limit of the suite in seconds (default: none)"
+        "--seconds", type=_seconds, help="time limit of the suite in seconds (default: none)"
     )
-    parser.add_argument("--json", help="file to write the report to, as JSON")
-    parser.add_argument("--html", help="file to write the report to, as a web page")
+    parser.add_argument("--json", type=_no_page, help="file to write the report to, as JSON")
+    parser.add_argument("--html", type=_page, help="file to write the report to, as a web page")
     parser.notes = lambda: [
         "example: oatlib audit oat.safetensors --lam 1 --claim 0.75 --html report.html"
     ]
@@ -322,7 +479,7 @@ def _add_audit(commands) -> None:
 
 def _add_choose(commands) -> None:
     parser = _command(commands, "choose", "print the most robust measured setting within limits")
-    parser.add_argument("results", help="file written by oatlib eval --json")
+    parser.add_argument("results", type=_file, help="file written by oatlib eval --json")
     parser.add_argument(
         "--min-clean", type=_fraction, help="lowest clean accuracy, in (0, 1], such as 0.9"
     )
@@ -330,10 +487,10 @@ def _add_choose(commands) -> None:
         "--min-robust", type=_fraction, help="lowest robust accuracy, in (0, 1], such as 0.5"
     )
     parser.add_argument(
-        "--max-macs", type=float, help="largest number of multiply-adds per image, such as 1e6"
+        "--max-macs", type=_limit, help="largest number of multiply-adds per image, such as 1e6"
     )
     parser.add_argument(
-        "--max-parameters", type=float, help="largest number of parameters, such as 1e5"
+        "--max-parameters", type=_limit, help="largest number of parameters, such as 1e5"
     )
     parser.notes = lambda: ["example: oatlib choose results.json --min-clean 0.9 --max-macs 1e6"]
 
@@ -349,12 +506,16 @@ def _add_export(commands) -> None:
     _add_width(parser)
     parser.add_argument(
         "--noise-seed",
-        type=int,
+        type=_seed,
         default=0,
         help="seed of the sample of noisy weights that is written (default 0)",
     )
     parser.add_argument(
-        "--out", required=True, metavar="FILE", help="file to write, such as model.onnx"
+        "--out",
+        type=_file,
+        required=True,
+        metavar="FILE",
+        help="file to write, such as model.onnx",
     )
     _add_dial(parser, "example: oatlib export oat.safetensors --lam 0.3 --out model.onnx")
 
@@ -365,19 +526,25 @@ def _add_explore(commands) -> None:
     )
     parser.add_argument(
         "weights",
+        type=_file,
         nargs="*",
         help="files written by oatlib train (default: the networks that come with oatlib)",
     )
     parser.add_argument(
         "--state", default="", help="setting to start with, such as 'lam=0.3&width=0.5'"
     )
-    parser.add_argument(
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument(
         "--html",
+        type=_page,
         metavar="FILE",
         help="write the explorer to FILE as a page that needs no Python, instead of opening it",
     )
-    parser.add_argument(
-        "--port", type=int, default=0, help="port on 127.0.0.1 (default: any free port)"
+    target.add_argument(
+        "--port",
+        type=_port,
+        default=0,
+        help="port on 127.0.0.1, from 1 to 65535; 0 for any free one (default 0)",
     )
     parser.add_argument(
         "--no-browser", action="store_true", help="print the address, but open no browser"
@@ -392,6 +559,7 @@ def _add_course(commands) -> None:
     parser = _command(commands, "course", "copy the lessons to a folder, to open them in Jupyter")
     parser.add_argument(
         "folder",
+        type=_file,
         nargs="?",
         default="oatlib-course",
         help="folder to copy to; it is created if needed (default %(default)s)",
@@ -405,7 +573,11 @@ def _add_rerun(commands) -> None:
         "rerun",
         "run a notebook with other parameters, and write the executed notebook and its results",
     )
-    parser.add_argument("notebook", help="a notebook file, or a lesson such as 01_attack")
+    parser.add_argument(
+        "notebook",
+        type=_file,
+        help="a notebook file, or a lesson such as 01_attack",
+    )
     parser.add_argument(
         "-p",
         "--parameter",
@@ -423,6 +595,7 @@ def _add_rerun(commands) -> None:
     )
     parser.add_argument(
         "--out",
+        type=_file,
         default=".",
         metavar="FOLDER",
         help="folder for the executed notebook and its results (default: the current folder)",
@@ -443,7 +616,7 @@ def _add_rerun(commands) -> None:
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("weights", help="file written by oatlib train")
+    parser.add_argument("weights", type=_file, help="file written by oatlib train")
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
@@ -506,8 +679,33 @@ def _number(
 _lam = _number("λ must be a number in [0, 1]", float, lambda v: 0 <= v <= 1)
 _position = _number("a slider position must be a number in [0, 1]", float, lambda v: 0 <= v <= 1)
 _fraction = _number("must be a fraction in (0, 1], such as 0.5", float, lambda v: 0 < v <= 1)
+_claim = _number("must be a fraction in [0, 1], such as 0.75", float, lambda v: 0 <= v <= 1)
+_radius = _number("must be a number in (0, 255], such as 8", float, lambda v: 0 < v <= 255)
+_limit = _number("must be a number above 0, such as 1e6", float, lambda v: 0 < v < math.inf)
+_seconds = _number("must be a number of seconds above 0", float, lambda v: 0 < v < math.inf)
+_port = _number("must be a whole number from 0 to 65535", int, lambda v: 0 <= v <= 65535)
+_seed = _number("must be a whole number from 0 to 2**30 - 1", int, lambda v: 0 <= v < 2**30)
 _eps = _number("must be a number in [0, 255], such as 8", float, lambda v: 0 <= v <= 255)
 _positive_int = _number("must be a whole number, 1 or more", int, lambda v: v >= 1)
+
+
+def _file(text: str) -> str:
+    """Return the name of a file or folder. A script with an empty variable gives none."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"must be a name, got {text!r}")
+    return text
+
+
+def _page(text: str) -> str:
+    if not text.endswith(PAGES):
+        raise argparse.ArgumentTypeError(f"must be a name that ends in .html, got {text!r}")
+    return _file(text)
+
+
+def _no_page(text: str) -> str:
+    if text.endswith(PAGES):
+        raise argparse.ArgumentTypeError(f"must not end in .html, got {text!r}: use --html for it")
+    return _file(text)
 
 
 def _rule(text: str) -> str:
@@ -545,16 +743,13 @@ def _option(text: str) -> tuple[str, object]:
 
 
 def _device(text: str) -> str:
-    kind, _, index = text.partition(":")
-    if kind not in ("cpu", "cuda") or not (index or "0").isdecimal():
-        raise argparse.ArgumentTypeError(f"unknown device {text!r}: use cpu, cuda or cuda:INDEX")
-    if kind == "cuda":
-        import torch
+    if text == "cpu":
+        return text
+    from .._check import device_of  # imports PyTorch
 
-        count = torch.cuda.device_count()
-        if int(index or 0) >= count:
-            raise argparse.ArgumentTypeError(
-                f"device {text} is not available: PyTorch {torch.__version__} finds {count} CUDA "
-                "devices. Use --device cpu, or run oatlib doctor"
-            )
-    return text
+    try:
+        if not re.fullmatch(r"cuda(:[0-9]{1,4})?", text):
+            raise ValueError(f"unknown device {text!r}: use cpu, cuda or cuda:INDEX")
+        return str(device_of(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(error) from None

@@ -5,4 +5,5 @@
 * shapes: the built-in world and its best possible frontier.
 * scenes: the parts of its images, and what an attack does to each of them.
 * folders: class folders of image files.
+* memory: whether the images fit into the memory.
 """

@@ -14,14 +14,14 @@ right more often than 1 - λ. `best_frontier` gives the accuracies of that rule 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from .splits import positive_int
+from .._check import positive_int, real
 
 GREY = 0.5  # the background
 SPREAD = (0.4, 1.6)  # the texture amplitude of one image, relative to the nominal one
@@ -444,8 +444,10 @@ def best_frontier(lams: Sequence[float], **options) -> list[FrontierPoint]:
         [(0.0, 1.0, 0.0), (0.3, 0.968, 0.682), (1.0, 0.825, 0.825)]
     """
     numbers = ShapesOptions(**options)
-    if any(not 0 <= lam <= 1 for lam in lams):
-        raise ValueError(f"λ must lie in [0, 1], got {list(lams)}")
+    if isinstance(lams, str) or not isinstance(lams, Iterable):
+        raise ValueError(f"lams must be a list of λ in [0, 1], got {lams!r}")
+    for lam in lams:
+        real("λ", lam, 0, 1)
     return [_best_rule(numbers, float(lam)) for lam in lams]
 
 

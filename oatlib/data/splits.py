@@ -5,12 +5,14 @@ No worker processes and no data loaders are needed. A data set is six tensors, a
 Networks normalise in their first layer, so that attacks and users work in the same unit.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
+
+from .._check import briefly, device_of, positive_int, whole
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -60,7 +62,7 @@ class Split:
         Raises:
             ValueError: If n is not between 1 and the number of images.
         """
-        if not 1 <= n <= len(self):
+        if not 1 <= whole("n", n) <= len(self):
             raise ValueError(
                 f"panel({n}): the {self.name} split has {len(self)} images, so n must be from 1 to "
                 f"{len(self)}"
@@ -110,6 +112,7 @@ class Data:
 
     def to(self, device: torch.device | str | None) -> "Data":
         """Return the same three splits on another device."""
+        device = device_of(device)
         return replace(
             self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device)
         )
@@ -144,7 +147,7 @@ def split_of(data: Data | Split, part: str) -> Split:
         return getattr(data, part)
     raise TypeError(
         f"expected a data set or one of its splits, such as data.{part}, got "
-        f"{type(data).__name__}; oatlib.from_tensors makes a data set of your own tensors"
+        f"{briefly(data)}; oatlib.from_tensors makes a data set of your own tensors"
     )
 
 
@@ -206,9 +209,10 @@ def batches(
         Iterator over int64 tensors of shape (size,) or, for the last one, shorter.
 
     Raises:
-        ValueError: If `size` is below 1.
+        ValueError: If `size` is below 1, or if one of the two is no whole number.
     """
-    if size < 1:
+    whole("n", n, 0)
+    if whole("size", size, 0) < 1:
         raise ValueError(f"size={size}: a batch needs at least one image")
     if generator is None:
         order = torch.arange(n)
@@ -248,24 +252,40 @@ def from_tensors(
         ValueError: If shapes, types, pixels or labels are not as described. The message says what
             was found.
     """
+    if not isinstance(classes, Iterable):
+        raise ValueError(f"{name}: classes must be a list of names, got {briefly(classes)}")
     classes = tuple(map(str, classes))
     if len(classes) < 2 or len(set(classes)) < len(classes):
         raise ValueError(
             f"{name}: classes must be at least two different names, found {list(classes)}"
         )
+    whole("crop", crop, 0)
     # Check each split by itself.
     pairs = {"train": train, "val": val, "test": test}
     splits = {}
-    for part, (x, y) in pairs.items():
+    for part, pair in pairs.items():
+        if not isinstance(pair, Sequence) or len(pair) != 2:
+            raise ValueError(
+                f"{name}, {part}: expected a pair (x, y) of images and labels, got {briefly(pair)}"
+            )
+        x, y = pair
         splits[part] = _checked_split(f"{name}, {part}", part, x, y, len(classes))
     # Attach the facts: one value per image.
-    for part, facts_of_part in (facts or {}).items():
+    facts = {} if facts is None else facts
+    if not isinstance(facts, Mapping) or not facts.keys() <= splits.keys():
+        found = list(facts) if isinstance(facts, Mapping) else briefly(facts)
+        raise ValueError(
+            f"{name}: facts must be a dictionary with some of the keys {', '.join(splits)}, "
+            f"got {found}"
+        )
+    for part, facts_of_part in facts.items():
         n_images = len(splits[part])
         for fact, values in facts_of_part.items():
-            if len(values) != n_images:
+            found = len(values) if isinstance(values, (Tensor, Sequence)) else briefly(values)
+            if found != n_images:
                 raise ValueError(
                     f"{name}, {part}: the fact {fact!r} must have one value per image, "
-                    f"{n_images} in all, found {len(values)}"
+                    f"{n_images} in all, found {found}"
                 )
         splits[part] = replace(splits[part], facts=dict(facts_of_part))
     # Check the splits against each other.
@@ -279,8 +299,13 @@ def from_tensors(
 
 def _checked_split(where: str, part: str, x: Tensor, y: Tensor, n_classes: int) -> Split:
     """Return the split, or raise a ValueError that says what was found and what is expected."""
-    x = torch.as_tensor(x).detach()
-    y = torch.as_tensor(y)
+    try:
+        x = torch.as_tensor(x).detach()
+        y = torch.as_tensor(y)
+    except (TypeError, ValueError, RuntimeError):  # PyTorch names neither x nor y
+        raise ValueError(
+            f"{where}: x and y must be tensors or arrays, got {briefly(x)} and {briefly(y)}"
+        ) from None
     _check_shapes_and_types(where, x, y)
     low, high = x.min().item(), x.max().item()
     # Written so that NaN fails, too. The tolerance is for rounding errors.
@@ -385,18 +410,3 @@ def stratified_split(
     lengths = [known.get(part, n_rest) for part in sizes]
     chosen = shuffle(y, generator)[: sum(lengths)]
     return dict(zip(sizes, chosen.split(lengths), strict=True))
-
-
-def positive_int(name: str, value: int) -> int:
-    """Return `value` if it is a positive int.
-
-    Args:
-        name: Name of the value, for the message.
-        value: The value. True is not accepted as 1.
-
-    Raises:
-        ValueError: If it is not a positive int.
-    """
-    if type(value) is not int or value < 1:
-        raise ValueError(f"{name}={value!r}: must be a whole number, 1 or more")
-    return value

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .._check import seed_of
 from .._html import html_table
 from ..attacks.apgd import APGD
-from ..attacks.base import Attack
+from ..attacks.base import Attack, check_attack
 from ..attacks.losses import margin_loss
 from ..data.splits import Data, Split, split_of
 from ..layers.mixture import log_mixture
-from ..networks.network import Network
-from .evaluate import check_fit
+from ..networks.network import Network, check_network
+from .evaluate import check_fit, several
 from .results import wilson
 
 
@@ -135,11 +136,15 @@ def across_lambda(
     Example:
         >>> print(across_lambda(net, data.val.panel(64), lams=[0.0, 0.3, 1.0]))
     """
-    lams = [float(lam) for lam in (net.spec.stops if lams is None else lams)]
+    check_network(net)
+    lams = several("lams", lams, net.spec.stops)
     if len(lams) < 2:
         raise ValueError(f"across_lambda needs at least 2 values of λ to compare, got lams={lams}")
     split = split_of(data, "test")
     check_fit(net, split)
+    if attack is not None:
+        check_attack(attack)
+    seed = seed_of(seed)
     attack = attack or APGD(8 / 255, 40)
     fs = [net.at(lam, width) for lam in lams]
     x, y = split.x, split.y

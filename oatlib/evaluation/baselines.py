@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Protocol
 
+from .._check import briefly, real
+
 LEVELS = (0.98, 0.95, 0.90)  # clean accuracies at which trade-offs are compared
 
 
@@ -134,12 +136,19 @@ def percents(values: Sequence[float | None], signed: bool = False) -> str:
 
 
 def _point(point: Measured | Point) -> Point:
-    clean, robust = point if isinstance(point, Sequence) else (point.clean, point.robust)
+    if isinstance(point, Sequence) and not isinstance(point, str) and len(point) == 2:
+        clean, robust = point
+    elif hasattr(point, "clean") and hasattr(point, "robust"):
+        clean, robust = point.clean, point.robust
+    else:
+        raise ValueError(
+            "expected a result of oatlib.evaluate or a point (clean, robust), such as (0.9, 0.5), "
+            f"got {briefly(point)}"
+        )
     _check_accuracy("clean", clean)
     _check_accuracy("robust", robust)
     return float(clean), float(robust)
 
 
 def _check_accuracy(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be an accuracy in [0, 1], such as 0.95, got {value:g}")
+    real(name, value, 0, 1, "such as 0.95", "an accuracy")

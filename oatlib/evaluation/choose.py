@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .._check import of_type, real
 from .results import Result
 
 # limit -> (field of a result, 1 for a lower and -1 for an upper limit, format of the value)
@@ -65,11 +66,16 @@ def choose(
 
 def _check(results: Sequence[Result], limits: dict[str, float]) -> None:
     """Raise a ValueError if the limits cannot be applied to these results."""
+    of_type("results", results, Sequence, "the results of oatlib.evaluate")
     if not results:
         raise ValueError("there are no results to choose from: measure some with oatlib.evaluate")
+    for result in results:
+        of_type("every result", result, Result, "an oatlib.Result, from oatlib.evaluate")
     for name, value in limits.items():
-        if name in ("min_clean", "min_robust") and not 0 <= value <= 1:
-            raise ValueError(f"{name} must be an accuracy in [0, 1], such as 0.9, got {value:g}")
+        if name in ("min_clean", "min_robust"):
+            real(name, value, 0, 1, "such as 0.9", "an accuracy")
+        elif real(name, value, 0) == 0:
+            raise ValueError(f"{name} must be above 0, got {value:g}")
         column = LIMITS[name][0]
         if any(getattr(r, column) is None for r in results):
             raise ValueError(

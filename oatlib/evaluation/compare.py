@@ -20,7 +20,7 @@ from ..networks.lambdas import listed
 from ..networks.network import Network
 from .baselines import LEVELS, gain, percents
 from .baselines import coin as coin_at
-from .evaluate import NOISE_SAMPLES, check_fit, evaluate
+from .evaluate import NOISE_SAMPLES, check_fit, evaluate, several
 from .results import Result, Table, two_ends
 
 TENTHS = tuple(i / 10 for i in range(11))  # positions of the slider
@@ -215,7 +215,7 @@ def _coin_names(systems: Mapping, coin: tuple[str, str] | None) -> tuple[str, st
     """Check the names of the two systems of the coin, or return the default ones if they exist."""
     if coin is None:
         return COIN if all(name in systems for name in COIN) else None
-    if isinstance(coin, str) or len(coin) != 2:
+    if isinstance(coin, str) or not isinstance(coin, Sequence) or len(coin) != 2:
         raise ValueError(f"coin must be the names of two systems, such as {COIN}, got {coin!r}")
     for name in coin:
         if name not in systems:
@@ -249,9 +249,10 @@ def _settings(name: str, net, split: Split, lams, widths) -> dict:
             f"{name!r} has none of the widths {listed(widths)}: its widths are "
             f"{listed(net.spec.widths)}"
         )
+    lams = several("lams", lams, ())
     for lam in lams:
-        net.position(float(lam))
-    return {"lams": [float(lam) for lam in lams], "widths": kept}
+        net.position(lam)
+    return {"lams": lams, "widths": kept}
 
 
 def _lam_or_0(result: Result) -> float:

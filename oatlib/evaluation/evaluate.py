@@ -9,16 +9,19 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import record
+from .._check import briefly, function, of_type, seed_of, whole
 from ..attacks.accuracy import correct_at_every_point, correct_before_and_after
-from ..attacks.base import Attack
+from ..attacks.base import Attack, check_attack
 from ..attacks.freeze import attacking
+from ..attacks.queries import mean_logits
 from ..attacks.suite import default_attack, suited
 from ..data.splits import Data, Split, split_of
 from ..layers.setting import Position
@@ -74,15 +77,19 @@ def evaluate(
         NoGradientError: If the attack needs gradients and the function has none.
 
     Warns:
-        UserWarning: If weights are noisy and the attack uses only one sample of them per gradient.
-            This overestimates the robust accuracy.
+        UserWarning: If the attack takes no steps. Also if weights are noisy and the attack uses
+            only one sample of them per gradient. Both overestimate the robust accuracy.
 
     Example:
         >>> print(evaluate(net, data, lams=[0.0, 0.5, 1.0]))
     """
-    for name, value in (("batch_size", batch_size), ("noise_samples", noise_samples)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    whole("batch_size", batch_size)
+    whole("noise_samples", noise_samples)
+    seed = seed_of(seed)
+    function("net", net, "a network, or a function from images to logits")
+    if attack is not None:
+        check_attack(attack)
+        _warn_of_no_steps(attack)
     split = split_of(data, "test")
     if len(split) == 0:
         raise ValueError(f"the {split.name} split is empty, so there is nothing to measure")
@@ -96,9 +103,9 @@ def evaluate(
     settings: list[tuple[float | None, Position | None]] = [(None, None)]
     if dials:
         settings = [
-            (float(lam), net.position(float(lam), float(width)))
-            for width in (net.spec.widths if widths is None else widths)
-            for lam in (net.spec.stops if lams is None else lams)
+            (float(lam), net.position(lam, width))
+            for width in several("widths", widths, net.spec.widths)
+            for lam in several("lams", lams, net.spec.stops)
         ]
         check_fit(net, split)
     table, weight_noise = Table(), torch.Generator(split.x.device)
@@ -139,6 +146,39 @@ def evaluate(
             )
         )
     return table
+
+
+def several(name: str, values, default: Sequence[float]) -> list[float]:
+    """Return values of λ or of the width as a list.
+
+    Args:
+        name: Name of the argument, for the message.
+        values: Numbers. None: the default.
+        default: The values of the network.
+
+    Raises:
+        ValueError: If it is no list, or an empty one.
+        TypeError: If an entry is no number.
+    """
+    values = default if values is None else values
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ValueError(f"{name} must be a list of numbers, such as [0.5], got {briefly(values)}")
+    values = values.tolist() if isinstance(values, Tensor) else list(values)
+    if not values:
+        raise ValueError(f"{name} is empty: leave it out for all of the network")
+    for value in values:
+        of_type(f"every entry of {name}", value, Real, "a number")
+    return [float(value) for value in values]
+
+
+def _warn_of_no_steps(attack: Attack) -> None:
+    """Warn of an attack that only tries random points of the ball."""
+    if getattr(attack, "steps", 1) == 0 and getattr(attack, "eps", 0) > 0:
+        warnings.warn(
+            f"{attack.name} with 0 steps does not search for errors of the network. What is "
+            "reported as robust accuracy is the accuracy at random points of the ball.",
+            stacklevel=3,
+        )
 
 
 def check_fit(net: Network, split: Split) -> None:
@@ -213,7 +253,7 @@ def _measure(
 def _is_steady(f, x: Tensor) -> bool:
     """Return whether a function gives the same logits for the same images (N, ...) twice."""
     with attacking(f), torch.no_grad():
-        first, second = f(x), f(x)
+        first, second = mean_logits(f, x), mean_logits(f, x)
     return bool((first - second).abs().max() <= 1e-5 * (1 + first.abs().max()))
 
 

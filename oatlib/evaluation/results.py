@@ -9,6 +9,7 @@ from dataclasses import MISSING, Field, asdict, dataclass, field
 from types import UnionType
 
 from .. import record
+from .._check import real, whole
 from .._html import html_table
 from ..data.load import best_points
 from ..networks.lambdas import RULES
@@ -103,6 +104,8 @@ class Table(list):
         """
         if width is None and self:
             width = self.widths[-1]
+        if width is not None:
+            real("width", width)
         kept = Table(r for r in self if abs(r.width - width) <= 1e-6)
         if self and not kept:
             raise ValueError(
@@ -453,6 +456,8 @@ def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
     Example:
         >>> wilson(90, 100)  # about (0.826, 0.945)
     """
+    real("right", right)
+    whole("n", n, 0)
     if not 0 <= right <= n or n == 0:
         raise ValueError(f"wilson needs n >= 1 and 0 <= right <= n, got right={right} and n={n}")
     accuracy = right / n

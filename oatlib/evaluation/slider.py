@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .._check import whole
 from ..attacks.base import Attack
 from ..attacks.suite import default_attack
 from ..data.splits import Data, Split, split_of
-from ..networks.network import Network
+from ..networks.network import Network, check_network
 from .evaluate import evaluate
 
 # Fraction of the slider that follows λ itself, so that λ moves even where accuracies are constant.
@@ -54,14 +55,15 @@ def fit_slider(
     Example:
         >>> middle = fit_slider(net, data).lam(0.5)
     """
+    check_network(net)
+    whole("n", n)
     low, high = net.spec.stops[0], net.spec.stops[-1]
     if low == high:
         raise ValueError(
             f"fit_slider needs a network with a λ dial: {net.spec.recipe!r} was trained at λ = "
             f"{low:g} only"
         )
-    if points < 3:
-        raise ValueError(f"points must be at least 3, got {points}")
+    whole("points", points, 3)
     split = split_of(data, "val")
     panel = split.panel(min(n, len(split)))
     attack = attack or default_attack(eot_samples=4 if net.spec.noise else 1)

@@ -15,6 +15,7 @@ from pathlib import Path
 import anywidget
 import traitlets
 
+from .._check import of_type
 from .._suggest import did_you_mean
 from ..data.load import Data
 from ..networks.network import Network
@@ -341,6 +342,7 @@ def explore(
         >>> oatlib.explore(net, data, lam=0.3, hide=["training"])
     """
     named = _named(nets)
+    of_type("data", data, Data, "a data set, such as oatlib.load_data('shapes')")
     for name, net in named.items():
         if tuple(data.shape) != net.spec.shape or len(data.classes) != len(net.spec.classes):
             raise ValueError(

@@ -10,9 +10,10 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from .._check import of_type
 from ..attacks.freeze import frozen
 from ..data.load import Data
-from .network import Network
+from .network import Network, check_network
 
 # Number of training images that statistics are taken from, and how many of them per forward.
 IMAGES, BATCH = 1024, 256
@@ -40,6 +41,8 @@ def calibrate(net: Network, data: Data, widths, images: int = IMAGES) -> Network
     Example:
         >>> net = oatlib.calibrate(net, data, widths=[0.3, 0.6])
     """
+    check_network(net)
+    of_type("data", data, Data, "a data set, such as oatlib.load_data('shapes')")
     if net.spec.norm_sharing != "affine":
         raise ValueError(
             "calibrate adds widths to networks that were trained at any width, such as 'us-snn'; "

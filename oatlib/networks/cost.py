@@ -15,7 +15,7 @@ from ..layers.folded import Folded
 from ..layers.head import FoldedHead, Head
 from ..layers.setting import Position, Width
 from ..layers.unit import Unit
-from .network import Network, masked_units
+from .network import Network, check_network, masked_units
 
 COUNTS = (  # of a Cost: title in a table, attribute
     ("parameters stored", "stored"),
@@ -79,6 +79,7 @@ def cost(net: Network, lam: float | None = None, width: float | None = None) -> 
     Raises:
         ValueError: If the network does not have this λ or this width.
     """
+    check_network(net)
     lam = net.spec.stops[0] if lam is None else lam
     position = net.position(lam, width)
     return cost_of(net, position, net.fold(position, torch.Generator().manual_seed(0)))

@@ -21,6 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .._check import briefly
 from ..layers.setting import Position, Width
 
 Rule = Literal["interpolate", "outputs", "rule-a", "rule-b"]
@@ -55,7 +56,12 @@ def lambdas(stops: tuple[float, ...], lam: float | Tensor | None) -> Tensor:
                 f"which λ? This network has a dial: give lam, for instance one of {listed(stops)}"
             )
         lam = stops[0]
-    lams = torch.as_tensor(lam, dtype=torch.float64).cpu().reshape(-1)
+    try:
+        lams = torch.as_tensor(lam, dtype=torch.float64).cpu().reshape(-1)
+    except (TypeError, ValueError, RuntimeError):  # PyTorch does not name λ
+        raise ValueError(
+            f"λ must be a number in [0, 1], or a tensor of them, got {briefly(lam)}"
+        ) from None
     if not bool(((lams >= -CLOSE) & (lams <= 1 + CLOSE)).all()):
         raise ValueError(f"λ must lie in [0, 1], got {lam}")
     return lams

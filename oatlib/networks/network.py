@@ -18,11 +18,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
 from .. import record
+from .._check import briefly, device_of, of_type, path_of, real, seed_of
 from .._suggest import lookup
 from ..layers.film import lambda_codes
 from ..layers.folded import FoldPlan
@@ -62,7 +64,7 @@ class Network(nn.Module):
         # PyTorch's initialisers only use the global generator: seed it and restore it afterwards.
         with torch.random.fork_rng(devices=[]):
             # torch.manual_seed would also reseed the accelerators
-            torch.default_generator.manual_seed(seed)
+            torch.default_generator.manual_seed(seed_of(seed))
             codes = _codes_of(spec, seed)
             backbone = lookup("backbone", spec.backbone, BACKBONES)
             options = spec.unit_options(1 if codes is None else codes.shape[1])
@@ -102,6 +104,7 @@ class Network(nn.Module):
             ValueError: If λ or width is not in this network, if the number of λ does not match the
                 number of images, or if `noise` is missing.
         """
+        self._check_images(x)
         if self.spec.dial == "outputs" and not isinstance(lam, Setting):  # training passes settings
             return self._unfolded_mixture(x, lam, width, noise)
         setting = lam if isinstance(lam, Setting) else self.setting(lam, len(x), width)
@@ -122,6 +125,15 @@ class Network(nn.Module):
         x = route.enter(x.contiguous(memory_format=torch.channels_last))
         return route.leave(self.body(x, Dials(route, self.codes, setting.width, noise)))
 
+    def _check_images(self, x: Tensor) -> None:
+        """Raise an error unless x are images that this network takes, (N, C, H, W)."""
+        of_type("images", x, Tensor, f"a tensor (N, {', '.join(map(str, self.spec.shape))})")
+        if x.ndim != 4 or x.shape[1] != self.spec.shape[0] or not x.is_floating_point():
+            raise ValueError(
+                f"this network takes images {tuple(self.spec.shape)}, floating point in [0, 1], as "
+                f"a tensor (N, C, H, W); got {x.dtype} {tuple(x.shape)}"
+            )
+
     def width(self, fraction: float | None = None) -> Width:
         """Return the width of this network that equals `fraction` up to rounding errors.
 
@@ -133,6 +145,11 @@ class Network(nn.Module):
         """
         widths = self.spec.widths
         fraction = widths[-1] if fraction is None else fraction
+        if not isinstance(fraction, Real):
+            raise ValueError(
+                f"a width is a fraction of the channels, here {listed(widths)}, got "
+                f"{briefly(fraction)}"
+            )
         index = min(range(len(widths)), key=lambda i: abs(widths[i] - fraction))
         if not abs(widths[index] - fraction) <= 1e-6:
             more = "; oatlib.calibrate adds others" if self.spec.norm_sharing == "affine" else ""
@@ -204,7 +221,7 @@ class Network(nn.Module):
             >>> plain = net.at(0.5)
             >>> logits = plain(images)
         """
-        generator = torch.Generator().manual_seed(noise_seed)
+        generator = torch.Generator().manual_seed(seed_of(noise_seed))
         return self.fold(self._position_of_one(lam, width), generator)
 
     def noisy(
@@ -225,6 +242,7 @@ class Network(nn.Module):
         Raises:
             ValueError: If the network does not have this λ or this width.
         """
+        of_type("generator", generator, torch.Generator, "a torch.Generator")
         return self.fold(self._position_of_one(lam, width), generator, resample=True)
 
     def position(self, lam: float | Tensor | None = None, width: float | None = None) -> Position:
@@ -267,8 +285,7 @@ class Network(nn.Module):
         Raises:
             ValueError: If u lies outside [0, 1].
         """
-        if not 0 <= u <= 1:
-            raise ValueError(f"a slider position lies in [0, 1], got {u:g}")
+        real("a slider position", u, 0, 1)
         at = u * (len(self.slider) - 1)
         left = min(int(at), len(self.slider) - 2)
         return self.slider[left] + (at - left) * (self.slider[left + 1] - self.slider[left])
@@ -481,6 +498,17 @@ def masked_units(net: Network) -> list[Unit]:
     return [part for part in net.modules() if isinstance(part, Unit) and part.masks is not None]
 
 
+def check_network(net) -> None:
+    """Raise a TypeError unless a value is a network of oatlib.
+
+    Args:
+        net: The argument of a user.
+    """
+    of_type(
+        "net", net, Network, "a network, such as oatlib.build('oat', data) or oatlib.load(path)"
+    )
+
+
 def save(net: Network, path) -> None:
     """Write a network to one safetensors file: weights, λ codes and a JSON header with the spec.
 
@@ -492,7 +520,8 @@ def save(net: Network, path) -> None:
         RecordError: If the file cannot be written.
         ValueError: If the network is a mix of two networks (`oatlib.mix`).
     """
-    record.write_weights(path, net.state_dict(), net.header())
+    check_network(net)
+    record.write_weights(path_of(path), net.state_dict(), net.header())
 
 
 def load(path, device=None) -> Network:
@@ -508,6 +537,8 @@ def load(path, device=None) -> Network:
         RecordError: If the file cannot be read, is a checkpoint, or does not describe and fit a
             network.
     """
+    path = path_of(path)
+    device = device_of(device)
     tensors, header = record.read_weights(path)
     if "checkpoint" in header:
         raise record.RecordError(

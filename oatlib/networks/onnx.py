@@ -12,7 +12,8 @@ from contextlib import redirect_stdout
 import torch
 
 from .. import record
-from .network import Network
+from .._check import path_of, whole
+from .network import Network, check_network
 
 TOLERANCE = 1e-4  # largest accepted difference to the logits of PyTorch
 
@@ -55,7 +56,9 @@ def export(
         raise ImportError(
             f"export needs onnx, onnxscript and onnxruntime ({error}): pip install 'oatlib[onnx]'"
         ) from error
-    record.check_writable(path)
+    check_network(net)
+    record.check_writable(path_of(path))
+    whole("batch_size", batch_size)
     plain = net.at(lam, width, noise_seed).cpu()
     x = torch.rand(batch_size, *net.spec.shape, generator=torch.Generator().manual_seed(0))
     content = _onnx_bytes(plain, x)

@@ -27,6 +27,8 @@ _ACCEPTED = {
     tuple: (tuple, "a list"),
 }
 
+LONGEST_CODE = 1024  # largest code_dim: FiLM holds a matrix of this length for every unit
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spec(UnitOptions):
@@ -113,9 +115,9 @@ class Spec(UnitOptions):
         return UnitOptions(**values | {"code_dim": code_dim})
 
     def _check_loss(self) -> None:
-        """Raise a ValueError if the loss does not fit the λ stops, or its weight is negative."""
+        """Raise a ValueError if beta is negative, or if the loss does not fit the λ stops."""
         if self.beta < 0:
-            raise ValueError(f"beta weights a loss: it must be 0 or more, got {self.beta:g}")
+            raise ValueError(f"beta is the weight of a loss, 0 or more, got {self.beta:g}")
         if self.loss == "trades" and (len(self.stops) > 1 or self.stops[0] == 0):
             raise ValueError(
                 f"the loss 'trades' has no λ: it needs one stop above 0, not {listed(self.stops)}"
@@ -142,9 +144,9 @@ class Spec(UnitOptions):
             )
 
     def _check_film(self) -> None:
-        """Raise a ValueError if the rows and the start of FiLM exclude each other."""
-        if self.code_dim < 1:
-            raise ValueError(f"code_dim is a length: it must be 1 or more, got {self.code_dim}")
+        """Raise a ValueError if the code length is wrong, or rows and start exclude each other."""
+        if not 1 <= self.code_dim <= LONGEST_CODE:
+            raise ValueError(f"code_dim must lie in 1 to {LONGEST_CODE}, got {self.code_dim}")
         published = self.film and self.film_rows == "published" and len(self.widths) > 1
         if published and self.film_start == "identity":
             raise ValueError(

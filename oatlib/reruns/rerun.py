@@ -13,11 +13,13 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 
 import nbformat
 from nbformat import NotebookNode
 
 from .._bundled import bundled
+from .._check import of_type, path_of
 from .._suggest import did_you_mean
 from ..record import RecordError, check_writable, claimed, rescue, write_bytes
 from .kernel import Progress, RerunError, execute, prepared
@@ -93,6 +95,8 @@ def rerun(
         >>> run.results["robust"]
     """
     started = time.monotonic()
+    of_type("parameters", parameters, (Mapping, NoneType), "a dictionary {name: value}")
+    of_type("name", name, (str, NoneType), "a text")
     path = find(notebook)
     nb = _read(path)
     values = checked(_declared(nb, path), parameters or {})
@@ -147,7 +151,7 @@ def find(notebook: str | Path) -> Path:
     Raises:
         ValueError: If there is no such notebook. The message suggests similar names.
     """
-    path = Path(notebook)
+    path = path_of(notebook)
     # A bare name may be a lesson. Any other path is used as it is.
     is_bare = path.name == str(notebook)
     folders = [path.parent, Path("notebooks"), LESSONS] if is_bare else [path.parent]
@@ -168,6 +172,7 @@ def _read(path: Path) -> NotebookNode:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            _check_form(path)
             nb = nbformat.read(path, as_version=4)
             language = nb.metadata.get("kernelspec", {}).get("language") or "python"
             nb.cells  # noqa: B018 (complains about JSON that is something else)
@@ -176,6 +181,18 @@ def _read(path: Path) -> NotebookNode:
     if language.lower() != "python":
         raise ValueError(f"{path} is a notebook for {language}: only Python notebooks can be run")
     return nb
+
+
+def _check_form(path: Path) -> None:
+    """Raise a ValueError if a file cannot be a notebook. nbformat would name no cause."""
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        raise ValueError("it is no JSON") from None
+    content = content if isinstance(content, dict) else {}
+    # Notebooks of the oldest formats have worksheets, which nbformat turns into cells.
+    if not isinstance(content.get("cells", content.get("worksheets")), list):
+        raise ValueError("it holds no list of cells")
 
 
 def _declared(nb: NotebookNode, path: Path) -> dict[str, Parameter]:
@@ -204,7 +221,7 @@ class _Files:
                 "the name of the files must not be empty, start with a dot, or contain / \\ or :, "
                 f"got {name!r}"
             )
-        self.out = Path(out)
+        self.out = path_of(out)
         self.source = source
         self.notebook = self.out / f"{name}.ipynb"
         self.record = self.out / f"{name}.json"

@@ -17,12 +17,13 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import record
+from .._check import of_type, path_of, seed_of
 from .._suggest import did_you_mean, lookup
 from ..attacks.freeze import NonFiniteError
 from ..attacks.pgd import PGD
 from ..data.load import Data, batches
 from ..networks.calibrate import take_statistics
-from ..networks.network import Network, masked_units
+from ..networks.network import Network, check_network, masked_units
 from ..networks.spec import Spec, spec_from
 from .lambda_batch import LambdaBatch
 from .monitor import Watch
@@ -164,13 +165,17 @@ class Training:
         resume: bool = False,
         **changes,
     ):
+        check_network(net)
+        of_type("data", data, Data, "a data set, such as oatlib.load_data('shapes')")
         preset = _with_changes(preset, changes)
+        seed = seed_of(seed)
+        of_type("amp", amp, (bool, type(None)), "True, False or None")
         _check_fit(net, data, preset)
         self.net = net
         self.data = data
         self.preset = preset
         self.seed = seed
-        self.checkpoint = checkpoint
+        self.checkpoint = None if checkpoint is None else path_of(checkpoint)
         self.device = data.train.x.device
         if amp is None:
             amp = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -491,6 +496,7 @@ def _with_changes(preset: str | Preset, changes: dict) -> Preset:
     """Return a preset, given itself or by its name, with some values replaced."""
     if isinstance(preset, str):
         preset = lookup("preset", preset, PRESETS)
+    of_type("preset", preset, Preset, f"one of {', '.join(PRESETS)}, or an oatlib.Preset")
     names = [f.name for f in fields(Preset)]
     for name in changes.keys() - set(names):
         raise TypeError(

@@ -82,9 +82,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from .._check import positive_int, real, whole
 from ..attacks.aimed import AimedPGD
 from ..attacks.pgd import PGD
-from ..data.splits import positive_int
 
 
 @dataclass(frozen=True)
@@ -140,18 +140,15 @@ class Preset:
     def __post_init__(self):
         for name in ("epochs", "batch", "panel", "watch"):
             positive_int(name, getattr(self, name))
-        for name in ("lr", "momentum", "weight_decay", "clip", "margin"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be a number of at least 0, got {value}")
+        for name in ("lr", "momentum", "weight_decay", "clip", "margin", "step_size"):
+            real(name, getattr(self, name), 0)
+        whole("steps", self.steps, 0)
         for name in ("ramp", "warmup"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise ValueError(f"{name} must be a fraction of training, in [0, 1), got {value}")
-        if not 0 <= self.at_last_stop <= 1:
-            raise ValueError(
-                f"at_last_stop must be a fraction of the images, in [0, 1], got {self.at_last_stop}"
-            )
+            if real(name, getattr(self, name), 0, 1, what="a fraction of training") == 1:
+                raise ValueError(f"{name} must be a fraction of training, below 1, got 1")
+        for name in ("at_last_stop", "aimed"):
+            real(name, getattr(self, name), 0, 1, what="a fraction of the images")
+        real("eps", self.eps, 0, 1, "in pixel units such as 8/255")
         if self.schedule not in ("one-cycle", "cosine"):
             raise ValueError(f"schedule must be 'one-cycle' or 'cosine', got {self.schedule!r}")
         self.attack()  # raises an error if eps, steps, step_size or aimed is out of range

@@ -48,13 +48,16 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
+from .._check import of_type
 from .._suggest import did_you_mean, lookup
+from ..data.splits import Data
 from ..layers.setting import Width
 from ..layers.unit import UnitOptions
 from ..networks.network import Network
 from ..networks.spec import Spec
 
 OAT_STOPS = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)  # the published set S
+MOST_WIDTHS = 64  # each width has BatchNorms of its own
 QUARTERS = (0.25, 0.5, 0.75, 1.0)  # widths: fractions of the channels
 
 _OAT = dict(stops=OAT_STOPS, dual=True, film=True, codes="rand", code_dim=128)
@@ -144,6 +147,7 @@ def build(
         >>> net = build("oats", data, centre=False, film_rows="published", film_start="paper")
     """
     row = lookup("recipe", recipe, RECIPES) | options
+    of_type("data", data, Data, "a data set, such as oatlib.load_data('shapes')")
     for name in options.keys() - set(OPTIONS):
         hint = did_you_mean(name, OPTIONS)
         raise TypeError(
@@ -184,14 +188,17 @@ def _stops_as_tuple(stops) -> tuple[float, ...]:
 def _widths_as_tuple(widths) -> tuple[float, ...]:
     """Return widths as a tuple of floats, or raise a ValueError. K stands for 1/K, 2/K, ..., 1."""
     try:
-        if isinstance(widths, str):
+        if isinstance(widths, (str, bool)):
             raise TypeError
         if isinstance(widths, int):
+            if widths > MOST_WIDTHS:
+                raise ValueError
             widths = [i / widths for i in range(1, widths + 1)]
         return tuple(float(width) for width in widths)  # Spec checks the order
     except (TypeError, ValueError):
         raise ValueError(
-            f"widths must be a list such as {QUARTERS}, or the number of widths, got {widths!r}"
+            f"widths must be a list such as {QUARTERS}, or the number of widths, at most "
+            f"{MOST_WIDTHS}, got {widths!r}"
         ) from None
 
 
