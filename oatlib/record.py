@@ -372,9 +372,10 @@ def write_weights(path, tensors: dict[str, Tensor], header: dict) -> None:
         ValueError: If the header contains infinity or NaN.
     """
     content = {"format": FORMAT, "versions": versions(), "checksum": "sha256", **header}
-    text = json.dumps(content, allow_nan=False)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, to_bytes(plain, {"oatlib": text, "sha256": _checksum(text, plain)}))
+    digest = _checksum(json.dumps(content, allow_nan=False), plain)
+    # One entry: safetensors writes several in an order that changes from file to file.
+    write_bytes(path, to_bytes(plain, {"oatlib": json.dumps(content | {"sha256": digest})}))
 
 
 def read_weights(path) -> tuple[dict[str, Tensor], dict]:
@@ -396,8 +397,7 @@ def read_weights(path) -> tuple[dict[str, Tensor], dict]:
     path = _existing(path)
     try:
         with safe_open(path, "pt") as file:
-            facts = file.metadata() or {}
-            header = json.loads(facts.get("oatlib", "null"))
+            header = json.loads((file.metadata() or {}).get("oatlib", "null"))
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, json.JSONDecodeError, RecursionError) as error:
@@ -419,13 +419,16 @@ def read_weights(path) -> tuple[dict[str, Tensor], dict]:
             f"{path} has format {number}, written by oatlib {_writer(header)}; "
             f"this version reads up to format {FORMAT}. Update oatlib."
         )
-    _verify(path, facts, header, tensors)
+    _verify(path, header, tensors)
     return tensors, header
 
 
-def _verify(path: Path, facts: dict[str, str], header: dict, tensors: dict[str, Tensor]) -> None:
-    """Compare a file with its checksum. Warn if it has none, unless it comes with oatlib."""
-    expected = facts.get("sha256")
+def _verify(path: Path, header: dict, tensors: dict[str, Tensor]) -> None:
+    """Compare a file with its checksum, which is removed from the header.
+
+    Warn if it has none, unless it comes with oatlib.
+    """
+    expected = header.pop("sha256", None)
     if expected is None and "checksum" not in header:  # written by an earlier version
         shipped = [bundled(name).resolve() for name in ("explorer", "course")]
         if path.resolve().parent not in shipped:
@@ -434,7 +437,7 @@ def _verify(path: Path, facts: dict[str, str], header: dict, tensors: dict[str, 
                 "numbers cannot be noticed. Saving the network again adds one.",
                 stacklevel=3,
             )
-    elif expected != _checksum(facts["oatlib"], tensors):
+    elif expected != _checksum(json.dumps(header), tensors):
         raise RecordError(
             f"{path} is damaged: its content does not have the checksum that it was written with. "
             "Copy it again, or train again with `oatlib train`."
