@@ -423,8 +423,8 @@ CALLS = [
     ("from_tensors('m', (x, y), (x, y), (x, y), data.classes, facts={'tran': {}})", "train, val, test, got ['tran']"),
     ("from_tensors('m', (x, y), (x, y), (x, y), data.classes, facts={'val': {'a': 3}})", "one value per image, 8 in"),
     ("from_tensors('m', (x, y), (x, y), (x, y), data.classes, crop=-1)", "crop=-1: must be a whole number, 0 or more"),
-    ("data.test.panel('a')", f"n='a': {ONE}"),
-    ("data.test.panel(1.5)", f"n=1.5: {ONE}"),
+    ("data.test.panel('a')", "panel('a'): the test split has 8 images, so n must be a whole number from 1 to 8"),
+    ("data.test.panel(1.5)", "panel(1.5): the test split has 8 images"),
     # networks
     ("build('oatt', data)", "unknown recipe 'oatt' (did you mean 'oat'?)"),
     ("build(['oat'], data)", "unknown recipe ['oat'] (did you mean 'oat'?): use one of"),
