@@ -559,7 +559,9 @@ def test_the_command_says_whether_it_stands(tmp_path, capsys):
     assert main(["audit", weights, "--n", "32", "--claim", "0.99"]) == 1
     assert "claim" in capsys.readouterr().out
     assert main(["audit", weights, "--n", "32", "--claim", "0.99", "--claim-n", "2048"]) == 1
-    assert main(["audit", weights, "--n", "32", "--claim-n", "2048"]) == 2
-    assert main(["audit", weights, "--n", "0"]) == 2
+    for wrong in (["--claim-n", "2048"], ["--n", "0"]):
+        with pytest.raises(SystemExit) as stop:
+            main(["audit", weights, *wrong])
+        assert stop.value.code == 2
     assert main(["audit", weights, "--json", str(tmp_path / "no" / "r.json")]) == 2
     assert "does not exist" in capsys.readouterr().err

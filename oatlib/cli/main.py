@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         Exit code. 0: success. 1: the command ran, but its result is negative, for instance a failed
-        audit. 2: wrong input. 130: interrupted. 141: nobody reads the output any more, as in
+        audit. 2: wrong input. 130: interrupted. 141: the reader of the output has ended, as in
         `oatlib choose results.json | head -1`. Shells report 141 for other programs, too.
 
     Raises:
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _tell(line: str) -> None:
-    """Print a line on stderr. If nobody reads it, there is nobody else to tell."""
+    """Print a line on stderr, unless stderr is closed."""
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr)
 
@@ -154,10 +154,13 @@ def _interruptible() -> Iterator[None]:
         presses.append(signal_number)
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():  # it gets no signals
+    # Other threads get no signals, and a program may ignore Ctrl-C, for instance after `nohup`.
+    before = signal.getsignal(signal.SIGINT)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or before is not signal.default_int_handler:
         yield
         return
-    before = signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGINT, note)
     try:
         yield
     except Exception:

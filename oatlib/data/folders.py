@@ -168,7 +168,7 @@ def decode(files: Sequence[Path], size: int, title: str) -> Tensor:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         # threads are enough: PIL releases the interpreter lock
         decoded = pool.map(partial(_pixels, size=size), files)
-        bar = tqdm(decoded, total=len(files), desc=title, unit="image")
+        bar = tqdm(decoded, total=len(files), desc=title, unit="image", leave=False)
         try:
             for index, pixels in enumerate(bar):
                 x[index] = pixels

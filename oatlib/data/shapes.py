@@ -16,12 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from .._check import positive_int, real
+from .._check import positive_int
 
 GREY = 0.5  # the background
 SPREAD = (0.4, 1.6)  # the texture amplitude of one image, relative to the nominal one
@@ -446,8 +447,8 @@ def best_frontier(lams: Sequence[float], **options) -> list[FrontierPoint]:
     numbers = ShapesOptions(**options)
     if isinstance(lams, str) or not isinstance(lams, Iterable):
         raise ValueError(f"lams must be a list of λ in [0, 1], got {lams!r}")
-    for lam in lams:
-        real("λ", lam, 0, 1)
+    if any(not isinstance(lam, Real) or not 0 <= lam <= 1 for lam in lams):
+        raise ValueError(f"λ must lie in [0, 1], got {list(lams)}")
     return [_best_rule(numbers, float(lam)) for lam in lams]
 
 

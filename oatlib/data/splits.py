@@ -7,6 +7,7 @@ Networks normalise in their first layer, so that attacks and users work in the s
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 
 import torch
 from torch import Generator, Tensor
@@ -62,10 +63,11 @@ class Split:
         Raises:
             ValueError: If n is not between 1 and the number of images.
         """
-        if not 1 <= whole("n", n) <= len(self):
+        is_whole = isinstance(n, Integral) and not isinstance(n, bool)
+        if not is_whole or not 1 <= n <= len(self):
             raise ValueError(
-                f"panel({n}): the {self.name} split has {len(self)} images, so n must be from 1 to "
-                f"{len(self)}"
+                f"panel({n!r}): the {self.name} split has {len(self)} images, so n must be a whole "
+                f"number from 1 to {len(self)}"
             )
         order = shuffle(self.y.cpu(), data_generator(seed), balanced=True)
         return self.take(order[:n].to(self.y.device))
