@@ -443,6 +443,25 @@ def test_a_file_system_without_locks_is_no_obstacle(path, monkeypatch):
     assert os.listdir(path.parent) == [path.name]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows removes no open file")
+def test_a_lock_file_that_goes_while_it_is_opened_is_opened_again(path, monkeypatch):
+    """Or two runs would hold locks on two files of one name."""
+    lock, real = path.with_name(f".{path.name}.lock"), _locks.try_lock
+    opened = []
+
+    def try_lock(handle):
+        opened.append(handle)
+        if len(opened) == 2:  # the first is the file of the check
+            lock.unlink()  # the former holder ends now
+        return real(handle)
+
+    monkeypatch.setattr(_locks, "try_lock", try_lock)
+    with claimed(path):
+        assert lock.is_file()
+        with pytest.raises(RecordError, match="is writing"), claimed(path):
+            pass
+
+
 def test_of_many_threads_one_holds_the_claim(path):
     """Each removes the lock file at its end, so the next one must not hold a file that is gone."""
     inside, most, done = [], [], []
