@@ -146,7 +146,7 @@ def test_one_line_says_what_this_is_and_what_to_do_first(opened):
 def test_every_part_of_the_page_explains_its_words(opened):
     screen = opened()
     parts = [*(f'[data-part="{p}"]' for p in ("network", "lam", "width", "eps", "attack", "choose")),
-             ".top", ".below", ".number >> nth=0", ".number >> nth=1", ".tabs"]  # fmt: skip
+             ".top", ".below", ".number >> nth=0", ".number >> nth=1", ".price", ".tabs"]  # fmt: skip
     for part in parts:
         assert screen.page.locator(f".oat {part}").locator(".ask").count() == 1, part
     words = " ".join(screen.page.evaluate("[...document.querySelectorAll('.oat .help')].map((e) => e.textContent)"))

@@ -173,6 +173,7 @@ function draw(svg, seen, steps) {
 class Price {
   constructor() {
     this.element = make("div", { class: "price" });
+    this.help = help("the cost", "parameters", "macs", "nonzero");
     this.shown = "";
   }
 
@@ -182,7 +183,7 @@ class Price {
     if (this.shown === rows.join()) return;
     this.shown = rows.join();
     const cells = rows.flatMap(([name, value]) => [make("span", {}, name), make("b", {}, value)]);
-    this.element.replaceChildren(...cells);
+    this.element.replaceChildren(...cells, this.help);
   }
 }
 
