@@ -213,6 +213,34 @@ def test_a_reading_falls_in_the_small_curve_with_named_axes(screen):
     assert cut == 0
 
 
+CONTROLS_SENT = """() => {
+  const send = WebSocket.prototype.send;
+  const text = (data) => (typeof data === "string" ? data : new TextDecoder().decode(data));
+  window.sent = 0;
+  WebSocket.prototype.send = function (data) {
+    if (text(data).includes('"controls"')) sent += 1;
+    return send.call(this, data);
+  };
+  return () => { WebSocket.prototype.send = send; };
+}"""
+
+
+def test_play_measures_nothing_on_its_way_and_the_exact_numbers_where_it_stops(screen):
+    screen.dial("lam").focus()
+    screen.page.keyboard.press("Home")
+    screen.settled()
+    undo = screen.page.evaluate_handle(CONTROLS_SENT)
+    screen.page.click(".oat .play")
+    spoken = "document.querySelector('.oat [data-part=lam] input').getAttribute('aria-valuetext')"
+    screen.page.wait_for_function(f"+{spoken}.replace('λ ', '') > 0.02")
+    assert screen.page.inner_text('.oat [data-number="robust"]').startswith("≈")
+    assert screen.page.evaluate("sent") == 0
+    screen.page.click(".oat .play")
+    assert_exact(screen)
+    assert read(screen.state, NETS).lam > 0.02 and screen.page.evaluate("sent") == 1
+    screen.page.evaluate("undo => undo()", undo)
+
+
 def test_a_mouse_drags_the_slider(screen):
     box = screen.dial("lam").bounding_box()
     y = box["y"] + box["height"] / 2
@@ -390,6 +418,10 @@ def test_light_dark_and_small(screen):
     if screen.name == "page":
         across, down = screen.page.evaluate("[document.body.scrollWidth, document.documentElement.scrollHeight]")
         assert across <= 1280 and down <= 800, "one screen, no scrolling"
+        theme.click(click_count=2)  # dark
+        around = "document.querySelector('.oat').parentElement.closest('#rendered_cells, body')"
+        assert screen.page.evaluate(f"getComputedStyle({around}).backgroundColor") == "rgb(22, 25, 29)"
+        theme.click()
     screen.page.set_viewport_size({"width": 480, "height": 800})
     time.sleep(0.5)
     wide = screen.page.evaluate(

@@ -408,6 +408,23 @@ def test_what_the_browser_gets_is_plain_json_without_nan(explorer):
     assert price == {"parameters": cost.plain, "macs": cost.macs}
 
 
+def test_each_network_is_in_one_group_by_what_it_is():
+    recipes = ("oat", "oats", "floats", "smart", "us-snn", "standard", "trades")
+    networks = {name: oatlib.build(name, DATA) for name in recipes}
+    networks["oats, trained here 1"] = networks["oats"]
+    told = description.describe(networks, DATA, PANEL, PANEL.y[:0])
+    assert told["groups"] == {
+        "a dial of λ": ["oat"],
+        "dials of λ and width": ["oats"],
+        "noisy or sparse": ["floats", "smart"],
+        "a dial of width": ["us-snn"],
+        "one fixed λ": ["standard", "trades"],
+        "trained here": ["oats, trained here 1"],
+    }
+    assert told["networks"]["oats, trained here 1"]["about"].startswith("oat at three widths")
+    assert list(description.describe({"a": networks["oat"]}, DATA, PANEL, PANEL.y[:0])["groups"]) == ["a dial of λ"]
+
+
 def test_the_gallery_has_one_image_of_each_class_first():
     chosen = description.one_of_each_class(DATA.val)
     assert len(chosen) == description.WATCHED and len(set(DATA.val.y[chosen].tolist())) == description.WATCHED

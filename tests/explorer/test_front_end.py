@@ -50,6 +50,15 @@ def test_a_file_uses_no_name_of_another_file_that_it_does_not_import():
         assert foreign - methods <= imported, file
 
 
+def test_every_explanation_is_on_the_page_and_every_key_has_one():
+    keys = set(re.findall(r"^  (\w+): \[", SOURCES["texts.js"], re.MULTILINE))
+    others = "".join(source for name, source in SOURCES.items() if name != "texts.js")
+    assert len(keys) > 30 and {key for key in keys if f'"{key}"' not in others} == set()
+    asked = re.findall(r"\bhelp\(\s*\"[^\"]+\",([^).]*)\)", others)
+    asked = {key for words in asked for key in re.findall(r'"(\w+)"', words)}
+    assert len(asked) > 10 and asked <= keys
+
+
 def test_node_can_parse_it(tmp_path):
     if shutil.which("node") is None:
         pytest.skip("needs node")

@@ -8,7 +8,7 @@ import { percent, short } from "./format.js";
 import { Labels, subdivide } from "./labels.js";
 
 const COLOURS = 6; // --c0 to --c5 of the style sheet, which colour-blind people can tell apart
-const MARK_COST = 3; // of the λ of a mark: it is left out where it would hide more
+const MARK_COST = 0.9; // of the λ of a mark: it is left out where it would hide a point
 const DASHES = ["", "7 4", "2 3", "9 3 2 3"];
 
 /**
@@ -73,15 +73,13 @@ function crowdOf({ curves, comparisons, marks, trained }, { x, y }) {
   ];
 }
 
-/** @param {Pixel} centre */
+/**
+ * Points of the box around a mark or a dot.
+ * @param {Pixel} centre
+ */
 function rimOf({ x, y }) {
-  return [
-    { x, y },
-    { x: x + 6, y },
-    { x: x - 6, y },
-    { x, y: y + 6 },
-    { x, y: y - 6 },
-  ];
+  const shifts = [-6, 0, 6];
+  return shifts.flatMap((h) => shifts.map((v) => ({ x: x + h, y: y + v })));
 }
 
 /** @param {Scales} scales */

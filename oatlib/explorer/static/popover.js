@@ -72,7 +72,11 @@ export function help(about, ...keys) {
     return make("p", {}, make("b", {}, term), make("span", {}, meaning));
   });
   const attributes = { popover: "auto", role: "note", tabindex: -1 };
-  const panel = make("div", { class: "panel help", "aria-label": about, ...attributes }, ...entries);
+  const panel = make(
+    "div",
+    { class: "panel help", "aria-label": about, ...attributes },
+    ...entries,
+  );
   const opener = button("?", () => {}, `explain ${about}`);
   opener.classList.add("ask");
   opensPanel(opener, panel, 300);

@@ -207,6 +207,7 @@ function drawFall(frame, width) {
 class Price {
   constructor() {
     this.element = make("div", { class: "price" });
+    this.help = help("the cost", "parameters", "macs", "nonzero");
     this.shown = "";
   }
 
@@ -216,7 +217,7 @@ class Price {
     if (this.shown === rows.join()) return;
     this.shown = rows.join();
     const cells = rows.flatMap(([name, value]) => [make("span", {}, name), make("b", {}, value)]);
-    this.element.replaceChildren(...cells);
+    this.element.replaceChildren(...cells, this.help);
   }
 }
 

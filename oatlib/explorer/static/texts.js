@@ -78,8 +78,8 @@ export const TEXTS = {
   ],
   estimate: ["≈", "An estimate from the measured curve; without this sign the number is measured."],
   interval: [
-    "… % to … %",
-    "The 95 % interval: where the accuracy on all images of this kind probably lies.",
+    "95 %",
+    "The interval in which the accuracy on all images of this kind lies, with a confidence of 95 %.",
   ],
   n: [
     "n",
