@@ -222,8 +222,7 @@ function priceRows({ description, state, net, reading: { frame, milliseconds } }
     ["multiply-adds", count(price.macs)],
     ["… of full width", percent(price.macs / full.macs, 0)],
   ];
-  if (description.live)
-    rows.push(["time per image", milliseconds ? duration(milliseconds) : "…"]);
+  if (description.live) rows.push(["time per image", milliseconds ? duration(milliseconds) : "…"]);
   if (frame && frame.nonzero < price.parameters) rows.push(["nonzero", count(frame.nonzero)]);
   return rows;
 }
