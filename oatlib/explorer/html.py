@@ -114,8 +114,9 @@ def _values(explorer: Explorer, progress: bool) -> dict:
                 "rows": rows,
             }
     tables = {name: surface.table() for name, surface in surfaces.items()}
+    images = max(table["n"] for table in tables.values())
     return {
-        "description": explorer.description | {"live": False, "page": True},
+        "description": explorer.description | {"live": False, "page": True, "n": images},
         "controls": explorer.controls,
         "surfaces": tables,
         "gallery": shots,

@@ -144,6 +144,7 @@ class Explorer(anywidget.AnyWidget):
         job begins, which may be later than when it was submitted. An item is True if the browser
         was sent a frame.
         """
+        self._worker.meanwhile("refine", None)  # that of the setting before
         state = read(self.controls, self.nets)
         self.error = ""
         last_step = -1  # step of the newest frame that was sent

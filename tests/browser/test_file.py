@@ -54,6 +54,7 @@ def assert_from_the_surface(screen):
 
 def test_it_says_that_it_is_precomputed_and_offers_nothing_that_needs_a_kernel(screen):
     assert "precomputed, without a kernel" in screen.page.inner_text(".oat .top")
+    assert f"{conftest.N} validation images" in screen.page.inner_text(".oat .top"), "those of the curves"
     assert screen.page.inner_text(".oat .readout .phase").startswith("precomputed")
     assert screen.page.input_value('.oat [data-part="attack"] select') == "suite"
     for gone in ("pause", "+1", "start"):

@@ -268,6 +268,32 @@ def noted(begun, name, function):
     return noting
 
 
+def test_a_refinement_that_waits_does_not_return_after_a_move(explorer, monkeypatch):
+    """It waits behind what is measured ahead, and the next move is paused in the middle of its walk."""
+    settled(explorer)
+    walks = []
+
+    def moving(net, panel, lam, *arguments):
+        walks.append(lam)
+        for frame in measure(net, panel, lam, *arguments):
+            yield frame
+            if lam == 0.45 and len(walks) == 2:
+                explorer.pace = "pause"
+                turn(explorer, lam=0.9)
+                for _ in range(3):
+                    explorer._on_message({"do": "attack-step"})
+
+    monkeypatch.setattr(module, "measure", moving)
+    explorer.observe(lambda change: walks == [0.4] and change.new["phase"] == "settled" and order_ahead(explorer),
+                     "live")  # fmt: skip
+    turn(explorer, lam=0.4, eps=1.0)
+    explorer.flush()
+    assert walks[:2] == [0.4, 0.45] and explorer.live["phase"] == "walk" and explorer.error == ""
+    assert explorer.live["key"][1] == 0.9, "not the setting that was refined"
+    explorer.pace = "run"
+    assert settled(explorer)["key"][1] == 0.9 and explorer.live["n"] == 48
+
+
 def test_a_dial_that_no_measurement_depends_on_changes_no_number(explorer, nets):
     settled(explorer)
     sent = frames_of(explorer)

@@ -27,6 +27,16 @@ export function short(x, digits = 3) {
 }
 
 /**
+ * A time: 0.0853 -> "85 µs", 1.23 -> "1.2 ms".
+ * @param {number} milliseconds
+ */
+export function duration(milliseconds) {
+  const microseconds = 1000 * milliseconds;
+  if (microseconds >= 999.5) return `${+milliseconds.toPrecision(2)} ms`;
+  return `${+microseconds.toPrecision(2)} µs`;
+}
+
+/**
  * A large number: 1234 -> "1.23 k".
  * @param {number} n
  */

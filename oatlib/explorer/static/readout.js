@@ -2,7 +2,7 @@
 // The numbers of the current setting: accuracies, progress of the attack, cost.
 /** @import { Accuracy, Actions, Description, Frame, View } from "./types.js" */
 import { make, makeSvg } from "./elements.js";
-import { count, percent, percentRange } from "./format.js";
+import { count, duration, percent, percentRange } from "./format.js";
 import { help } from "./popover.js";
 import { attackLabel, gainOverCoin, inWords } from "./reading.js";
 
@@ -234,8 +234,7 @@ function priceRows({ description, state, net, reading: { frame, milliseconds } }
     ["multiply-adds", count(price.macs)],
     ["… of full width", percent(price.macs / full.macs, 0)],
   ];
-  if (description.live)
-    rows.push(["time per image", milliseconds ? `${milliseconds.toPrecision(2)} ms` : "…"]);
+  if (description.live) rows.push(["time per image", milliseconds ? duration(milliseconds) : "…"]);
   if (frame && frame.nonzero < price.parameters) rows.push(["nonzero", count(frame.nonzero)]);
   return rows;
 }
