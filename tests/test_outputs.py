@@ -139,9 +139,8 @@ def test_outputs_of_one_command_need_a_file_each(capsys, no_work):
         ("train", "oat", "--out", "a", "--checkpoint", "./a"),
         "--checkpoint and --out must be two files, both are a",
     )
-    with pytest.raises(RecordError, match="a and a are one file: each output needs its own"):
-        with claimed("a", "./a"):
-            pass
+    with pytest.raises(RecordError, match="a and a are one file: each output needs its own"), claimed("a", "./a"):
+        pass
 
 
 SLOW = """

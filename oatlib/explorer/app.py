@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
+
+from ipywidgets import HTML
 
 from ..record import claimed
 from .html import export_explorer
@@ -19,18 +23,24 @@ from .shipped import shipped
 from .widget import Explorer, explore
 
 
-def show() -> Explorer:
+def show() -> Explorer | HTML:
     """Build the explorer that the served notebook shows.
 
     The weight files, the state and the folder for saved networks come from the environment
     variable `HANDED_OVER`, which the server process sets.
 
     Returns:
-        The widget. It keeps its state in the address of the page.
+        The widget, which keeps its state in the address of the page. If a file cannot be used any
+        more, a line that says so; it is written to the terminal, too.
     """
     asked = json.loads(os.environ.get(HANDED_OVER, "{}"))
-    arguments = _arguments(asked.get("weights", []), asked.get("state", ""))
-    explorer = explore(**arguments, page=True)
+    try:
+        arguments = _arguments(asked.get("weights", []), asked.get("state", ""))
+        explorer = explore(**arguments, page=True)
+    except (OSError, ValueError) as error:
+        message = f"The explorer cannot start: {error}"
+        print(message, file=sys.__stderr__, flush=True)  # sys.stderr is a part of the page
+        return HTML(f"<p>{escape(message)}</p>")
     explorer.folder = Path(asked.get("folder", ""))
     return explorer
 
