@@ -149,7 +149,11 @@ export class Connection {
     this.element.hidden = !lost;
     this.server = "unknown";
     this.write();
-    if (lost && Number.isNaN(this.askedAt)) this.askedAt = performance.now();
+    if (lost && Number.isNaN(this.askedAt)) {
+      // a message could not be sent, so nothing was asked yet
+      this.askedAt = performance.now();
+      this.sentAt = this.askedAt;
+    }
     if (lost && this.page) this.watchServer();
     this.onchange();
   }
@@ -167,23 +171,26 @@ export class Connection {
   write() {
     if (!this.lost) return;
     this.again.hidden = this.server !== "here";
-    this.text.textContent = this.page
-      ? `Python has ended. ${this.whatToDo()} ${LEFT}${this.whatIsGone()}`
+    const text = this.page
+      ? `${this.whatHappened()} ${LEFT}${this.whatIsGone()}`
       : "Python does not answer: it is busy with a cell, or its kernel has ended. " +
         `${LEFT} This line goes away when Python answers; after a restart of the kernel, run ` +
         "this cell again.";
+    // A text that stays the same can be selected, and is read aloud once.
+    if (this.text.textContent !== text) this.text.textContent = text;
   }
 
-  whatToDo() {
-    if (this.server === "here") return "Reconnect to start it again with this state.";
-    if (this.server === "other")
-      return "Another explorer runs here now: open the address that it printed.";
+  whatHappened() {
     if (this.server === "none")
       return (
-        "The server of this page has ended, too. Start `oatlib explore` again in the terminal; " +
-        `with --state "${this.state}" it begins here.`
+        "Python and the server of this page have ended. Start `oatlib explore` again in the " +
+        `terminal; with --state "${this.state}" it begins here.`
       );
-    return "";
+    const silent = "Python does not answer any more.";
+    if (this.server === "here") return `${silent} Reconnect to start it again with this state.`;
+    if (this.server === "other")
+      return `${silent} Another explorer runs here now: open the address that it printed.`;
+    return silent;
   }
 
   whatIsGone() {
