@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from . import _locks
 from ._bundled import bundled
+from ._check import path_of
 
 # Version of the file format. Increase it when older code cannot read files that are written now.
 FORMAT = 3
@@ -63,7 +64,7 @@ def check_writable(path) -> Path:
         RecordError: If `path` is a folder or a device, if its folder does not exist, or if the
             folder or the existing file cannot be written to.
     """
-    path = Path(path)
+    path = path_of(path)
     target = _target(path)
     try:
         with suppress(FileNotFoundError):
@@ -178,7 +179,7 @@ def write_bytes(path, content: bytes) -> None:
         RecordError: If the file cannot be written. The message names `path`, and the free space if
             there is too little.
     """
-    path = Path(path)
+    path = path_of(path)
     target = _target(path)
     _remove_leftovers(target)
     try:
@@ -289,7 +290,7 @@ def rescue(write: Callable[[Path], object], path, folders: Iterable = ()) -> Pat
     Returns:
         The file that was written, or None if it could not be written anywhere.
     """
-    path = Path(path)
+    path = path_of(path)
     for folder in _places(path, folders):
         with suppress(OSError, RecordError):
             rescued = _new_file(Path(folder).absolute(), path)
@@ -513,7 +514,7 @@ def _writer(header: dict) -> str:
 
 def _existing(path) -> Path:
     """The path of a file to read, or a RecordError if there is no such file."""
-    path = Path(path)
+    path = path_of(path)
     if path.is_dir():
         raise RecordError(f"{path} is a folder, expected a file")
     if not path.is_file():

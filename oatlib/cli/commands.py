@@ -200,8 +200,6 @@ def _attack(options) -> Attack:
 
 @_writes("json", "html")
 def _audit(options) -> int:
-    if options.n < 1:
-        raise ValueError(f"--n must be at least 1, got {options.n}")
     net = load(options.weights)
     # Find a wrong setting before the data are loaded.
     net.position(net.spec.stops[-1] if options.lam is None else options.lam, options.width)

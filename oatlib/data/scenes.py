@@ -125,7 +125,7 @@ def scene_of(data: Data, split: Split) -> Scene:
             f"image {rows.index(None)} of the split {split.name!r} is not one that this data set "
             "renders"
         )
-    return whole.take(torch.tensor(rows)).to(split.x.device)
+    return whole.take(torch.tensor(rows, dtype=torch.long)).to(split.x.device)
 
 
 def parts_of(scene: Scene) -> Parts:

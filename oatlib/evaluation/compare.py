@@ -96,9 +96,10 @@ class Comparison(dict):
             tables = {name: Table.from_json(rows) for name, rows in content["systems"].items()}
             return cls(tables, tuple(content["coin"]) if content["coin"] else None)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
+            why = f": {error}" if type(error) is ValueError else ""
             raise record.RecordError(
-                f"{path} holds no comparison of oatlib ({type(error).__name__}: {error}). Choose a "
-                "file written by Comparison.save"
+                f"{path} holds no comparison of oatlib{why}. Choose a file written by "
+                "Comparison.save"
             ) from error
 
     def __str__(self) -> str:

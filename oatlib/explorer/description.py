@@ -18,7 +18,7 @@ from .live_training import LIMIT
 from .measure import pixels
 from .named_attacks import CHOICES, LABELS
 from .see_through import see_through
-from .state import MAX_EPS
+from .state import MAX_EPS, TRAINED_HERE
 
 WATCHED = 6  # images in the gallery
 GROUPS = (
@@ -29,7 +29,6 @@ GROUPS = (
     "one fixed λ",
     "trained here",
 )
-TRAINED_HERE = ", trained here "  # part of the names of networks that a page has trained
 BEST_EPS = 8.0  # in 1/255: an attack of at least this size can repaint a whole texture
 
 
@@ -161,7 +160,7 @@ def _groups(nets: Mapping[str, Network]) -> dict[str, list[str]]:
 def _group(name: str, net: Network) -> str:
     """Return the title of the group that a network belongs to."""
     spec = net.spec
-    if TRAINED_HERE in name:
+    if TRAINED_HERE.search(name):
         return "trained here"
     if spec.noise or spec.masks != "none":
         return "noisy or sparse"
