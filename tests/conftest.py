@@ -4,6 +4,7 @@
 `pytestmark = pytest.mark.slow` in a file whose tests take more than about ten seconds together.
 """
 
+import os
 from pathlib import Path
 
 import hypothesis
@@ -16,6 +17,11 @@ hypothesis.settings.load_profile("patient")
 LONGEST = ("test_driven.py", "test_auditing.py", "test_suite.py", "test_package.py")
 MARKERS = {"browser": pytest.mark.browser, "notebooks": pytest.mark.notebook}  # directory: marker
 HERE = Path(__file__).parent
+
+
+def pytest_xdist_auto_num_workers(config):
+    """One more than there are processors: tests that drive a browser or a kernel often wait."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items):

@@ -11,7 +11,7 @@ import oatlib
 from . import conftest
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="asks ps for the kernels")
-NOTICED = 5000  # milliseconds within which the page says that Python has ended
+NOTICED = conftest.lab.LONG  # tests/explorer/test_front_end.py says after how many seconds without other work
 
 
 @pytest.fixture

@@ -59,6 +59,14 @@ def test_every_explanation_is_on_the_page_and_every_key_has_one():
     assert len(asked) > 10 and asked <= keys
 
 
+def test_the_page_says_within_five_seconds_that_python_has_ended():
+    """It asks BEAT after the last answer, and waits PATIENCE for the next one."""
+    text = (STATIC / "connection.js").read_text(encoding="utf-8")
+    beat = int(re.search(r"^const BEAT = (\d+);", text, re.MULTILINE)[1])
+    patience = int(re.search(r"PATIENCE = \{ page: (\d+)", text)[1])
+    assert beat + patience < 4500  # the rest is for drawing
+
+
 def test_node_can_parse_it(tmp_path):
     if shutil.which("node") is None:
         pytest.skip("needs node")
