@@ -357,7 +357,7 @@ def explore(
                 f"cannot hide {part!r}{did_you_mean(part, PARTS)}: the parts are {', '.join(PARTS)}"
             )
     first = next(iter(named))
-    start = read(state, named, State(first, lam=named[first].lam(0.5)))
+    start = read(state, named, State(first, lam=round(named[first].lam(0.5), 4)))
     start = read(settings, named, start)
     panel = data.val.panel(min(n, len(data.val)))
     return Explorer(

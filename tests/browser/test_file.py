@@ -115,7 +115,7 @@ def test_the_picture_names_its_attack_and_what_it_compares_with(screen):
         assert screen.page.inner_text(".oat .number:has([data-number=robust])").endswith(attack)
         assert f"n = {conftest.N} · 95 %: " in screen.page.inner_text(".oat .number:has([data-number=robust])")
         assert screen.page.locator(".oat .plot path.best").count() == (eps >= 8)
-    assert "coin: for each image one of its two ends" in legend.inner_text()
+    assert "coin: one of its two ends at random" in legend.inner_text()
 
 
 def test_the_gain_over_the_coin_is_the_distance_from_the_straight_line_between_the_ends(screen):
@@ -127,7 +127,7 @@ def test_the_gain_over_the_coin_is_the_distance_from_the_straight_line_between_t
         (c0, r0), (c1, r1) = ends
         gain = robust - (r0 + (c0 - clean) / (c0 - c1) * (r1 - r0))
         side = "below" if gain < 0 else "above"
-        assert screen.page.inner_text(".oat .gain") == f"{abs(gain):.1f} points {side} the coin"
+        assert screen.page.inner_text(".oat .gain") == f"curve here: {abs(gain):.1f} points {side} the coin"
 
 
 def test_the_gallery_follows_the_dials_and_says_where_it_was_taken(screen):

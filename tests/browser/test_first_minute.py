@@ -221,23 +221,26 @@ def test_networks_are_listed_by_what_they_are_with_one_line_each(opened):
 def test_compare_closes_on_an_outside_click_and_on_escape_and_gives_the_focus_back(opened):
     screen = opened()
     compare, shown = screen.page.locator(".oat .compare"), screen.page.locator(".oat .list")
-    focused = "document.activeElement.className"
+
+    def closed_with_the_focus_on(what):
+        shown.wait_for(state="hidden")
+        screen.page.wait_for_function(f"document.activeElement.{what}")
 
     compare.click()
     shown.locator("input[value=blend]").click()
     assert shown.is_visible() and "compare=blend" in screen.state, "it stays open for the next choice"
     screen.page.mouse.click(700, 790)
-    assert shown.is_hidden() and screen.page.evaluate(focused) == "compare"
+    closed_with_the_focus_on("className === 'compare'")
 
     compare.click()
     screen.page.keyboard.press("Tab")
     assert shown.evaluate("(e) => e.contains(document.activeElement)")
     screen.page.keyboard.press("Escape")
-    assert shown.is_hidden() and screen.page.evaluate(focused) == "compare"
+    closed_with_the_focus_on("className === 'compare'")
 
     compare.click()
     screen.dial("eps").click()
-    assert shown.is_hidden() and screen.page.evaluate("document.activeElement.type") == "range", "what was clicked"
+    closed_with_the_focus_on("type === 'range'")  # what was clicked
 
 
 # --- the dial of λ ---

@@ -42,7 +42,7 @@ export class Chooser {
    */
   limit(key, label) {
     const onchange = () => {
-      const fraction = (+input.value || 0) / 100;
+      const fraction = +((+input.value || 0) / 100).toFixed(4);
       this.actions.move({ [key]: Math.min(1, Math.max(0, fraction)) });
     };
     /** @type {HTMLInputElement} */

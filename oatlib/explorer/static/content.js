@@ -89,16 +89,17 @@ function comparisonsOf({ reference }, state, surface, main) {
   const { best, bestEps = 0 } = reference;
   if (best && state.eps >= bestEps) {
     const points = best.map(([clean, robust]) => ({ clean, robust }));
-    lines.push({ kind: "best", text: "best possible", points, open: false });
+    const text = state.eps === bestEps ? "best possible" : `best possible at ε = ${bestEps}/255`;
+    lines.push({ kind: "best", text, points, open: false });
   }
   const ends = coinEnds(surface, main);
   if (ends) {
-    const text = "coin: for each image one of its two ends";
+    const text = "coin: one of its two ends at random";
     lines.push({ kind: "coin", text, points: ends, open: false });
   }
   const weak = frontier(surface, state.width, state.eps, "pgd-20");
   if (weak.length)
-    lines.push({ kind: "weak", text: "PGD-20, an upper bound", points: weak, open: false });
+    lines.push({ kind: "weak", text: "weaker attack PGD-20, an upper bound", points: weak, open: false });
   const { mixed } = surface;
   if (mixed && state.eps === mixed.eps && state.width === surface.widths.at(-1)) {
     const points = mixed.points.map(([weight, clean, robust]) => ({ weight, clean, robust }));

@@ -312,7 +312,7 @@ export function drawLegend({ description, state, surface }, { comparisons, marks
 function mainText(description, state, surface) {
   const texts = [state.network];
   const attack = curveAttack(surface, state.width, state.eps);
-  if (attack) texts.push(`by the ${description.attackNames[attack]}`);
+  if (attack) texts.push(`by the ${description.attackNames[attack]}, n = ${surface.n}`);
   if (description.networks[state.network].widths.length > 1) texts.push("thin: other widths");
   return texts.join(", ");
 }

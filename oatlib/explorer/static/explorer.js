@@ -125,13 +125,15 @@ class Explorer {
       panes.push({
         title: "six images under attack",
         element: this.gallery.element,
-        keys: ["gallery", "answers"],
+        keys: this.description.seeThrough
+          ? ["gallery", "drawn", "answers", "seeThrough"]
+          : ["gallery", "answers"],
       });
     if (live && !hide.includes("training"))
       panes.push({
         title: "train one here",
         element: this.training.element,
-        keys: ["recipe", "epochs", "step", "stop"],
+        keys: ["recipe", "epochs", "step", "stop", "save"],
       });
     return panes;
   }

@@ -6,8 +6,11 @@ import { help } from "./popover.js";
 import { writeState } from "./state.js";
 
 const STATE_TITLE = "copy it, or paste one and press Enter";
-const WHAT = "A trained network with a dial: λ trades accuracy for robustness to attacks.";
+const WHAT =
+  "A trained network with a dial: faint details of images make it accurate but are easy to attack, " +
+  "and λ says how far it avoids them.";
 const FIRST = " Begin here: move the slider λ to the right, and watch the picture and the numbers.";
+const NO_DIAL = " The chosen network has no such dial: choose another one to move λ.";
 
 export class Header {
   /**
@@ -48,13 +51,14 @@ export class Header {
       tour,
       help("this line", "data", "split", ...keys),
     );
-    const first = hide.includes("lam") ? "" : FIRST;
-    const intro = make("p", { class: "intro" }, WHAT + first);
+    this.first = make("span", { hidden: hide.includes("lam") });
+    const intro = make("p", { class: "intro" }, WHAT, this.first);
     this.element = make("header", {}, bar, intro);
   }
 
   /** @param {View} view */
-  update({ state }) {
+  update({ state, net }) {
+    this.first.textContent = net.stops.length > 1 ? FIRST : NO_DIAL;
     if (document.activeElement !== this.text) this.write(state);
   }
 

@@ -68,7 +68,7 @@ export class Readout {
 function gainText(gain) {
   if (gain === null) return "coin: –";
   const side = gain < 0 ? "below" : "above";
-  return `${Math.abs(100 * gain).toFixed(1)} points ${side} the coin`;
+  return `curve here: ${Math.abs(100 * gain).toFixed(1)} points ${side} the coin`;
 }
 
 /**
@@ -207,7 +207,7 @@ function drawFall(frame, width) {
 class Price {
   constructor() {
     this.element = make("div", { class: "price" });
-    this.help = help("the cost", "parameters", "macs", "nonzero");
+    this.help = help("the cost", "parameters", "macs", "fullWidth", "time", "nonzero");
     this.shown = "";
   }
 
@@ -216,8 +216,11 @@ class Price {
     const rows = priceRows(view);
     if (this.shown === rows.join()) return;
     this.shown = rows.join();
-    const cells = rows.flatMap(([name, value]) => [make("span", {}, name), make("b", {}, value)]);
-    this.element.replaceChildren(...cells, this.help);
+    const cells = rows.flatMap(([name, value], i) => [
+      make("span", {}, name, i === 0 ? " " : "", i === 0 ? this.help : null),
+      make("b", {}, value),
+    ]);
+    this.element.replaceChildren(...cells);
   }
 }
 

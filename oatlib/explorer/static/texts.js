@@ -47,7 +47,8 @@ export const TEXTS = {
   ],
   quick: [
     "quick cascade",
-    "A short series of attacks, fast enough to run at every move of a dial.",
+    "A short series of attacks, fast enough to run at every move of a dial; it is within about " +
+      "two points of the suite.",
   ],
   suite: [
     "suite",
@@ -92,6 +93,8 @@ export const TEXTS = {
   ],
   parameters: ["parameters", "The number of weights that the network uses at this width."],
   macs: ["multiply-adds", "The number of multiplications with an addition that one image costs."],
+  fullWidth: ["… of full width", "The multiply-adds at this width, compared with all channels."],
+  time: ["time per image", "Measured on this machine for clean images; it varies with other work."],
   nonzero: ["nonzero", "The number of weights that are not zero; a sparse network has fewer."],
 
   // the picture
@@ -103,7 +106,8 @@ export const TEXTS = {
   point: [
     "ring and disc",
     "The current setting: a ring while it is an estimate, a disc when it is measured; the cross " +
-      "is the 95 % interval. Drag it along the curve.",
+      "is the 95 % interval. A disc can lie beside the curve, because it is measured on more " +
+      "images than the curve, or by another attack. Drag it along the curve.",
   ],
   best: ["best possible", "No classifier of these images can lie above this curve at ε = 8/255."],
   coinLine: [
@@ -117,7 +121,8 @@ export const TEXTS = {
   ],
   marks: [
     "networks trained for one λ each",
-    "A network of its own for every λ; the number beside a diamond is that λ.",
+    "A network of its own for every λ; the number beside a diamond is that λ. It can be better " +
+      "there than one network for all λ, but each has to be trained and stored.",
   ],
   thin: ["thin lines", "The same network at its other widths."],
 
@@ -125,6 +130,17 @@ export const TEXTS = {
   gallery: [
     "six images",
     "Each image, the change that the attack makes to it, magnified, and the attacked image.",
+  ],
+  drawn: [
+    "class, drawn, lies",
+    "A faint texture that you cannot see shows the class. The drawn shape usually shows the same " +
+      "class; where it shows another one, it lies.",
+  ],
+  seeThrough: [
+    "see-through",
+    "Shows the parts of each image. “Erased” is how much of a part the attack has removed, " +
+      "“forged” how much texture of another class it has painted in; 100 % is as strong as the " +
+      "texture of the image was.",
   ],
   answers: [
     "✓ and ✗",
@@ -135,6 +151,10 @@ export const TEXTS = {
   epochs: ["epochs", "How many times the training goes through all training images."],
   step: ["one step", "Trains on one more batch of images, and pauses again."],
   stop: ["stop and keep", "Ends the training and adds the network as it is to the list."],
+  save: [
+    "download, save for Python",
+    "Saves the network as a file: in the browser, or on the machine on which oatlib runs.",
+  ],
   data: ["data set", "The images that the networks were trained on and are measured on."],
   split: [
     "validation images",

@@ -15,7 +15,7 @@ const TOUR_STEPS = [
     title: "The picture",
     text:
       "Every point of the curve is one position of the dial. Up is more robust, right is more " +
-      "accurate. The ring is where you are; you can drag it along the curve.",
+      "accurate. The large dot is where you are; you can drag it along the curve.",
   },
   {
     target: ".readout",
@@ -28,8 +28,9 @@ const TOUR_STEPS = [
     target: ".gallery",
     title: "The images",
     text:
-      "Six images, the change that the attack makes, and what the network answers before and " +
-      "after. Every “?” on the page explains the words beside it.",
+      "A faint texture shows the class of an image. The drawn shape usually shows it, too, but " +
+      "sometimes lies. Below: the change that the attack makes, and the answers before and after. " +
+      "Every “?” explains the words beside it.",
   },
 ];
 const TOUR_SEEN = "oatlib explorer: tour"; // key in the storage of the browser
