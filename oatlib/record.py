@@ -64,6 +64,8 @@ def check_writable(path) -> Path:
         RecordError: If `path` is a folder or a device, if its folder does not exist, or if the
             folder or the existing file cannot be written to.
     """
+    if isinstance(path, str) and path.endswith(("/", os.sep)):  # Path would drop it
+        raise RecordError(f"cannot write {path}: it is the name of a folder, expected a file")
     path = path_of(path)
     target = _target(path)
     try:

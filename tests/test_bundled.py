@@ -7,6 +7,7 @@ import pytest
 
 from oatlib import _bundled
 from oatlib.cli.main import main
+from oatlib.record import RecordError
 from oatlib.reruns import copies
 from oatlib.reruns.rerun import find
 
@@ -62,6 +63,20 @@ def test_nothing_is_overwritten(tmp_path, capsys):
     assert "already contains 01_attack.ipynb" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["01_attack.ipynb"]
     assert (tmp_path / "01_attack.ipynb").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_copy_that_fails_leaves_nothing_and_names_its_own_file(tmp_path, monkeypatch, capsys):
+    whole = copies.write_bytes
+
+    def full(path, content):
+        if path.name.startswith("02"):
+            raise RecordError(f"cannot write {path}: No space left on device")
+        whole(path, content)
+
+    monkeypatch.setattr(copies, "write_bytes", full)
+    assert main(["course", str(tmp_path / "a")]) == 2
+    assert f"cannot write {tmp_path / 'a' / '02_adversarial_training.ipynb'}: No space" in capsys.readouterr().err
+    assert list((tmp_path / "a").iterdir()) == []
 
 
 def test_a_file_is_no_folder_and_lessons_may_be_missing(tmp_path, monkeypatch, capsys):

@@ -107,7 +107,7 @@ SYSTEM = Path("/sys/kernel")  # a folder in which not even root can create a fil
 
 
 @pytest.mark.skipif(not SYSTEM.is_dir(), reason="needs a folder that nobody can write to")
-@pytest.mark.parametrize("name", set(COMMANDS) - {"fit-slider"})
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"fit-slider"}))
 def test_a_folder_that_nobody_can_write_to(capsys, no_work, name):
     *words, output = COMMANDS[name]
     code, out, err = run(capsys, *words, SYSTEM / output)
@@ -313,3 +313,14 @@ def test_the_operating_system_refuses_the_network(here):
     )
     assert "--resume continues from run.safetensors" in ran.stdout
     assert sorted(os.listdir()) == ["oat.safetensors", "run.safetensors"]
+
+
+def test_the_name_of_a_folder_is_no_output(capsys, no_work):
+    fails(capsys, ("train", "oat", "--out", "x/"), "cannot write x/: it is the name of a folder, expected a file")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closes a stream in a POSIX shell")
+def test_a_closed_stderr_stops_no_command():
+    words = "eval oat.safetensors --n 8 --lam 1 --attack pgd --steps 1 --json results.json"
+    done = subprocess.run(["sh", "-c", f"{sys.executable} -m oatlib {words} 2>&-"], capture_output=True, text=True)
+    assert done.returncode == 0 and "clean" in done.stdout and Path("results.json").is_file()

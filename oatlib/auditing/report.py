@@ -31,6 +31,7 @@ from .questions import QUESTIONS
 from .subject import Subject
 
 SOURCES = "a dictionary {name: function from images to logits}"
+FEW = 64  # images; with fewer the report says so
 STOP_TOLERANCE = 1e-6  # two λ that differ by less are the same λ stop
 
 TEXT_MARKS = {Verdict.RAISED: "RAISED", Verdict.PASSED: "passed", Verdict.NOT_APPLICABLE: "-"}
@@ -342,7 +343,10 @@ def _report(
     raised = [
         finding for finding in (*findings, claim_finding) if finding.verdict is Verdict.RAISED
     ]
-    interval = f"95 % interval {low:.1%} to {high:.1%}, eps = {255 * subject.eps:g}/255"
+    interval = (
+        f"95 % interval {low:.1%} to {high:.1%}, eps = {255 * subject.eps:g}/255, clean accuracy "
+        f"{subject.suite.clean:.1%}"
+    )
     measured = f"{robust:.1%} of {n} images stay correct under all attacks ({interval})"
     said = claim.beside(low, high, n)
     names = ", ".join(_title(finding) for finding in raised)
@@ -356,6 +360,8 @@ def _report(
         summary = f"Failed: {measured}, but the measurement is faulty. Raised: {names}."
     else:
         summary = f"Passed: {measured}, and no question raised a fault ({said})."
+        if n < FEW:
+            summary += f" {n} images are few: faults can go unnoticed. Use {FEW} or more."
     return Report(
         summary=summary,
         stands=complete and not raised,

@@ -131,7 +131,8 @@ def _train(options) -> int:
 def _last_accuracies(history: History) -> str:
     """Return the last accuracies that were measured during training, as the end of a sentence."""
     measured = [row for row in history.rows if "clean" in row]
-    if not measured:
+    # A run that has failed goes back to the weights of an earlier epoch.
+    if not measured or history.status == "stopped":
         return ""
     last = measured[-1]
     return f"; validation panel: clean {last['clean']:.1%}, robust {last['robust']:.1%}"

@@ -41,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     Raises:
         SystemExit: From argparse, for --help and for arguments that cannot be parsed.
     """
+    if sys.stderr is None:  # closed by the caller; progress bars need one
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (open to the end)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # not every terminal or pipe can show a λ

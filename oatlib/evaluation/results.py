@@ -326,6 +326,8 @@ class Table(list):
         label = f"width {width:g}: " if len(self.widths) > 1 else ""
         levels = " / ".join(f"{100 * level:g}" for level in LEVELS)
         values = [self.robust_at(level, width) for level in LEVELS]
+        if all(value is None for value in values):
+            return [f"{label}no λ reaches a clean accuracy of {100 * min(LEVELS):g} %"]
         gains = [self.gain_over_coin(level, width=width) for level in LEVELS]
         lines = [
             f"{label}robust at clean >= {levels} %: {percents(values)} %, "

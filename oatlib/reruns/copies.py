@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from .._bundled import bundled
+from ..record import write_bytes
 
 GLOSSARY = "GLOSSARY.md"
 
@@ -20,6 +20,7 @@ def copy_lessons(folder: str | Path) -> list[Path]:
         Paths of the copied lessons, in the order of the course.
 
     Raises:
+        RecordError: If a file cannot be written. The files that were copied are removed.
         ValueError: If `folder` is a file, if it contains one of the lessons already, or if the
             lessons are missing in this installation.
     """
@@ -37,6 +38,13 @@ def copy_lessons(folder: str | Path) -> list[Path]:
             "these files away"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    for file in files:
-        shutil.copyfile(file, folder / file.name)
+    copied: list[Path] = []
+    try:
+        for file in files:
+            write_bytes(folder / file.name, file.read_bytes())
+            copied.append(folder / file.name)
+    except BaseException:
+        for copy in copied:
+            copy.unlink(missing_ok=True)
+        raise
     return [folder / lesson.name for lesson in lessons]

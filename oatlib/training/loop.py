@@ -243,11 +243,13 @@ class Training:
 
     def interrupt(self) -> None:
         """Close a run before its end. The network can be used as it is."""
-        self._end(
-            "interrupted",
+        note = (
             f"training was interrupted in epoch {self.epoch + 1} of {self.preset.epochs}. The "
-            "network can be used as it is.",
+            "network can be used as it is."
         )
+        if self.checkpoint is not None and self.checkpoint.exists():
+            note += " The same call with resume=True (--resume) continues it."
+        self._end("interrupted", note)
 
     def _stop(self, epoch: int, failure: str) -> None:
         """Close a run that has failed, and go back to the last good weights."""
@@ -446,7 +448,7 @@ class Training:
             differing = [name for name in identity if saved.get(name) != identity[name]]
             raise record.RecordError(
                 f"{path} is a checkpoint of another run, in which {', '.join(differing)} differed. "
-                "Give the arguments of that run, or train without resume=True."
+                "Give the arguments of that run, or begin a new one without resume=True (--resume)."
             )
 
     def _identity(self) -> dict:

@@ -97,8 +97,8 @@ class Watch:
                     self.good = _copy(net)  # there are no better weights yet
                 return ""
             return (
-                f"clean accuracy fell to chance ({lowest:.1%}). Lower the learning rate, or ramp "
-                "eps up more slowly"
+                f"clean accuracy fell to chance ({lowest:.1%}). Train on more images. In Python, a "
+                "lower learning rate (lr=) or a slower growth of eps (ramp=) can help, too"
             )
         # Catastrophic overfitting.
         trained_robust = net.spec.stops[-1] > 0

@@ -7,9 +7,9 @@ import { writeState } from "./state.js";
 
 const STATE_TITLE = "copy it, or paste one and press Enter";
 const WHAT =
-  "A trained network with a dial: faint details of images make it accurate but are easy to attack, " +
-  "and λ says how far it avoids them.";
-const FIRST = " Begin here: move the slider λ to the right, and watch the picture and the numbers.";
+  "A trained network with a dial: λ says how far it avoids faint details, which are accurate but " +
+  "easy to attack.";
+const FIRST = " Begin here: move the slider λ to the right, and watch.";
 const NO_DIAL = " The chosen network has no such dial: choose another one to move λ.";
 
 export class Header {
