@@ -5,6 +5,7 @@
 """
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -13,6 +14,10 @@ import pytest
 # a machine that stands still for a while makes no test fail: speed is measured in bench/
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
+
+# A shell that runs the tests in the background ignores Ctrl-C. The programs that tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST = ("test_driven.py", "test_auditing.py", "test_suite.py", "test_package.py")
 MARKERS = {"browser": pytest.mark.browser, "notebooks": pytest.mark.notebook}  # directory: marker

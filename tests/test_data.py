@@ -272,7 +272,7 @@ def test_the_best_frontier_follows_shapes_that_are_right_more_often_than_one_min
     # with the same trust everywhere there is nothing between the two ends
     constant = {p[1:] for p in best_frontier([i / 20 for i in range(21)], trust=0.85, full_trust=None)}
     assert constant == {(1.0, 0.0), (0.85, 0.85)}
-    with pytest.raises(ValueError, match="λ must be a number in"):
+    with pytest.raises(ValueError, match="λ must lie in"):
         best_frontier([1.2])
 
 

@@ -206,7 +206,7 @@ def test_a_setting_does_not_depend_on_those_before_it(net):
 
 
 def test_draws_must_be_some(net):
-    with pytest.raises(ValueError, match="noise_samples must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="noise_samples=0: must be a whole number, 1 or more"):
         oatlib.evaluate(net, DATA.test, EOT, [1.0], noise_samples=0)
 
 

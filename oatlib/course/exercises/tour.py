@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import torch
 
 from ...evaluation.choose import choose
+from ...evaluation.results import Result, wilson
 from . import Wrong, exercise
 
 
 def _robust_accuracy(answers: torch.Tensor, y: torch.Tensor) -> float:
     return (answers == y).all(0).float().mean().item()
+
+
+def _result(lam: float, clean: float, robust: float, n: int = 100) -> Result:
+    """A result as `oatlib.evaluate` returns it, with given accuracies of n images."""
+    clean_low, clean_high = wilson(round(clean * n), n)
+    robust_low, robust_high = wilson(round(robust * n), n)
+    return Result(
+        lam=lam,
+        width=1.0,
+        n=n,
+        clean=clean,
+        clean_low=clean_low,
+        clean_high=clean_high,
+        robust=robust,
+        robust_low=robust_low,
+        robust_high=robust_high,
+        attack={"name": "pgd", "text": "PGD-20"},
+        split="val",
+        seed=0,
+        seconds=0.0,
+    )
 
 
 @exercise(_robust_accuracy, "oatlib.evaluate")
@@ -62,17 +82,14 @@ def robust_accuracy(theirs) -> None:
 def pick_setting(theirs) -> None:
     """results (.clean, .robust), min_clean -> the most robust result with clean >= min_clean."""
     pairs = [(0.98, 0.02), (0.93, 0.3), (0.9, 0.45), (0.86, 0.7), (0.7, 0.6)]
-    results = [
-        SimpleNamespace(clean=c, robust=r, macs=None, lam=i / 4, width=1.0)
-        for i, (c, r) in enumerate(pairs)
-    ]
+    results = [_result(i / 4, clean, robust) for i, (clean, robust) in enumerate(pairs)]
     got, want = theirs(list(results), 0.9), choose(results, min_clean=0.9)
     if got in (want.robust, want.clean, want.lam):
         raise Wrong(
             "it returns a number of the right setting: return the whole result, so that its λ can "
             "be read."
         )
-    if not isinstance(got, SimpleNamespace):
+    if not isinstance(got, Result):
         raise Wrong(
             "it should return one of the results, but returns "
             f"{'nothing' if got is None else repr(got)}."
