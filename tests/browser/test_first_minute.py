@@ -68,6 +68,7 @@ def test_the_tour_points_at_four_parts_on_the_first_visit_only(opened, name):
     card = screen.page.locator(".oat .tour")
     for step, (part, title) in enumerate(PARTS.items(), 1):
         assert card.is_visible() and f"{step} of 4" in card.inner_text()
+        assert ("A faint texture shows the class" in card.inner_text()) == (step == 4)
         assert pointed_at(screen) == part and card.locator("strong").inner_text() == title
         box = card.bounding_box()
         width, height = SIZES[name]

@@ -180,4 +180,9 @@ def test_other_data_has_no_toggle(chromium, tmp_path, monkeypatch):
     assert shown.page.locator(".oat .gallery canvas").count() == 18
     assert shown.page.locator(".oat .see-through").count() == 0 and shown.faults == []
     assert not any("lies" in text for text in shown.page.locator(".oat .truth").all_inner_texts())
+    shown.page.get_by_text("tour", exact=True).click()
+    for _ in range(3):
+        shown.page.keyboard.press("Enter")
+    tour = shown.page.locator(".oat .tour").inner_text()
+    assert "Six images, the change" in tour and "texture" not in tour
     shown.context.close()

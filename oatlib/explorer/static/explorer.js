@@ -64,7 +64,7 @@ class Explorer {
     this.error = make("p", { class: "error", role: "alert", hidden: true });
     this.announcement = make("p", { class: "heard", "aria-live": "polite" });
     this.theme = new Theme(this.element, description.page);
-    this.tour = new Tour(this.element);
+    this.tour = new Tour(this.element, Boolean(description.seeThrough));
     this.player = new Player(
       (position) => this.glide(position),
       () => this.slide(100),

@@ -10,7 +10,7 @@ const WHAT =
   "A trained network with a dial: λ says how far it avoids faint details, which are accurate but " +
   "easy to attack.";
 const FIRST = " Begin here: move the slider λ to the right, and watch.";
-const NO_DIAL = " The chosen network has no such dial: choose another one to move λ.";
+const NO_DIAL = " The chosen network has no such dial.";
 
 export class Header {
   /**

@@ -28,18 +28,25 @@ const TOUR_STEPS = [
     target: ".gallery",
     title: "The images",
     text:
-      "A faint texture shows the class of an image. The drawn shape usually shows it, too, but " +
-      "sometimes lies. Below: the change that the attack makes, and the answers before and after. " +
-      "Every “?” explains the words beside it.",
+      "Six images, the change that the attack makes, and what the network answers before and " +
+      "after. Every “?” on the page explains the words beside it.",
   },
 ];
+// For images whose parts are known, those of the data set "shapes".
+const WHAT_IMAGES_SHOW =
+  "A faint texture shows the class of an image. The drawn shape usually shows it, too, but " +
+  "sometimes lies. ";
 const TOUR_SEEN = "oatlib explorer: tour"; // key in the storage of the browser
 const CARD_SPACE = 10; // pixels between the card, what it points at, and the edges of the window
 
 export class Tour {
-  /** @param {HTMLElement} root the element of the explorer */
-  constructor(root) {
+  /**
+   * @param {HTMLElement} root the element of the explorer
+   * @param {boolean} hasParts whether it is known what the images are made of
+   */
+  constructor(root, hasParts) {
     this.root = root;
+    this.hasParts = hasParts;
     this.button = button("tour", () => this.open(), "a tour of this page in four steps");
     this.title = make("strong", {});
     this.count = make("span", { class: "value" });
@@ -117,7 +124,8 @@ export class Tour {
     const isLast = index === this.steps.length - 1;
     this.index = index;
     this.title.textContent = title;
-    this.text.textContent = text;
+    const isOfImages = this.hasParts && target === ".gallery";
+    this.text.textContent = isOfImages ? WHAT_IMAGES_SHOW + text : text;
     this.count.textContent = `${index + 1} of ${this.steps.length}`;
     this.back.disabled = index === 0;
     this.next.textContent = isLast ? "done" : "next";
