@@ -73,11 +73,13 @@ def started(command, folder):
 
 def opened(screen, address):
     """Open a page; the server may not listen yet when it writes its address."""
+    from playwright.sync_api import Error
+
     end = time.monotonic() + 60
     while True:
         try:
             return screen.page.goto(address)
-        except Exception:
+        except Error:
             if time.monotonic() > end:
                 raise
             time.sleep(0.2)
