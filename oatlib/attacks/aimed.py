@@ -26,7 +26,7 @@ LOTS = 2**20  # number of equally likely values of the random number that choose
 class AimedWalk(AscentWalk):
     """One run of `AimedPGD`. It remembers the target class of each image.
 
-    The targets are chosen by the first logits of the walk, and stay the same in all restarts.
+    The targets are chosen by the logits of the first iterate, and stay the same in all restarts.
     """
 
     _per_image = (*AscentWalk._per_image, "_target", "_lot")
