@@ -51,6 +51,11 @@ def go_to(screen, state):
     screen.page.keyboard.press("Enter")
 
 
+def has_focus(locator):
+    """Wait until an element has the focus. The page moves it just after it opens or closes something."""
+    locator.page.wait_for_function("(e) => e === document.activeElement", arg=locator.element_handle())
+
+
 # --- the tour ---
 
 
@@ -183,9 +188,11 @@ def test_explanations_by_keyboard_and_touch(opened):
     assert ask.get_attribute("aria-label") == "explain the dial of λ"
     ask.focus()
     screen.page.keyboard.press("Enter")
-    assert panel.is_visible() and panel.evaluate("(e) => e === document.activeElement"), "it is read out"
+    assert panel.is_visible()
+    has_focus(panel)  # so that it is read out
     screen.page.keyboard.press("Escape")
-    assert panel.is_hidden() and ask.evaluate("(e) => e === document.activeElement")
+    assert panel.is_hidden()
+    has_focus(ask)
 
     touched = opened(viewport=size("small"), has_touch=True)
     panel = touched.page.locator('.oat [data-part="lam"] .help')
@@ -267,10 +274,11 @@ def test_the_dial_says_which_lambda_is_where(opened, name):
 def playing(opened, state, **options):
     """A page whose clock stands still, after a click on *play*."""
     screen = opened(**options)
-    screen.page.clock.install()
+    screen.page.clock.install(time=0)
     screen.page.reload()
     screen.page.wait_for_selector(".oat .here")
     go_to(screen, state)
+    screen.page.clock.pause_at(3_600_000)  # an installed clock goes on by itself
     screen.page.locator(".oat .play").click()
     assert screen.page.get_attribute(".oat .play", "aria-pressed") == "true"
     return screen

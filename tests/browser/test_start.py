@@ -19,6 +19,7 @@ from . import conftest
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="ends servers with the signal of Ctrl-C")
 EXPLORE = [sys.executable, "-c", "import sys; from oatlib.cli.main import main; sys.exit(main())", "explore"]
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/\S*token=\S+")
+QUESTION = re.compile(r"Shut ?down this Jupyter server \(y/")
 
 
 class Started:
@@ -64,10 +65,13 @@ def started(command, folder):
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(3)
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)  # JupyterLab asks whether this is meant
+            # JupyterLab asks whether this is meant. A process that is already ending must not get a second signal.
+            end = time.monotonic() + 60
+            while process.poll() is None and time.monotonic() < end:
+                if QUESTION.search(server.terminal):
+                    process.send_signal(signal.SIGINT)
+                    break
+                time.sleep(0.1)
             process.wait(60)
 
 
