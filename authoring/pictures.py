@@ -19,7 +19,6 @@ VIEW = {"width": 978, "height": 1200}  # outputs are as wide as beside the side 
 TALLEST = 16_000  # pixels that Chromium can draw
 PATIENCE = 1_200_000  # milliseconds for all cells
 QUIET, STILL = 120.0, 0.7  # seconds: to wait until nothing moves, and for how long nothing must
-COLOURS = (64, 32, 16)  # of a picture; the most with which the notebook stays light
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 SETTINGS = {
     f"{lab.NOTEBOOKS}/tracker": {
@@ -38,6 +37,11 @@ WORDS = """node => [...new Set([...node.querySelectorAll(
     "[role=img][aria-label]")]
     .map(part => (part.getAttribute("aria-label") || part.textContent).trim())
     .filter(Boolean))].join("; ")"""
+# what the author says that a reader should see in a figure
+TAKEAWAY = """node => {
+    const plot = node.matches(".js-plotly-plot") ? node : node.querySelector(".js-plotly-plot");
+    return plot?.layout?.meta?.takeaway ?? "";
+}"""
 FLUSH = """import gc, sys
 def made(name, module):
     kind = getattr(sys.modules.get(module), name, ())
@@ -75,7 +79,7 @@ def run(
         _settle(page)
         _no_blanks(page)
         _stretch(page)
-        result = _fitting(_lightened(page, ran, built))
+        result = _lightened(page, ran, built)
         _photograph(page, name, shots)
         page.evaluate(f"{lab.HERE}.sessionContext.shutdown()")
     finally:
@@ -192,11 +196,12 @@ def _light(page, index: int, n: int, output: NotebookNode) -> NotebookNode:
         return output
     node = page.evaluate_handle(OUTPUT, [index, n]).as_element()
     kind = re.search(r"\w+(?=\(| object|$)", data.get("text/plain", "Figure"))[0]
-    words = node.evaluate(WORDS)
-    picture = base64.b64encode(node.screenshot(animations="disabled")).decode()
-    about = textwrap.shorten(f"{kind}: {words}" if words else kind, 160, placeholder=" ...")
+    words = node.evaluate(TAKEAWAY) or node.evaluate(WORDS)
+    picture = base64.b64encode(small(node.screenshot(animations="disabled"))).decode()
+    about = textwrap.shorten(f"{kind}: {words}" if words else kind, 300, placeholder=" ...")
     output.data = {"image/png": picture, "text/plain": about}
-    output.metadata = {"needs_background": "light"}
+    # JupyterLab and nbconvert read the text alternative from here
+    output.metadata = {"needs_background": "light", "image/png": {"alt": about}}
     return output
 
 
@@ -204,28 +209,15 @@ def _plain(words: str) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", words)
 
 
-def _fitting(notebook: NotebookNode) -> NotebookNode:
-    """The notebook with its pictures in as many colours as its size allows."""
-    for colours in COLOURS:
-        smaller = nbformat.from_dict(notebook)
-        for output in (output for cell in smaller.cells for output in cell.get("outputs", [])):
-            if png := output.get("data", {}).get("image/png"):
-                output.data["image/png"] = base64.b64encode(
-                    small(base64.b64decode(png), colours)
-                ).decode()
-        if len(lessons.text(smaller).encode()) <= lessons.LIMIT:
-            break
-    return smaller
-
-
-def small(png: bytes, colours: int) -> bytes:
-    """The same picture without the empty space at its right and lower side, in few colours."""
+def small(png: bytes) -> bytes:
+    """The same picture in the same colours, without the empty space at its right and lower side."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
     blank = Image.new("RGB", image.size, image.getpixel((image.width - 1, image.height - 1)))
     _, _, right, lower = ImageChops.difference(image, blank).getbbox() or (0, 0, 8, 8)
     image = image.crop((0, 0, min(right + 8, image.width), min(lower + 8, image.height)))
     packed = io.BytesIO()
-    image.quantize(colours, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
-        packed, "PNG", optimize=True
-    )
+    # a picture of at most 256 colours needs a third of the bytes with a palette of just these
+    if (colours := image.getcolors(256)) is not None:
+        image = image.quantize(len(colours), Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    image.save(packed, "PNG", optimize=True)
     return packed.getvalue()

@@ -29,7 +29,12 @@ WIDEST = 840
 
 
 def layout(
-    fig: go.Figure, x: str = "", y: str = "", title: str = "", height: int = 360
+    fig: go.Figure,
+    x: str = "",
+    y: str = "",
+    title: str = "",
+    height: int = 360,
+    takeaway: str = "",
 ) -> go.Figure:
     """Apply the style of the course to a figure.
 
@@ -39,6 +44,8 @@ def layout(
         y: Name of the y axis.
         title: Title above the figure.
         height: Height in pixels.
+        takeaway: What a reader should see in the figure, one sentence. It is the text alternative
+            of the picture in a notebook that is read without running it.
 
     Returns:
         The same figure.
@@ -54,6 +61,7 @@ def layout(
     fig.update_layout(
         template="none",
         height=height,
+        meta={"takeaway": takeaway},
         title={
             "text": title,
             "font": {"size": 15},
@@ -98,7 +106,8 @@ def lines(x: Sequence, series: Mapping[str, Sequence], **about) -> go.Figure:
         x: The x values.
         series: The y values by name of the curve. A tuple of three sequences (y, low, high) also
             draws the band between low and high.
-        **about: `x_name` and `y_name` name the axes; `title` and `height` are those of `layout`.
+        **about: `x_name` and `y_name` name the axes; `title`, `height` and `takeaway` are
+            those of `layout`.
 
     Returns:
         The figure.
@@ -147,7 +156,9 @@ def tint(i: int, strength: float = 0.15) -> str:
     return f"rgba({red}, {green}, {blue}, {strength})"
 
 
-def frontier(series: Mapping[str, Sequence], title: str = "", height: int = 440) -> go.Figure:
+def frontier(
+    series: Mapping[str, Sequence], title: str = "", height: int = 440, takeaway: str = ""
+) -> go.Figure:
     """Draw robust against clean accuracy with 95 % intervals: the trade-off of some networks.
 
     Args:
@@ -156,6 +167,7 @@ def frontier(series: Mapping[str, Sequence], title: str = "", height: int = 440)
             "clean_low", "clean_high", "robust_low" and "robust_high".
         title: Title above the figure.
         height: Height in pixels.
+        takeaway: See `layout`.
 
     Returns:
         The figure. Its axes are in percent.
@@ -186,6 +198,7 @@ def frontier(series: Mapping[str, Sequence], title: str = "", height: int = 440)
         "robust accuracy, %",
         title,
         height,
+        takeaway,
     )
 
 
@@ -220,7 +233,8 @@ def bars(
         series: By label, one value per name.
         n: Number of images, if the values are accuracies in [0, 1]. They are then drawn in percent
             with 95 % intervals.
-        **about: `x_name` and `y_name` name the axes; `title` and `height` are those of `layout`.
+        **about: `x_name` and `y_name` name the axes; `title`, `height` and `takeaway` are
+            those of `layout`.
 
     Returns:
         The figure.
@@ -257,7 +271,8 @@ def histograms(series: Mapping[str, Tensor], bins: int = 40, **about) -> go.Figu
         series: Tensors of any shape, by name. Each curve shows fractions of the values of its
             tensor.
         bins: Number of bins between the smallest and the largest value of all.
-        **about: `x_name` and `y_name` name the axes; `title` and `height` are those of `layout`.
+        **about: `x_name` and `y_name` name the axes; `title`, `height` and `takeaway` are
+            those of `layout`.
 
     Returns:
         The figure.
@@ -289,6 +304,7 @@ def images(
     rows: Mapping[str, Sequence[Tensor]],
     captions: Mapping[str, Sequence[str]] | None = None,
     tile: int = 104,
+    takeaway: str = "",
 ) -> go.Figure:
     """Draw rows of images, with captions under them if there are any.
 
@@ -297,6 +313,7 @@ def images(
         captions: One text per image, by name of the row. It is broken into lines at " · ", which
             `world.captions` uses, and at "<br>".
         tile: Width of an image in pixels; less if a row would not fit.
+        takeaway: See `layout`.
 
     Returns:
         The figure.
@@ -335,7 +352,7 @@ def images(
         )
         most_lines = max((text.count("<br>") + 1 for text in below), default=0)
         top += 1.1 + line * (max(2, most_lines) + 0.5 if below else 0)
-    layout(fig, height=round(top * tile) + 24)
+    layout(fig, height=round(top * tile) + 24, takeaway=takeaway)
     fig.update_layout(margin={"l": room, "r": 8, "t": 12, "b": 12})
     # The height is fixed and the width is that of the page. Where the page is wider than needed,
     # the images stay at its left; where it is narrower, they become smaller.

@@ -105,6 +105,44 @@ class ResNet(nn.Module):
         return self.head(_pooled(x), dials)
 
 
+class Plain(nn.Module):
+    """A chain of units without shortcuts: the network that learners write themselves.
+
+    Args:
+        options: The options of the recipe.
+        cin: Channels of an image.
+        classes: Number of classes.
+        stages: Channels and stride of each unit.
+        centre: Whether pixels are mapped from [0, 1] to [-2, 2].
+    """
+
+    def __init__(
+        self,
+        options: UnitOptions,
+        cin: int,
+        classes: int,
+        stages: tuple[tuple[int, int], ...],
+        centre: bool = True,
+    ):
+        super().__init__()
+        self.centre = centre
+        units: list[Unit] = []
+        for i, (channels, stride) in enumerate(stages):
+            # mask_in="late" masks the last two stages only
+            own = options if i >= len(stages) - 2 else options.early()
+            slim = (True, True) if units else IMAGE_IN
+            units.append(Unit(own, cin, channels, 3, stride, slim=slim))
+            cin = channels
+        self.units = nn.ModuleList(units)
+        self.head = Head(cin, classes, options.widths, options.own_heads)
+
+    def forward(self, x: Tensor, dials: Dials | None = None) -> Tensor:
+        x = _network_input(x, self.centre)
+        for unit in self.units:
+            x = _relu(unit(x, dials))  # (N, channels, H/stride, W/stride)
+        return self.head(_pooled(x), dials)
+
+
 class PreActBlock(nn.Module):
     """Wide ResNet's block: norm and FiLM come before each conv.
 
@@ -266,6 +304,8 @@ class MobileNetV2(nn.Module):
 BACKBONES = {
     # 8 layers, for lessons on two CPU cores
     "tiny": partial(ResNet, stem=16, stages=((16, 1), (32, 1), (64, 1))),
+    # 3 convs and a linear layer, for networks that learners write and train within a lesson
+    "plain": partial(Plain, stages=((16, 1), (32, 2), (64, 2))),
     "resnet18": partial(ResNet, stem=64, stages=((64, 2), (128, 2), (256, 2), (512, 2))),
     "resnet34": partial(ResNet, stem=64, stages=((64, 3), (128, 4), (256, 6), (512, 3))),
     "wrn-16-8": partial(WideResNet, depth=16, widen=8),

@@ -11,10 +11,13 @@ from oatlib.course import figures
 from oatlib.reruns.parameters import declared
 
 RULES: dict[str, Callable[[str, NotebookNode], Iterator[str]]] = {}
-GOALS, EXERCISES = range(3, 6), range(2, 5)
+GOALS, EXERCISES = range(3, 6), range(2, 8)
 LONGEST = 40  # lines of a cell
 WIDE = 100  # columns of code that JupyterLab shows at 1280 pixels beside its side bar, with some to spare
-EARLY = 6  # code cells, parameters and set-up among them, within which there is something to see
+EARLY = 4  # code cells, parameters and set-up among them, within which there is something to see
+LEARNERS = 0.2  # least share of the code to read that learners write, in the lessons of PART_ONE
+PART_ONE = {"00", "01", "02", "02b", "03", "04", "05"}
+DRAWING = "# Drawing. You need not read this cell."  # first line of a folded cell
 SECTIONS = ("Pitfalls", "What we did not show", "Try this", "Sources")
 PICTURES = ("figures.", "sliders(", "explore(", "go.Figure")
 EASINESS = re.compile(r"[●○]{5} · \d+ minutes?")
@@ -142,6 +145,55 @@ def equality(name, notebook):
         yield f"no cell has the tag {lessons.CHECKED}; one shows that what was built is what the library has"
 
 
+def lines_of_code(source: str) -> int:
+    """Lines that hold code: no blank lines, no comments, no docstrings."""
+    tree = ast.parse(source)
+    silent = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            silent |= set(range(node.lineno, node.end_lineno + 1))
+    lines = enumerate(source.splitlines(), 1)
+    return sum(1 for number, line in lines if number not in silent and line.strip() and line.strip()[0] != "#")
+
+
+def is_folded(cell: NotebookNode) -> bool:
+    """Whether JupyterLab shows a bar in place of the code of a cell."""
+    return bool(cell.metadata.get("jupyter", {}).get("source_hidden"))
+
+
+def who_writes(notebook: NotebookNode) -> dict[str, int]:
+    """Lines of code: those of the learner (the solutions), those to read, and those of folded cells."""
+    counts = {"learner": 0, "read": 0, "folded": 0}
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if cell.cell_type == "code" and "exercise" not in tags:
+            counts["folded" if is_folded(cell) else "read"] += lines_of_code(cell.source)
+        if "solution" in tags:
+            counts["learner"] += sum(map(lines_of_code, BLOCK.findall(cell.source)))
+    return counts
+
+
+@rule
+def learners_code(name, notebook):
+    """In the lessons of part one learners write a part of the code, and it is not the drawing."""
+    if name.partition("_")[0] not in PART_ONE:
+        return
+    counts = who_writes(notebook)
+    whole = counts["learner"] + counts["read"]
+    if counts["learner"] < LEARNERS * whole:
+        yield f"learners write {counts['learner']} of {whole} lines of code; at least {LEARNERS:.0%} are wanted"
+
+
+@rule
+def folding(name, notebook):
+    """A folded cell says that it need not be read, and an exercise is never folded."""
+    for index, cell in enumerate(notebook.cells):
+        if is_folded(cell) and not cell.source.startswith(DRAWING):
+            yield f"cell {index} is folded and does not begin with {DRAWING!r}"
+        if is_folded(cell) and "exercise" in cell.metadata.get("tags", []):
+            yield f"cell {index} is a folded exercise"
+
+
 @rule
 def sections(name, notebook):
     yield from (f"there is no {section!r}" for section in SECTIONS if section.lower() not in words(notebook).lower())
@@ -205,9 +257,10 @@ def exercises(name, notebook):
 
 def _exercise(cells: list[NotebookNode], index: int) -> Iterator[str]:
     before, stub = cells[index - 1], cells[index]
-    functions = [node.name for node in ast.parse(stub.source).body if isinstance(node, ast.FunctionDef)]
+    kinds = ast.FunctionDef | ast.ClassDef
+    functions = [node.name for node in ast.parse(stub.source).body if isinstance(node, kinds)]
     if not functions or "raise NotImplementedError" not in stub.source:
-        yield "a stub is a function that raises NotImplementedError"
+        yield "a stub is a function or a class that raises NotImplementedError"
         return
     own = functions[-1]
     task = before.source.rpartition("### Exercise: ")[2] if "### Exercise: " in before.source else ""

@@ -21,8 +21,8 @@ SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.D
 
 
 def function(code):
-    """The name of the function that some code defines last."""
-    return re.findall(r"^def (\w+)\(", code, re.MULTILINE)[-1]
+    """The name of the function or class that some code defines last."""
+    return re.findall(r"^(?:def|class) (\w+)\(", code, re.MULTILINE)[-1]
 
 
 def answer(code):

@@ -8,7 +8,7 @@ from authoring import lessons
 from tests.notebooks import lint
 
 SOURCES = lessons.sources()
-NAME = "01_good"
+NAME = "08_good"
 EXERCISE = '''
 # %% [markdown]
 # ### Exercise: NAME
@@ -32,7 +32,8 @@ NAME = check(NAME)
 #
 # ```python
 # def NAME(x):
-#     return x % 5  # 100%
+#     y = x
+#     return y % 5  # 100%
 # ```
 # </details>
 '''
@@ -120,13 +121,16 @@ PLANTED = {  # rule: [(what is replaced, by what)]
     "live": [("sliders(draw, x=(0, 1, 1))", "draw(1)")],
     "ablation": [("Ablation", "Parts")],
     "equality": [(' tags=["nbval-check-output"]', "")],
+    "learners_code": [(f'lesson = begin("{NAME}"', "a = 1\n" * 30 + 'lesson = begin("01_good"')],
+    "folding": [('# %%\nlesson.reveal("two"', '# %% jupyter={"source_hidden": true}\nlesson.reveal("two"'),
+                ('tags=["exercise"]', 'jupyter={"source_hidden": true} tags=["exercise"]')],
     "sections": [("Pitfalls", "Traps"), ("What we did not show", "The end"), ("Try this", "More"),
                  ("Sources", "Books")],
     "cell_length": [('print("equal:", True)', 'print("equal:", True)\n' * 41),
                     ("# ## Sources\n", "# ## Sources\n" * 41)],
     "markers": [('print("equal:"', '# NBVAL_CHECK_OUTPUT\nprint("equal:"'),
                 ("# ## Sources\n", "# ## Sources\n# NBVAL_SKIP\n")],
-    "width": [('"""x"""', f'"""{"x" * 100}"""'), ("x % 5  # 100%", f"x % 5  # {'x' * 100}"),
+    "width": [('"""x"""', f'"""{"x" * 100}"""'), ("y % 5  # 100%", f"y % 5  # {'x' * 100}"),
               ("# 0 to 9: of everything", f"# 0 to 9: {'of everything ' * 7}")],
     "figure_width": [("figures.lines(", "figures.lines([2], {}).update_layout(width=900)\nfigures.lines("),
                      ("figures.lines(", "figures.lines([2], {}).update_layout(width=2 * n)\nfigures.lines(")],
@@ -141,8 +145,10 @@ PLANTED = {  # rule: [(what is replaced, by what)]
 
 
 def found(folder, text):
-    (folder / f"{NAME}.py").write_text(text, encoding="utf-8")
-    return lint.faults(NAME, lessons.build(folder / f"{NAME}.py"))
+    name = re.search(r'begin\("(\w+)"', text)[1]
+    name = name if name.endswith("_good") else NAME
+    (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    return lint.faults(name, lessons.build(folder / f"{name}.py"))
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -162,6 +168,15 @@ def test_links_between_lessons_lead_somewhere():
 
 def test_a_good_lesson_keeps_all_rules(tmp_path):
     assert found(tmp_path, GOOD) == []
+
+
+def test_what_counts_as_a_line_of_code(tmp_path):
+    cells = GOOD.replace("y = x\n", 'y = x\n#     """Not\n#     a line."""\n#     # neither\n')
+    folded = '# %% jupyter={"source_hidden": true}\n' + lint.DRAWING + "\na = 1\n\nb = 2\n\n# %%\nlesson.finish"
+    (tmp_path / "x.py").write_text(cells.replace("# %%\nlesson.finish", folded), encoding="utf-8")
+    (tmp_path / "good.py").write_text(GOOD, encoding="utf-8")
+    counts, good = (lint.who_writes(lessons.build(tmp_path / f"{name}.py")) for name in ("x", "good"))
+    assert counts == good | {"folded": 2} and good["learner"] == 2 * 3
 
 
 def test_every_rule_has_planted_faults():

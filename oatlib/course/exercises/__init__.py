@@ -1,21 +1,30 @@
 """Exercises that check themselves, and tell the learner which mistake was made.
 
-The lesson continues either way. Each lesson has a module here. For each exercise it holds a
-check: a function decorated with `exercise`, which runs the function of the learner. The docstring
-of a check is the signature of that function, "arguments -> result".
+The lesson continues either way. Each lesson has a module here, whose docstring begins with
+"Exercises of lesson NN:". For each exercise it holds a check: a function decorated with `exercise`,
+which runs what the learner wrote, a function or a class. The docstring of a check is the signature
+of the answer, "arguments -> result".
+
+`check` keeps accepted answers in the file `my_oatlib.py`, and `mine` brings them back in a later
+lesson (see `keeping`).
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from textwrap import fill
 
 import torch
 from IPython.display import display
+
+from .. import keeping
 
 EXERCISES: dict[str, Exercise] = {}
 
@@ -29,15 +38,22 @@ class Exercise:
     """A registered exercise.
 
     Attributes:
-        look: Check of an answer. It takes the function of the learner and raises Wrong if that is
-            wrong.
+        look: Check of an answer. It takes the function or class of the learner and raises Wrong if
+            that is wrong. It may return a sentence about a right answer, such as what it measured.
         answer: The reference solution, with the same signature.
         where: Where the library has it, such as "oatlib.attacks.geometry.project".
     """
 
-    look: Callable[[Callable], None]
+    look: Callable[[Callable], str | None]
     answer: Callable
     where: str
+
+    @property
+    def lesson(self) -> str:
+        """Number of its lesson, such as "01"."""
+        about = sys.modules[self.look.__module__].__doc__ or ""
+        found = re.search(r"lesson (\w+)", about)
+        return found[1] if found else ""
 
 
 def exercise(answer: Callable, where: str):
@@ -59,42 +75,71 @@ def exercise(answer: Callable, where: str):
 
 
 def check(theirs: Callable) -> Callable:
-    """Check an answer, and display the verdict.
+    """Check an answer, and display the verdict. Keep the source of a right one in `my_oatlib.py`.
 
     Args:
-        theirs: The function of the learner. Its name selects the exercise.
+        theirs: The function or class of the learner. Its name selects the exercise.
 
     Returns:
-        The function of the learner if it is right, else the reference solution, so that the lesson
+        The answer of the learner if it is right, else the reference solution, so that the lesson
         can continue.
 
     Raises:
         ValueError: If there is no exercise of that name.
     """
-    given = find(theirs.__name__)
-    mistake = verdict(theirs)
-    if mistake is None:
-        mark, colour, text = "✓", "#00845f", "right. The library has it as"
-    elif mistake == "":
-        mark, colour, text = "○", "#767b80", "not solved yet. The lesson goes on with"
-    else:
-        mark, colour, text = "✗", "#d55e00", f"{mistake} The lesson goes on with"
     name = theirs.__name__
-    as_html = (
-        f'<div role="status" style="border-left: 4px solid {colour}; padding: 2px 10px; '
-        f'overflow-wrap: anywhere"><b>{mark} {escape(name)}</b>: {escape(text)} '
-        f"<code>{given.where}</code>.</div>"
-    )
-    as_text = fill(f"{mark} {name}: {text} {given.where}.", 100)  # for a terminal
-    display({"text/html": as_html, "text/plain": as_text}, raw=True)
-    return theirs if mistake is None else given.answer
+    given = find(name)
+    mistake, note = _judged(theirs, given)
+    if mistake is None:
+        _show("right", name, f"right. {note}{_kept(name, given)}The library has it as", given.where)
+        return theirs
+    if mistake == "":
+        _show("open", name, "not solved yet. The lesson goes on with", given.where)
+    else:
+        _show("wrong", name, f"{mistake} The lesson goes on with", given.where)
+    return given.answer
+
+
+def mine(name: str, folder: Path | str = ".") -> Callable:
+    """Return what the learner built in an earlier lesson, and say whose code it is.
+
+    The code comes from `my_oatlib.py`. It is checked again before it is used.
+
+    Args:
+        name: Name of the exercise.
+        folder: Folder of the file.
+
+    Returns:
+        The answer of the learner, or the reference solution if the file has none that is right.
+
+    Raises:
+        ValueError: If there is no exercise of that name.
+    """
+    given = find(name)
+    try:
+        section = next((part for part in keeping.sections(folder) if part.name == name), None)
+        if section is None:
+            reason = f"oatlib's version, because {keeping.FILE} has none yet. You write it in"
+            _show("open", name, reason, f"lesson {given.lesson}")
+            return given.answer
+        _show("right", name, f"your code of {section.about}. This runs", keeping.FILE)
+        theirs = keeping.run(folder)[name]
+    except keeping.NotKept as error:
+        _show("wrong", name, f"{error} The lesson goes on with", given.where)
+        return given.answer
+    mistake, _ = _judged(theirs, given)
+    if mistake is None:
+        return theirs
+    reason = mistake or "it raises NotImplementedError."
+    _show("wrong", name, f"in {keeping.FILE}: {reason} The lesson goes on with", given.where)
+    return given.answer
 
 
 def verdict(theirs: Callable) -> str | None:
-    """Check an answer, and display nothing.
+    """Check an answer, and display and keep nothing.
 
     Args:
-        theirs: The function of the learner. Its name selects the exercise.
+        theirs: The function or class of the learner. Its name selects the exercise.
 
     Returns:
         None if the answer is right, "" if it still raises NotImplementedError, else a sentence
@@ -103,15 +148,48 @@ def verdict(theirs: Callable) -> str | None:
     Raises:
         ValueError: If there is no exercise of that name.
     """
+    return _judged(theirs, find(theirs.__name__))[0]
+
+
+def _judged(theirs: Callable, given: Exercise) -> tuple[str | None, str]:
+    """Return the verdict, and a sentence about a right answer (or "")."""
     try:
-        find(theirs.__name__).look(theirs)
+        note = given.look(theirs)
     except NotImplementedError:
-        return ""
+        return "", ""
     except Wrong as mistake:
-        return str(mistake)
+        return str(mistake), ""
     except Exception as error:  # raised by the learner's code, or because of its result
-        return f"it stopped with {type(error).__name__}: {error}."
-    return None
+        return f"it stopped with {type(error).__name__}: {error}.", ""
+    return None, f"{note} " if note else ""
+
+
+def _kept(name: str, given: Exercise) -> str:
+    """Keep a right answer. Return a sentence about that, or "" outside a notebook."""
+    cells = keeping.notebook_cells()
+    if not cells:
+        return ""
+    try:
+        path = keeping.keep(name, given.lesson, cells)
+    except keeping.NotKept as error:
+        return f"It is not kept for later lessons: {error} "
+    return f"Kept in {path.name}. "
+
+
+# state: (mark, colour of the border)
+_STATES = {"right": ("✓", "#00845f"), "open": ("○", "#767b80"), "wrong": ("✗", "#d55e00")}
+
+
+def _show(state: str, name: str, text: str, where: str) -> None:
+    """Display one sentence about an answer."""
+    mark, colour = _STATES[state]
+    as_html = (
+        f'<div role="status" style="border-left: 4px solid {colour}; padding: 2px 10px; '
+        f'overflow-wrap: anywhere"><b>{mark} {escape(name)}</b>: {escape(text)} '
+        f"<code>{where}</code>.</div>"
+    )
+    as_text = fill(f"{mark} {name}: {text} {where}.", 100)  # for a terminal
+    display({"text/html": as_html, "text/plain": as_text}, raw=True)
 
 
 def find(name: str) -> Exercise:

@@ -1,0 +1,168 @@
+"""The diagram that grows through lessons 01 to 05: a network, its attack, its training, its dial.
+
+Every lesson adds parts. The newest are drawn in colour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+
+from IPython.display import display
+
+WIDTH, HEIGHT = 840, 330
+INK, QUIET, PAPER, NEW = "#30363c", "#8a9096", "#ffffff", "#e0661a"
+NEW_FILL = "#fdf0e7"
+LESSONS = ("01", "02", "03", "04", "05")
+
+
+@dataclass(frozen=True)
+class _Box:
+    """A part of the diagram: a rectangle with lines of text. `since` is the lesson that adds it."""
+
+    since: str
+    x: int
+    y: int
+    width: int
+    lines: tuple[str, ...]
+    until: str = "05"  # the last lesson that shows it
+
+
+@dataclass(frozen=True)
+class _Arrow:
+    """An arrow through some points, with a text beside its first corner."""
+
+    since: str
+    points: tuple[tuple[int, int], ...]
+    text: str = ""
+    text_at: tuple[int, int] = (0, 0)
+    until: str = "05"
+
+
+MIDDLE = 150  # y of the row of the network
+BOX_HEIGHT = 48
+
+BOXES = (
+    _Box("00", 10, MIDDLE, 92, ("images", "x")),
+    _Box("00", 140, MIDDLE, 80, ("conv",)),
+    _Box("00", 250, MIDDLE, 100, ("BatchNorm",), until="02"),
+    _Box("03", 250, MIDDLE - 34, 100, ("BatchNorm", "clean")),
+    _Box("03", 250, MIDDLE + 34, 100, ("BatchNorm", "attacked")),
+    _Box("04", 384, MIDDLE, 92, ("FiLM", "γ·h + β")),
+    _Box("00", 506, MIDDLE, 70, ("ReLU",)),
+    _Box("00", 620, MIDDLE, 82, ("pool and", "linear")),
+    _Box("00", 738, MIDDLE, 92, ("loss",), until="04"),
+    _Box("05", 738, MIDDLE, 92, ("(1-λ)·clean", "+ λ·attacked")),
+    _Box("01", 250, 268, 326, ("PGD: move x up the gradient, stay in the ball",)),
+    _Box("02", 620, 268, 210, ("SGD: move the weights down",)),
+    _Box("04", 384, 30, 92, ("generator", "γ(λ), β(λ)")),
+    _Box("04", 250, 30, 100, ("code of λ",)),
+    _Box("05", 10, 30, 92, ("λ, drawn", "per image")),
+)
+ARROWS = (
+    _Arrow("00", ((102, 174), (140, 174))),
+    _Arrow("00", ((220, 174), (250, 174)), until="02"),
+    _Arrow("03", ((220, 174), (234, 174), (234, 140), (250, 140))),
+    _Arrow("03", ((220, 174), (234, 174), (234, 208), (250, 208))),
+    _Arrow("00", ((350, 174), (506, 174)), until="02"),
+    _Arrow("03", ((350, 140), (366, 140), (366, 174), (506, 174)), until="03"),
+    _Arrow("03", ((350, 208), (366, 208), (366, 174), (506, 174)), until="03"),
+    _Arrow("04", ((350, 208), (366, 208), (366, 174), (384, 174))),
+    _Arrow("04", ((350, 140), (366, 140), (366, 174), (384, 174))),
+    _Arrow("04", ((476, 174), (506, 174))),
+    _Arrow("00", ((576, 174), (620, 174))),
+    _Arrow("00", ((702, 174), (738, 174)), "logits", (704, 166)),
+    _Arrow("01", ((764, 198), (764, 248), (413, 248), (413, 268)), "∂loss/∂x", (600, 242)),
+    _Arrow("01", ((250, 292), (56, 292), (56, 198)), "attacked x", (66, 284)),
+    _Arrow("02", ((784, 198), (784, 268)), "∂loss/∂w", (788, 236)),
+    _Arrow("04", ((350, 54), (384, 54))),
+    _Arrow("04", ((430, 78), (430, 150)), "γ, β", (438, 118)),
+    _Arrow("05", ((102, 54), (250, 54)), "which stop", (140, 46)),
+    _Arrow("05", ((56, 78), (56, 100), (300, 100), (300, 116)), "λ = 0 or λ > 0", (140, 94)),
+    _Arrow(
+        "05", ((56, 30), (56, 14), (784, 14), (784, 150)), "weight of the two losses", (560, 28)
+    ),
+)
+TAKEAWAYS = {
+    "01": "An attack follows the gradient of the loss back to the image and moves the image.",
+    "02": "Training follows the same gradient to the weights. The attack moves x up, SGD moves the "
+    "weights down.",
+    "03": "Clean and attacked images go through a BatchNorm each. All other layers are shared.",
+    "04": "A generator turns a code of λ into a scale and a shift per channel, behind the norm.",
+    "05": "λ is drawn for every image. It chooses the BatchNorm, the FiLM and the weight of the "
+    "losses.",
+}
+
+
+def diagram(lesson: str) -> None:
+    """Display the diagram as lesson NN has it, with its new parts in colour.
+
+    Args:
+        lesson: "01" to "05".
+
+    Raises:
+        ValueError: If the lesson has no diagram.
+    """
+    if lesson not in LESSONS:
+        raise ValueError(f"there is no diagram of lesson {lesson!r}: {', '.join(LESSONS)}")
+    data = {"image/svg+xml": svg(lesson), "text/plain": f"Diagram: {TAKEAWAYS[lesson]}"}
+    display(data, raw=True, metadata={"needs_background": "light"})
+
+
+def svg(lesson: str) -> str:
+    """Return the diagram of a lesson as SVG. Its description says what is new.
+
+    Args:
+        lesson: "01" to "05".
+    """
+    shown = [part for part in (*ARROWS, *BOXES) if part.since <= lesson <= part.until]
+    body = "".join(
+        (_box if isinstance(part, _Box) else _arrow)(part, part.since == lesson) for part in shown
+    )
+    heads = "".join(
+        f'<marker id="{key}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+        f'orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="{colour}"/></marker>'
+        for key, colour in (("quiet", QUIET), ("new", NEW))
+    )
+    # the block of conv, norm and ReLU stands three times in a row
+    frame = (
+        f'<rect x="128" y="{MIDDLE - 44}" width="462" height="136" rx="10" fill="none" '
+        f'stroke="{QUIET}" stroke-dasharray="5 4"/><text x="582" y="{MIDDLE + 86}" '
+        f'text-anchor="end" fill="{QUIET}">three such blocks, one after the other</text>'
+    )
+    top = min(part.y for part in shown if isinstance(part, _Box)) - 30
+    height = HEIGHT - top
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {top} {WIDTH} {height}" '
+        f'width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="13" role="img">'
+        f"<title>{escape(TAKEAWAYS[lesson])}</title><defs>{heads}</defs>"
+        f'<rect y="{top}" width="{WIDTH}" height="{height}" rx="8" fill="{PAPER}"/>{frame}{body}'
+        "</svg>"
+    )
+
+
+def _box(box: _Box, is_new: bool) -> str:
+    stroke, fill = (NEW, NEW_FILL) if is_new else (QUIET, PAPER)
+    middle = box.x + box.width / 2
+    first = box.y + BOX_HEIGHT / 2 + 5 - 8 * (len(box.lines) - 1)
+    texts = "".join(
+        f'<text x="{middle:g}" y="{first + 16 * i:g}" text-anchor="middle" fill="{INK}">'
+        f"{escape(line)}</text>"
+        for i, line in enumerate(box.lines)
+    )
+    return (
+        f'<rect x="{box.x}" y="{box.y}" width="{box.width}" height="{BOX_HEIGHT}" rx="6" '
+        f'fill="{fill}" stroke="{stroke}" stroke-width="{2 if is_new else 1.2}"/>{texts}'
+    )
+
+
+def _arrow(arrow: _Arrow, is_new: bool) -> str:
+    colour, head = (NEW, "new") if is_new else (QUIET, "quiet")
+    points = " ".join(f"{x},{y}" for x, y in arrow.points)
+    x, y = arrow.text_at
+    text = f'<text x="{x}" y="{y}" font-size="12" fill="{INK}">{escape(arrow.text)}</text>'
+    return (
+        f'<polyline points="{points}" fill="none" stroke="{colour}" '
+        f'stroke-width="{2 if is_new else 1.4}" marker-end="url(#{head})"/>'
+        f"{text if arrow.text else ''}"
+    )

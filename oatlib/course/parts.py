@@ -1,0 +1,211 @@
+"""The parts that learners write in lessons 01 to 05, as oatlib would write them in a lesson.
+
+They are the reference solutions of these exercises. They use nothing of oatlib, so that a learner
+can read them from top to bottom. `as_network` copies a trained `DialNet` into a `Network` of the
+library, which the explorer, the suite and the audit can use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data.load import Data
+from ..networks.network import Network
+from ..training.recipes import build
+
+CHANNELS = (16, 32, 64)  # of the three blocks of DialNet
+CODE_DIM = 16  # length of a code of λ
+
+
+def pgd(
+    net: Callable[[Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    eps: float,
+    steps: int,
+    step_size: float,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Return attacked images: projected gradient ascent, random start, best iterate.
+
+    Args:
+        net: Function from images to logits.
+        x: Images (N, C, H, W) in [0, 1].
+        y: Labels (N,).
+        eps: Radius of the ball.
+        steps: Number of steps.
+        step_size: Length of a step.
+        generator: Source of the random start.
+    """
+    # a random point of the ball
+    noise = torch.empty_like(x).uniform_(-eps, eps, generator=generator)
+    x_adv = (x + noise).clamp(0, 1)
+    best, best_loss = x_adv.clone(), torch.full((len(x),), -torch.inf)
+    for step in range(steps + 1):
+        x_adv.requires_grad_(True)
+        losses = F.cross_entropy(net(x_adv), y, reduction="none")  # (N,)
+        # keep what is stronger than all before
+        better = losses.detach() > best_loss
+        best[better], best_loss[better] = x_adv.detach()[better], losses.detach()[better]
+        if step == steps:
+            break
+        (gradient,) = torch.autograd.grad(losses.sum(), x_adv)
+        # one step up, back into the ball, back to valid pixels
+        x_adv = x_adv.detach() + step_size * gradient.sign()
+        x_adv = (x + (x_adv - x).clamp(-eps, eps)).clamp(0, 1)
+    return best
+
+
+class DualBN(nn.Module):
+    """Two BatchNorms: row 0 for clean images, row 1 for attacked ones.
+
+    Args:
+        channels: Number of channels C.
+    """
+
+    def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5):
+        super().__init__()
+        self.momentum, self.eps = momentum, eps
+        self.scale = nn.Parameter(torch.ones(2, channels))
+        self.shift = nn.Parameter(torch.zeros(2, channels))
+        self.register_buffer("mean", torch.zeros(2, channels))
+        self.register_buffer("var", torch.ones(2, channels))
+
+    def forward(self, x: Tensor, world: Tensor) -> Tensor:
+        """Normalise x (N, C, H, W); world (N,) holds 0 for clean and 1 for attacked images."""
+        out = torch.empty_like(x)
+        for row in (0, 1):
+            part = x[world == row]
+            if len(part) == 0:
+                continue
+            mean, var = self.mean[row], self.var[row]
+            if self.training:
+                mean = part.mean((0, 2, 3))
+                var = part.var((0, 2, 3), correction=0)
+                with torch.no_grad():
+                    self.mean[row].lerp_(mean, self.momentum)
+                    self.var[row].lerp_(part.var((0, 2, 3)), self.momentum)
+            part = (part - mean[:, None, None]) / (var[:, None, None] + self.eps).sqrt()
+            out[world == row] = (
+                part * self.scale[row, :, None, None] + self.shift[row, :, None, None]
+            )
+        return out
+
+
+class FiLM(nn.Module):
+    """Compute γ and β of every channel from a code of λ.
+
+    Args:
+        code_dim: Length d of a code.
+        channels: Number of channels C.
+    """
+
+    def __init__(self, code_dim: int, channels: int):
+        super().__init__()
+        self.hidden = nn.Linear(code_dim, 2 * channels)
+        self.out = nn.Linear(2 * channels, 2 * channels)
+        with torch.no_grad():  # the identity start: γ near 1, β near 0
+            self.out.weight.mul_(0.1)
+            self.out.bias.copy_(torch.cat([torch.ones(channels), torch.zeros(channels)]))
+
+    def forward(self, code: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes (N, d) -> γ and β, each (N, C)."""
+        hidden = F.leaky_relu(self.hidden(code))
+        return F.leaky_relu(self.out(hidden)).chunk(2, dim=1)
+
+
+class Block(nn.Module):
+    """conv -> dual BatchNorm -> FiLM -> ReLU.
+
+    Args:
+        cin: Channels of the input.
+        cout: Channels of the output.
+        stride: Stride of the conv.
+        code_dim: Length of a code of λ.
+        norm: Class of the dual BatchNorm: that of the learner, or the one above.
+        film: Class of the generator.
+    """
+
+    def __init__(
+        self, cin: int, cout: int, stride: int, code_dim: int, norm: type = DualBN, film=FiLM
+    ):
+        super().__init__()
+        self.conv = nn.Conv2d(cin, cout, 3, stride, padding=1, bias=False)
+        self.norm = norm(cout)
+        self.film = film(code_dim, cout)
+
+    def forward(self, x: Tensor, world: Tensor, code: Tensor) -> Tensor:
+        """x (N, cin, H, W), world (N,), code (N, d) -> (N, cout, H/stride, W/stride)."""
+        x = self.norm(self.conv(x), world)
+        gamma, beta = self.film(code)
+        return torch.relu(gamma[:, :, None, None] * x + beta[:, :, None, None])
+
+
+class DialNet(nn.Module):
+    """Three blocks and a linear layer, told λ by its stop: the network of lessons 04 and 05.
+
+    Args:
+        block: Class of the blocks, called as block(cin, cout, stride, code_dim).
+        stops: λ stops, ascending.
+        cin: Channels of an image.
+        classes: Number of classes.
+        generator: Source of the codes of λ: random directions of length 1, at right angles.
+    """
+
+    def __init__(
+        self,
+        block: Callable[[int, int, int, int], nn.Module] = Block,
+        stops: Sequence[float] = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0),
+        cin: int = 3,
+        classes: int = 8,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        self.stops = tuple(stops)
+        square = torch.randn(CODE_DIM, CODE_DIM, generator=generator)
+        self.register_buffer("codes", torch.linalg.qr(square)[0][: len(self.stops)])
+        sizes = zip((cin, *CHANNELS), CHANNELS, (1, 2, 2), strict=False)
+        self.blocks = nn.ModuleList(block(*size, CODE_DIM) for size in sizes)
+        self.head = nn.Linear(CHANNELS[-1], classes)
+
+    def forward(self, x: Tensor, stop: Tensor) -> Tensor:
+        """x (N, C, H, W) in [0, 1], stop (N,): index of each image's λ -> logits (N, classes)."""
+        world = (stop > 0).long()  # λ = 0 uses the clean BatchNorm
+        code = self.codes[stop]  # (N, d)
+        x = (x - 0.5) * 4
+        for block in self.blocks:
+            x = block(x, world, code)
+        return self.head(x.mean((2, 3)))
+
+
+def as_network(net: DialNet, data: Data) -> Network:
+    """Copy a `DialNet` into a `Network` of oatlib, which computes the same.
+
+    Args:
+        net: The network. Its blocks may be those of a learner. They must have `conv`, `norm` (with
+            scale, shift, mean and var, each (2, C)) and `film` (with the layers hidden and out).
+        data: The data set that it was trained on.
+
+    Returns:
+        A network with the recipe `oat` and the backbone `plain`, in eval mode.
+    """
+    copied = build("oat", data, backbone="plain", stops=net.stops, code_dim=CODE_DIM)
+    with torch.no_grad():
+        copied.codes.copy_(net.codes)
+        # modules of the learner, which mypy does not know
+        for block, unit in zip(cast(Any, net.blocks), copied.body.units, strict=True):
+            unit.conv.weight.copy_(block.conv.weight)
+            pair = unit.norm.pairs[0]
+            for row, norm in enumerate((pair.clean, pair.adv)):
+                norm.weight.copy_(block.norm.scale[row])
+                norm.bias.copy_(block.norm.shift[row])
+                norm.running_mean.copy_(block.norm.mean[row])
+                norm.running_var.copy_(block.norm.var[row])
+            unit.film.load_state_dict(block.film.state_dict())
+        copied.body.head.each[0].load_state_dict(net.head.state_dict())
+    return copied.eval()
