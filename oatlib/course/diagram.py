@@ -41,6 +41,7 @@ class _Arrow:
 
 MIDDLE = 150  # y of the row of the network
 BOX_HEIGHT = 48
+FRAME_TOP = MIDDLE - 44  # y of the frame around a block
 
 BOXES = (
     _Box("00", 10, MIDDLE, 92, ("images", "x")),
@@ -126,11 +127,11 @@ def svg(lesson: str) -> str:
     )
     # the block of conv, norm and ReLU stands three times in a row
     frame = (
-        f'<rect x="128" y="{MIDDLE - 44}" width="462" height="136" rx="10" fill="none" '
+        f'<rect x="128" y="{FRAME_TOP}" width="462" height="136" rx="10" fill="none" '
         f'stroke="{QUIET}" stroke-dasharray="5 4"/><text x="582" y="{MIDDLE + 86}" '
         f'text-anchor="end" fill="{QUIET}">three such blocks, one after the other</text>'
     )
-    top = min(part.y for part in shown if isinstance(part, _Box)) - 30
+    top = min(FRAME_TOP, *(part.y for part in shown if isinstance(part, _Box))) - 20
     height = HEIGHT - top
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {top} {WIDTH} {height}" '

@@ -146,28 +146,32 @@ def run(folder: Path | str = ".") -> dict:
 def _with_what_it_needs(
     name: str, cells: Sequence[str], kept: Mapping[str, Section]
 ) -> dict[str, str]:
-    """Return the sources of an answer and of what it needs, by name, the answer last.
+    """Return the sources of an answer and of what it needs, by name, each after what it needs.
 
-    What the file holds already is left out, unless a newer cell defines it again.
+    What no cell defines must be in the file already.
     """
     found: dict[str, str] = {}
-    waiting = [name]
-    while waiting:
-        wanted = waiting.pop()
+    begun: set[str] = set()
+
+    def visit(wanted: str) -> None:
+        begun.add(wanted)
         source = _definition(wanted, cells)
         if source is None:
             if wanted in kept:
-                continue
+                return
+            if wanted == name:
+                raise NotKept(f"no cell of this notebook defines {name!r}.")
             raise NotKept(
                 f"it uses {wanted!r}, which no cell defines as a function, a class, an import or "
                 "a constant: make it an argument."
-                if wanted != name
-                else f"no cell of this notebook defines {name!r}."
             )
+        for needed in sorted(_globals_of(source) - HEADER_NAMES):
+            if needed not in begun:
+                visit(needed)
         found[wanted] = source
-        waiting += sorted(_globals_of(source) - found.keys() - HEADER_NAMES - {*waiting})
-    # what was found last is needed by what was found first
-    return dict(reversed(found.items()))
+
+    visit(name)
+    return found
 
 
 def _definition(name: str, cells: Sequence[str]) -> str | None:

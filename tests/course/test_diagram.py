@@ -1,0 +1,62 @@
+"""The diagram grows from lesson to lesson, and nothing lies outside of it or on something else."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from oatlib.course import diagram
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def boxes(lesson):
+    return [box for box in diagram.BOXES if box.since <= lesson <= box.until]
+
+
+def overlap(a, b):
+    apart = a.x + a.width <= b.x or b.x + b.width <= a.x
+    return not apart and abs(a.y - b.y) < diagram.BOX_HEIGHT
+
+
+@pytest.mark.parametrize("lesson", diagram.LESSONS)
+def test_it_is_svg_with_its_new_parts_in_colour_and_a_takeaway(lesson):
+    root = ElementTree.fromstring(diagram.svg(lesson))
+    assert root.find(f"{SVG}title").text == diagram.TAKEAWAYS[lesson]
+    coloured = [part for part in root.iter(f"{SVG}rect") if part.get("stroke") == diagram.NEW]
+    new = [box for box in boxes(lesson) if box.since == lesson]
+    assert len(coloured) == len(new) > 0
+    x, y, width, height = map(float, root.get("viewBox").split())
+    for part in root.iter(f"{SVG}rect"):
+        left, top = float(part.get("x", 0)), float(part.get("y", 0))
+        assert x <= left and left + float(part.get("width")) <= x + width
+        assert y <= top and top + float(part.get("height")) <= y + height
+
+
+@pytest.mark.parametrize("lesson", diagram.LESSONS)
+def test_boxes_do_not_overlap_and_hold_their_text(lesson):
+    shown = boxes(lesson)
+    assert not [(a, b) for i, a in enumerate(shown) for b in shown[:i] if overlap(a, b)]
+    for box in shown:
+        assert max(map(len, box.lines)) * 6.6 <= box.width, "about 6.6 pixels for a letter"
+
+
+def test_a_part_stays_unless_another_takes_its_place():
+    for lesson, following in zip(diagram.LESSONS, diagram.LESSONS[1:], strict=False):
+        gone = [box for box in boxes(lesson) if box not in boxes(following)]
+        for box in gone:
+            assert any(abs(box.x - new.x) < 5 and new.since == following for new in boxes(following)), box
+
+
+def test_it_is_displayed_as_svg_with_text_for_terminals(monkeypatch):
+    shown = []
+    monkeypatch.setattr(diagram, "display", lambda data, **about: shown.append((data, about)))
+    diagram.diagram("03")
+    ((data, about),) = shown
+    assert re.match("<svg ", data["image/svg+xml"]) and data["text/plain"].startswith("Diagram: Clean and attacked")
+    assert about == {"raw": True, "metadata": {"needs_background": "light"}}
+
+
+def test_a_lesson_without_a_diagram_is_an_error():
+    with pytest.raises(ValueError, match="no diagram of lesson '06': 01, 02"):
+        diagram.diagram("06")
