@@ -107,7 +107,7 @@ def lessons() -> str:
     lines = ["lesson | its question | runs", "---|---|---"]
     for source in _sources():
         text = source.read_text(encoding="utf-8")
-        title = re.search(r"^# # \d+ · (.+)$", text, re.MULTILINE)[1]
+        title = re.search(r"^# # \w+ · (.+)$", text, re.MULTILINE)[1]
         lines.append(
             f"[{source.stem}](notebooks/{source.stem}.ipynb) | {title} | {_seconds(text)} s"
         )
@@ -118,18 +118,18 @@ def ladder() -> str:
     """The course for teachers: what comes before each lesson, how long it takes, what is solved in
     it.
     """
-    lines, before = ["lesson | needs | runs | exercises", "---|---|---|---"], "nothing"
+    lines = ["lesson | needs | runs | exercises", "---|---|---|---"]
     for source in _sources():
         text = source.read_text(encoding="utf-8")
         names = re.findall(r"^# ### Exercise: (.+)$", text, re.MULTILINE)
         minutes = sum(
             map(int, re.findall(r"^# Difficulty .*? · (\d+) minutes", text, re.MULTILINE))
         )
+        before = re.search(r"\*\*Before this:\*\* (?:\[(\w+) ·)?", text)[1] or "nothing"
         solved = f"{', '.join(f'`{name}`' for name in names)}: {minutes} minutes"
         lines.append(
             f"[{source.stem}]({source.stem}.ipynb) | {before} | {_seconds(text)} s | {solved}"
         )
-        before = source.stem[:2]
     return "\n".join(f"| {line} |" for line in lines)
 
 
