@@ -1,8 +1,11 @@
-"""What the lessons use: records, live figures and exercises.
+"""What the lessons use: records, live figures, exercises, and the code that learners keep.
 
 * lesson: guesses, bundled networks and records.
 * sliders: a figure with live controls.
 * figures: the one look of all figures.
 * frauds: networks whose robustness is overestimated on purpose.
 * exercises: checks that name the mistake.
+* keeping: the file `my_oatlib.py`, where the answers of a learner are kept for later lessons.
+* parts: the parts of OAT as learners write them, and the network that is made of them.
+* diagram: the block diagram that grows from lesson to lesson.
 """
