@@ -35,6 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 '''
+BORROWED = "oatlib's version"  # what a section says that the learner has not solved yet
 HEADER_NAMES = {"math", "torch", "F", "Tensor", "nn"}
 MARK = re.compile(r"^# --- (\w+) \((.*)\) ---$", re.MULTILINE)
 
@@ -69,7 +70,13 @@ def notebook_cells() -> list[str]:
     return [] if shell is None else [cell for cell in shell.user_ns.get("In", []) if cell.strip()]
 
 
-def keep(name: str, lesson: str, cells: Sequence[str], folder: Path | str = ".") -> Path:
+def keep(
+    name: str,
+    lesson: str,
+    cells: Sequence[str],
+    folder: Path | str = ".",
+    library: Mapping[str, str] | None = None,
+) -> Path:
     """Write an answer to the file, in place of an earlier one of the same name.
 
     Args:
@@ -77,6 +84,8 @@ def keep(name: str, lesson: str, cells: Sequence[str], folder: Path | str = ".")
         lesson: Number of the lesson, such as "01".
         cells: Sources of the cells that were run, the oldest first.
         folder: Folder of the file.
+        library: What an answer may use without having written it, {name: source}. It is written
+            as a section that says so. An answer of that name takes its place later.
 
     Returns:
         Path of the file.
@@ -88,8 +97,8 @@ def keep(name: str, lesson: str, cells: Sequence[str], folder: Path | str = ".")
     path = Path(folder, FILE)
     kept = {section.name: section for section in sections(folder)}
     about = f"lesson {lesson}, {date.today().isoformat()}"
-    for part, source in _with_what_it_needs(name, cells, kept).items():
-        kept[part] = Section(part, about, source)
+    for part, source, is_borrowed in _with_what_it_needs(name, cells, kept, library or {}):
+        kept[part] = Section(part, BORROWED if is_borrowed else about, source)
     text = "\n\n".join([HEADER, *(str(section) for section in kept.values())])
     try:
         write_bytes(path, text.encode())
@@ -144,23 +153,28 @@ def run(folder: Path | str = ".") -> dict:
 
 
 def _with_what_it_needs(
-    name: str, cells: Sequence[str], kept: Mapping[str, Section]
-) -> dict[str, str]:
-    """Return the sources of an answer and of what it needs, by name, each after what it needs.
+    name: str, cells: Sequence[str], kept: Mapping[str, Section], library: Mapping[str, str]
+) -> list[tuple[str, str, bool]]:
+    """Return an answer and what it needs: (name, source, whether it is the library's).
 
-    What no cell defines must be in the file already.
+    Each stands after what it needs. What no cell defines must be in the file or in the library.
     """
-    found: dict[str, str] = {}
+    found: list[tuple[str, str, bool]] = []
     begun: set[str] = set()
 
     def visit(wanted: str) -> None:
         begun.add(wanted)
-        source = _definition(wanted, cells)
+        # an exercise that is not solved may be defined in a cell, and be wrong
+        is_open = wanted in library and wanted != name
+        source = None if is_open else _definition(wanted, cells)
         if source is None:
             if wanted in kept:
                 return
             if wanted == name:
                 raise NotKept(f"no cell of this notebook defines {name!r}.")
+            if wanted in library:
+                found.append((wanted, library[wanted], True))
+                return
             raise NotKept(
                 f"it uses {wanted!r}, which no cell defines as a function, a class, an import or "
                 "a constant: make it an argument."
@@ -168,7 +182,7 @@ def _with_what_it_needs(
         for needed in sorted(_globals_of(source) - HEADER_NAMES):
             if needed not in begun:
                 visit(needed)
-        found[wanted] = source
+        found.append((wanted, source, False))
 
     visit(name)
     return found

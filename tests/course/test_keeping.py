@@ -108,6 +108,21 @@ def test_a_solved_check_keeps_the_code_and_says_so(tmp_path, monkeypatch, shown)
     assert "project: your code of lesson 01, 20" in shown[1] and "This runs my_oatlib.py" in shown[1]
 
 
+def test_what_an_open_exercise_would_give_is_borrowed_until_it_is_solved(tmp_path, monkeypatch, shown):
+    uses = "def pgd_step(x, y):\n    return project(x, y, 0.5)"
+    library = exercises._library()
+    keeping.keep("pgd_step", "01", [BAD, "project = check(project)", uses], tmp_path, library)
+    assert [(part.name, part.about == keeping.BORROWED) for part in keeping.sections(tmp_path)] == [
+        ("project", True), ("pgd_step", False)
+    ]  # fmt: skip
+    assert keeping.run(tmp_path)["project"] is exercises.find("project").answer
+    assert exercises.mine("project", tmp_path) is exercises.find("project").answer
+    assert "oatlib's version, because my_oatlib.py has none yet" in shown[0]
+    keeping.keep("project", "01", [GOOD], tmp_path, library)
+    assert [part.name for part in keeping.sections(tmp_path)] == ["project", "pgd_step"]
+    assert exercises.mine("project", tmp_path).__module__ == "my_oatlib"
+
+
 @pytest.mark.parametrize("source", [BAD, "def project(x_adv, x, eps):\n    raise NotImplementedError"])
 def test_what_is_wrong_or_open_is_not_kept(tmp_path, monkeypatch, shown, source):
     monkeypatch.chdir(tmp_path)

@@ -118,7 +118,7 @@ def mine(name: str, folder: Path | str = ".") -> Callable:
     given = find(name)
     try:
         section = next((part for part in keeping.sections(folder) if part.name == name), None)
-        if section is None:
+        if section is None or section.about == keeping.BORROWED:
             reason = f"oatlib's version, because {keeping.FILE} has none yet. You write it in"
             _show("open", name, reason, f"lesson {given.lesson}")
             return given.answer
@@ -164,13 +164,20 @@ def _judged(theirs: Callable, given: Exercise) -> tuple[str | None, str]:
     return None, f"{note} " if note else ""
 
 
+def _library() -> dict[str, str]:
+    """Return the line that imports each reference solution, for answers that use an open one."""
+    find_all()
+    line = "from oatlib.course.exercises import find\n\n{0} = find({0!r}).answer"
+    return {name: line.format(name) for name in EXERCISES}
+
+
 def _kept(name: str, given: Exercise) -> str:
     """Keep a right answer. Return a sentence about that, or "" outside a notebook."""
     cells = keeping.notebook_cells()
     if not cells:
         return ""
     try:
-        path = keeping.keep(name, given.lesson, cells)
+        path = keeping.keep(name, given.lesson, cells, library=_library())
     except keeping.NotKept as error:
         return f"It is not kept for later lessons: {error} "
     return f"Kept in {path.name}. "
@@ -192,6 +199,12 @@ def _show(state: str, name: str, text: str, where: str) -> None:
     display({"text/html": as_html, "text/plain": as_text}, raw=True)
 
 
+def find_all() -> None:
+    """Import the modules of all lessons, so that `EXERCISES` is complete."""
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        importlib.import_module(module.name)
+
+
 def find(name: str) -> Exercise:
     """Return the exercise with a given name.
 
@@ -201,8 +214,7 @@ def find(name: str) -> Exercise:
     Raises:
         ValueError: If there is no such exercise.
     """
-    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
-        importlib.import_module(module.name)
+    find_all()
     if name not in EXERCISES:
         raise ValueError(
             f"there is no exercise {name!r}: keep the name of the function; "
