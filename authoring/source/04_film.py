@@ -377,11 +377,11 @@ SmallGenerator = check(SmallGenerator)
 #
 #     def __init__(self, channels):
 #         super().__init__()
-#         self.half = channels // 2
+#         self.group = channels // 2
 #
 #     def forward(self, lam):
-#         fading = (1 - lam).expand(-1, self.half)  # for the wave
-#         growing = lam.expand(-1, self.half)  # for the line
+#         fading = (1 - lam).expand(-1, self.group)  # for the wave
+#         growing = lam.expand(-1, self.group)  # for the line
 #         gamma = torch.cat([fading, growing], 1)
 #         return gamma, torch.zeros_like(gamma)
 # ```
@@ -524,7 +524,7 @@ figures.bars(
     accuracies,
     n=n,
     height=320,
-    takeaway="One network, three settings: as λ grows, clean accuracy falls and robust accuracy rises.",
+    takeaway="As λ grows, clean accuracy of your network falls and robust accuracy rises.",
 )
 
 # %% [markdown]
@@ -572,9 +572,10 @@ def block_with(kind):
 def arms():
     """Three generators, three seeds, three stops, on 512 validation images."""
     kinds = {"FiLM": FiLM, "β only": BetaOnly, "no FiLM": NoFiLM}
-    found = {
-        name: [along(train(block_with(kind), each), small.val) for each in (0, 1, 2)] for name, kind in kinds.items()
-    }
+    found = {name: [] for name in kinds}
+    for name, kind in kinds.items():
+        for each in (0, 1, 2):
+            found[name].append(along(train(block_with(kind), each), small.val))
     return {"arms": found, "attack": str(attack), "n": len(small.val), "seeds": 3, "steps": steps}
 
 
@@ -895,7 +896,8 @@ print("ε = 0 gives clean accuracy:", hits == round(n * cases["λ = 1"]["clean"]
 huge = list(PGD(0.5, 10).iterates(f, panel.x, panel.y))
 losses = [F.cross_entropy(logits, panel.y).item() for _, logits in huge]
 print("with ε = 0.5 the loss rises:", losses[-1] > losses[0])
-print("... and hardly any image is right:", (huge[-1][1].argmax(1) == panel.y).float().mean().item() < 0.1)
+right = (huge[-1][1].argmax(1) == panel.y).float().mean().item()
+print("... and hardly any image is right:", right < 0.1)
 x = panel.x[:8]
 with torch.no_grad():
     in_order = oat(x, torch.tensor([0.0, 1.0] * 4))
