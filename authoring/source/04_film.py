@@ -5,7 +5,7 @@
 #     language: python
 #     name: python3
 #   oatlib:
-#     seconds: 60
+#     seconds: 50
 # ---
 
 # %% [markdown]
@@ -18,7 +18,7 @@
 # * build a block with two BatchNorms and FiLM, and train a network of three such blocks
 # * find the channels that λ turns off, and test by intervention what they did
 #
-# **Before this:** [03 · Two BatchNorms](03_dual_bn.ipynb) · **Run time:** about 60 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
+# **Before this:** [03 · Two BatchNorms](03_dual_bn.ipynb) · **Run time:** about 50 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 n: int = 192  # 32 to 512: validation images that are attacked
@@ -547,7 +547,7 @@ print("same γ and β as oatlib.layers.film.FiLM:", all(torch.equal(a, b) for a,
 # %% [markdown]
 # ## Ablation: without FiLM, and without γ
 #
-# The same training again, with other generators: one that gives γ = 1 and β = 0 always, and one that learns β but gives
+# The same training again, with two other generators. One always gives γ = 1 and β = 0. The other learns β and gives
 # γ = 1, so that λ only shifts. The networks of three seeds were recorded.
 
 # %%
@@ -669,7 +669,7 @@ readers, others = order[:8], order[8:]
 print(r[order])
 
 # %% [markdown]
-# Half of the filters react to the texture much more strongly than the others, relative to the shape.
+# Relative to the shape, some filters react to the texture several times as strongly as the others.
 
 # %%
 choices = ["those that read the texture", "the others", "both alike"]
@@ -737,7 +737,7 @@ say(
 #
 # ### Exercise: Turned
 # Difficulty ●●○○○ · 8 minutes. Wrap a generator of `oat`. It is called as `film(codes, width)` with the codes of all
-# stops, and returns γ and β, a row for each stop. Row 1 is λ = 0.1, the last row is λ = 1. Change nothing else.
+# stops, and returns γ and β, a row for each stop. Row 1 is λ = 0.1, the last row is λ = 1. Leave all other values as they are.
 
 
 # %% tags=["exercise"]
@@ -946,8 +946,8 @@ oatlib.explore(nets, data, marks=open_files.marks(data), surfaces=known, hide=hi
 #
 # We showed that λ can be an input that acts by one scale and one shift per channel. One network then has several
 # settings, and in `oat` the dial works by turning the texture filters off. **What we did not show:** that γ is needed
-# (β alone was as good in the small network); that other data have such a simple dial; how good the trade-off
-# is over several seeds. λ between two stops, and why FiLM costs nothing once λ is fixed, are in
+# (β alone was as good in the small network). Nor that other data have such a simple dial, or how good the trade-off is
+# over several seeds. λ between two stops, and why FiLM costs nothing once λ is fixed, are in
 # [A · The engineering behind the dial](A_engineering.ipynb).
 #
 # ## Try this

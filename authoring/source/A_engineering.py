@@ -366,8 +366,8 @@ say(
 
 # %% tags=["nbval-check-output"]
 theirs = equal_steps(lams, *columns)
-close = max(abs(a - b) for a, b in zip(fitted.slider, theirs, strict=True))
-print("your slider differs from that of oatlib by less than 0.1:", close < 0.1)
+apart = abs(fitted.slider[5] - theirs[5])  # in the middle of 11 positions
+print("half-way, your λ and that of oatlib differ by less than 0.05:", apart < 0.05)
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -405,8 +405,7 @@ sliders(place, position=(0.0, 1.0, 0.05), slider=["fitted", "λ itself"], start_
 #
 # At a fixed λ the dial costs nothing: the folded network has the same logits and no generators. Between two stops its
 # weights are mixed, which also removes the jump at λ = 0. A fitted slider makes equal moves. **What we did not show:**
-# that a mixture of two stops is as good as training there; that the same holds on other data; how far the slider
-# differs between seeds.
+# that a mixture of two stops is as good as training there. Nor how far the slider differs between seeds and data.
 #
 # ## Try this
 #
