@@ -109,7 +109,7 @@ lost = over_coin(worst, coin)
 lesson.reveal(
     "between",
     "a coin" if lost < 0 else "mixed weights",
-    "nothing between the two ends was ever trained.",
+    "a mixture of their weights was never trained.",
 )
 
 # %% jupyter={"source_hidden": true}
@@ -121,8 +121,8 @@ say(
 )
 
 # %% [markdown]
-# So a dial has to be trained in between. Then the network must know which λ is asked for.
-# This lesson builds that part. It is orange in the diagram.
+# So mixing the weights of two settings makes no good dial. Better train settings in between. Then the network must know
+# which λ is asked for. This lesson builds that part. It is orange in the diagram.
 
 # %%
 diagram("04")
@@ -616,11 +616,12 @@ say(
 # %% [markdown]
 # Without FiLM the network finds one compromise for both settings. With FiLM each setting gets its own. But β alone does
 # as well as γ and β together: the difference between the two is not larger than the intervals. A shift can switch a
-# channel off, too, because ReLU follows. So this small network needs FiLM for its dial, but no γ. On the curve there was no ReLU behind FiLM.
+# channel off, too, because ReLU follows. So this small network needs FiLM for its dial, but no γ. On the curve there was
+# no ReLU behind FiLM.
 #
 # ## What does λ turn off?
 #
-# Now the ready network `oat`. It was trained for minutes, with all six stops. Its first conv has 16 filters. Every
+# Now the ready network `oat`. It was trained for longer, with all six stops. Its first conv has 16 filters. Every
 # image is a drawn shape, an invisible texture and noise. The texture always tells the class, but an attack can repaint it.
 # A drawn shape can be faint or vivid: a faint one often belongs to another class, a vivid one never does.
 #
@@ -903,8 +904,8 @@ say(
 )
 
 # %% [markdown]
-# A network that is told λ is far above the coin, with one pass per image. Mixed outputs come close, at twice the cost of
-# an answer. Lesson 05 compares these dials over several seeds.
+# A network that is told λ is far above the coin, with one pass per image. Mixed outputs come close without any training
+# in between, at twice the cost of an answer. Lesson 05 compares these dials over several seeds.
 #
 # ## Is this sane?
 
@@ -936,7 +937,7 @@ oatlib.explore(nets, data, marks=open_files.marks(data), surfaces=known, hide=hi
 # %% [markdown]
 # > **Pitfalls**
 # > * *γ and β of shape (N, C) times (N, C, H, W)*: if the sizes happen to fit, PyTorch scales columns and says nothing.
-# > * *Saving the weights without the codes*: they are random. With other codes the network has forgotten what λ means.
+# > * *Saving the weights without the codes*: they are random. With other codes λ means something else.
 # > * *FiLM before BatchNorm*: BatchNorm removes a scale and a shift again.
 # > * *Training mode during the attack*: BatchNorm would learn from every step of it.
 # > * *Attacking at another λ than the one that answers*: robust accuracy looks better than it is, see lesson 03.
