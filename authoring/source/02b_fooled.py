@@ -29,7 +29,6 @@ recompute: bool = False  # measure the two records again (about 15 minutes)
 
 # %%
 import copy
-import time
 
 import plotly.graph_objects as go
 import torch
@@ -43,7 +42,7 @@ from oatlib.course import collapse, figures
 from oatlib.course.exercises import check, mine
 from oatlib.course.lesson import RECORDS, begin, say
 from oatlib.course.sliders import sliders
-from oatlib.course.two_pixels import Run, accuracy, begun, two_cues
+from oatlib.course.two_pixels import Continued, Run, accuracy, begun, two_cues
 from oatlib.data.load import data_of
 from oatlib.explorer.shipped import FOLDER
 
@@ -81,9 +80,11 @@ def train_against(attack, every=20):
     return copies
 
 
-# %%
 fgsm = FGSM(eps)
 fgsm_run = train_against(fgsm)
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 at_rounds = range(0, 20 * len(fgsm_run), 20)
 clean = [100 * accuracy(net, points, label) for net in fgsm_run]
 own = [100 * accuracy(net, fgsm(net, points, label), label) for net in fgsm_run]
@@ -277,7 +278,11 @@ def closely(nets, index, radius):
             "step of FGSM": (step, "lines", {"line": {"color": "#222", "width": 2, "dash": "dot"}}),
             "the point": (x, "markers", {"marker": {"symbol": "star", "size": 14, "color": "#222"}}),
             "end of FGSM": (end[None], "markers", {"marker": {"symbol": "x", "size": 12, "color": "#7a1fa2"}}),
-            "end of PGD-20": (found[None], "markers", {"marker": {"symbol": "diamond", "size": 12, "color": "#0b3d91"}}),
+            "end of PGD-20": (
+                found[None],
+                "markers",
+                {"marker": {"symbol": "diamond", "size": 12, "color": "#0b3d91"}},
+            ),
         }
         for name, (where, mode, look) in parts.items():
             fig.add_scatter(
@@ -405,13 +410,6 @@ aligned = {
     "alignment, trained against PGD-7": [gradient_alignment(net, points, label, eta).mean().item() for net in pgd_run],
 }
 
-
-def first_round(curve, is_bad):
-    """The first measured round whose value is bad, in words."""
-    bad = [at for at, value in zip(at_rounds, curve, strict=True) if is_bad(value)]
-    return f"in round {bad[0]}" if bad else "never"
-
-
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 figures.lines(
@@ -423,8 +421,15 @@ figures.lines(
     f"FGSM and {aligned['alignment, trained against PGD-7'][-1]:.2f} after training against PGD-7.",
 )
 
+
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
+def first_round(curve, is_bad):
+    """The first measured round whose value is bad, in words."""
+    bad = [at for at, value in zip(at_rounds, curve, strict=True) if is_bad(value)]
+    return f"in round {bad[0]}" if bad else "never"
+
+
 say(
     "Training against FGSM: the alignment is below one half first "
     f"**{first_round(aligned['alignment, trained against FGSM'], lambda value: value < 0.5)}**, and the gap above 0.2 first "
@@ -489,6 +494,9 @@ alarm = train_watched(
     every=20,
 )
 kept = accuracy(watched_net, pgd_20(watched_net, points, label), label)
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 low, high = oatlib.wilson(round(256 * kept), 256)
 say(
     f"Your loop stopped after round **{alarm}**. PGD-20 leaves **{kept:.0%}** of its network (n = 256, 95 % interval "
@@ -706,14 +714,18 @@ dots(
 )
 
 # %%
-best_fix = max((name for name in points_arms["0.1"] if name != "PGD-7"), key=lambda name: lowest(points_arms["0.1"][name]))
+best_fix = max(
+    (name for name in points_arms["0.1"] if name != "PGD-7"), key=lambda name: lowest(points_arms["0.1"][name])
+)
 short_names = {"FGSM, random start": "random start", "FGSM + GradAlign": "GradAlign"}
 lesson.reveal("holds", short_names.get(best_fix, best_fix), "by the worst of five seeds under the suite.")
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 for radius, arms in points_arms.items():
-    say(f"ε = {radius}, {points_record['rounds']} rounds, mean (lowest to highest) over {points_record['seeds']} seeds, in percent:")
+    say(
+        f"ε = {radius}, {points_record['rounds']} rounds, mean (lowest to highest) over {points_record['seeds']} seeds, in percent:"
+    )
     say(table(arms))
 say(
     "**Result.** Within 10 points of PGD-7 in their worst seed: "
@@ -766,20 +778,7 @@ repair = check(repair)
 
 
 # %%
-class Repaired:
-    """Your repair as an attack that remembers its last result."""
-
-    def __init__(self):
-        self.last, self.source = None, torch.Generator().manual_seed(seed)
-
-    def __call__(self, net, x, y):
-        self.last = repair(net, x, y, eps, self.last, self.source).detach()
-        return self.last
-
-
-began = time.perf_counter()
-repaired_run = train_against(Repaired())
-took = time.perf_counter() - began
+repaired_run = train_against(Continued(repair, eps, seed))
 repaired = accuracy(repaired_run[-1], pgd_20(repaired_run[-1], points, label), label)
 of_suite = {
     name: collapse.under_suite(net, points, label, eps)
@@ -804,7 +803,7 @@ fig.update_xaxes(constrain="domain")
 # Drawing. You need not read this cell.
 bounds = {name: oatlib.wilson(round(256 * value), 256) for name, value in of_suite.items()}
 say(
-    f"Training with `repair` took {took:.1f} s. PGD-20 leaves **{repaired:.0%}**. Under the quick suite, n = 256 points: "
+    f"Of the network trained with `repair`, PGD-20 leaves **{repaired:.0%}**. Under the quick suite, n = 256 points: "
     + "; ".join(f"{name} **{of_suite[name]:.0%}** ({low:.0%} to {high:.0%})" for name, (low, high) in bounds.items())
     + "."
 )
@@ -883,6 +882,9 @@ def under_all(net):
 
 
 first = under_all(exhibit)
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 say(
     f"The exhibit at λ = {lam}, ε = 8/255, n = {n}: clean **{first['clean']:.0%}**, under PGD-2, its kind of training attack, "
     f"**{first['PGD-2']:.0%}**."
@@ -911,6 +913,9 @@ figures.bars(
 f, panel = exhibit.at(lam), data_of(exhibit.spec.data).val.panel(n)
 gap = attack_gap(f, panel.x, panel.y, tests["PGD-2"], tests["quick suite"])
 profile = along_the_step(f, panel.x, panel.y, radius, [0.25, 0.5, 0.75, 1.0])
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 say(
     f"Your `attack_gap` of the exhibit is **{100 * gap:.0f} points**. Your `along_the_step` gives "
     + ", ".join(f"{value:.0%}" for value in profile)

@@ -128,3 +128,23 @@ class Run:
             ((clean + attacked) / 2).backward()
             self.optimizer.step()
         self.done += rounds
+
+
+class Continued:
+    """An attack that remembers its last result.
+
+    Args:
+        function: Called with (net, x, y, eps, last, generator), where `last` is its result of the
+            call before, or None. It returns attacked images.
+        eps: Radius of the ball.
+        seed: Seed of the generator.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], eps: float, seed: int):
+        self.function, self.eps = function, eps
+        self.last: Tensor | None = None
+        self.source = torch.Generator().manual_seed(seed)
+
+    def __call__(self, net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        self.last = self.function(net, x, y, self.eps, self.last, self.source).detach()
+        return self.last

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...attacks.pgd import PGD
 from ...training.monitor import DROP
-from ..two_pixels import accuracy, begun, two_cues
+from ..two_pixels import POINTS, accuracy, begun, two_cues
 from . import Wrong, exercise, same
 
 GRADIENTS = 2  # most gradients per image and round of `repair`
@@ -266,7 +266,7 @@ def _train_watched(net, one_round, robust, rounds: int, every: int, drop: float 
 
 
 class _Marked(nn.Module):
-    """A network whose only weight is the number of rounds. It records whether weights are loaded."""
+    """A network whose only weight counts rounds. It records whether weights are loaded."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -407,7 +407,8 @@ def repair(theirs) -> str:
     gradients = max(score[2] for score in scores)
     measured = (
         f"after {ROUNDS} rounds PGD-20 leaves {robust:.1%} and clean accuracy is {clean:.1%}, the "
-        f"worst of {len(SEEDS)} seeds, n = 256 points each, with {gradients:g} gradient(s) per round."
+        f"worst of {len(SEEDS)} seeds (n = {POINTS} points each), with {gradients:g} "
+        "gradient(s) per point and round."
     )
     if clean < ENOUGH:
         raise Wrong(f"{measured} Clean accuracy is too low: do not push further than eps.")

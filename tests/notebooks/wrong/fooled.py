@@ -1,6 +1,6 @@
 """Typical wrong answers to the exercises of lesson 02b, and what the learner is told."""
 
-STEP = '''def one_step(net, x, y, noise, step, ball):
+STEP = """def one_step(net, x, y, noise, step, ball):
     def gradient(images):
         images = images.detach().clone().requires_grad_()
         loss = F.cross_entropy(net(images), y, reduction="sum")
@@ -9,13 +9,13 @@ STEP = '''def one_step(net, x, y, noise, step, ball):
         return (x + (images - x).clamp(-ball, ball)).clamp(0, 1)
     start = (x + noise).clamp(0, 1)
     up = gradient(start).sign()
-'''
-GAP = '''def attack_gap(net, x, y, weak, strong):
+"""
+GAP = """def attack_gap(net, x, y, weak, strong):
     def right(images):
         return (net(images).argmax(1) == y).float().mean().item()
     a, b = right(weak(net, x, y)), right(strong(net, x, y))
-'''
-ALONG = '''def along_the_step(net, x, y, eps, shares):
+"""
+ALONG = """def along_the_step(net, x, y, eps, shares):
     def gradient(images):
         images = images.detach().clone().requires_grad_()
         loss = F.cross_entropy(net(images), y, reduction="sum")
@@ -23,20 +23,20 @@ ALONG = '''def along_the_step(net, x, y, eps, shares):
     def right(images):
         return (net(images.clamp(0, 1)).argmax(1) == y).float().mean().item()
     up = gradient(x).sign()
-'''
-ALIGN = '''def gradient_alignment(net, x, y, noise):
+"""
+ALIGN = """def gradient_alignment(net, x, y, noise):
     def gradient(images):
         images = images.detach().clone().requires_grad_()
         loss = F.cross_entropy(net(images), y, reduction="sum")
         return torch.autograd.grad(loss, images, create_graph=True)[0]
     a, b = gradient(x).flatten(1), gradient(x + noise).flatten(1)
-'''
+"""
 
 
 def watched(look="done % every == 0", fall="now < best - drop", copy="value.clone()", restore="good", end="return done",
             after="return None", new="good = state()"):  # fmt: skip
     """The training loop with a mistake in one of its parts."""
-    return f'''def train_watched(net, one_round, robust, rounds, every, drop=0.2):
+    return f"""def train_watched(net, one_round, robust, rounds, every, drop=0.2):
     def state():
         return {{key: {copy} for key, value in net.state_dict().items()}}
     best, before, good, start, fell, measured = 0.0, 0.0, state(), state(), None, 0
@@ -54,17 +54,17 @@ def watched(look="done % every == 0", fall="now < best - drop", copy="value.clon
             best, before = max(best, now), now
             {new}
     {after}
-'''
+"""
 
 
-REPAIR = '''def repair(net, x, y, eps, last, generator):
+REPAIR = """def repair(net, x, y, eps, last, generator):
     def gradient(images):
         images = images.detach().clone().requires_grad_()
         loss = F.cross_entropy(net(images), y, reduction="sum")
         return torch.autograd.grad(loss, images)[0]
     def inside(images):
         return (x + (images - x).clamp(-eps, eps)).clamp(0, 1)
-'''
+"""
 
 WRONG = {
     "one_step": [
