@@ -275,7 +275,7 @@ class _Marked(nn.Module):
 
     def one_round(self) -> None:
         with torch.no_grad():
-            self.done += 1
+            self.done.add_(1)
 
     def load_state_dict(self, state_dict, *arguments, **options):
         self.loaded = True
