@@ -175,7 +175,7 @@ print("best of 27 moves      ", moves[losses.argmax()])
 print("0.1 · sign of gradient", 0.1 * gradient.sign())
 
 # %% [markdown]
-# The best move uses only the **sign** of the gradient. The third pixel has a small gradient, but it may move by ε as well.
+# The best move uses only the **sign** of the gradient. The third pixel has a small gradient, but it may move by ε, too.
 # This is the fast gradient sign method (FGSM):
 #
 # $$x_{\text{adv}} = \operatorname{clip}_{[0, 1]}\big(x + \varepsilon \cdot \operatorname{sign}(\nabla_x\, \ell(f(x), y))\big)$$
@@ -362,10 +362,6 @@ only_pgd = (after_fgsm == ring) & (after_pgd != ring)
 found = only_pgd.nonzero().flatten().tolist()
 print(f"FGSM fails on {int((after_fgsm == ring).sum())} of {len(ring)} images; on {len(found)} of them PGD succeeds")
 
-# %% [markdown]
-# Take the steps one by one. Then switch off one part at a time. Which part keeps PGD in the square? Without the sign, only the
-# pixel with the largest gradient moves by α.
-
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 ticks = torch.linspace(0, 1, 80)
@@ -379,6 +375,8 @@ for kind, colour, symbol in ((0, "#2a86c8", "circle"), (1, "#c2500c", "diamond")
 choices = (found + list(range(8)))[:8]
 
 
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 def draw_walk(image, radius, steps, start, sign, ball):
     """The walk of PGD and the step of FGSM for one image of two pixels."""
     at, true = points[image : image + 1], ring[image : image + 1]
@@ -402,6 +400,12 @@ def draw_walk(image, radius, steps, start, sign, ball):
     return fig, f"The image is of class {true.item()}. " + "; ".join(told)
 
 
+# %% [markdown]
+# Take the steps one by one. Then switch off one part at a time. Which part keeps PGD in the square? Without the sign, only the
+# pixel with the largest gradient moves by α.
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 sliders(
     draw_walk,
     image=choices,
@@ -537,11 +541,10 @@ figures.lines(
 )
 
 # %%
-lesson.reveal("agree", agree[-1], "FGSM moves the other pixels the wrong way, or by chance.")
+lesson.reveal("agree", agree[-1], "in the other pixels FGSM follows a sign that is no longer right.")
 
 # %% [markdown]
-# These images are classified correctly after FGSM, and misclassified after PGD. The computer chose those with the largest
-# difference of the two losses.
+# These images are classified correctly after FGSM, and misclassified after PGD. They have the largest difference of losses.
 
 # %%
 one_step = fgsm(robust_net, x, y, wide)
@@ -709,7 +712,7 @@ say(
 # ## Is this attack sane?
 #
 # With ε = 0 an attack must give the clean accuracy. With a huge ε it must leave nearly nothing. The loss must rise on the way.
-# If your attack fails one of these tests, correct it before you believe a robust accuracy.
+# If your attack fails a test, correct it before you believe a robust accuracy.
 
 # %% tags=["nbval-check-output"]
 nothing = pgd(net, x, y, 0.0, 10, 0.0, dice())
@@ -721,8 +724,8 @@ print("the loss rises on the way:", loss_of(path[-1]).mean().item() > loss_of(pa
 # %% [markdown]
 # ## Beat PGD-10
 #
-# PGD-10 (step α = ε/4) uses ten gradients per image. Use them better. The network is the shipped `pgd-at`, the radius is
-# 16/255, and 128 validation images are attacked. The check counts your gradients, and compares both attacks on the same images.
+# PGD-10 (step α = ε/4) uses ten gradients per image. Use them better. The check attacks 128 validation images of the shipped
+# `pgd-at` at 16/255. It counts your gradients, and compares both attacks on the same images.
 #
 # ### Exercise: my_attack
 # Difficulty ●●●●○ · 20 minutes. Return images in the ball that the network misclassifies more often. You may call `net` on
@@ -740,7 +743,7 @@ my_attack = check(my_attack)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
-# Ideas, each tried in published attacks: long steps first and short ones last; momentum; another loss, such as the
+# Ideas: long steps first and short ones last; momentum; another loss, such as the
 # largest wrong logit minus the true one; no more gradients for images that are already misclassified.
 # </details>
 
@@ -799,13 +802,13 @@ oatlib.explore(pair, data, eps=eps, surfaces=lesson.surfaces(pair, data), hide=[
 # > * *Softmax before the loss*: where the network is certain, the gradient vanishes. Attack the logits.
 # > * *Forgetting to clip to [0, 1]*: the result is not an image, and the attack looks stronger than it is.
 # > * *Steps that are too short*: an attack that cannot reach the border of the ball overestimates robustness.
-# > * *Comparing mean losses of different searches blindly*: an attack that stops once an image is misclassified (as the suite does) ends
-# >   with a low loss, and is still strong.
+# > * *Trusting the mean loss alone*: an attack that stops once an image is misclassified, as the suite does, ends with a low
+# >   loss, and is still strong.
 #
 # ## What we showed, and what we did not show
 #
 # A network with high clean accuracy can be wrong nearly everywhere within a small ball. A gradient finds such points, and
-# several gradients find more than one. **What we did not show:** that any of these attacks finds the worst point of the
+# several gradients find more of them than one. **What we did not show:** that any of these attacks finds the worst point of the
 # ball; that such changes matter outside the computer; that other networks misclassify the same images.
 #
 # ## Try this
