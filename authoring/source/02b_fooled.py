@@ -45,6 +45,7 @@ from oatlib.course.lesson import RECORDS, begin, say
 from oatlib.course.sliders import sliders
 from oatlib.course.two_pixels import Continued, Run, accuracy, begun, two_cues
 from oatlib.data.load import data_of
+from oatlib.data.splits import Split
 from oatlib.explorer.shipped import FOLDER
 
 lesson = begin("02b_fooled", globals())
@@ -71,7 +72,7 @@ def train_round(net, optimizer, x_adv):
 
 
 def train_against(attack, every=20):
-    """Train against an attack. Return copies of the network: the start, and after every 20 rounds."""
+    """Train against an attack. Return copies of the network: the start, then every 20 rounds."""
     net, optimizer = begun(seed)
     copies = [copy.deepcopy(net)]
     for done in range(1, rounds + 1):
@@ -103,7 +104,7 @@ figures.lines(
 # lesson 01.
 
 # %%
-lesson.predict("pgd", f"after {rounds} rounds against FGSM, how many points are right under PGD-20?", 0, 100)
+lesson.predict("pgd", f"after {rounds} rounds against FGSM, how many points are right under PGD-20?")
 
 # %%
 pgd = mine("pgd")
@@ -117,13 +118,12 @@ def pgd_20(net, x, y):
 pgd_7 = PGD(eps, 7, best=False)
 source = torch.Generator().manual_seed(seed)  # of random starts in training
 pgd_run = train_against(lambda net, x, y: pgd_7(net, x, y, source))
-under = {
-    "trained against FGSM": [100 * accuracy(net, pgd_20(net, points, label), label) for net in fgsm_run],
-    "trained against PGD-7": [100 * accuracy(net, pgd_20(net, points, label), label) for net in pgd_run],
-}
+under = {}
+for name, run in {"trained against FGSM": fgsm_run, "trained against PGD-7": pgd_run}.items():
+    under[name] = [100 * accuracy(net, pgd_20(net, points, label), label) for net in run]
 
 # %%
-lesson.reveal("pgd", under["trained against FGSM"][-1], "although its own attack finds almost nothing.")
+lesson.reveal("pgd", under["trained against FGSM"][-1], "its own attack finds almost nothing.")
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -215,16 +215,13 @@ figures.lines(
 
 # %% tags=["nbval-check-output"]
 finished = fgsm_run[-1].eval()
-report = oatlib.audit(
-    finished,
-    oatlib.data.splits.Split(points, label, "two pixels"),
-    eps=eps,
-    suite=Suite(eps, budget="quick"),
-    progress=False,
-)
-evidence = next(finding.evidence for finding in report.findings if finding.name == "half_step")
-ours = along_the_step(finished, points, label, eps, [0.25, 0.5, 0.75, 1.0])
-print("same accuracies as the audit:", all(abs(a - b) < 1e-6 for a, b in zip(ours, evidence.values(), strict=True)))
+quick = Suite(eps, budget="quick")
+two_pixels = Split(points, label, "val")
+report = oatlib.audit(finished, two_pixels, eps=eps, suite=quick, progress=False)
+evidence = next(each.evidence for each in report.findings if each.name == "half_step")
+ours = torch.tensor(along_the_step(finished, points, label, eps, [0.25, 0.5, 0.75, 1.0]))
+theirs = torch.tensor(list(evidence.values()))
+print("same accuracies as the audit:", torch.allclose(ours, theirs, atol=1e-6))
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -250,7 +247,8 @@ def right_under(net, attack):
     return net(attack(net, points, label)).argmax(1) == label
 
 
-jumped = right_under(finished, PGD(0.0, 0)) & right_under(finished, fgsm) & ~right_under(finished, pgd_20)
+jumped = right_under(finished, fgsm) & ~right_under(finished, pgd_20)
+jumped = jumped & right_under(finished, PGD(0.0, 0))  # right without an attack, too
 safe = wrong_stretch(pgd_run[-1]) == 0
 spot = int((wrong_stretch(finished) * jumped * (1 + safe)).argmax())
 
@@ -314,7 +312,7 @@ fig.update_xaxes(constrain="domain")
 
 # %% [markdown]
 # The square is the ball. The dotted step starts at the star and ends at the cross. Between them lies a stripe of the wrong
-# class. FGSM jumps over it. PGD takes small steps and ends inside it (diamond).
+# class. FGSM jumps over it. On the left, PGD takes small steps and ends where the prediction is wrong (diamond).
 #
 # ## Notice it during training
 #
@@ -367,7 +365,8 @@ def gradient_at(net, x, y):
     return torch.autograd.grad(F.cross_entropy(net(x), y, reduction="sum"), x)[0]
 
 
-eta = eps * (2 * torch.rand(points.shape, generator=torch.Generator().manual_seed(seed)) - 1)  # (256, 2)
+unit = torch.rand(points.shape, generator=torch.Generator().manual_seed(seed))  # (256, 2)
+eta = eps * (2 * unit - 1)
 one = slice(spot, spot + 1)
 here = gradient_at(finished, points[one], label[one])
 there = gradient_at(finished, points[one] + eta[one], label[one])
@@ -412,10 +411,10 @@ gradient_alignment = check(gradient_alignment)
 
 # %%
 gaps = [attack_gap(net, points, label, fgsm, pgd_20) for net in fgsm_run]
-aligned = {
-    "alignment, trained against FGSM": [gradient_alignment(net, points, label, eta).mean().item() for net in fgsm_run],
-    "alignment, trained against PGD-7": [gradient_alignment(net, points, label, eta).mean().item() for net in pgd_run],
-}
+aligned = {}
+for name, run in {"FGSM": fgsm_run, "PGD-7": pgd_run}.items():
+    cosines = [gradient_alignment(net, points, label, eta).mean().item() for net in run]
+    aligned[f"alignment, trained against {name}"] = cosines
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -538,7 +537,8 @@ def our_alarm(curve):
 
 
 curves = torch.rand(20, 8, generator=torch.Generator().manual_seed(0)).mul(0.5).tolist()
-print("same alarms as the library:", all(our_alarm(curve) == library_alarm(curve) for curve in curves))
+same = [our_alarm(curve) == library_alarm(curve) for curve in curves]
+print("same alarms as the library:", all(same))
 
 # %% [markdown]
 # ## The cheap fixes
@@ -610,7 +610,8 @@ print("N-FGSM:", same_as(NFGSM(eps), 2 * eps, eps, 3 * eps))
 
 # %%
 live = Run(seed)
-attacks = {"FGSM": FGSM, "FGSM-RS": FGSMRS, "N-FGSM": NFGSM, "PGD-7": lambda radius: PGD(radius, 7, best=False)}
+attacks = {"FGSM": FGSM, "FGSM-RS": FGSMRS, "N-FGSM": NFGSM}
+attacks["PGD-7"] = lambda radius: PGD(radius, 7, best=False)
 
 
 # %% jupyter={"source_hidden": true}
@@ -691,11 +692,15 @@ def dots(groups, n, takeaway):
     """Accuracy under the suite of every seed, with 95 % intervals; one colour per ε."""
     fig = go.Figure()
     for number, (radius, arms) in enumerate(groups.items()):
-        names = [name for name, rows in arms.items() for _ in rows]
+        places = [
+            place + 0.3 * (number - 0.5) + 0.05 * (which - (len(rows) - 1) / 2)
+            for place, rows in enumerate(arms.values())
+            for which in range(len(rows))
+        ]
         values = [row[3] for rows in arms.values() for row in rows]
         limits = [oatlib.wilson(round(value * n), n) for value in values]
         fig.add_scatter(
-            x=[f"{name.replace(', ', ',<br>').replace(' + ', ' +<br>')}" for name in names],
+            x=places,
             y=[100 * value for value in values],
             error_y={
                 "symmetric": False,
@@ -705,11 +710,12 @@ def dots(groups, n, takeaway):
             },
             mode="markers",
             name=f"ε = {radius}",
-            offsetgroup=str(number),
             marker=figures.style(number)["marker"],
         )
     title = f"robust accuracy, % (n = {n} for each seed)"
-    return figures.layout(fig, "", title, height=400, takeaway=takeaway).update_layout(scattermode="group")
+    ticks = [name.replace(", ", ",<br>").replace(" + ", " +<br>") for name in next(iter(groups.values()))]
+    figures.layout(fig, "", title, height=400, takeaway=takeaway)
+    return fig.update_xaxes(tickvals=list(range(len(ticks))), ticktext=ticks, showgrid=False)
 
 
 points_arms = points_record["rows"]
@@ -723,12 +729,12 @@ dots(
     + ".",
 )
 
-# %%
-best_fix = max(
-    (name for name in points_arms["0.1"] if name != "PGD-7"), key=lambda name: lowest(points_arms["0.1"][name])
-)
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+fixes = {name: lowest(rows) for name, rows in points_arms["0.1"].items() if name != "PGD-7"}
+best_fix = max(fixes, key=fixes.__getitem__)
 short_names = {"FGSM, random start": "random start", "FGSM + GradAlign": "GradAlign"}
-lesson.reveal("holds", short_names.get(best_fix, best_fix), "by the worst of five seeds under the suite.")
+lesson.reveal("holds", short_names.get(best_fix, best_fix), "by the worst of five seeds, quick suite.")
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -834,13 +840,14 @@ images_record = lesson.recorded("fooled_images", collapse.on_images)
 image_arms = images_record["curves"]["12/255"]
 means = {}
 for name, runs in image_arms.items():
-    means[f"trained with {name}"] = [100 * sum(run[at][2] for run in runs) / len(runs) for at in range(12)]
-own_step = [100 * sum(run[at][1] for run in image_arms["FGSM"]) / images_record["seeds"] for at in range(12)]
+    under_pgd = torch.tensor(runs)[:, :, 2]  # (3 seeds, 12 measurements)
+    means[f"trained with {name}"] = (100 * under_pgd.mean(0)).tolist()
+own_step = (100 * torch.tensor(image_arms["FGSM"])[:, :, 1].mean(0)).tolist()
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 best_epoch = max(means["trained with FGSM"])
-figures.lines(
+fig = figures.lines(
     images_record["epochs"],
     means | {"FGSM training under FGSM itself": own_step},
     x_name="epochs of training",
@@ -848,6 +855,10 @@ figures.lines(
     height=470,
     takeaway=f"Mean of {images_record['seeds']} seeds. Trained with FGSM, accuracy under PGD-20 rises to {best_epoch:.0f} % "
     f"and falls to {means['trained with FGSM'][-1]:.0f} %, while under FGSM itself it is {own_step[-1]:.0f} %.",
+)
+itself = {"name": "FGSM training under FGSM itself"}
+fig.update_traces(
+    line={"color": "#8a63d2", "dash": "dot"}, marker={"symbol": "star", "color": "#8a63d2"}, selector=itself
 )
 
 # %% jupyter={"source_hidden": true}
@@ -893,8 +904,11 @@ tests = {
 def under_all(net):
     """Accuracy at λ = 0.1 under each test, on images of the world of the network."""
     f, panel = net.at(lam), data_of(net.spec.data).val.panel(n)
-    images = {name: test(f, panel.x, panel.y, torch.Generator().manual_seed(seed)) for name, test in tests.items()}
-    return {name: accuracy(f, x, panel.y) for name, x in images.items()}
+    found = {}
+    for name, test in tests.items():
+        x_adv = test(f, panel.x, panel.y, torch.Generator().manual_seed(seed))
+        found[name] = accuracy(f, x_adv, panel.y)
+    return found
 
 
 first = under_all(exhibit)
@@ -911,7 +925,7 @@ lesson.predict("exhibit", "how many of its answers are right under the quick sui
 
 # %%
 today = under_all(oats)
-lesson.reveal("exhibit", 100 * first["quick suite"], "the suite has at most thirty gradient steps per image.")
+lesson.reveal("exhibit", 100 * first["quick suite"], "the suite takes at most thirty steps.")
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -949,9 +963,12 @@ say(
 # %% tags=["nbval-check-output"]
 robust_net = pgd_run[-1]
 nothing = pgd(robust_net, points, label, 0.0, 20, 0.0, torch.Generator().manual_seed(seed))
-losses = [F.cross_entropy(out, label).item() for _, out in PGD(eps, 20).iterates(robust_net, points, label)]
-print("eps = 0 gives clean accuracy:", accuracy(robust_net, nothing, label) == accuracy(robust_net, points, label))
-print("the suite at eps = 0.5 leaves almost nothing:", collapse.under_suite(robust_net, points, label, 0.5) < 0.1)
+clean_accuracy = accuracy(robust_net, points, label)
+large = collapse.under_suite(robust_net, points, label, 0.5)
+walk = PGD(eps, 20).iterates(robust_net, points, label)
+losses = [F.cross_entropy(out, label).item() for _, out in walk]
+print("eps = 0 gives clean accuracy:", accuracy(robust_net, nothing, label) == clean_accuracy)
+print("the suite at eps = 0.5 leaves almost nothing:", large < 0.1)
 print("the loss rises along the steps:", losses[-1] > losses[0])
 
 # %% [markdown]
