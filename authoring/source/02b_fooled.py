@@ -104,7 +104,7 @@ figures.lines(
 # lesson 01.
 
 # %%
-lesson.predict("pgd", f"after {rounds} rounds against FGSM, how many points are right under PGD-20?")
+lesson.predict("pgd", f"after {rounds} rounds against FGSM, what share is right under PGD-20?")
 
 # %%
 pgd = mine("pgd")
@@ -629,14 +629,16 @@ def draw_live(attack, radius):
     return fig.update_layout(width=560), f"round {live.done}: {told} (n = 256 points); alignment {cosine:.2f}"
 
 
+buttons = {
+    "20 rounds": lambda: live.train(20),
+    "200 rounds": lambda: live.train(200),
+    "start again": live.start,
+}
+
 # %%
 sliders(
     draw_live,
-    buttons={
-        "20 rounds": lambda: live.train(20),
-        "200 rounds": lambda: live.train(200),
-        "start again": live.start,
-    },
+    buttons=buttons,
     labels={"attack": "attack of training", "radius": "radius ε"},
     start_at={"radius": eps},
     attack=list(attacks),
@@ -718,6 +720,8 @@ def dots(groups, n, takeaway):
     return fig.update_xaxes(tickvals=list(range(len(ticks))), ticktext=ticks, showgrid=False)
 
 
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 points_arms = points_record["rows"]
 holding = {radius: that_hold(arms, "PGD-7") for radius, arms in points_arms.items()}
 in_words = {radius: ", ".join(names) or "none" for radius, names in holding.items()}
