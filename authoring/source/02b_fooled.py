@@ -46,6 +46,7 @@ from oatlib.course.sliders import sliders
 from oatlib.course.two_pixels import Continued, Run, accuracy, begun, two_cues
 from oatlib.data.load import data_of
 from oatlib.data.splits import Split
+from oatlib.explorer.description import captions
 from oatlib.explorer.shipped import FOLDER
 
 lesson = begin("02b_fooled", globals())
@@ -957,7 +958,29 @@ say(
     + f" at a quarter, half, three quarters and the whole step. For today's `oats` the gap is {100 * gap_today:.0f} points."
 )
 
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+found = {
+    name: tests[name](f, panel.x, panel.y, torch.Generator().manual_seed(seed)) for name in ("PGD-20", "quick suite")
+}
+says = {name: f(x_adv).argmax(1) for name, x_adv in found.items()}
+missed = (says["PGD-20"] == panel.y) & (says["quick suite"] != panel.y)
+some = missed.nonzero()[:5, 0].tolist() or list(range(5))
+pictures, below = {"image": panel.x[some]}, {"image": captions(data_of(exhibit.spec.data), panel, some)}
+for name, x_adv in found.items():
+    pictures[f"{name}, × 16"] = figures.change(panel.x, x_adv, 16)[some]
+    below[f"{name}, × 16"] = [f"says {exhibit.spec.classes[says[name][index]]}" for index in some]
+figures.images(
+    pictures,
+    below,
+    takeaway=f"PGD-20 leaves the exhibit right on {missed.sum().item()} of {n} images on which the suite finds an error. "
+    "The changes have the same size, 8/255, and are shown 16 times as large around grey.",
+)
+
 # %% [markdown]
+# Rows two and three show two changes of the same images, each at most 8/255 and drawn 16 times as large around grey. Below
+# stands what the exhibit says. PGD-20 did not find a change that the suite found.
+#
 # A profile along one step cannot show all that an attack of many steps finds. So no single check is enough. `oatlib.audit`
 # compares the training attack with the suite under the name `training_attack`, because of this exhibit.
 #

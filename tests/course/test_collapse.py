@@ -13,7 +13,7 @@ def test_points_have_a_loud_cue_that_lies_and_a_faint_one_that_never_does():
     assert x.shape == (POINTS, 2) and y.shape == lies.shape == (POINTS,)
     loud, faint = (x[:, column] > 0.5 for column in (0, 1))
     assert torch.equal(faint.long(), y)
-    assert 0.8 < (loud.long() == y)[~lies].float().mean() and (loud.long() == y)[lies].float().mean() < 0.2
+    assert (loud.long() == y)[~lies].float().mean() > 0.8 and (loud.long() == y)[lies].float().mean() < 0.2
     assert torch.equal(two_cues(3)[0], x) and not torch.equal(two_cues(4)[0], x)
 
 
