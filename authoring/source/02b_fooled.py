@@ -687,7 +687,9 @@ def table(arms):
 
 def that_hold(arms, reference):
     """Names of the arms whose worst seed is within 10 points of the worst seed of a reference."""
-    return [name for name, rows in arms.items() if lowest(rows) > lowest(arms[reference]) - 10 and name != reference]
+    limit = lowest(arms[reference]) - 10
+    names = [name for name, rows in arms.items() if lowest(rows) > limit and name != reference]
+    return [name.replace(", ", " with ") for name in names]
 
 
 # %% jupyter={"source_hidden": true}
@@ -955,7 +957,9 @@ profile = along_the_step(f, panel.x, panel.y, radius, [0.25, 0.5, 0.75, 1.0])
 say(
     f"Your `attack_gap` of the exhibit is **{100 * gap:.0f} points**. Your `along_the_step` gives "
     + ", ".join(f"{value:.0%}" for value in profile)
-    + f" at a quarter, half, three quarters and the whole step. For today's `oats` the gap is {100 * gap_today:.0f} points."
+    + f" at a quarter, half, three quarters and the whole step. For today's `oats` the gap is {100 * gap_today:.0f} points. "
+    f"PGD-20 leaves {first['PGD-20']:.0%} of the exhibit and {today['PGD-20']:.0%} of today's `oats`, so it hardly tells them "
+    f"apart. The suite leaves **{first['quick suite']:.0%}** and **{today['quick suite']:.0%}**."
 )
 
 # %% jupyter={"source_hidden": true}
