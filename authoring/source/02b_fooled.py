@@ -256,6 +256,9 @@ spot = int((wrong_stretch(finished) * jumped * (1 + safe)).argmax())
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
+LEGEND = {"y": 1.1, "bgcolor": "rgba(255, 255, 255, 0.92)", "font": {"color": "#333"}}
+
+
 def plane(net, middle, reach, rows=161):
     """A trace: the predicted class around a point."""
     across = torch.linspace(middle[0] - reach, middle[0] + reach, rows)
@@ -308,7 +311,7 @@ figures.layout(
     height=440,
     takeaway=f"Left: the network is wrong on {stretch} of 21 places along the step of FGSM"
     + (" and right at both ends." if jumped[spot] else "."),
-).update_layout(margin={"t": 80}, legend={"y": 1.1})
+).update_layout(margin={"t": 80}, legend=LEGEND)
 fig.update_yaxes(scaleanchor="x", col=1, constrain="domain").update_yaxes(scaleanchor="x2", col=2, constrain="domain")
 fig.update_xaxes(constrain="domain")
 
@@ -622,7 +625,7 @@ def draw_live(attack, radius):
     """The plane around the chosen point, and three accuracies."""
     live.attack = attacks[attack](radius)
     fig = closely({f"round {live.done}": live.net}, spot, radius)
-    figures.layout(fig, "loud pixel", "faint pixel", height=430).update_layout(margin={"t": 80}, legend={"y": 1.1})
+    figures.layout(fig, "loud pixel", "faint pixel", height=430).update_layout(margin={"t": 80}, legend=LEGEND)
     fig.update_yaxes(scaleanchor="x", constrain="domain").update_xaxes(constrain="domain")
     tests = {"clean": PGD(0.0, 0), "FGSM": FGSM(radius), "PGD-20": PGD(radius, 20)}
     right = {name: accuracy(live.net, test(live.net, points, label), label) for name, test in tests.items()}
@@ -721,7 +724,7 @@ def dots(groups, n, takeaway):
     title = f"robust accuracy, % (n = {n} for each seed)"
     ticks = [name.replace(", ", ",<br>").replace(" + ", " +<br>") for name in next(iter(groups.values()))]
     figures.layout(fig, "", title, height=400, takeaway=takeaway)
-    return fig.update_xaxes(tickvals=list(range(len(ticks))), ticktext=ticks, showgrid=False)
+    return fig.update_xaxes(tickvals=list(range(len(ticks))), ticktext=ticks, showgrid=False, zeroline=False)
 
 
 # %% jupyter={"source_hidden": true}
@@ -823,7 +826,7 @@ figures.layout(
     height=440,
     takeaway=f"On the step of FGSM the repaired network is wrong on {wrong_stretch(repaired_run[-1])[spot].item()} of 21 "
     f"places, the other on {stretch}.",
-).update_layout(margin={"t": 80}, legend={"y": 1.1})
+).update_layout(margin={"t": 80}, legend=LEGEND)
 fig.update_yaxes(scaleanchor="x", col=1, constrain="domain").update_yaxes(scaleanchor="x2", col=2, constrain="domain")
 fig.update_xaxes(constrain="domain")
 
