@@ -526,8 +526,8 @@ say(
 # %% [markdown]
 # ## Why one step is not enough
 #
-# FGSM is the best attack on a **linear** network, as you saw with three pixels: the gradient is the same everywhere. In a
-# deep network the gradient changes on the way.
+# With three pixels FGSM was the best attack. The network was **linear**, and its gradient has the same signs everywhere. In a
+# deep network the signs change on the way.
 
 # %%
 question = (
