@@ -769,8 +769,6 @@ my_attack = check(my_attack)
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
-# One of many. The steps shrink from 2ε to ε/5, and the loss is the margin: positive means misclassified.
-#
 # ```python
 # def my_attack(net, x, y, eps, gradients):
 #     x_adv = x
@@ -790,6 +788,8 @@ my_attack = check(my_attack)
 #         x_adv = (x + (x_adv - x).clamp(-eps, eps)).clamp(0, 1)
 #     return torch.where((best_margin > 0)[:, None, None, None], best, x_adv)
 # ```
+#
+# One of many. The steps shrink from 2ε to ε/5. The loss is the margin, which is positive for misclassified images.
 # </details>
 
 # %%
