@@ -40,25 +40,65 @@ def pgd(
         eps: Radius of the ball.
         steps: Number of steps.
         step_size: Length of a step.
-        generator: Source of the random start.
+        generator: Source of the random start, on the CPU. None: that of PyTorch.
+
+    Returns:
+        For each image the iterate with the highest cross-entropy, (N, C, H, W), detached. The start
+        and the point after the last step are iterates, too.
     """
     # a random point of the ball
-    noise = torch.empty_like(x).uniform_(-eps, eps, generator=generator)
-    x_adv = (x + noise).clamp(0, 1)
-    best, best_loss = x_adv.clone(), torch.full((len(x),), -torch.inf)
+    noise = 2 * torch.rand(x.shape, generator=generator).to(x) - 1
+    x_adv = (x + eps * noise).clamp(0, 1)
+    best = x_adv.clone()
+    best_loss = x.new_full((len(x),), -torch.inf)
     for step in range(steps + 1):
-        x_adv.requires_grad_(True)
+        x_adv = x_adv.detach().requires_grad_()
         losses = F.cross_entropy(net(x_adv), y, reduction="none")  # (N,)
-        # keep what is stronger than all before
+        # for each image, keep the iterate with the highest loss
         better = losses.detach() > best_loss
-        best[better], best_loss[better] = x_adv.detach()[better], losses.detach()[better]
+        best[better] = x_adv.detach()[better]
+        best_loss[better] = losses.detach()[better]
         if step == steps:
             break
         (gradient,) = torch.autograd.grad(losses.sum(), x_adv)
-        # one step up, back into the ball, back to valid pixels
+        # one step up the loss, back into the ball, back into [0, 1]
         x_adv = x_adv.detach() + step_size * gradient.sign()
         x_adv = (x + (x_adv - x).clamp(-eps, eps)).clamp(0, 1)
     return best
+
+
+def my_attack(
+    net: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, eps: float, gradients: int
+) -> Tensor:
+    """Return attacked images: PGD on the margin, with steps that shrink from 2 eps.
+
+    The margin is the largest wrong logit minus the true one. It is positive for misclassified
+    images.
+
+    Args:
+        net: Function from images to logits.
+        x: Images (N, C, H, W) in [0, 1].
+        y: Labels (N,).
+        eps: Radius of the ball.
+        gradients: Number of steps.
+    """
+    x_adv = x
+    best = x.clone()
+    best_margin = x.new_full((len(x),), -torch.inf)
+    is_true = F.one_hot(y, net(x[:1]).shape[1]).bool()  # (N, classes)
+    for step in range(gradients):
+        x_adv = x_adv.detach().requires_grad_()
+        logits = net(x_adv)
+        margin = logits.masked_fill(is_true, -torch.inf).amax(1) - logits[is_true]
+        better = margin.detach() > best_margin
+        best[better] = x_adv.detach()[better]
+        best_margin[better] = margin.detach()[better]
+        (gradient,) = torch.autograd.grad(margin.sum(), x_adv)
+        size = 2 * eps * (1 - step / gradients)
+        x_adv = x_adv.detach() + size * gradient.sign()
+        x_adv = (x + (x_adv - x).clamp(-eps, eps)).clamp(0, 1)
+    # the last point is not compared: it is returned where no other is misclassified
+    return torch.where((best_margin > 0)[:, None, None, None], best, x_adv)
 
 
 class DualBN(nn.Module):
