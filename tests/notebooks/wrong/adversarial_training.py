@@ -19,13 +19,13 @@ STEP = """def at_step(net, optimizer, x, y, attack, lam):
 LOOP = (
     STEP
     + """
-def train_adversarially(net, images, labels, attack, epochs, optimizer, generator, batch=64, lam=1.0):
+def train_adversarially(net, x, y, attack, epochs, optimizer, generator, batch=64, lam=1.0):
     curve = []
     for epoch in range(epochs):
         losses = []
-        order = torch.randperm(len(images), generator=generator)
+        order = torch.randperm(len(x), generator=generator)
         for index in order.split(batch):
-            losses.append(at_step(net, optimizer, images[index], labels[index], attack, lam))
+            losses.append(at_step(net, optimizer, x[index], y[index], attack, lam))
         curve.append(sum(losses) / len(losses))
     net.eval()
     return curve
@@ -69,15 +69,15 @@ WRONG = {
     "train_adversarially": [
         (changed(LOOP, "range(epochs)", "range(1)"), "sees the images once"),
         (changed(LOOP, "order.split(batch)", "[order]"), "all images go into one step"),
-        (changed(LOOP, "torch.randperm(len(images), generator=generator)", "torch.arange(len(images))"),
+        (changed(LOOP, "torch.randperm(len(x), generator=generator)", "torch.arange(len(x))"),
          "not shuffled"),
         (changed(LOOP, ", generator=generator)", ")"), "does not come from `generator`"),
-        (changed(LOOP, "torch.randperm(len(images), generator=generator)",
-                 "torch.randint(len(images), (len(images),), generator=generator)"), "come twice"),
-        (changed(changed(LOOP, "        order = torch.randperm(len(images), generator=generator)\n", ""),
-                 "    curve = []\n", "    curve = []\n    order = torch.randperm(len(images), generator=generator)\n"),
+        (changed(LOOP, "torch.randperm(len(x), generator=generator)",
+                 "torch.randint(len(x), (len(x),), generator=generator)"), "come twice"),
+        (changed(changed(LOOP, "        order = torch.randperm(len(x), generator=generator)\n", ""),
+                 "    curve = []\n", "    curve = []\n    order = torch.randperm(len(x), generator=generator)\n"),
          "every epoch has the same order"),
-        (changed(LOOP, "labels[index]", "labels[:len(index)]"), "mixed up"),
+        (changed(LOOP, "y[index]", "y[:len(index)]"), "mixed up"),
         (LOOP.replace("    net.eval()\n    return curve", "    return curve"), "stays in train mode"),
         (changed(LOOP, "sum(losses) / len(losses)", "sum(losses)"), "return their mean"),
         (changed(LOOP, "sum(losses) / len(losses)", "losses[-1]"), "mean loss of all steps"),
@@ -93,7 +93,7 @@ WRONG = {
     ],
     "my_training": [
         (f"{MINE}    pass", "sends no image"),
-        (f"{MINE}    for _ in range(passes):\n        attack(net, x[:64], y[:64], 8 / 255, 20)", "more than 100,000"),
+        (f"{MINE}    for _ in range(passes):\n        attack(net, x[:64], y[:64], 8 / 255, 20)", "more than 80,000"),
         (f"{MINE}    for k in range(300):\n        i = torch.randint(len(x), (64,), generator=generator)\n"
          "        loss = F.cross_entropy(net.train()(x[i]), y[i])\n        optimizer.zero_grad()\n"
          "        loss.backward()\n        optimizer.step()", "Does it train on attacked images"),
