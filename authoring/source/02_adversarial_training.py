@@ -96,7 +96,7 @@ figures.images(
 # Later in this lesson you train three networks with one loop: on clean images, on noisy images, and on attacked images.
 
 # %%
-lesson.predict("noise", "a network trained on noisy images: what is its accuracy under attack?", 0, 100)
+lesson.predict("noise", "accuracy under attack after training on noisy images?", 0, 100)
 
 # %% [markdown]
 # ## The idea: a game
@@ -161,15 +161,14 @@ points, labels, lies = two_cues(seed)
 #
 # $$L(\theta) = (1-\lambda)\,\mathrm{CE}\big(f_\theta(x), y\big) + \lambda\,\mathrm{CE}\big(f_\theta(x'), y\big)$$
 #
-# Look at the numbers for three images and an untrained network.
+# Here are the numbers for three images and an untrained network.
 
 # %%
 tiny = small_net(seed)
 x3, y3 = points[:3], labels[:3]
 x3_adv = FGSM(0.1)(tiny, x3, y3)
-print("clean loss of each image:   ", F.cross_entropy(tiny(x3), y3, reduction="none").tolist())
-print("attacked loss of each image:", F.cross_entropy(tiny(x3_adv), y3, reduction="none").tolist())
-print("means:", F.cross_entropy(tiny(x3), y3).item(), F.cross_entropy(tiny(x3_adv), y3).item())
+print("clean loss of each image:   ", F.cross_entropy(tiny(x3), y3, reduction="none").detach())
+print("attacked loss of each image:", F.cross_entropy(tiny(x3_adv), y3, reduction="none").detach())
 
 # %% [markdown]
 # ### Exercise: at_loss
@@ -257,7 +256,7 @@ print("attacked loss, step by step:", [round(loss, 3) for loss in steps])
 # %% [markdown]
 # ## Play the game
 #
-# You play both sides on the 256 images. The game begins with a network that was trained on clean images.
+# You play both sides on the 256 images. The game begins with a network trained on clean images.
 #
 # * An *attacker step* moves every point by ε/3 up the loss, inside its square.
 # * A *defender step* makes five updates on the points where they are now.
@@ -318,7 +317,7 @@ game = Game()
 before = scores(game.net)
 
 # %%
-lesson.predict("after", "after 150 rounds against PGD-7, how many of the points are right under PGD-20?", 0, 100)
+lesson.predict("after", "after 150 rounds, how many points are right under PGD-20?", 0, 100)
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -454,8 +453,7 @@ for lam in (0.5, 1.0):
 # %% [markdown]
 # ### Rung 3: the loop
 #
-# Training repeats the step over all images, in a new random order in every epoch. A `generator` makes this order, so that
-# a run can be repeated.
+# Training repeats the step over all images, in a new random order in every epoch. A `generator` makes this order.
 #
 # ### Exercise: train_adversarially
 # Difficulty ●●●○○ · 10 minutes. Use `at_step`. `torch.randperm(n, generator=generator)` returns the numbers 0 to n - 1 in
@@ -557,7 +555,7 @@ figures.bars(
 lesson.reveal(
     "noise",
     100 * live["random corner"].robust,
-    "with hundreds of pixels a random change hardly ever has the direction that the attacker computes.",
+    "a random change hardly ever has the direction that the attacker computes.",
 )
 
 # %% jupyter={"source_hidden": true}
@@ -576,10 +574,10 @@ say(
 # ## What does the robust network look at?
 #
 # The built-in images are drawn here. So we know of each image which shape it shows, and whether this shape tells the class.
-# First look at clean images whose shape lies. Only the texture tells their class.
+# Look at the clean images whose shape lies. Only the texture tells their class.
 
 # %%
-lesson.predict("lying", "clean images whose shape lies: how many does your network get right?", 0, 100)
+lesson.predict("lying", "how many of them does your network get right?", 0, 100)
 
 # %%
 from oatlib.data.scenes import effect_of, scene_of
@@ -590,17 +588,18 @@ lying = scene.shape != scene.y
 ceiling = 1 - lying.float().mean().item()
 
 # %%
-looked_at = {"standard": lesson.network("standard", seen), "pgd-at": lesson.network("pgd-at", seen)}
+looked_at = {name: lesson.network(name, seen) for name in ("standard", "pgd-at")}
 if data_set == "shapes":
     looked_at["yours"] = trained["your pgd"][0]
-texture_says, shape_says, erased, faded = {}, {}, {}, {}
+texture_says = {}
+shape_says = {}
+effects = {}
 for name, net in looked_at.items():
     answer = net.at()(scene.x).argmax(1)
     texture_says[name] = (answer == scene.y)[lying].float().mean().item()
     shape_says[name] = (answer == scene.shape)[lying].float().mean().item()
     x_adv = PGD(radius, 20)(net.at(), scene.x, scene.y, torch.Generator().manual_seed(seed))
-    effect = effect_of(scene, x_adv - scene.x)  # of the attack, on each cue
-    erased[name], faded[name] = effect.erased.mean().item(), effect.faded.mean().item()
+    effects[name] = effect_of(scene, x_adv - scene.x)  # of the attack, on each cue
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -617,17 +616,26 @@ figures.bars(
 )
 
 # %%
-final = "yours" if data_set == "shapes" else "pgd-at"
-lesson.reveal("lying", 100 * texture_says[final], "it follows the shape, also where it lies.")
+last = list(looked_at)[-1]  # yours
+lesson.reveal("lying", 100 * texture_says[last], "it follows the shape, also where it lies.")
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 best = live["your pgd"]
+
+
+def mean_of(values):
+    """A mean with its 95 % interval, as text in percent."""
+    half = 1.96 * values.std().item() / len(values) ** 0.5
+    return f"{100 * values.mean().item():.0f} ± {100 * half:.0f} %"
+
+
+rows = ["| PGD-20 against | erases of the texture | erases of the shape |", "|---|---|---|"]
+for name, effect in effects.items():
+    rows.append(f"| {name} | {mean_of(effect.erased)} | {mean_of(effect.faded)} |")
 say(
-    f"The attack on `standard` takes away {erased['standard']:.1f} times the texture, and "
-    f"{faded['standard']:.0%} of the shape. (Above 1, it writes another texture.) On `pgd-at` it takes "
-    f"away {erased['pgd-at']:.1f} times the texture and {faded['pgd-at']:.0%} of the shape. "
-    "The attacker works on what the network looks at."
+    "Then look at what the attacker does to the two cues (means over all images, with 95 % "
+    "intervals). Above 100 % it writes the texture of another class.\n\n" + "\n".join(rows)
 )
 say(
     f"**A ceiling before training.** A network that does not use the texture can only follow the "
@@ -681,14 +689,16 @@ trades_kl = check(trades_kl)
 # %% [markdown]
 # ## The price
 #
-# Three larger networks come along, trained by the library for longer: `standard`, `pgd-at` (your loss at λ = 1) and `trades`. A
+# Three networks come along, trained with the library: `standard`, `pgd-at` (your loss at λ = 1) and `trades`. A
 # **coin** is an honest comparison. For every image it chooses `standard` or `pgd-at`, with probability 1/2. Even an attacker
 # who knows the result of the toss fools it only as often as the chosen network.
 
 # %%
 nets = {name: lesson.network(name, data) for name in ("standard", "pgd-at", "trades")}
 price = {name: oatlib.evaluate(net, panel, strong, progress=False) for name, net in nets.items()}
-coin = {key: (getattr(price["standard"][0], key) + getattr(price["pgd-at"][0], key)) / 2 for key in ("clean", "robust")}
+ends = [price["standard"][0], price["pgd-at"][0]]
+coin_clean = (ends[0].clean + ends[1].clean) / 2
+coin_robust = (ends[0].robust + ends[1].robust) / 2
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -700,7 +710,6 @@ fig = figures.frontier(
     height=420,
     takeaway="Robust networks pay with clean accuracy. A coin between two networks reaches every point of the line.",
 )
-ends = [price["standard"][0], price["pgd-at"][0]]
 fig.add_scatter(
     x=[100 * end.clean for end in ends],
     y=[100 * end.robust for end in ends],
@@ -715,7 +724,7 @@ for name, (result,) in shown.items():
         f"| {name} | {result.clean:.1%} ({result.clean_low:.1%} to {result.clean_high:.1%}) "
         f"| {result.robust:.1%} ({result.robust_low:.1%} to {result.robust_high:.1%}) |"
     )
-rows.append(f"| coin, 1/2 | {coin['clean']:.1%} | {coin['robust']:.1%} |")
+rows.append(f"| coin, 1/2 | {coin_clean:.1%} | {coin_robust:.1%} |")
 say("\n".join(rows) + f"\n\nn = {n} images, ε = {eps:g}/255, in brackets 95 % intervals.")
 
 # %% [markdown]
@@ -772,11 +781,14 @@ my_training = check(my_training)
 #     optimizer = torch.optim.SGD(net.parameters(), lr=0.4, momentum=0.9, nesterov=True)
 #     batch = 64
 #     steps = 3
-#     updates = passes // ((steps + 1) * batch)
+#     cost = (steps + 1) * batch  # passes of one update
+#     updates = passes // cost
 #     for update in range(updates):
 #         done = update / updates
 #         # the learning rate grows, then falls; the ball grows from a point
-#         optimizer.param_groups[0]["lr"] = 0.4 * min(done / 0.4 + 0.02, (1 - done) / 0.6)
+#         growing = done / 0.4 + 0.02
+#         falling = (1 - done) / 0.6
+#         optimizer.param_groups[0]["lr"] = 0.4 * min(growing, falling)
 #         eps = 8 / 255 * min(1, done / 0.3)
 #         index = torch.randint(len(x), (batch,), generator=generator)
 #         net.eval()
@@ -806,7 +818,7 @@ oatlib.explore(nets, data, network="yours", eps=eps, surfaces=surfaces, hide=["c
 # > **Pitfalls**
 # > * *Attacking in train mode*: the attack then uses and changes the statistics of BatchNorm. Attack in eval mode, update in train mode.
 # > * *A gradient through the attack*: attacked images are data. Detach them.
-# > * *Forgetting `zero_grad`*: old gradients are added, also those that an attack may leave in the weights.
+# > * *Forgetting `zero_grad`*: old gradients are added to the new ones.
 # > * *A large ε from the first step on*: training may not get beyond guessing. Let ε grow.
 # > * *Judging a network by the attack of its training*: use a stronger one, such as the suite.
 # > * *Choosing λ, ε or the epoch on test images*: use validation images, and use the test split once.
