@@ -17,7 +17,8 @@ from oatlib.course import exercises
 
 SOURCES = list(lessons.sources().values())
 NAMES = {"torch": torch, "F": F, "nn": nn, "math": math, "np": np, "oatlib": oatlib}  # what an answer may use
-SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
+# a sentence may come before the code
+SOLUTION = re.compile(r"<summary>Solution</summary>(?:(?!</details>).)*?```python\n(.*?)```", re.DOTALL)
 
 
 def function(code):
