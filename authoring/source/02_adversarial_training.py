@@ -70,6 +70,10 @@ def answers(net, images):
     return [f"answer: {data.classes[c]}" for c in net.at()(images).argmax(1)]
 
 
+kept = {
+    name: (standard.at()(images).argmax(1) == y).float().mean().item()
+    for name, images in (("noise", noisy), ("attack", attacked))
+}
 first_row = figures.stacked(captions(data, panel, range(5)), answers(standard, x[:5]))
 figures.images(
     {
@@ -83,7 +87,8 @@ figures.images(
         "noise × 16": answers(standard, noisy[:5]),
         "attack × 16": answers(standard, attacked[:5]),
     },
-    takeaway="Random noise leaves most answers as they are. An attack of the same size changes them.",
+    takeaway=f"With noise {kept['noise']:.0%} of the answers of the standard network are right, "
+    f"with an attack of the same size {kept['attack']:.0%} (n = {n}).",
 )
 
 # %% [markdown]
@@ -399,7 +404,7 @@ after = scores(played.net)
 lesson.reveal(
     "after",
     100 * after["robust"],
-    "wrong are points whose loud cue lies, and some near the border.",
+    "wrong are the points whose loud cue lies, and some near the border.",
 )
 
 # %% jupyter={"source_hidden": true}
@@ -612,7 +617,8 @@ figures.bars(
     n=int(lying.sum()),
     title=f"clean images whose shape lies (n = {int(lying.sum())})",
     height=380,
-    takeaway="The standard network follows the texture. A robust network follows the drawn shape, also where it lies.",
+    takeaway=f"The standard network answers the class of {texture_says['standard']:.0%} of these "
+    f"images. pgd-at answers the drawn shape in {shape_says['pgd-at']:.0%} of them.",
 )
 
 # %%
@@ -690,7 +696,7 @@ trades_kl = check(trades_kl)
 # ## The price
 #
 # Three networks come along, trained with the library: `standard`, `pgd-at` (your loss at λ = 1) and `trades`. A
-# **coin** is an honest comparison. For every image it chooses `standard` or `pgd-at`, with probability 1/2. Even an attacker
+# **coin** is an honest comparison. For every image it chooses `standard` or `pgd-at`, with probability 1/2. An attacker
 # who knows the result of the toss fools it only as often as the chosen network.
 
 # %%
@@ -708,7 +714,8 @@ from IPython.display import display
 fig = figures.frontier(
     shown,
     height=420,
-    takeaway="Robust networks pay with clean accuracy. A coin between two networks reaches every point of the line.",
+    takeaway=f"pgd-at has a clean accuracy of {ends[1].clean:.0%} and a robust one of "
+    f"{ends[1].robust:.0%}, standard {ends[0].clean:.0%} and {ends[0].robust:.0%}.",
 )
 fig.add_scatter(
     x=[100 * end.clean for end in ends],
