@@ -735,8 +735,8 @@ rows.append(f"| coin, 1/2 | {coin_clean:.1%} | {coin_robust:.1%} |")
 say("\n".join(rows) + f"\n\nn = {n} images, ε = {eps:g}/255, in brackets 95 % intervals.")
 
 # %% [markdown]
-# Robustness costs clean accuracy here, and the ceiling says why. Where two intervals overlap, as for `pgd-at` and `trades`
-# with the parameters of this notebook, the order of the two networks is not known.
+# Robustness costs clean accuracy here, and the ceiling says why. Where two intervals overlap, the order of the two networks is
+# not known. Compare `pgd-at` and `trades`.
 #
 # ## Is this network robust, or is the attack weak?
 #
