@@ -17,6 +17,8 @@ import traitlets
 
 from ..explorer.worker import Worker
 
+# Redrawings after which a play button stops by itself: a minute, at the slow pace of the worker
+MOST_FRAMES = 240
 # the JavaScript module of plotly, 5 MB
 BUNDLE = Path(plotly.__file__).parent / "package_data" / "widgetbundle.js"
 # A small module that imports the bundle once per page, see `Figure`. plotly adapts its width when
@@ -68,6 +70,8 @@ class Sliders(ipywidgets.VBox):
         controls: The control widgets, by name.
         values: The current values of the controls, by name.
         buttons: The button widgets, by label.
+        play: The toggle buttons that repeat an action, by label.
+        frames: How often their actions have been repeated so far.
         figure: The figure that is shown.
         error: The error of the newest drawing as HTML, or "".
     """
@@ -77,9 +81,11 @@ class Sliders(ipywidgets.VBox):
         draw: Callable,
         controls: Mapping[str, ipywidgets.Widget],
         buttons: Mapping[str, Callable],
+        play: Mapping[str, Callable],
     ):
         self._draw, self.controls = draw, dict(controls)
         self._due: list = []
+        self._repeated, self.frames, self._frames_left = dict(play), 0, MOST_FRAMES
         self._worker = Worker(self._complain)
         # not on the thread: an error in the first drawing appears under the cell
         figure, note = _parts(draw(**self.values))
@@ -89,9 +95,18 @@ class Sliders(ipywidgets.VBox):
         self.buttons = {
             name: ipywidgets.Button(description=name, layout={"width": "auto"}) for name in buttons
         }
+        self.play = {
+            name: ipywidgets.ToggleButton(
+                description=name,
+                icon="play",
+                layout={"width": "auto"},
+                tooltip=f"{name}: on or off",
+            )
+            for name in play
+        }
         super().__init__(
             [
-                *_rows(self.controls.values(), self.buttons.values()),
+                *_rows(self.controls.values(), [*self.buttons.values(), *self.play.values()]),
                 self.figure,
                 self._note,
                 self._error,
@@ -101,6 +116,8 @@ class Sliders(ipywidgets.VBox):
             control.observe(lambda _: self._worker.submit(self._drawn()), "value")
         for name, action in buttons.items():
             self.buttons[name].on_click(lambda _, action=action: self._ask(action))
+        for toggle in self.play.values():
+            toggle.observe(self._toggled, "value")
 
     @property
     def values(self) -> dict:
@@ -114,6 +131,8 @@ class Sliders(ipywidgets.VBox):
 
     def flush(self, timeout: float = 60.0) -> None:
         """Wait until the figure shows the current values of the controls.
+
+        While a play button is on, that is only when it stops.
 
         Args:
             timeout: Limit in seconds.
@@ -133,16 +152,60 @@ class Sliders(ipywidgets.VBox):
         self._worker.submit(self._drawn())
 
     def _drawn(self) -> Iterator[bool]:
-        """A job for the worker: run the actions of buttons that were clicked, then draw."""
+        """A job for the worker: run the actions of buttons that were clicked, then draw.
+
+        While a play button is on, the job goes on: it runs the action of that button and draws
+        again. The slow pace of the worker waits between two drawings.
+        """
         while self._due:
             self._due.pop(0)()
             yield False
+        self._redraw()
+        yield True
+        while actions := [self._repeated[name] for name in self._playing()]:
+            for action in actions:
+                action()
+                yield False
+            self._redraw()
+            self.frames += 1
+            self._frames_left -= 1
+            if self._frames_left <= 0:
+                self._stop_playing()
+            yield True
+
+    def _redraw(self) -> None:
+        """Draw the figure for the current values of the controls."""
         figure, note = _parts(self._draw(**self.values))
         _show(self.figure, figure)
         self._note.value, self._error.value = note, ""
-        yield True
+
+    def _playing(self) -> list[str]:
+        """Return the labels of the play buttons that are on."""
+        return [name for name, toggle in self.play.items() if toggle.value]
+
+    def _toggled(self, _) -> None:
+        """Start or stop to play, after a click on a play button."""
+        self._mark_playing()
+        self._frames_left = MOST_FRAMES
+        self._worker.pace("slow" if self._playing() else "run")
+        self._worker.submit(self._drawn())
+
+    def _stop_playing(self) -> None:
+        """Switch all play buttons off. The job that plays then ends."""
+        for toggle in self.play.values():
+            toggle.unobserve(self._toggled, "value")  # no new job, which would draw once more
+            toggle.value = False
+            toggle.observe(self._toggled, "value")
+        self._mark_playing()
+        self._worker.pace("run")
+
+    def _mark_playing(self) -> None:
+        """Show on each play button what a click on it does next."""
+        for toggle in self.play.values():
+            toggle.icon = "pause" if toggle.value else "play"
 
     def _complain(self, error: Exception) -> None:
+        self._stop_playing()
         self._error.value = f"<b>{type(error).__name__}</b>: {error}"
 
 
@@ -151,6 +214,7 @@ def sliders(
     buttons: Mapping[str, Callable] | None = None,
     labels: Mapping[str, str] | None = None,
     start_at: Mapping[str, object] | None = None,
+    play: Mapping[str, Callable] | None = None,
     **controls,
 ) -> Sliders:
     """Show a figure with controls, and draw it again whenever one of them moves.
@@ -161,6 +225,9 @@ def sliders(
         buttons: By label, functions without arguments to call before drawing.
         labels: Texts beside the controls, by name (default: their names).
         start_at: First values of the controls, by name (default: the low end, or the first choice).
+        play: By label, functions without arguments that a toggle button repeats. While the button
+            is on, the function is called and the figure drawn about four times a second, at most
+            MOST_FRAMES times.
         **controls: By name, (low, high, step) for a slider, a list of choices, or True or False for
             a checkbox.
 
@@ -181,7 +248,7 @@ def sliders(
         name: _control(spec, labels.get(name, name), start_at.get(name))
         for name, spec in controls.items()
     }
-    return Sliders(draw, made, buttons or {})
+    return Sliders(draw, made, buttons or {}, play or {})
 
 
 def _control(spec, label: str, start) -> ipywidgets.Widget:

@@ -2,13 +2,14 @@
 
 import random
 import threading
+import time
 
 import plotly.graph_objects as go
 import pytest
 
 from oatlib.course import figures
 from oatlib.course.sliders import sliders
-from oatlib.explorer.worker import NAME
+from oatlib.explorer.worker import BEAT, NAME
 
 
 def picture(slope, shape, kind, marked):
@@ -78,6 +79,75 @@ def test_every_click_counts_also_between_moves():
         made.controls["a"].value = i
     made.flush()
     assert done == list(range(10)) and made.figure.data[0].y == (9,)
+    made.close()
+
+
+def counting(fails_at=None):
+    """A widget with a play button that counts, and the list of its counts."""
+    done = []
+
+    def count():
+        done.append(len(done))
+        if len(done) == fails_at:
+            raise RuntimeError("enough")
+
+    return sliders(lambda a: figures.lines([0], {"": [len(done) + a]}), play={"count": count}, a=(0, 9, 1)), done
+
+
+def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_play_button_repeats_until_it_is_pressed_again():
+    made, done = counting()
+    started, toggle = time.monotonic(), made.play["count"]
+    toggle.value = True
+    until(lambda: made.frames >= 3)
+    assert time.monotonic() - started >= 2 * BEAT and toggle.icon == "pause"
+    toggle.value = False
+    made.flush()
+    assert len(done) == made.frames >= 3 and made.figure.data[0].y == (len(done),) and toggle.icon == "play"
+    time.sleep(1.5 * BEAT)
+    assert len(done) == made.frames and not [t for t in threading.enumerate() if t.name == NAME]
+    made.close()
+
+
+def test_a_control_moved_while_it_plays_is_drawn_and_the_play_goes_on():
+    made, done = counting()
+    made.play["count"].value = True
+    until(lambda: made.frames >= 1)
+    made.controls["a"].value = 5
+    before = made.frames
+    until(lambda: made.frames >= before + 2)
+    made.play["count"].value = False
+    made.flush()
+    assert made.figure.data[0].y == (len(done) + 5,)
+    made.close()
+
+
+def test_a_play_button_stops_by_itself(monkeypatch):
+    monkeypatch.setattr("oatlib.course.sliders.MOST_FRAMES", 2)
+    made, done = counting()
+    made.play["count"].value = True
+    made.flush()
+    assert done == [0, 1] and not made.play["count"].value and made.figure.data[0].y == (2,)
+    made.play["count"].value = True  # and again
+    made.flush()
+    assert len(done) == 4
+    made.close()
+
+
+def test_a_play_button_stops_at_an_error():
+    made, done = counting(fails_at=2)
+    made.play["count"].value = True
+    made.flush()
+    assert "enough" in made.error and len(done) == 2 and not made.play["count"].value
+    made.controls["a"].value = 1
+    made.flush()
+    assert made.error == "" and len(done) == 2
     made.close()
 
 

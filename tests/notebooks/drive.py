@@ -37,6 +37,21 @@ def drive_sliders(drawn):
         button.click()
         drawn.flush(LONG)
         yield drawn.error and f"{drawn.error} at button {name!r}"
+    for name, toggle in drawn.play.items():
+        fault = _play(drawn, toggle)
+        yield fault and f"{fault} at play button {name!r}"
+
+
+def _play(drawn, toggle, frames=3):
+    """Let a play button draw some frames, switch it off, and look whether it ends; what went wrong, or ""."""
+    wanted, end = drawn.frames + frames, time.monotonic() + LONG
+    toggle.value = True
+    while drawn.frames < wanted and not drawn.error and time.monotonic() < end:
+        time.sleep(0.05)
+    toggle.value = False
+    drawn.flush(LONG)
+    late = "" if drawn.frames >= wanted else f"{drawn.frames} frames, {wanted} wanted"
+    return drawn.error or late
 
 
 def drive_explorer(explorer):

@@ -51,7 +51,8 @@ lesson.predict("one", "how many?", 0, 10, "")
 #
 lesson.reveal("one", 3.0)
 #
-sliders(lambda a, b: lines([a], {b: [1]}), {"press": lambda: None}, a=(0.0, 4.0, 1.0), b=["x", "y"])
+sliders(lambda a, b: lines([a], {b: [1]}), {"press": lambda: None}, a=(0.0, 4.0, 1.0), b=["x", "y"],
+        play={"go": lambda: None})
 #
 data = oatlib.load_data("shapes", n_train=32, n_val=16, n_test=16)
 oatlib.explore(oatlib.build("oat", data), data, n=16)"""
@@ -66,7 +67,7 @@ def sample():
 
 def test_all_controls_of_a_notebook_are_moved():
     printed = driven(sample(), cheapest(sample()))
-    assert printed == "driven: Sliders in 8 positions, Explorer in 8 positions, Guess in 1 positions\n"
+    assert printed == "driven: Sliders in 9 positions, Explorer in 8 positions, Guess in 1 positions\n"
 
 
 def test_an_error_at_a_control_is_an_error_of_the_lesson():
@@ -80,13 +81,13 @@ def test_an_error_at_a_control_is_an_error_of_the_lesson():
 # --- what moves the controls, without a kernel ---
 
 
-def drawn(wrong=lambda a, b, c: False, buttons=None):
+def drawn(wrong=lambda a, b, c: False, buttons=None, play=None):
     def draw(a, b, c):
         if wrong(a, b, c):
             raise ValueError("cannot draw this")
         return figures.lines([a], {str(b): [1]})
 
-    return sliders(draw, buttons, a=(0, 5, 1), b=["x", "y"], c=False)
+    return sliders(draw, buttons, a=(0, 5, 1), b=["x", "y"], c=False, play=play)
 
 
 @pytest.mark.parametrize("wrong", [
@@ -109,6 +110,15 @@ def test_an_error_behind_a_button_is_found():
     pressed = []
     *_, last = drive.drive_sliders(drawn(buttons={"press": lambda: pressed.append(1 / len(pressed))}))
     assert last == "<b>ZeroDivisionError</b>: division by zero at button 'press'"
+
+
+def test_a_play_button_plays_and_ends_and_its_error_is_found():
+    done = []
+    moved = drawn(play={"go": lambda: done.append(1)})
+    *_, last = drive.drive_sliders(moved)
+    assert last == "" and len(done) == moved.frames >= 3 and not moved.play["go"].value
+    *_, last = drive.drive_sliders(drawn(play={"go": lambda: done[len(done)]}))
+    assert "IndexError" in last and last.endswith("at play button 'go'")
 
 
 def test_a_guess_that_is_never_answered_is_found():

@@ -17,7 +17,8 @@ from oatlib.course import exercises
 
 SOURCES = list(lessons.sources().values())
 NAMES = {"torch": torch, "F": F, "nn": nn, "math": math, "np": np, "oatlib": oatlib}  # what an answer may use
-SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
+# a sentence may come before the code
+SOLUTION = re.compile(r"<summary>Solution</summary>(?:(?!</details>).)*?```python\n(.*?)```", re.DOTALL)
 
 
 def function(code):
@@ -26,7 +27,9 @@ def function(code):
 
 
 def answer(code):
-    names = dict(NAMES)
+    """What some code defines. It may use the solutions of other exercises, as in a notebook."""
+    exercises.find("project")  # registers all of them
+    names = NAMES | {name: given.answer for name, given in exercises.EXERCISES.items()}
     exec(compile(code, "answer", "exec"), names)
     return names[function(code)]
 
