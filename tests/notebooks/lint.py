@@ -17,7 +17,8 @@ WIDE = 100  # columns of code that JupyterLab shows at 1280 pixels beside its si
 EARLY = 4  # code cells, parameters and set-up among them, within which there is something to see
 LEARNERS = 0.2  # least share of the code to read that learners write, in the lessons of PART_ONE
 PART_ONE = {"00", "01", "02", "02b", "03", "04", "05"}
-DRAWING = "# Drawing. You need not read this cell."  # first line of a folded cell
+# first lines of a folded cell
+FOLDED = ("# Drawing. You need not read this cell.", "# Text and tables. You need not read this cell.")
 SECTIONS = ("Pitfalls", "What we did not show", "Try this", "Sources")
 PICTURES = ("figures.", "sliders(", "explore(", "go.Figure")
 EASINESS = re.compile(r"[●○]{5} · \d+ minutes?")
@@ -188,8 +189,8 @@ def learners_code(name, notebook):
 def folding(name, notebook):
     """A folded cell says that it need not be read, and an exercise is never folded."""
     for index, cell in enumerate(notebook.cells):
-        if is_folded(cell) and not cell.source.startswith(DRAWING):
-            yield f"cell {index} is folded and does not begin with {DRAWING!r}"
+        if is_folded(cell) and not cell.source.startswith(FOLDED):
+            yield f"cell {index} is folded and does not begin with {' or '.join(map(repr, FOLDED))}"
         if is_folded(cell) and "exercise" in cell.metadata.get("tags", []):
             yield f"cell {index} is a folded exercise"
 

@@ -172,7 +172,7 @@ def test_a_good_lesson_keeps_all_rules(tmp_path):
 
 def test_what_counts_as_a_line_of_code(tmp_path):
     cells = GOOD.replace("y = x\n", 'y = x\n#     """Not\n#     a line."""\n#     # neither\n')
-    folded = '# %% jupyter={"source_hidden": true}\n' + lint.DRAWING + "\na = 1\n\nb = 2\n\n# %%\nlesson.finish"
+    folded = '# %% jupyter={"source_hidden": true}\n' + lint.FOLDED[0] + "\na = 1\n\nb = 2\n\n# %%\nlesson.finish"
     (tmp_path / "x.py").write_text(cells.replace("# %%\nlesson.finish", folded), encoding="utf-8")
     (tmp_path / "good.py").write_text(GOOD, encoding="utf-8")
     counts, good = (lint.who_writes(lessons.build(tmp_path / f"{name}.py")) for name in ("x", "good"))
