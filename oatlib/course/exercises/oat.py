@@ -1,15 +1,28 @@
-"""Exercises of lesson 05: the loss of OAT, how it samples λ, and the coin between two networks."""
+"""Exercises of lesson 05: the loss of OAT, how it samples λ, its training step, and the coin.
+
+The open exercise `my_stops` trains a small network with the λ that the learner draws.
+"""
 
 from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...attacks.suite import Suite
+from ...data.load import load_data
 from ...evaluation.baselines import coin as oatlib_coin
+from ...evaluation.baselines import robust_at
+from ...evaluation.evaluate import evaluate
+from ...evaluation.results import wilson
 from ...training.labels import Labels
 from ...training.losses import hybrid
-from ...training.recipes import OAT_STOPS, sample_stops
+from ...training.recipes import OAT_STOPS, more_at_last_stop, sample_stops
+from .. import parts
 from . import Wrong, exercise, same
 
 
@@ -177,3 +190,216 @@ def _say_which_share(value: float) -> None:
         raise Wrong(
             "the standard network has some robust accuracy, too: with probability 1 - p it answers."
         )
+
+
+def _oat_step(
+    net: parts.DialNet,
+    x: Tensor,
+    y: Tensor,
+    stop: Tensor,
+    n_clean: int,
+    attack: Callable,
+    loss: Callable,
+) -> Tensor:
+    lam = torch.tensor(net.stops)[stop]
+    rest = stop[n_clean:]
+    # attack the images with λ > 0, each at its own λ
+    net.eval()
+    x_adv = attack(lambda images: net(images, rest), x[n_clean:], y[n_clean:])
+    # send both kinds through, and let BatchNorm learn
+    net.train()
+    clean = net(x, stop)
+    attacked = net(x_adv, rest)
+    value = loss(clean, attacked, y, lam, n_clean)
+    value.backward()
+    return value.detach()
+
+
+N_STEP, N_STEP_CLEAN = 10, 4  # images of the batch on which a step is checked, and those with λ = 0
+
+
+def _step_batch() -> tuple[Tensor, Tensor, Tensor]:
+    """Return images (N, 3, 8, 8), labels (N,) and stops (N,), the first N_STEP_CLEAN of them 0."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(N_STEP, 3, 8, 8, generator=generator)
+    y = torch.randint(0, 8, (N_STEP,), generator=generator)
+    stop = torch.tensor([0, 0, 0, 0, 1, 5, 2, 4, 3, 5])
+    return x, y, stop
+
+
+def _step_net() -> parts.DialNet:
+    """Return a DialNet, always with the same weights, whose answers depend clearly on λ."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = parts.DialNet(generator=torch.Generator().manual_seed(0))
+        for module in net.modules():
+            if isinstance(module, parts.FiLM):
+                torch.nn.init.normal_(module.out.weight, std=0.5)
+        net.train()
+        net(torch.rand(32, 3, 8, 8), torch.arange(32) % 6)  # some statistics
+    return net.eval()
+
+
+class _StepAttack:
+    """An attack that remembers how it was called. It always makes the same change."""
+
+    def __init__(self, net: parts.DialNet):
+        self.net = net
+        self.calls: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, f: Callable, x: Tensor, y: Tensor, *_) -> Tensor:
+        self.calls.append((x, y))
+        if self.net.training:
+            raise Wrong(
+                "the network is attacked in training mode, so BatchNorm learns from the steps of "
+                "the attack: call net.eval() before the attack."
+            )
+        _, y_all, stop = _step_batch()
+        if len(x) == len(y_all):
+            raise Wrong(
+                "it attacks all images: those with λ = 0 need no attack, so pass x[n_clean:]."
+            )
+        rest = stop[N_STEP_CLEAN:]
+        if len(x) != len(rest) or not torch.equal(y, y_all[N_STEP_CLEAN:]):
+            raise Wrong("the attack needs the images behind the first n_clean and their labels.")
+        with torch.no_grad():
+            if not torch.allclose(f(x), self.net(x, rest), atol=1e-4):
+                raise Wrong(
+                    "the attack meets the network at another λ than the images have: attack the "
+                    "function that calls net(images, stop[n_clean:])."
+                )
+        return (x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(3))).clamp(
+            0, 1
+        )
+
+
+def _run_step(step: Callable) -> tuple[Tensor | None, parts.DialNet, _StepAttack]:
+    """Run a step on the batch. Return its result, the network, and the attack."""
+    net = _step_net()
+    attack = _StepAttack(net)
+    result = step(net, *_step_batch(), N_STEP_CLEAN, attack, _hybrid_loss)
+    return result, net, attack
+
+
+def _gradients(net: parts.DialNet) -> Tensor:
+    """Return all gradients of a network as one row."""
+    return torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+
+
+def _wrong_steps() -> dict[str, Callable]:
+    """Return steps with one mistake each, by the message for the mistake."""
+
+    def changed(
+        *,
+        joint: bool = False,
+        still: bool = False,
+        plain: bool = False,
+        weigh: bool = False,
+        last: bool = False,
+    ) -> Callable:
+        def step(net, x, y, stop, n_clean, attack, loss):
+            lam = torch.tensor(net.stops)[stop]
+            rest = stop[n_clean:]
+            net.eval()
+            x_adv = attack(lambda images: net(images, rest), x[n_clean:], y[n_clean:])
+            net.train(not still)
+            if joint:
+                logits = net(torch.cat([x, x_adv]), torch.cat([stop, rest]))
+                clean, attacked = logits[: len(x)], logits[len(x) :]
+            else:
+                clean = net(x, stop)
+                attacked = net(
+                    x[n_clean:] if plain else x_adv, torch.full_like(rest, 5) if last else rest
+                )
+            weights = stop.float() if weigh else lam
+            value = loss(clean, attacked, y, weights, n_clean)
+            value.backward()
+            return value.detach()
+
+        return step
+
+    return {
+        "clean and attacked images share one pass, so BatchNorm mixes their statistics: send them "
+        "through the network one after the other.": changed(joint=True),
+        "the network is in eval mode while it learns: call net.train() after the attack.": changed(
+            still=True
+        ),
+        "the attacked images are never used: the second pass is net(x_adv, stop[n_clean:]).": (
+            changed(plain=True)
+        ),
+        "the loss needs values of λ, not indices of stops: torch.tensor(net.stops)[stop].": changed(
+            weigh=True
+        ),
+        "the attacked images pass the network at λ = 1: each has its own stop.": changed(last=True),
+    }
+
+
+@exercise(_oat_step, "oatlib.training.step.train_step")
+def oat_step(theirs) -> None:
+    """net, x, y, stop, n_clean, attack, loss -> the loss; the gradients are in the parameters."""
+    got, net, attack = _run_step(theirs)
+    if not attack.calls:
+        raise Wrong("it never calls attack(f, x, y): the images with λ > 0 must be attacked.")
+    if all(p.grad is None for p in net.parameters()):
+        raise Wrong("the parameters have no gradients: call loss.backward().")
+    want, right, _ = _run_step(_oat_step)
+    gradients = _gradients(net)
+    if gradients.shape != _gradients(right).shape:
+        raise Wrong("some parameters have no gradients: both passes must be part of the loss.")
+    if not torch.allclose(gradients, _gradients(right), atol=1e-5):
+        for mistake, step in _wrong_steps().items():
+            if torch.allclose(gradients, _gradients(_run_step(step)[1]), atol=1e-5):
+                raise Wrong(mistake)
+        raise Wrong("the gradients are not those of the mean of (1-λ)·CE(clean) + λ·CE(attacked).")
+    same(got, want, "it should return the loss of the batch, one number.")
+
+
+SHORT_WORLD = {"size": 12, "classes": 4, "n_train": 2048}  # a quick world for the open exercise
+STEPS_SHORT, BATCH_SHORT, LR_SHORT = 128, 64, 0.3
+N_SHORT = 256  # validation images on which it is measured
+GAIN = 5.0  # points of robust accuracy that a better draw must gain
+LEVEL = 0.9  # clean accuracy to keep
+
+
+def _my_stops(stops, n: int, generator: torch.Generator) -> tuple[Tensor, int]:
+    stop, n_clean = sample_stops(stops, n, generator)
+    return more_at_last_stop(stop, n_clean, stops, 0.6, generator), n_clean
+
+
+def _short_dial(draw: Callable) -> list[tuple[float, float]]:
+    """Train a small dial with the stops that `draw` returns. Return its (clean, robust) points."""
+    data = load_data("shapes", seed=0, **SHORT_WORLD)
+    split = data.train
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = parts.DialNet(classes=len(data.classes), generator=generator)
+    optimizer = torch.optim.SGD(
+        net.parameters(), LR_SHORT, momentum=0.9, weight_decay=1e-3, nesterov=True
+    )
+    rate = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LR_SHORT, STEPS_SHORT, pct_start=0.5, cycle_momentum=False, div_factor=10
+    )
+    for step in range(STEPS_SHORT):
+        growth = min(1.0, (step + 1) / (0.2 * STEPS_SHORT))
+        index = torch.randint(len(split), (BATCH_SHORT,), generator=generator)
+        stop, n_clean = draw(net.stops, BATCH_SHORT, generator)
+
+        def attack(f, x, y, growth=growth):
+            return parts.pgd(f, x, y, growth * 8 / 255, 2, growth * 8 / 255, generator)
+
+        optimizer.zero_grad()
+        _oat_step(net, split.x[index], split.y[index], stop, n_clean, attack, _hybrid_loss)
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        rate.step()
+    dial = parts.as_network(net, data)
+    suite = Suite(budget="quick")
+    table = evaluate(dial, data.val.panel(N_SHORT), suite, seed=0, progress=False)
+    return [(result.clean, result.robust) for result in table]
+
+
+@functools.cache
+def _uniform_dial() -> float:
+    """Return what a dial reaches whose λ > 0 are drawn uniformly, in points."""
+    return 100 * (robust_at(_short_dial(sample_stops), LEVEL) or 0.0)
