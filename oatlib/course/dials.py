@@ -13,13 +13,13 @@ import torch
 from ..attacks.pgd import PGD
 from ..attacks.suite import Suite
 from ..data.load import Data, load_data
-from ..data.splits import Split
 from ..evaluation.evaluate import evaluate
 from ..explorer.shipped import FOLDER
 from ..networks.network import Network, load
 from ..training.loop import train
 from ..training.presets import Preset
 from ..training.recipes import OAT_STOPS, build
+from .live import LiveCurve
 from .parts import DialNet
 
 N = 512  # validation images
@@ -55,24 +55,93 @@ def dial_points(
     return [{key: getattr(result, key) for key in KEPT} for result in table]
 
 
-def two_ends(net: DialNet, split: Split, eps: float) -> dict[str, float]:
-    """Measure a network in training: clean at λ = 0, and at λ = 1 under a short attack.
+class LiveEnds(LiveCurve):
+    """A live curve of a network in training: clean at λ = 0, and attacked at λ = 1.
+
+    The attack is PGD with five steps, so the second curve is an upper bound of robust accuracy.
 
     Args:
-        net: The network. It is in eval mode afterwards.
-        split: The images.
+        net: The network.
+        data: The data set.
+        total: Number of training steps.
         eps: Radius of the attack.
+    """
+
+    LOOKS, N = 16, 128  # how often it measures, and on how many validation images
+    NAMES = ("clean, λ = 0", "PGD-5, λ = 1 (an upper bound)")
+
+    def __init__(self, net: DialNet, data: Data, total: int, eps: float):
+        self.net, self.total, self.attack = net, total, PGD(eps, 5)
+        self.split = data.val.panel(min(self.N, len(data.val)))
+        super().__init__(
+            self.NAMES,
+            "training step",
+            f"accuracy on {len(self.split)} validation images, %",
+            x_range=(0, total),
+            y_range=(0, 102),
+            takeaway="The clean end is learned first; robustness at the other end grows later.",
+        )
+
+    def step(self, taken: int, loss: float) -> None:
+        """Measure and draw, after some of the steps only.
+
+        Args:
+            taken: Number of steps that were taken.
+            loss: Loss of the last step.
+        """
+        if taken % max(1, self.total // self.LOOKS) and taken < self.total:
+            return
+        x, y = self.split.x, self.split.y
+        first, last = (torch.full((len(y),), stop) for stop in (0, len(self.net.stops) - 1))
+        self.net.eval()
+        generator = torch.Generator().manual_seed(0)
+        x_adv = self.attack(lambda images: self.net(images, last), x, y, generator)
+        with torch.no_grad():
+            answers = (self.net(x, first), self.net(x_adv, last))
+        right = [100 * (logits.argmax(1) == y).double().mean().item() for logits in answers]
+        line = f"step {taken} of {self.total}, loss {loss:.2f}"
+        self.add(taken, dict(zip(self.NAMES, right, strict=True)), line)
+
+
+def costs(data: Data, own_parameters: int, own_epochs: int) -> dict[str, tuple[int, float]]:
+    """Return parameters and training work of the networks that lesson 05 compares.
+
+    The unit of work is one forward and backward pass of all training images. Attacked images are
+    counted once for every step of the attack, and once for learning.
+
+    Args:
+        data: The data set, for the sizes of the first and the last layer.
+        own_parameters: Number of parameters of the learner's network.
+        own_epochs: Epochs of its training: one step of PGD in the first 40 %, then three.
 
     Returns:
-        Two accuracies in percent. The second one is an upper bound of robust accuracy.
+        (parameters, work) by name.
     """
-    first, last = (torch.full((len(split),), stop) for stop in (0, len(net.stops) - 1))
-    net.eval()
-    x_adv = PGD(eps, 5)(lambda x: net(x, last), split.x, split.y, torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        clean = (net(split.x, first).argmax(1) == split.y).double().mean().item()
-        attacked = (net(x_adv, last).argmax(1) == split.y).double().mean().item()
-    return {"clean, λ = 0": 100 * clean, "PGD-5, λ = 1 (an upper bound)": 100 * attacked}
+    epochs, steps = Preset().epochs, Preset().steps
+    above_zero = 1 - 1 / len(OAT_STOPS)  # share of the images that are attacked
+    sizes = {
+        name: sum(p.numel() for p in build(name, data).parameters())
+        for name in ("standard", "pgd-at", "blend", "oat")
+    }
+    work = {
+        "standard": float(epochs),
+        "pgd-at": float(epochs * (1 + steps + 1)),
+        "blend": epochs * (1 + steps + 1) / 2,  # one half is clean, the other half attacked
+        "oat": epochs * (1 + above_zero * (steps + 1)),
+    }
+    found = {name: (sizes[name], work[name]) for name in sizes}
+    found["coin between standard and pgd-at"] = (
+        sizes["standard"] + sizes["pgd-at"],
+        work["standard"] + work["pgd-at"],
+    )
+    found["six dedicated"] = (
+        sizes["standard"] + 5 * sizes["pgd-at"],
+        work["standard"] + 5 * work["pgd-at"],
+    )
+    own_work = own_epochs * (1 + above_zero * (0.4 * 1 + 0.6 * 3 + 1))
+    found["your dial"] = (own_parameters, own_work)
+    found["coin between its own ends"] = (own_parameters, own_work)
+    return found
 
 
 def six_dedicated() -> dict:

@@ -142,9 +142,7 @@ def draw_border(
     foot = -weights[2] * normal / normal.square().sum()  # nearest to (0, 0)
     along = torch.stack([-normal[1], normal[0]]) / normal.norm()
     ends = torch.stack([foot - along, foot + along])
-    fig.add_scatter(
-        x=ends[:, 0], y=ends[:, 1], name="border", mode="lines", line=ink, row=1, col=1
-    )
+    fig.add_scatter(x=ends[:, 0], y=ends[:, 1], name="border", mode="lines", line=ink, row=1, col=1)
     fig.add_shape(
         type="rect",
         x0=-EPS,

@@ -1,12 +1,11 @@
 """Exercises of lesson 05: the loss of OAT, how it samples λ, its training step, and the coin.
 
-The open exercise `my_stops` trains a small network with the λ that the learner draws.
+The open exercise `my_dial` asks for a dial between two networks that is better than the coin.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 
 import torch
@@ -15,13 +14,16 @@ from torch import Tensor
 
 from ...attacks.suite import Suite
 from ...data.load import load_data
+from ...data.splits import Split
 from ...evaluation.baselines import coin as oatlib_coin
 from ...evaluation.baselines import robust_at
 from ...evaluation.evaluate import evaluate
 from ...evaluation.results import wilson
+from ...explorer.shipped import FOLDER
+from ...networks.network import load
 from ...training.labels import Labels
 from ...training.losses import hybrid
-from ...training.recipes import OAT_STOPS, more_at_last_stop, sample_stops
+from ...training.recipes import OAT_STOPS, sample_stops
 from .. import parts
 from . import Wrong, exercise, same
 
@@ -354,52 +356,102 @@ def oat_step(theirs) -> None:
     same(got, want, "it should return the loss of the batch, one number.")
 
 
-SHORT_WORLD = {"size": 12, "classes": 4, "n_train": 2048}  # a quick world for the open exercise
-STEPS_SHORT, BATCH_SHORT, LR_SHORT = 128, 64, 0.3
-N_SHORT = 256  # validation images on which it is measured
-GAIN = 5.0  # points of robust accuracy that a better draw must gain
-LEVEL = 0.9  # clean accuracy to keep
+N_DIAL = 128  # validation images of the open exercise
+LAMS_DIAL = (0.0, 0.25, 0.5, 0.75, 1.0)
+LEVEL = 0.95  # clean accuracy to keep
+GAIN = 0.05  # what the answer must gain over the coin, in robust accuracy
+
+Answer = Callable[[Tensor], Tensor]
 
 
-def _my_stops(stops, n: int, generator: torch.Generator) -> tuple[Tensor, int]:
-    stop, n_clean = sample_stops(stops, n, generator)
-    return more_at_last_stop(stop, n_clean, stops, 0.6, generator), n_clean
+def _my_dial(lam: float, standard: Answer, robust: Answer) -> Answer:
+    def answer(x: Tensor) -> Tensor:
+        by_standard = standard(x).softmax(1)
+        by_robust = robust(x).softmax(1)
+        # the robust network answers where it is sure
+        best, second = by_robust.topk(2, 1).values.T
+        sure = torch.sigmoid(20 * (best - second - (1.1 - 1.2 * lam)))[:, None]
+        mixed = (1 - sure) * by_standard + sure * by_robust
+        return (mixed + 1e-9).log()
 
-
-def _short_dial(draw: Callable) -> list[tuple[float, float]]:
-    """Train a small dial with the stops that `draw` returns. Return its (clean, robust) points."""
-    data = load_data("shapes", seed=0, **SHORT_WORLD)
-    split = data.train
-    generator = torch.Generator().manual_seed(0)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = parts.DialNet(classes=len(data.classes), generator=generator)
-    optimizer = torch.optim.SGD(
-        net.parameters(), LR_SHORT, momentum=0.9, weight_decay=1e-3, nesterov=True
-    )
-    rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LR_SHORT, STEPS_SHORT, pct_start=0.5, cycle_momentum=False, div_factor=10
-    )
-    for step in range(STEPS_SHORT):
-        growth = min(1.0, (step + 1) / (0.2 * STEPS_SHORT))
-        index = torch.randint(len(split), (BATCH_SHORT,), generator=generator)
-        stop, n_clean = draw(net.stops, BATCH_SHORT, generator)
-
-        def attack(f, x, y, growth=growth):
-            return parts.pgd(f, x, y, growth * 8 / 255, 2, growth * 8 / 255, generator)
-
-        optimizer.zero_grad()
-        _oat_step(net, split.x[index], split.y[index], stop, n_clean, attack, _hybrid_loss)
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        rate.step()
-    dial = parts.as_network(net, data)
-    suite = Suite(budget="quick")
-    table = evaluate(dial, data.val.panel(N_SHORT), suite, seed=0, progress=False)
-    return [(result.clean, result.robust) for result in table]
+    return answer
 
 
 @functools.cache
-def _uniform_dial() -> float:
-    """Return what a dial reaches whose λ > 0 are drawn uniformly, in points."""
-    return 100 * (robust_at(_short_dial(sample_stops), LEVEL) or 0.0)
+def _two_networks() -> tuple[Answer, Answer, Split]:
+    """Return the networks standard and pgd-at, and validation images."""
+    standard = load(FOLDER / "standard.safetensors").at(0.0)
+    robust = load(FOLDER / "pgd-at.safetensors").at(1.0)
+    data = load_data("shapes", seed=0, n_train=8, n_test=8)
+    return standard, robust, data.val.panel(N_DIAL)
+
+
+def _clean_and_robust(f: Answer, split: Split) -> tuple[float, float]:
+    (result,) = evaluate(f, split, Suite(budget="quick"), seed=0, progress=False)
+    return result.clean, result.robust
+
+
+@functools.cache
+def _coin_of_two() -> float:
+    """Return the robust accuracy of the coin between the two networks at clean accuracy LEVEL."""
+    standard, robust, split = _two_networks()
+    ends = (_clean_and_robust(f, split) for f in (standard, robust))
+    return oatlib_coin(*ends, LEVEL) or 0.0
+
+
+@exercise(_my_dial, "oatlib.mix")
+def my_dial(theirs) -> str:
+    """lam, standard, robust -> a function from images to logits, more robust than the coin."""
+    standard, robust, split = _two_networks()
+    functions = [theirs(lam, standard, robust) for lam in LAMS_DIAL]
+    logits = [_looked_at(f, split.x[:16]) for f in functions]
+    if all(torch.allclose(logits[0], other, atol=1e-6) for other in logits):
+        raise Wrong("λ changes nothing: all values of λ give the same answers.")
+    points = [_clean_and_robust(f, split) for f in functions]
+    reached = robust_at(points, LEVEL)
+    flipped = _coin_of_two()
+    if reached is None:
+        raise Wrong(
+            f"at no λ is its clean accuracy {LEVEL:.0%}, so it cannot be compared. At λ = 0 only "
+            "clean accuracy counts."
+        )
+    measured = (
+        f"At clean accuracy {LEVEL:.0%} it is robust on {_interval(reached)} of {N_DIAL} images, "
+        f"the coin on {flipped:.0%}"
+    )
+    if reached < flipped + GAIN:
+        raise Wrong(
+            f"{measured}. Gain {100 * GAIN:.0f} points: choose the network by the image, not by λ "
+            "alone."
+        )
+    return f"{measured} (quick suite, 95 % interval)."
+
+
+def _looked_at(f: Answer, x: Tensor) -> Tensor:
+    """Return the logits of some images, or raise Wrong if an attack could not use the function."""
+    if not callable(f):
+        raise Wrong("it should return a function from images to logits: define one inside it.")
+    x = x.clone().requires_grad_(True)
+    logits = f(x)
+    classes = 8
+    if not isinstance(logits, Tensor) or logits.shape != (len(x), classes):
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise Wrong(
+            f"for {len(x)} images its function should return logits of shape "
+            f"{(len(x), classes)}, not {shape}."
+        )
+    if not logits.isfinite().all():
+        raise Wrong("some logits are not finite: add a small number before you take a logarithm.")
+    if not logits.requires_grad:
+        raise Wrong(
+            "an attack gets no gradient from it, so robust accuracy would be overestimated: leave "
+            "out no_grad, detach and argmax."
+        )
+    if not torch.equal(logits, f(x)):
+        raise Wrong("the same images get other answers the second time: that is the coin.")
+    return logits.detach()
+
+
+def _interval(value: float) -> str:
+    low, high = wilson(round(value * N_DIAL), N_DIAL)
+    return f"{value:.0%} ({low:.0%} to {high:.0%})"
