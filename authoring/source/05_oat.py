@@ -376,7 +376,8 @@ for each in (net, theirs):
     torch.optim.SGD(each.parameters(), lr=0.1).step()
     each.zero_grad()
 own = parts.as_network(net, data).state_dict()
-close = [torch.allclose(own[key], value, atol=1e-4) for key, value in theirs.state_dict().items()]
+numbers = {key: value for key, value in theirs.state_dict().items() if value.is_floating_point()}
+close = [torch.allclose(own[key], value, atol=1e-4) for key, value in numbers.items()]
 print("the same loss:", torch.allclose(loss, its_loss, atol=1e-4))
 print("after one step, the same weights and statistics:", all(close))
 
