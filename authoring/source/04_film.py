@@ -5,142 +5,149 @@
 #     language: python
 #     name: python3
 #   oatlib:
-#     seconds: 50
+#     seconds: 60
 # ---
 
 # %% [markdown]
-# # 04 · Can you tell a network how robust it shall be?
+# # 04 · How does one network know λ?
 #
 # **You will be able to**
 #
 # * write FiLM: a scale γ and a shift β for each channel, computed from λ
 # * say what λ as one more input can do to a layer and what it cannot, and prove it
-# * read γ(λ) and β(λ) of a trained network, and find the layers that turn the dial
-# * fold BatchNorm and FiLM into one multiply-add, for any λ, and show that nothing is lost
+# * build a block with two BatchNorms and FiLM, and train a network of three such blocks
+# * find the channels that λ turns off, and test by intervention what they did
 #
-# **Before this:** [03 · Two BatchNorms](03_dual_bn.ipynb) · **Run time:** about 50 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
+# **Before this:** [03 · Two BatchNorms](03_dual_bn.ipynb) · **Run time:** about 60 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
-data_set: str = "shapes"  # one of shapes, digits: the images (8/255 does little to digits)
-n: int = 192  # 32 to 512: validation images that are attacked (digits has 200)
-toy_steps: int = 500  # 20 to 5000: training steps of the small networks of the toy
-epochs: int = 5  # 1 to 30: of training, where no ready network fits or runs are measured again
+n: int = 256  # 32 to 512: validation images that are attacked
+toy_steps: int = 500  # 20 to 5000: training steps on the toy curve
+steps: int = 240  # 20 to 2000: training steps of your network
+epochs: int = 5  # 1 to 30: of training, where no ready network fits
 seed: int = 0  # 0 to 9999: of data, weights and attacks
-retrain: bool = False  # train the networks here (minutes) instead of loading those that come along
-recompute: bool = False  # train the small networks again (minutes), do not read records
+retrain: bool = False  # train the ready networks here (minutes) instead of loading them
+recompute: bool = False  # train the networks of the ablation again (minutes)
 
 # %%
 import copy
 
-import plotly.graph_objects as go
 import torch
 import torch.nn.functional as F
-from plotly.subplots import make_subplots
 from torch import nn
 
 import oatlib
 from oatlib import PGD, Suite
-from oatlib.course import figures
-from oatlib.course.exercises import check
+from oatlib.course import figures, parts
+from oatlib.course.curve import CurveNet, curve, curve_error, learn
+from oatlib.course.diagram import diagram
+from oatlib.course.exercises import check, mine
 from oatlib.course.lesson import begin, say
 from oatlib.course.sliders import sliders
+from oatlib.data.scenes import effect_of, parts_of, scene_of
 from oatlib.explorer import open_files
 from oatlib.explorer.description import captions
-from oatlib.layers.film import FiLM, lambda_codes
-from oatlib.layers.unit import Unit
+from oatlib.layers import film as library
+from oatlib.layers.film import lambda_codes
 
 lesson = begin("04_film", globals())
-data = oatlib.load_data(data_set, seed=seed)
-panel = data.val.panel(min(n, len(data.val)))
-x, y, n = panel.x, panel.y, len(panel)
-attack = Suite(8 / 255, budget="quick")  # APGD-10, then two targets: the attack of `evaluate`
+data = oatlib.load_data("shapes", seed=seed)
+panel = data.val.panel(n)
+RADIUS = 8 / 255
+attack = Suite(RADIUS, budget="quick")  # the default attack of oatlib.evaluate
 
 # %% [markdown]
-# ## The failure
+# ## Two settings, and nothing in between
 #
-# λ has a meaning. A network of its own for λ is trained to make **(1 - λ) · loss on clean images + λ · loss on attacked
-# images** small. The two branches of `blend` were trained at λ = 0 and λ = 1 only; between them its dial mixes scales and
-# shifts, and hopes. Ask both for the same λ.
+# Lesson 03 ended with a network that has two settings, one per BatchNorm. λ = 0 is accurate, λ = 1 is robust. The ready
+# network `blend` is trained like that. We want a **dial** between the two settings.
+#
+# There are two cheap ways to get one. The first mixes the weights: at λ it uses (1 - λ) times the scales and shifts of
+# one end, plus λ times those of the other. The second throws a **coin** for each image and lets one end answer. Its
+# accuracies lie on the straight line between the two ends.
+
+# %%
+choices = ["mixed weights", "a coin"]
+lesson.predict("between", "at equal clean accuracy, which is more robust?", options=choices)
 
 
 # %%
-def standing(f):
-    """Accuracy of a plain network on the panel, and what is left of it after each image was attacked in turn."""
-    outcome = attack.run(f, x, y, torch.Generator().manual_seed(seed), progress=False)
-    return {"clean": outcome.clean, "robust": outcome.robust, "n": n}
+def measured(f, split, lam):
+    """Clean and robust accuracy of a plain network. λ and the number of images are noted."""
+    start = torch.Generator().manual_seed(seed)
+    found = attack.run(f, split.x, split.y, start, progress=False)
+    return {"lam": lam, "n": len(split), "clean": found.clean, "robust": found.robust}
 
 
-stops = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)
 blend = lesson.network("blend", data)
-asked = {"blend, one training": [standing(blend.at(lam)) | {"lam": lam} for lam in stops]}
-if marks := open_files.marks(data):  # measured when the networks that come along were made
-    asked["a network for each λ"] = [
-        {"lam": m["lam"], "clean": m["clean"], "robust": m["robust"][m["eps"].index(8.0)], "n": open_files.N}
-        for m in marks
-    ]
-
-
-def along(asked):
-    """Both accuracies over λ, with 95 % intervals."""
-    series = {}
-    for key in ("clean", "robust"):
-        for name, found in asked.items():
-            band = [oatlib.wilson(round(at[key] * at["n"]), at["n"]) for at in found]
-            values = ([at[key] for at in found], *zip(*band, strict=True))
-            series[f"{key}, {name}"] = tuple([100 * v for v in each] for each in values)
-    return figures.lines(stops, series, x_name="λ that was asked for", y_name="accuracy, %", height=430)
-
-
-along(asked)
-
-
-# %%
-def distance(one, other):
-    """How far two networks are apart at the same λ: mean of the differences of both accuracies."""
-    return sum(abs(a[k] - b[k]) for a, b in zip(one, other, strict=True) for k in ("clean", "robust")) / (2 * len(one))
-
-
-wanted = asked.get("a network for each λ")
-if wanted:
-    k = max(range(len(stops)), key=lambda i: abs(asked["blend, one training"][i]["clean"] - wanted[i]["clean"]))
-    at = asked["blend, one training"][k]
-    say(
-        f"Asked for λ = {stops[k]:g}, `blend` gives {at['clean']:.1%} clean and {at['robust']:.1%} robust (n = {n}, the quick suite). "
-        f"A network that was trained for this λ gives {wanted[k]['clean']:.1%} and {wanted[k]['robust']:.1%} (n = "
-        f"{open_files.N}, the suite). Over the {len(stops)} values of λ the two are {100 * distance(asked['blend, one training'], wanted):.1f} "
-        f"points apart on average. But a network for each λ cost {len(wanted)} trainings, and knows no λ in between."
-    )
-else:
-    say(
-        "For these data no networks for one λ each were measured; look at λ = 0.1 to 0.4 of `blend`: was that asked for?"
-    )
-
-# %% [markdown]
-# ## By hand: one scale and one shift for each channel
-#
-# The idea of **FiLM** (feature-wise linear modulation): let λ choose, for each channel, a number γ to multiply by and a
-# number β to add. Six images, three channels; the first three carry λ = 0, the others λ = 1. Channel 1 is switched off
-# at λ = 1, channel 2 is doubled, channel 3 is turned round and moved.
-
-# %%
-h = torch.tensor(
-    [[1.0, 2.0, -1.0], [2.0, 0.0, 1.0], [3.0, 1.0, 0.0], [1.0, 2.0, -1.0], [2.0, 0.0, 1.0], [3.0, 1.0, 0.0]]
+mixed = [measured(blend.at(lam), panel, lam) for lam in (0.0, 0.4, 0.5, 0.6, 0.7, 1.0)]
+coin = [mixed[0], mixed[-1]]
+figures.frontier(
+    {"blend, mixed weights": mixed, "a coin between both ends": coin},
+    takeaway="Robust accuracy over clean accuracy: mixed weights, and the straight line of a coin.",
 )
-lam6 = torch.tensor([0, 0, 0, 1, 1, 1])
-gamma6 = torch.tensor([[1.0, 1.0, 1.0], [0.0, 2.0, -1.0]])[lam6]  # row 0 for λ = 0, row 1 for λ = 1
-beta6 = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 0.5]])[lam6]
-rows = [f"λ = {lam}, image {i}" for lam in (0, 1) for i in (1, 2, 3)]
-named = {"h": h, "γ(λ)": gamma6, "β(λ)": beta6, "γ · h + β": gamma6 * h + beta6}
-fig = make_subplots(1, 4, subplot_titles=list(named), shared_yaxes=True, horizontal_spacing=0.03)
-for i, values in enumerate(named.values()):
-    text = [[f"{v:g}" for v in row] for row in (values + 0.0).tolist()]
-    heat = go.Heatmap(z=values, x=["ch 1", "ch 2", "ch 3"], y=rows, text=text, texttemplate="%{text}", zmid=0)
-    heat.update(colorscale=[[0, "#7db8e0"], [0.5, "#f5f5f5"], [1, "#f0a878"]], showscale=False)
-    fig.add_trace(heat, row=1, col=1 + i)
-figures.layout(fig, height=300).update_yaxes(autorange="reversed", ticks="").update_layout(margin={"l": 110})
+
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+def over_coin(point, ends):
+    """Robust accuracy of a setting minus that of a coin with the same clean accuracy."""
+    first, last = ends
+    p = (first["clean"] - point["clean"]) / max(first["clean"] - last["clean"], 1e-9)
+    return point["robust"] - (1 - p) * first["robust"] - p * last["robust"]
+
+
+def within(share, count):
+    """An accuracy with its 95 % interval, as text."""
+    low, high = oatlib.wilson(round(share * count), count)
+    return f"{share:.1%} ({low:.1%} to {high:.1%})"
+
+
+worst = min(mixed[1:-1], key=lambda point: over_coin(point, coin))
+lost = over_coin(worst, coin)
+lesson.reveal(
+    "between",
+    "a coin" if lost < 0 else "mixed weights",
+    "nothing between the two ends was ever trained.",
+)
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+say(
+    f"At λ = {worst['lam']:g} mixed weights have clean {within(worst['clean'], n)} and robust "
+    f"{within(worst['robust'], n)}. A coin with the same clean accuracy is more robust by "
+    f"**{-100 * lost:.0f} points**. (n = {n} validation images, quick suite, 95 % intervals.)"
+)
 
 # %% [markdown]
-# The same three images, two answers, and no weight of any layer has changed.
+# So a dial has to be trained in between. Then the network must know which λ is asked for.
+# This lesson builds that part. It is orange in the diagram.
+
+# %%
+diagram("04")
+
+# %% [markdown]
+# ## By hand: a scale and a shift for each channel
+#
+# The idea of **FiLM** (feature-wise linear modulation): λ chooses, for each channel, a number γ to multiply by and a
+# number β to add.
+#
+# $$\mathrm{FiLM}(h) = \gamma(\lambda) \cdot h + \beta(\lambda)$$
+#
+# Three images with three channels each, once with λ = 0 and once with λ = 1:
+
+# %%
+h = torch.tensor([[1.0, 2.0, -1.0], [2.0, 0.0, 1.0], [3.0, 1.0, 0.0]])
+h = torch.cat([h, h])  # the same three images twice, (6, 3)
+lam = torch.tensor([0, 0, 0, 1, 1, 1])
+gamma = torch.tensor([[1.0, 1.0, 1.0], [0.0, 2.0, -1.0]])  # row 0 for λ = 0, row 1 for λ = 1
+beta = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 0.5]])
+print(gamma[lam])  # a row for each image
+print(gamma[lam] * h + beta[lam])
+
+# %% [markdown]
+# At λ = 1 the first channel is off, the second is doubled, the third is inverted and shifted. The images and all other
+# weights are the same.
 #
 # ### Exercise: film
 # Difficulty ●○○○○ · 4 minutes. The same for feature maps. Each image has a row of γ and of β.
@@ -165,471 +172,734 @@ film = check(film)
 #
 # ```python
 # def film(x, gamma, beta):
-#     return x * gamma[:, :, None, None] + beta[:, :, None, None]
+#     gamma = gamma[:, :, None, None]  # (N, C, 1, 1)
+#     beta = beta[:, :, None, None]
+#     return gamma * x + beta
 # ```
 # </details>
-
-# %% [markdown]
-# ## A curve with a knob
-#
-# The smallest problem whose answer depends on λ: a wave at λ = 0, a straight line at λ = 1, and in between their mixture
-# (1 - λ)·sin 6x + λ·x. Three small networks learn it: one never sees λ, one gets λ as a second input beside x, one has a
-# FiLM layer in its middle. The second one is a little larger, so that it has about as many weights as the third.
-
-
-# %%
-class Knob(nn.Module):
-    """x (N, 1) and λ (N, 1) -> (N, 1). `way`: "no λ", "λ beside x" or "FiLM"."""
-
-    def __init__(self, way, width):
-        super().__init__()
-        self.way = way
-        self.first = nn.Linear(2 if way == "λ beside x" else 1, width)
-        self.second, self.last = nn.Linear(width, width), nn.Linear(width, 1)
-        self.knob = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 2 * width)) if way == "FiLM" else None
-
-    def forward(self, x, lam):
-        h = self.second(torch.tanh(self.first(torch.cat([x, lam], 1) if self.way == "λ beside x" else x)))
-        if self.knob is not None:
-            gamma, beta = self.knob(lam).chunk(2, 1)
-            h = film(h[:, :, None, None], 1 + gamma, beta)[:, :, 0, 0]
-        return self.last(torch.tanh(h))
-
-
-def curve(x, lam):
-    """What the networks shall learn."""
-    return (1 - lam) * torch.sin(6 * x) + lam * x
-
-
-def learn(way, width):
-    """A small network, trained on random x in [-1, 1] and λ in [0, 1]."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = Knob(way, width)
-    generator, optimizer = torch.Generator().manual_seed(seed), torch.optim.Adam(net.parameters(), 0.01)
-    for _ in range(toy_steps):
-        at, lam = 2 * torch.rand(128, 1, generator=generator) - 1, torch.rand(128, 1, generator=generator)
-        optimizer.zero_grad()
-        F.mse_loss(net(at, lam), curve(at, lam)).backward()
-        optimizer.step()
-    return net.requires_grad_(False)
-
-
-knobs = {way: learn(way, width) for way, width in (("no λ", 16), ("λ beside x", 23), ("FiLM", 16))}
-
-# %%
-lesson.predict(
-    "times",
-    "how many times as large as that of FiLM is the squared error of the network with λ beside x?",
-    0,
-    20,
-    "times",
-)
-
-# %%
-line = torch.linspace(-1, 1, 121)[:, None]
-
-
-def drawn(lam):
-    """The three networks and the curve at one λ."""
-    at = torch.full_like(line, lam)
-    told = {name: net(line, at) for name, net in knobs.items()}
-    error = {name: F.mse_loss(values, curve(line, at)).item() for name, values in told.items()}
-    series = {"the curve": curve(line, at)} | told
-    fig = figures.lines(line[:, 0].tolist(), {k: v[:, 0].tolist() for k, v in series.items()}, x_name="x", height=380)
-    fig.update_traces(mode="lines").update_yaxes(range=[-1.4, 1.4])
-    return fig, "squared error · " + " · ".join(f"{name}: {e:.4f}" for name, e in error.items())
-
-
-sliders(drawn, lam=(0.0, 1.0, 0.02), labels={"lam": "λ"}, start_at={"lam": 0.2})
-
-# %%
-at = torch.linspace(0, 1, 21)
-errors = {
-    name: sum(F.mse_loss(net(line, lam.expand(121, 1)), curve(line, lam)).item() for lam in at) / len(at)
-    for name, net in knobs.items()
-}
-lesson.reveal(
-    "times", errors["λ beside x"] / errors["FiLM"], "with these sizes, this seed and this number of training steps."
-)
-
-# %%
-size = {name: sum(p.numel() for p in net.parameters()) for name, net in knobs.items()}
-rows = [f"| {name} | {size[name]} | {errors[name]:.4f} |" for name in knobs]
-say("| network | weights | mean squared error over 21 values of λ |\n|---|---|---|\n" + "\n".join(rows))
 
 # %% [markdown]
 # ## Why not simply as one more input?
 #
-# A linear layer that gets (x, λ) computes W·x + w·λ + b. That **is** FiLM, with γ = 1 and β = w·λ: λ can shift a layer, and
-# scale nothing. To scale, later layers have to build a product out of bent sums; FiLM has it from the start.
+# A linear layer that gets x and λ side by side computes
+#
+# $$W x + w \lambda + b .$$
+#
+# That **is** FiLM, with γ = 1 and β = w·λ. So λ can shift a channel, but cannot scale it.
 
 # %% tags=["nbval-check-output"]
-glued, at = knobs["λ beside x"].first, torch.rand(5, 1, generator=torch.Generator().manual_seed(seed))
-points = torch.linspace(-1, 1, 5)[:, None]
-shifted = film(
-    (points @ glued.weight[:, :1].T + glued.bias)[..., None, None], torch.ones(5, 23), at @ glued.weight[:, 1:].T
-)
-print(
-    "λ beside x is FiLM with γ = 1:", torch.allclose(glued(torch.cat([points, at], 1)), shifted[..., 0, 0], atol=1e-5)
-)
+layer = nn.Linear(2, 4)  # its inputs are x and λ
+x5 = torch.rand(5, 1)
+lam5 = torch.rand(5, 1)
+together = layer(torch.cat([x5, lam5], 1))
+alone = x5 @ layer.weight[:, :1].T + layer.bias  # without λ
+shift = lam5 @ layer.weight[:, 1:].T
+shifted = film(alone[:, :, None, None], torch.ones(5, 4), shift)[:, :, 0, 0]
+print("λ as one more input is FiLM with γ = 1:", torch.allclose(together, shifted, atol=1e-5))
 
 # %% [markdown]
-# ## Build it: from λ to γ and β
+# ## From λ to γ and β
 #
-# The published layer (OAT) is a small network for each place where a BatchNorm stands: a code of λ, a hidden layer of twice
-# as many units as there are channels, and an output whose halves are γ and β. The **code** is not the number λ but a
-# random direction for each of the six **stops**, the values of λ in training. No two directions are alike, so 0.1 and 0.2
-# may do quite different things; the price is that λ = 0.15 has no code.
-
+# Where do γ and β come from? From a small network, the **generator**. Its input is a **code** of λ. OAT trains at six
+# values of λ, its **stops**. The code of a stop is a random direction. All codes are at right angles to each other, so
+# 0.1 and 0.2 may do quite different things. The price: λ = 0.15 has no code. The
+# [appendix](A_engineering.ipynb) closes that gap.
 
 # %%
-class MyFiLM(nn.Module):
-    """Codes (S, d) -> γ and β, (S, C) each."""
+stops = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)
+codes = lambda_codes("rand", stops, 16, torch.Generator().manual_seed(seed))
+print(codes.shape)  # a row for each stop
+print((codes @ codes.T).abs().round(decimals=3))  # length 1, and at right angles
+
+# %% [markdown]
+# $$[\gamma, \beta] = \mathrm{leaky}\big(W_2\, \mathrm{leaky}(W_1 c + b_1) + b_2\big)$$
+#
+# * The inner LeakyReLU makes the generator more than one linear layer.
+# * The outer one is as published. It divides negative values by 100. So γ can switch a channel off but hardly invert it,
+#   and β can hardly become negative.
+# * At the start γ is near 1 and β near 0. The network then begins as if FiLM were not there.
+#
+# ### Exercise: FiLM
+# Difficulty ●●●○○ · 10 minutes. Name the layers `hidden` (d to 2C numbers) and `out` (2C to 2C). For the start, make the
+# weights of `out` ten times smaller, and set its bias to C ones and C zeros.
+
+
+# %% tags=["exercise"]
+class FiLM(nn.Module):
+    """Codes (N, d) -> γ and β, each (N, C)."""
 
     def __init__(self, code_dim, channels):
         super().__init__()
-        self.hidden = nn.Linear(code_dim, 2 * channels)
-        self.out = nn.Linear(2 * channels, 2 * channels)
+        raise NotImplementedError
 
-    def forward(self, codes):
-        return F.leaky_relu(self.out(F.leaky_relu(self.hidden(codes)))).chunk(2, dim=-1)
+    def forward(self, code):
+        raise NotImplementedError
 
 
-# %% tags=["nbval-check-output"]
-generator = torch.Generator().manual_seed(seed)
-codes = lambda_codes("rand", stops, 128, generator)
-print("codes:", tuple(codes.shape), "- all at right angles:", torch.allclose(codes @ codes.T, torch.eye(6), atol=1e-5))
-mine, theirs = MyFiLM(128, 16), FiLM(128, 16)
-mine.load_state_dict(theirs.state_dict())
-with torch.no_grad():
-    pairs = list(zip(mine(codes), theirs(codes), strict=True))
-print("MyFiLM is oatlib's FiLM, given its weights:", all(torch.equal(a, b) for a, b in pairs))
-print("one row for each stop, one column for each channel:", tuple(pairs[0][0].shape))
+# %%
+FiLM = check(FiLM)
 
 # %% [markdown]
-# ## Ablation: where should γ start?
+# <details><summary>Hint</summary>
+# Change weights inside <code>with torch.no_grad():</code>, with <code>.mul_(0.1)</code> and <code>.copy_(...)</code>. The two
+# halves of a tensor: <code>.chunk(2, dim=1)</code>.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
-# With random weights the published layer gives γ and β near **zero**: hardly anything passes. The library starts at the
-# **identity**, γ = 1 and β = 0. Nothing is trained yet; watch how large features leave each layer.
+# ```python
+# class FiLM(nn.Module):
+#     """Codes (N, d) -> γ and β, each (N, C)."""
+#
+#     def __init__(self, code_dim, channels):
+#         super().__init__()
+#         self.hidden = nn.Linear(code_dim, 2 * channels)
+#         self.out = nn.Linear(2 * channels, 2 * channels)
+#         ones, zeros = torch.ones(channels), torch.zeros(channels)
+#         with torch.no_grad():
+#             self.out.weight.mul_(0.1)
+#             self.out.bias.copy_(torch.cat([ones, zeros]))
+#
+#     def forward(self, code):
+#         hidden = F.leaky_relu(self.hidden(code))
+#         gamma, beta = F.leaky_relu(self.out(hidden)).chunk(2, dim=1)
+#         return gamma, beta
+# ```
+# </details>
 
 # %%
-lesson.predict(
-    "start",
-    "published start: what share of the spread that enters the output layer at the identity start is left?",
-    0,
-    100,
-)
+gamma, beta = FiLM(16, 3)(codes)
+print(gamma.detach().round(decimals=2))  # (6, 3): a row for each stop, a column for each channel
+
+# %% [markdown]
+# ## A curve with a knob
+#
+# The smallest problem whose answer depends on λ: a wave at λ = 0, a straight line at λ = 1, and their mixture in
+# between. Four networks learn it. The first is not told λ. The second gets λ as one more input. The others have a
+# generator in their middle, which scales and shifts the second hidden layer: one with γ = 1, and your FiLM. Here the
+# code of λ is λ itself. The wider networks make up for the weights of the generators.
 
 
 # %%
-def at_birth(start):
-    """An untrained network: spread behind each FiLM on a training batch, then at the entrance and exit of the head."""
-    net, spread = oatlib.build("oat", data, seed=seed, film_start=start), {}
-    parts = {name[5:]: part for name, part in net.named_modules() if isinstance(part, Unit) and part.film is not None}
-    for name, part in parts.items():
-        part.register_forward_hook(lambda _, __, out, name=name: spread.update({name: out.std().item()}))
-    net.body.head.register_forward_hook(
-        lambda _, given, out: spread.update({"into the head": given[0].std().item(), "logits": out.std().item()})
+class BetaOnly(FiLM):
+    """λ shifts and does not scale."""
+
+    def forward(self, code):
+        gamma, beta = super().forward(code)
+        return torch.ones_like(gamma), beta
+
+
+makers = {
+    "no λ": lambda: CurveNet(36),
+    "one more input": lambda: CurveNet(36, inputs=2),
+    "β only": lambda: CurveNet(16, BetaOnly(1, 16)),
+    "FiLM": lambda: CurveNet(16, FiLM(1, 16)),
+}
+seeds = range(seed, seed + 3)
+knobs = {way: [learn(make, toy_steps, i) for i in seeds] for way, make in makers.items()}
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+line = torch.linspace(-1, 1, 121)[:, None]
+
+
+def drawn(lam):
+    """The curve and three networks at one λ."""
+    at = torch.full_like(line, lam)
+    told = {way: nets[0](line, at) for way, nets in knobs.items() if way != "β only"}
+    series = {"the curve": curve(line, at)} | told
+    fig = figures.lines(
+        line[:, 0].tolist(),
+        {name: values[:, 0].tolist() for name, values in series.items()},
+        x_name="x",
+        height=380,
+        takeaway="The network without λ draws one compromise; the others follow the curve.",
     )
-    with torch.no_grad():
-        net.train()(data.train.x[:64], torch.tensor(stops)[torch.arange(64) % 6])
-    gamma = torch.cat([part.film(net.codes)[0].flatten() for part in parts.values()])
-    return spread, gamma.detach()
+    fig.update_traces(mode="lines").update_yaxes(range=[-1.4, 1.4])
+    errors = {way: F.mse_loss(values, curve(line, at)).item() for way, values in told.items()}
+    return fig, "squared error · " + " · ".join(f"{way}: {e:.4f}" for way, e in errors.items())
 
 
-birth = {start: at_birth(start) for start in ("identity", "paper")}
-spreads = {f'start at "{start}"': list(spread.values()) for start, (spread, _) in birth.items()}
-places = [name.replace("blocks.", "block ").replace(".", "<br>") for name in birth["paper"][0]]
-fig = figures.lines(places, spreads, y_name="standard deviation", height=400)
-fig.update_yaxes(type="log", dtick=1)
+sliders(drawn, lam=(0.0, 1.0, 0.02), labels={"lam": "λ"}, start_at={"lam": 0.2})
+
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+errors = {way: [curve_error(net) for net in nets] for way, nets in knobs.items()}
+rows = "".join(
+    f"| {way} | {sum(p.numel() for p in knobs[way][0].parameters())} "
+    f"| {sum(found) / len(found):.4f} | {min(found):.4f} to {max(found):.4f} |\n"
+    for way, found in errors.items()
+)
+head = "| network | weights | mean squared error | over three seeds |\n|---|---|---|---|\n"
+say(head + rows)
+
+# %% [markdown]
+# The network without λ gives the mean of all curves. λ as one more input follows the curve, but loosely: everything
+# between input and output has to pass λ on. A generator acts where the features are. Does it need γ? Compare the last
+# two rows. On this curve a shift in the middle is already most of it. The network below asks again.
+#
+# ### Exercise: SmallGenerator
+# Difficulty ●●●●○ · 15 minutes. Open. Your FiLM with code length 1 and 16 channels has over a thousand parameters. How
+# few still bend the curve? The check puts your generator into the middle of a network with 16 channels and trains it
+# with three seeds. It accepts at most 64 parameters and a squared error of at most 0.015, and tells you both. How low
+# can you go?
+
+
+# %% tags=["exercise"]
+class SmallGenerator(nn.Module):
+    """λ (N, 1) -> γ and β, each (N, C)."""
+
+    def __init__(self, channels):
+        super().__init__()
+        raise NotImplementedError
+
+    def forward(self, lam):
+        raise NotImplementedError
+
 
 # %%
-left = birth["paper"][0]["into the head"] / birth["identity"][0]["into the head"]
-lesson.reveal("start", 100 * left, "the shortcuts around the blocks have no FiLM: for now they carry the features.")
+SmallGenerator = check(SmallGenerator)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# The curve is a mixture of two functions. The 16 channels can be two groups. What should γ of each group do as λ grows?
+# Not everything has to be learned.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# class SmallGenerator(nn.Module):
+#     """λ (N, 1) -> γ and β, each (N, C)."""
+#
+#     def __init__(self, channels):
+#         super().__init__()
+#         self.half = channels // 2
+#
+#     def forward(self, lam):
+#         fading = (1 - lam).expand(-1, self.half)  # for the wave
+#         growing = lam.expand(-1, self.half)  # for the line
+#         gamma = torch.cat([fading, growing], 1)
+#         return gamma, torch.zeros_like(gamma)
+# ```
+#
+# It has no parameters at all. With some you get a smaller error.
+# </details>
+
+# %% [markdown]
+# ## Into the network
+#
+# Now the block of the diagram. The two BatchNorms are yours, from lesson 03.
+
+# %%
+DualBN = mine("DualBN")
+
+# %% [markdown]
+# $$\mathrm{block}(x) = \mathrm{ReLU}\big(\gamma(\lambda) \cdot \mathrm{BN}_{world}(\mathrm{conv}(x)) + \beta(\lambda)\big)$$
+#
+# `world` (N,) chooses the BatchNorm of each image: 0 for λ = 0, else 1. `code` (N, d) holds the code of each image's λ.
+#
+# ### Exercise: Block
+# Difficulty ●●●○○ · 10 minutes. Use `DualBN(cout)` and `FiLM(code_dim, cout)`, and name the parts `conv`, `norm` and
+# `film`. The conv has a kernel of 3 x 3, padding 1 and no bias: the norm behind it would remove a bias.
+
+
+# %% tags=["exercise"]
+class Block(nn.Module):
+    """conv, DualBN, FiLM, ReLU: (N, cin, H, W) -> (N, cout, H/stride, W/stride)."""
+
+    def __init__(self, cin, cout, stride, code_dim):
+        super().__init__()
+        raise NotImplementedError
+
+    def forward(self, x, world, code):
+        raise NotImplementedError
 
 
 # %%
-def from_start(start, each):
-    """OAT from one of the starts and a seed: the loss after each epoch, and accuracies at the stops."""
-    net = oatlib.build("oat", data, seed=each, film_start=start)
-    preset = oatlib.Preset(epochs=epochs, watch=epochs)  # looked at in the end only, so that no run is stopped early
-    history = oatlib.train(net, data, preset, each, progress=False)
-    ends = [standing(net.at(lam)) | {"lam": lam} for lam in stops]
-    return {"loss": [row["loss"] for row in history.rows], "ends": ends}
+Block = check(Block)
 
+# %% [markdown]
+# <details><summary>Hint</summary>
+# <code>nn.Conv2d(cin, cout, 3, stride, padding=1, bias=False)</code>. In <code>forward</code>: conv, norm, then γ and β as
+# in your function <code>film</code>, then <code>torch.relu</code>.
+# </details>
 
-def starts():
-    """Both starts, two seeds each."""
-    pairs = [(start, each) for start in ("identity", "paper") for each in (seed, seed + 1)]
-    found = {f'"{start}", seed {each}': from_start(start, each) for start, each in pairs}
-    return {"data": data.name, "attack": "the quick suite", "found": found}
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# class Block(nn.Module):
+#     """conv, DualBN, FiLM, ReLU: (N, cin, H, W) -> (N, cout, H/stride, W/stride)."""
+#
+#     def __init__(self, cin, cout, stride, code_dim):
+#         super().__init__()
+#         self.conv = nn.Conv2d(cin, cout, 3, stride, padding=1, bias=False)
+#         self.norm = DualBN(cout)
+#         self.film = FiLM(code_dim, cout)
+#
+#     def forward(self, x, world, code):
+#         x = self.conv(x)  # (N, cout, H/stride, W/stride)
+#         x = self.norm(x, world)
+#         gamma, beta = self.film(code)  # (N, cout) each
+#         x = gamma[:, :, None, None] * x + beta[:, :, None, None]
+#         return torch.relu(x)
+# ```
+# </details>
 
-
-trained = lesson.recorded("film_start", starts)
-losses = {name: run["loss"] for name, run in trained["found"].items()}
-figures.lines(range(1, 1 + max(map(len, losses.values()))), losses, x_name="epoch", y_name="training loss", height=360)
+# %% [markdown]
+# `DialNet` of `oatlib.course.parts` is three such blocks and a linear layer. It is called with images and the index of
+# each image's stop. Its training has one new line: the loss of an image with a given λ is
+#
+# $$(1 - \lambda) \cdot \mathrm{loss}(x) + \lambda \cdot \mathrm{loss}(x + \delta),$$
+#
+# where δ is the attack of lesson 01. Lesson 05 looks at this loss closely. Here are smaller images, four classes, and three stops.
+# Images with λ = 0.2 and λ = 1 share a BatchNorm, so only FiLM can tell them apart.
 
 # %%
-gammas = {start: gamma for start, (_, gamma) in birth.items()}
-small = {start: (gamma.abs() < 0.1).float().mean().item() for start, gamma in gammas.items()}
-rows = [
-    f"| {name} | {run['loss'][0]:.2f} | {run['loss'][-1]:.2f} | {run['ends'][0]['clean']:.1%} | {run['ends'][-1]['robust']:.1%} |"
-    for name, run in trained["found"].items()
-]
-count = next(iter(trained["found"].values()))["ends"][0]["n"]
-low, high = oatlib.wilson(count // 2, count)
-made = f"recorded on `{trained['data']}`, n = {count}, {trained['attack']}"
-if "world" in trained:
-    made += ", **in the first world of oatlib**: the same trust in every shape, and a training attack of two steps"
-say(
-    f"Before training, the mean of γ over all layers is {gammas['paper'].mean():.3f} with the published start and "
-    f"{gammas['identity'].mean():.3f} with the other; |γ| < 0.1 holds for {small['paper']:.0%} and {small['identity']:.0%} of "
-    f"them. What training makes of it ({made}; 95 % interval of one accuracy at "
-    f"most ±{(high - low) / 2:.1%}):\n\n"
-    "| start | loss after the first epoch | after the last | clean, λ = 0 | robust, λ = 1 |\n|---|---|---|---|---|\n"
-    + "\n".join(rows)
+pgd = mine("pgd")
+
+# %%
+STOPS = (0.0, 0.2, 1.0)
+small = oatlib.load_data("shapes", seed=seed, size=12, classes=4, n_train=2048)
+
+
+def mixed_loss(net, x, y, stop, generator):
+    """The mean over images of (1 - λ)·clean + λ·attacked loss."""
+    lam = torch.tensor(STOPS)[stop]
+    hit = stop > 0  # with λ = 0 an attack would count nothing
+    net.eval()
+    x_adv = pgd(lambda z: net(z, stop[hit]), x[hit], y[hit], RADIUS, 2, 5 / 255, generator)
+    net.train()
+    logits = net(torch.cat([x, x_adv]), torch.cat([stop, stop[hit]]))
+    losses = F.cross_entropy(logits, torch.cat([y, y[hit]]), reduction="none")
+    weights = torch.cat([1 - lam, lam[hit]])
+    return (weights * losses).sum() / len(x)
+
+
+# %%
+def train(block, each):
+    """Train a DialNet. Every third image of a batch has the same λ."""
+    torch.manual_seed(each)
+    generator = torch.Generator().manual_seed(each)
+    net = parts.DialNet(block, STOPS, classes=len(small.classes), generator=generator)
+    optimizer = torch.optim.SGD(net.parameters(), 0.3, weight_decay=5e-4, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.3, total_steps=steps)
+    stop = torch.arange(96) % len(STOPS)
+    for _ in range(steps):
+        index = torch.randint(len(small.train), (96,), generator=generator)
+        loss = mixed_loss(net, small.train.x[index], small.train.y[index], stop, generator)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    return net.eval().requires_grad_(False)
+
+
+yours = train(Block, seed)
+
+
+# %%
+def at_stop(net, i):
+    """A DialNet at one stop, as a function of images only."""
+    return lambda x: net(x, torch.full((len(x),), i))
+
+
+def along(net, split):
+    """Accuracies of a DialNet at each of its stops."""
+    return [measured(at_stop(net, i), split, lam) for i, lam in enumerate(STOPS)]
+
+
+own = along(yours, small.val.panel(n))
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+accuracies = {key: [point[key] for point in own] for key in ("clean", "robust")}
+figures.bars(
+    [f"λ = {lam:g}" for lam in STOPS],
+    accuracies,
+    n=n,
+    height=320,
+    takeaway="One network, three settings: as λ grows, clean accuracy falls and robust accuracy rises.",
 )
 
 # %% [markdown]
-# In the record that comes along, of the first world, the published start never learns the robust end within this short
-# training. That does not say that it is a bad start for the 200 epochs of the publication; we did not try those.
-
-# %% [markdown]
-# ## BatchNorm and FiLM are one multiply-add
-#
-# In evaluation mode BatchNorm is a scale and a shift per channel; FiLM behind it is another one. Two of them in a row are
-# one. So once λ stands still, nothing of all this machinery has to be run.
-#
-# ### Exercise: fold_film
-# Difficulty ●●●○○ · 8 minutes. Work it out on paper first: γ·(weight·(x - mean)/sqrt(var + eps) + bias) + β.
-
-
-# %% tags=["exercise"]
-def fold_film(mean, var, weight, bias, gamma, beta, eps=1e-5):
-    """BatchNorm (running mean and var, weight, bias) and FiLM, all
-    (C,) -> scale and shift, so that scale·x + shift."""
-    raise NotImplementedError
-
-
-# %%
-fold_film = check(fold_film)
-
-# %% [markdown]
-# <details><summary>Hint</summary>
-# First write BatchNorm alone as s·x + t. Then γ·(s·x + t) + β.
-# </details>
-
-# %% [markdown] tags=["solution"]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def fold_film(mean, var, weight, bias, gamma, beta, eps=1e-5):
-#     s = weight / (var + eps).sqrt()
-#     t = bias - mean * s
-#     return gamma * s, gamma * t + beta
-# ```
-# </details>
-
-# %% [markdown]
-# ### Exercise: stop_weights
-# Difficulty ●●○○○ · 6 minutes. λ = 0.15 has no code, but scale and shift are known at the stops 0.1 and 0.2. Between two
-# neighbouring stops the library mixes them linearly. How much of each stop?
-
-
-# %% tags=["exercise"]
-def stop_weights(lam, stops):
-    """A weight for each stop, a tensor (S,): all on one stop if λ
-    is there, else shared by its two neighbours."""
-    raise NotImplementedError
-
-
-# %%
-stop_weights = check(stop_weights)
-
-# %% [markdown]
-# <details><summary>Hint</summary>
-# Find the first stop to the right of λ. With t, the share of the way to it that is done, its weight is t and that of its
-# left neighbour 1 - t. Take care at the last stop.
-# </details>
-
-# %% [markdown] tags=["solution"]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def stop_weights(lam, stops):
-#     right = next(i for i in range(1, len(stops)) if lam <= stops[i])
-#     t = (lam - stops[right - 1]) / (stops[right] - stops[right - 1])
-#     weights = torch.zeros(len(stops))
-#     weights[right - 1], weights[right] = 1 - t, t
-#     return weights
-# ```
-# </details>
+# The same weights give three networks. `as_network` copies yours into a network of `oatlib`. It computes the same, and
+# so does your FiLM:
 
 # %% tags=["nbval-check-output"]
+copied = parts.as_network(yours, small)
+stop = torch.arange(n) % 3
+images = small.val.panel(n).x
+with torch.no_grad():
+    theirs = copied(images, torch.tensor(STOPS)[stop])
+print("same logits as oatlib:", torch.allclose(yours(images, stop), theirs, atol=1e-4))
+generator = library.FiLM(16, 16)
+generator.load_state_dict(yours.blocks[0].film.state_dict())
+pairs = zip(generator(yours.codes), yours.blocks[0].film(yours.codes), strict=True)
+print("same γ and β as oatlib.layers.film.FiLM:", all(torch.equal(a, b) for a, b in pairs))
+
+# %% [markdown]
+# ## Ablation: without FiLM, and without γ
+#
+# The same training again, with other generators: one that gives γ = 1 and β = 0 always, and one that learns β but gives
+# γ = 1, so that λ only shifts. The networks of three seeds were recorded.
+
+# %%
+choices = ["only the whole FiLM", "FiLM, and β alone", "all three"]
+lesson.predict("gamma", "which have a dial between λ = 0.2 and λ = 1?", options=choices)
+
+
+# %%
+class NoFiLM(FiLM):
+    """λ does nothing."""
+
+    def forward(self, code):
+        gamma, beta = super().forward(code)
+        return torch.ones_like(gamma), torch.zeros_like(beta)
+
+
+# %%
+def block_with(kind):
+    """A block of `oatlib.course.parts` with another generator."""
+    return lambda *sizes: parts.Block(*sizes, film=kind)
+
+
+def arms():
+    """Three generators, three seeds, three stops, on 512 validation images."""
+    kinds = {"FiLM": FiLM, "β only": BetaOnly, "no FiLM": NoFiLM}
+    found = {
+        name: [along(train(block_with(kind), each), small.val) for each in (0, 1, 2)] for name, kind in kinds.items()
+    }
+    return {"arms": found, "attack": str(attack), "n": len(small.val), "seeds": 3, "steps": steps}
+
+
+record = lesson.recorded("film_arms", arms)
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+pooled = {name: [] for name in record["arms"]}
+for name, runs in record["arms"].items():
+    for points in zip(*runs, strict=True):  # the same stop of all seeds
+        mean = {key: sum(p[key] for p in points) / len(points) for key in ("clean", "robust", "lam")}
+        pooled[name].append(mean | {"n": record["n"] * len(points)})
+figures.frontier(pooled, takeaway="Without FiLM, λ = 0.2 and λ = 1 are one point between those of the other two.")
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+dial = {name: points[1]["clean"] - points[2]["clean"] for name, points in pooled.items()}
+has_dial = [name for name, length in dial.items() if length > 0.05]
+answers = {1: "only the whole FiLM", 2: "FiLM, and β alone", 3: "all three"}
+lesson.reveal("gamma", answers.get(len(has_dial), "none"), "a dial is more than 5 points of clean accuracy.")
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+rows = "".join(
+    f"| {name} | {within(points[1]['clean'], points[1]['n'])} | {within(points[2]['robust'], points[2]['n'])} |\n"
+    for name, points in pooled.items()
+)
+say(
+    "| generator | clean at λ = 0.2 | robust at λ = 1 |\n|---|---|---|\n"
+    + rows
+    + f"\nMeans of {record['seeds']} seeds, {record['n']} validation images each, quick suite. The intervals "
+    "count images, not seeds."
+)
+
+# %% [markdown]
+# Without FiLM the network finds one compromise for both settings. With FiLM each setting gets its own. But β alone does
+# as well as γ and β together: the difference between the two is not larger than the intervals. A shift can switch a
+# channel off, too, because ReLU follows. So in this small network the dial needs FiLM, and FiLM does not need γ.
+#
+# ## What does λ turn off?
+#
+# Now the ready network `oat`. It was trained for minutes, with all six stops. Its first conv has 16 filters. Every
+# image is a drawn shape, an invisible texture and noise. The texture always tells the class, but an attack can repaint it.
+# A drawn shape can be faint or vivid: a faint one often belongs to another class, a vivid one never does.
+#
+# So which filters read the texture?
+#
+# $$r_c = \sqrt{\frac{\mathrm{mean}\,(w_c * \mathrm{texture})^2}{\mathrm{mean}\,(w_c * \mathrm{shape})^2}}$$
+#
+# ### Exercise: reads_texture
+# Difficulty ●●○○○ · 6 minutes. The star is a conv without padding. The means run over images and pixels.
+
+
+# %% tags=["exercise"]
+def reads_texture(weight, texture, drawn):
+    """weight (C, 3, 3, 3), texture and drawn (N, 3, H, W) -> r, one number per filter, (C,)."""
+    raise NotImplementedError
+
+
+# %%
+reads_texture = check(reads_texture)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# <code>F.conv2d(texture, weight)</code> has the shape (N, C, h, w). Square it, then <code>.mean((0, 2, 3))</code>.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def reads_texture(weight, texture, drawn):
+#     of_texture = F.conv2d(texture, weight)  # (N, C, h, w)
+#     of_shape = F.conv2d(drawn, weight)
+#     above = of_texture.square().mean((0, 2, 3))
+#     below = of_shape.square().mean((0, 2, 3))
+#     return (above / below).sqrt()
+# ```
+# </details>
+
+# %%
 oat = lesson.network("oat", data)
-units = {name[5:]: part for name, part in oat.named_modules() if isinstance(part, Unit) and part.film is not None}
-
-
-def folded(unit):
-    """Your scale and shift at all stops, (S, C) each: BN_c at λ = 0, BN_a at the others."""
-    rows = []
-    for stop, (gamma, beta) in enumerate(zip(*unit.film(oat.codes), strict=True)):
-        bn = unit.norm.pairs[0].branch(oat.branches[stop])
-        rows.append(fold_film(bn.running_mean, bn.running_var, bn.weight, bn.bias, gamma, beta))
-    return tuple(torch.stack(column).detach() for column in zip(*rows, strict=True))
-
-
-theirs = {name: unit.affine(oat.codes, oat.branches, oat.width()) for name, unit in units.items()}
-fits = [torch.allclose(a, b, atol=1e-5) for k, u in units.items() for a, b in zip(folded(u), theirs[k], strict=True)]
-print(len(units), "layers, your scale and shift are theirs:", all(fits))
-with torch.no_grad():
-    gaps = [(oat(x, lam) - oat.at(lam)(x)).abs().max() / oat(x, lam).abs().max() for lam in stops]
-print("unfolded and folded network agree to 1e-5 at every stop:", bool(max(gaps) < 1e-5))
-scale, shift = folded(oat.body.stem)
-share, plain = stop_weights(0.7, stops), oat.at(0.7).stem
-print("λ = 0.7 is a mixture of stops:", torch.allclose(share @ shift, plain.bias, atol=1e-5))
-print(
-    "its weights, too:",
-    torch.allclose((share @ scale).view(-1, 1, 1, 1) * oat.body.stem.conv.weight, plain.weight, atol=1e-5),
-)
-
-# %%
-parameters = sum(p.numel() for p in oat.parameters())
-of_film = sum(p.numel() for unit in units.values() for p in unit.film.parameters())
-say(
-    f"FiLM holds {of_film:,} of the {parameters:,} parameters of `oat`. At one λ all of them turn into "
-    f"{sum(2 * unit.cout for unit in units.values())} numbers, which go into the convolutions: the folded network has "
-    f"{sum(b.numel() for b in oat.at(0.3).buffers()):,} and takes as long as one that knows no λ."
-)
+seen = parts_of(scene_of(data, panel))
+stem = oat.body.stem  # the first conv, with its norm and FiLM
+r = reads_texture(stem.conv.weight.detach(), seen.texture, seen.drawn - 0.5)  # (16,)
+order = r.argsort(descending=True)
+readers, others = order[:8], order[8:]
+print(r[order].round(decimals=2))
 
 # %% [markdown]
-# ## Watch γ and β of a trained network
-#
-# `oat` was trained with a λ drawn anew for each image, from the six stops. On the left what its FiLM layers have learned; on the
-# right what is left of it with BatchNorm, for every λ. Marks are stops; between them it is a straight line.
+# Half of the filters react to the texture much more strongly than the others, relative to the shape.
 
 # %%
-fine = [i / 100 for i in range(101)]
-mix = torch.stack([stop_weights(lam, stops) for lam in fine])
-tables = {name: (*(t.detach() for t in unit.film(oat.codes)), *folded(unit)) for name, unit in units.items()}
-
-
-def watch(layer, channel):
-    """γ, β and the folded scale and shift of one channel over λ."""
-    name = list(tables)[layer]
-    columns = [table[:, channel] for table in tables[name]]
-    fig = make_subplots(1, 2, subplot_titles=["FiLM", "BatchNorm and FiLM, folded"])
-    for i, (label, column) in enumerate(zip(("γ", "β", "scale", "shift"), columns, strict=True)):
-        curve = {
-            "x": fine,
-            "y": (mix @ column).tolist(),
-            "name": label,
-            "mode": "lines",
-            "line": figures.style(i)["line"],
-        }
-        marked = {"x": stops, "y": column.tolist(), "mode": "markers", "marker": figures.style(i)["marker"]}
-        fig.add_scatter(**curve, row=1, col=1 + i // 2)
-        fig.add_scatter(**marked, name=label, showlegend=False, row=1, col=1 + i // 2)
-    moved = (columns[0].max() - columns[0].min()).item()
-    figures.layout(fig, "λ", height=360).update_layout(legend_y=1.12)
-    return fig, f"{name}, channel {channel}: γ moves by {moved:.3f} along the dial, around {columns[0].mean():.3f}"
-
-
-sliders(watch, layer=(0, len(tables) - 1, 1), channel=(0, 15, 1), start_at={"channel": 2})
+choices = ["those that read the texture", "the others", "both alike"]
+lesson.predict("off", "which channels does FiLM scale down as λ grows?", options=choices)
 
 # %%
-lesson.predict(
-    "where", "in which layer does γ move most along the dial, on average over its channels?", options=list(tables)
+gamma = stem.film(oat.codes)[0].detach()  # (6, 16): γ of each stop and channel
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+
+
+def band(channels):
+    """Mean, smallest and largest γ of some channels at each stop."""
+    rows = gamma[:, channels]
+    return rows.mean(1).tolist(), rows.min(1).values.tolist(), rows.max(1).values.tolist()
+
+
+figures.lines(
+    stops,
+    {"8 filters that read the texture most": band(readers), "the other 8": band(others)},
+    x_name="λ",
+    y_name="γ (band: smallest to largest)",
+    takeaway="γ of the filters that read the texture falls with λ; γ of the others stays.",
 )
 
-# %%
-moves = {
-    f"{sign} moves by": [(table[i].max(0).values - table[i].min(0).values).mean().item() for table in tables.values()]
-    for i, sign in enumerate("γβ")
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+left = (gamma[-1] / gamma[1])[order]  # γ at λ = 1, as a part of γ at λ = 0.1
+what = "those that read the texture" if left[:8].mean() < left[8:].mean() - 0.2 else "both alike"
+lesson.reveal("off", what, "a channel whose γ is near 0 is the same number for every image.")
+
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+def correlation(weight, gamma):
+    """Of log r with the part of γ that is left at λ = 1; with a 95 % interval (Fisher)."""
+    reading = reads_texture(weight.detach(), seen.texture, seen.drawn - 0.5).log()
+    pair = torch.stack([reading, gamma[-1] / gamma[1]])
+    value = torch.corrcoef(pair)[0, 1].clamp(-0.9999, 0.9999)
+    margin = 1.96 / (len(reading) - 3) ** 0.5
+    low, high = torch.tanh(torch.atanh(value) - margin), torch.tanh(torch.atanh(value) + margin)
+    return f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
+oats = lesson.network("oats", data)
+first = yours.blocks[0]
+looks = {
+    "oat": correlation(stem.conv.weight, gamma),
+    "oats, another training": correlation(oats.body.stem.conv.weight, oats.body.stem.film(oats.codes)[0].detach()),
+    "your DialNet": correlation(first.conv.weight, first.film(yours.codes)[0]),
 }
-figures.bars(places[: len(tables)], moves, y_name="mean over channels", height=340)
-
-# %%
-most = max(moves["γ moves by"])
-lesson.reveal(
-    "where", list(tables)[moves["γ moves by"].index(most)], "measured as largest minus smallest γ over the stops."
-)
-
-# %% [markdown]
-# ## Ablation: which part turns the dial, FiLM or the two BatchNorms?
-#
-# `oat` has both. Hold one of them still and turn λ.
-
-# %%
-stuck, single = copy.deepcopy(oat), copy.deepcopy(oat)
-stuck.codes[:] = oat.codes[3]  # FiLM is told λ = 0.3 for ever
-single.branches[:] = 1  # BN_a for all λ, also for λ = 0
-asked["oat, one training"] = [standing(oat.at(lam)) | {"lam": lam} for lam in stops]
-zero, same = (standing(stuck.at(lam)) for lam in (0.0, 1.0))  # from λ = 0.1 on nothing moves any more
-parts = {
-    "oat, one training": asked["oat, one training"],
-    "FiLM held at λ = 0.3": [zero] + [same] * 5,
-    "BN_a for every λ": [standing(single.at(0.0)), *asked["oat, one training"][1:]],
-}
-along(parts)
-
-# %%
-fall = {name: 100 * (found[0]["clean"] - found[1]["clean"]) for name, found in parts.items()}
-rise = {name: 100 * (found[-1]["robust"] - found[1]["robust"]) for name, found in parts.items()}
+rows = "".join(f"| {name} | {value} |\n" for name, value in looks.items())
 say(
-    f"From λ = 0 to 0.1 clean accuracy falls by {fall['oat, one training']:.1f} points; without the switch of BatchNorms it would "
-    f"move by {-fall['BN_a for every λ']:+.1f}. From λ = 0.1 to 1 robust accuracy rises by {rise['oat, one training']:.1f} points, and with FiLM "
-    f"held still by {rise['FiLM held at λ = 0.3']:.1f} (n = {n}, the quick suite)."
+    f"At λ = 1 the texture filters of `oat` keep on average {left[:8].mean():.0%} of their γ, the others "
+    f"{left[8:].mean():.0%}. Correlation between reading the texture and what is left of γ, over the 16 filters of "
+    f"the first layer:\n\n| network | correlation, 95 % interval |\n|---|---|\n{rows}"
 )
 
 # %% [markdown]
-# ## Does λ mean now what it says?
+# ### Ablation: turn only these channels
 #
-# Back to the failure. The same question to the network that was told λ in training:
+# A correlation is no proof. So intervene. Take `oat` at λ = 0.1, and give eight channels of the first layer the γ that
+# they have at λ = 1. All other layers still get λ = 0.1.
+#
+# ### Exercise: Turned
+# Difficulty ●●○○○ · 8 minutes. Wrap a generator of `oat`. It is called as `film(codes, width)` with the codes of all
+# stops, and returns γ and β, a row for each stop. Row 1 is λ = 0.1, the last row is λ = 1. Change nothing else.
+
+
+# %% tags=["exercise"]
+class Turned(nn.Module):
+    """film, channels -> a generator that gives these channels the γ of λ = 1 at λ = 0.1."""
+
+    def __init__(self, film, channels):
+        super().__init__()
+        raise NotImplementedError
+
+    def forward(self, codes, width=None):
+        raise NotImplementedError
+
 
 # %%
-along({name: asked[name] for name in asked if name != "blend, one training"})
-
-# %%
-if wanted:
-    far = {name: 100 * distance(found, wanted) for name, found in asked.items() if found is not wanted}
-    say(
-        f"At the same λ, `oat` is {far['oat, one training']:.1f} points away from the networks that were trained for this λ alone "
-        f"(mean over both accuracies and {len(stops)} values), `blend` {far['blend, one training']:.1f}. The 95 % intervals of single "
-        f"accuracies are up to ±{50 * (oatlib.wilson(n // 2, n)[1] - oatlib.wilson(n // 2, n)[0]):.0f} points wide."
-    )
+Turned = check(Turned)
 
 # %% [markdown]
-# Six images, attacked by PGD-20 at both ends of the dial. What the attack has to draw shows what the network looks at.
+# <details><summary>Hint</summary>
+# <code>gamma[1, self.channels]</code> can be assigned to. Do that in a copy: <code>gamma.clone()</code>.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# class Turned(nn.Module):
+#     """film, channels -> a generator that gives these channels the γ of λ = 1 at λ = 0.1."""
+#
+#     def __init__(self, film, channels):
+#         super().__init__()
+#         self.film = film
+#         self.channels = channels
+#
+#     def forward(self, codes, width=None):
+#         gamma, beta = self.film(codes, width)
+#         gamma = gamma.clone()
+#         gamma[1, self.channels] = gamma[-1, self.channels]
+#         return gamma, beta
+# ```
+# </details>
+
 
 # %%
+def turned(channels):
+    """Accuracies of `oat` at λ = 0.1 with some channels turned."""
+    net = copy.deepcopy(oat)
+    net.body.stem.film = Turned(oat.body.stem.film, channels)
+    return measured(net.at(0.1), panel, 0.1)
+
+
+# %%
+cases = {
+    "λ = 0.1": measured(oat.at(0.1), panel, 0.1),
+    "8 texture channels turned": turned(readers),
+    "the other 8 turned": turned(others),
+    "λ = 1": measured(oat.at(1.0), panel, 1.0),
+}
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+both = {key: [case[key] for case in cases.values()] for key in ("clean", "robust")}
+figures.bars(
+    list(cases),
+    both,
+    n=n,
+    height=340,
+    takeaway="Turning the texture channels of one layer makes most of the way to λ = 1.",
+)
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+start, texture, other, end = (case["robust"] for case in cases.values())
+way = (texture - start) / max(end - start, 1e-9)
+say(
+    f"With the 8 texture channels turned, robust accuracy is {within(texture, n)} instead of {within(start, n)}. "
+    f"That is **{way:.0%} of the way** to λ = 1, by 8 numbers in one layer. With the other 8 turned it is "
+    f"{within(other, n)}. (n = {n}, quick suite.)"
+)
+
+# %% [markdown]
+# So the dial decides whether the network looks at the texture. That cue is exact but can be repainted. What does an
+# attack do at both ends?
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+few = panel.take(torch.arange(6))
 ends = {lam: oat.at(lam) for lam in (0.0, 1.0)}
-painter = PGD(8 / 255, steps=20)
-drawn_on = {lam: painter(f, x[:6], y[:6], torch.Generator().manual_seed(seed)) for lam, f in ends.items()}
-rows, told = {"image": x[:6]}, {}
+rows, told, effects = {"image": few.x}, {}, {}
 for lam, f in ends.items():
-    rows[f"change × 16, λ = {lam:g}"] = figures.change(x[:6], drawn_on[lam], 16)
-    rows[f"attacked, λ = {lam:g}"] = drawn_on[lam]
-    told[f"attacked, λ = {lam:g}"] = [f"says {data.classes[i]}" for i in f(drawn_on[lam]).argmax(1).tolist()]
-figures.images(rows, {"image": captions(data, panel, range(6))} | told, tile=92)
+    x_adv = PGD(RADIUS, 20)(f, few.x, few.y, torch.Generator().manual_seed(seed))
+    rows[f"change × 16, λ = {lam:g}"] = figures.change(few.x, x_adv, 16)
+    rows[f"attacked, λ = {lam:g}"] = x_adv
+    says = [f"says {data.classes[i]}" for i in f(x_adv).argmax(1).tolist()]
+    told[f"attacked, λ = {lam:g}"] = says
+    effects[lam] = effect_of(scene_of(data, few), x_adv - few.x)
+figures.images(
+    rows,
+    {"image": captions(data, few, range(6))} | told,
+    tile=92,
+    takeaway="Six images, the change by PGD at both ends of the dial, and what the network then says.",
+)
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+erased = {lam: effect.erased.mean().item() for lam, effect in effects.items()}
+say(
+    "The change (ε = 8/255, PGD-20, shown × 16) at λ = 0 is made of the textures: on average it erases "
+    f"**{erased[0.0]:.0%}** of the texture of these images (above 100 %: it paints the opposite). At λ = 1 it erases "
+    f"{erased[1.0]:.0%}."
+)
 
 # %% [markdown]
+# ## Is the dial worth it?
+#
+# Back to the first figure. It now has `oat`, networks that were trained for one λ each, and one more baseline: run
+# `blend` at both ends and mix the two **outputs**. That needs two passes for each image.
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+two_passes = blend.with_dial("outputs")
+dials = {
+    "oat, told λ": [measured(oat.at(lam), panel, lam) for lam in stops],
+    "blend, mixed weights": mixed,
+    "blend, mixed outputs (two passes)": [measured(two_passes.at(lam), panel, lam) for lam in (0.0, 0.6, 0.8, 1.0)],
+    "a coin between both ends of blend": coin,
+}
+alone = [
+    {"lam": m["lam"], "n": open_files.N, "clean": m["clean"], "robust": m["robust"][m["eps"].index(8.0)]}
+    for m in open_files.marks(data) or []
+]
+if alone:
+    dials["a network for each λ"] = alone
+figures.frontier(
+    dials, takeaway="oat, mixed outputs and the networks for one λ lie above the coin, mixed weights below."
+)
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+best = {name: max(over_coin(point, coin) for point in points) for name, points in dials.items()}
+rows = "".join(f"| {name} | {100 * best[name]:+.0f} |\n" for name in dials)
+low, high = oatlib.wilson(n // 2, n)
+say(
+    f"| dial | most points of robust accuracy above the coin |\n|---|---|\n{rows}\n"
+    f"n = {n}, quick suite (the networks for each λ: n = {open_files.N}, long suite). The 95 % interval of one "
+    f"accuracy is at most ±{50 * (high - low):.0f} points, so small differences mean nothing."
+)
+
+# %% [markdown]
+# A network that is told λ beats the coin by far, with one pass per image. Mixed outputs come close at twice the cost of
+# an answer. Lesson 05 compares these dials with intervals over seeds.
+#
 # ## Is this sane?
 
 # %% tags=["nbval-check-output"]
-nothing = PGD(0.0, 20)(ends[1.0], x, y)
-hits = (ends[1.0](nothing).argmax(1) == y).sum().item()
-print("ε = 0 gives clean accuracy:", hits == round(n * asked["oat, one training"][-1]["clean"]))
+f = oat.at(1.0)
+untouched = PGD(0.0, 20)(f, panel.x, panel.y)
+hits = (f(untouched).argmax(1) == panel.y).sum().item()
+print("ε = 0 gives clean accuracy:", hits == round(n * cases["λ = 1"]["clean"]))
+huge = list(PGD(0.5, 10).iterates(f, panel.x, panel.y))
+losses = [F.cross_entropy(logits, panel.y).item() for _, logits in huge]
+print("with ε = 0.5 the loss rises:", losses[-1] > losses[0])
+print("... and hardly any image is right:", (huge[-1][1].argmax(1) == panel.y).float().mean().item() < 0.1)
+x = panel.x[:8]
 with torch.no_grad():
-    once, again, other = oat(x[:8], 0.3), oat(x[:8], 0.3), oat(x[:8], 0.4)
-    in_order = oat(x[:8], torch.tensor([0.0, 1.0] * 4))
-print("the same λ, the same answer; another λ, another one:", torch.equal(once, again), not torch.allclose(once, other))
-print("each image has its own λ:", torch.allclose(in_order[1::2], oat(x[1:8:2], 1.0), atol=1e-4))
-try:
-    oat(x[:1], 0.15)
-except ValueError:
-    print("the unfolded network knows its stops only")
+    in_order = oat(x, torch.tensor([0.0, 1.0] * 4))
+    print("each image has its own λ:", torch.allclose(in_order[1::2], oat(x[1::2], 1.0), atol=1e-4))
 
 # %% [markdown]
 # ## Your turn, on the real thing
@@ -637,31 +907,32 @@ except ValueError:
 # Turn λ of `oat`, and compare with `blend`. The diamonds are networks for one λ each.
 
 # %%
-both, hidden = {"oat": oat, "blend": blend}, ["training", "choose", "width"]
-oatlib.explore(both, data, lam=0.3, marks=marks, surfaces=lesson.surfaces(both, data), hide=hidden)
+nets = {"oat": oat, "blend": blend}
+known, hidden = lesson.surfaces(nets, data), ["training", "choose", "width"]
+oatlib.explore(nets, data, marks=open_files.marks(data), surfaces=known, hide=hidden)
 
 # %% [markdown]
 # > **Pitfalls**
 # > * *γ and β of shape (N, C) times (N, C, H, W)*: if the sizes happen to fit, PyTorch scales columns and says nothing.
-# > * *Saving the weights without the codes*: they are random; with others the network has forgotten what λ means.
-# > * *FiLM before BatchNorm*: BatchNorm takes scale and shift away again.
-# > * *Folding in training mode*: there BatchNorm depends on the batch, and is no fixed multiply-add.
-# > * *Attacking at another λ than the one that answers*: see lesson 03; the accuracy is too good.
-# > * *Interpolating codes instead of what they fold to*: the network has never seen a code in between.
-
-# %% [markdown]
+# > * *Saving the weights without the codes*: they are random. With other codes the network has forgotten what λ means.
+# > * *FiLM before BatchNorm*: BatchNorm removes a scale and a shift again.
+# > * *Training mode during the attack*: BatchNorm would learn from every step of it.
+# > * *Attacking at another λ than the one that answers*: robust accuracy looks better than it is, see lesson 03.
+# > * *Interpolating codes instead of what they lead to*: the network has never seen a code in between.
+#
 # ## What we showed, and what we did not show
 #
-# We showed that λ can be an input, that it acts by one scale and one shift per channel, and that for a fixed λ it costs
-# nothing. **What we did not show:** how good the trade-off is that comes out of it. The same λ need not mean the same clean
-# accuracy in two networks, so lesson 05 compares whole frontiers, also with networks for one λ each and with a coin. Nor
-# that γ between two stops is what training there would have found.
+# We showed that λ can be an input that acts by one scale and one shift per channel. One network then has several
+# settings, and in `oat` the dial works by turning the texture filters off. **What we did not show:** that γ is needed
+# (β alone was as good in the small network); that other data have such a simple dial; how good the trade-off
+# is over several seeds. λ between two stops, and why FiLM costs nothing once λ is fixed, are in
+# [A · The engineering behind the dial](A_engineering.ipynb).
 #
 # ## Try this
 #
-# * Set `toy_steps` to 5000. Does λ beside x catch up? Now make the curve sin((2 + 5λ)·x). Who wins?
-# * Build `oat` with `codes="none"` (the number λ itself) and train it. Is γ(λ) smoother?
-# * In the cell that holds FiLM still, hold it only in the layer where γ moves most.
+# * Make the curve sin((2 + 5λ)·x). Which network wins now?
+# * In `Turned`, turn only four texture channels, or one. How far does the dial get?
+# * Train your network with `STOPS = (0.0, 0.1, 0.2, 1.0)` and more `steps`. Does γ fall at 0.1 already?
 #
 # ## Sources
 #
@@ -669,9 +940,8 @@ oatlib.explore(both, data, lam=0.3, marks=marks, surfaces=lesson.surfaces(both, 
 # * Dumoulin et al. 2018, *Feature-wise transformations* (Distill)
 # * Wang et al. 2020, *Once-for-All Adversarial Training: In-Situ Tradeoff between Robustness and Accuracy for Free*
 #
-# **Next:** [05 · OAT](05_oat.ipynb): both parts together, trained from scratch, against a network for each λ.
+# **Next:** [05 · OAT](05_oat.ipynb): train one network for every λ, and compare it with a network for each λ.
 
 # %%
-lesson.finish(
-    attack=str(attack), n=n, asked=asked, parts=parts, errors=errors, share_left=left, moves=moves, trained=trained
-)
+results = {"mixed_weights": mixed, "errors": errors, "yours": own, "turned": cases}
+lesson.finish(attack=str(attack), n=n, arms=record, dials=dials, **results)
