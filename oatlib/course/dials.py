@@ -5,10 +5,11 @@ Each function returns what its record in `data/course` holds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..attacks.pgd import PGD
 from ..attacks.suite import Suite
@@ -53,6 +54,27 @@ def dial_points(
     panel = data.val.panel(min(n, len(data.val)))
     table = evaluate(net, panel, ATTACK, lams, seed=seed, progress=False)
     return [{key: getattr(result, key) for key in KEPT} for result in table]
+
+
+def measured_functions(
+    make: Callable[[float], Callable[[Tensor], Tensor]], data: Data, n: int = 256
+) -> list[dict]:
+    """Measure a dial that is given as functions, at five values of λ, by the quick suite.
+
+    Args:
+        make: Returns the function from images to logits for a λ.
+        data: The data set.
+        n: Number of validation images.
+
+    Returns:
+        One dict for each λ: lam, n, clean and robust accuracy.
+    """
+    panel = data.val.panel(min(n, len(data.val)))
+    points = []
+    for lam in (0.0, 0.25, 0.5, 0.75, 1.0):
+        (result,) = evaluate(make(lam), panel, ATTACK, seed=0, progress=False)
+        points.append({"lam": lam, "n": len(panel), "clean": result.clean, "robust": result.robust})
+    return points
 
 
 class LiveEnds(LiveCurve):
