@@ -103,8 +103,7 @@ diagram("05")
 #
 # Each point is an image of two pixels. The first pixel shows the class clearly, but is wrong in some images. The second
 # pixel is nearly always right, but so faint that an attacker can replace it. The classifier is linear: two weights and
-# a bias. Its worst attack is known exactly. Each pixel moves by ε against the sign of its weight, which costs a margin
-# of ε·(|w₁| + |w₂|).
+# a bias. Its worst attack is known exactly: each pixel moves by ε against the sign of its weight.
 #
 # A tiny network turns λ into the two weights and the bias. Its loss is (1-λ)·clean + λ·attacked. Compare three ways to
 # train it: λ = 1 for all images; λ drawn for each image, but hidden from the network; λ drawn, and told.
@@ -145,7 +144,7 @@ sliders(
 )
 
 # %% [markdown]
-# The dotted square is the ball of the attacker. Why does drawing help? Each image of a batch asks for one λ, so one
+# The dotted square is the ball of the attacker. Why does drawing help? The images of a batch have different λ, so one
 # step improves **all** settings a little. A network that is told λ can lower the loss of each setting for itself. A
 # network to which λ is hidden cannot. Its loss is linear in λ, so it minimises the loss at the *mean* λ.
 #
@@ -230,8 +229,7 @@ draw_stops = check(draw_stops)
 # $$\min_\theta\; \mathbb{E}_{(x,y),\,\lambda}\Big[(1-\lambda)\,\mathrm{CE}\big(f_\theta(x,\lambda),\,y\big)
 # +\lambda \max_{\|x'-x\|_\infty\le\varepsilon}\mathrm{CE}\big(f_\theta(x',\lambda),\,y\big)\Big]$$
 #
-# The expectation is over images **and** over λ: a batch with a drawn λ for each image estimates it. The maximum is the
-# attack of lesson 01. Four images by hand:
+# The expectation is over images **and** over λ. The maximum is the attack of lesson 01. Four images by hand:
 
 # %%
 clean4 = torch.tensor([0.5, 0.5, 1.0, 1.5])
@@ -282,7 +280,7 @@ hybrid_loss = check(hybrid_loss)
 # %% [markdown]
 # ## Third part: your network
 #
-# Now everything that you have built comes together. These are your own parts, if you have solved the exercises.
+# These are your own parts, if you have solved the exercises.
 
 # %%
 pgd = mine("pgd")
@@ -295,9 +293,8 @@ torch.manual_seed(seed)
 codes = torch.Generator().manual_seed(seed)
 sizes = {"cin": data.shape[0], "classes": len(data.classes)}
 net = parts.DialNet(Block, generator=codes, norm=DualBN, film=FiLM, **sizes)
-stop8 = torch.tensor([0, 0, 1, 2, 3, 4, 5, 5])
-print("logits", net(data.train.x[:8], stop8).shape)
 print("parameters", sum(p.numel() for p in net.parameters()))
+print("logits", net(data.train.x[:6], torch.arange(6)).shape)
 
 # %% [markdown]
 # `net(x, stop)` takes images and the stop of each image. It sends an image with stop 0 through the BatchNorm of row 0,
@@ -385,8 +382,42 @@ print("after one step, the same weights and statistics:", all(close))
 # ## Train it, live
 #
 # Around the step stands an ordinary training loop. Three of its lines matter for robustness. In the first fifth of
-# training ε grows from 0. The attack takes one step at first, and three later; that saves time. And 30 of 100 attacked
-# images get λ = 1 instead of the λ that was drawn, because robust features are learned there.
+# training ε grows from 0. The attack takes one step at first, and three later, which saves time. And 30 of 100 attacked
+# images get λ = 1 in place of the λ that was drawn, because robust features are learned there.
+#
+# ### Exercise: more_at_last_stop
+# Difficulty ●○○○○ · 5 minutes. Write the last of the three. Each image behind the first n_clean gets the last stop with
+# probability `fraction`. Return new stops; the old tensor stays as it is.
+
+
+# %% tags=["exercise"]
+def more_at_last_stop(stop, n_clean, stops, fraction, generator):
+    """stop (N,) from draw_stops, with n_clean zeros at the front; stops: the
+    values of λ -> stops (N,), more of them the last one."""
+    raise NotImplementedError
+
+
+# %%
+more_at_last_stop = check(more_at_last_stop)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# <code>torch.rand(..., generator=generator) < fraction</code> chooses images. Switch the choice off for the first
+# <code>n_clean</code>. <code>stop.clone()</code> makes a copy that you may change.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def more_at_last_stop(stop, n_clean, stops, fraction, generator):
+#     chosen = torch.rand(len(stop), generator=generator) < fraction
+#     chosen[:n_clean] = False
+#     changed = stop.clone()
+#     changed[chosen] = len(stops) - 1
+#     return changed
+# ```
+# </details>
 
 # %%
 BATCH, TOTAL = 128, epochs * (len(data.train) // 128)
@@ -397,16 +428,14 @@ def batch_with_stops():
     """Images, labels, stops and the number of zeros: one random batch."""
     index = torch.randint(len(data.train), (BATCH,), generator=generator)
     stop, n_clean = draw_stops(net.stops, BATCH, generator)
-    to_last = torch.rand(BATCH, generator=generator) < 0.3
-    to_last[:n_clean] = False
-    stop[to_last] = len(net.stops) - 1
+    stop = more_at_last_stop(stop, n_clean, net.stops, 0.3, generator)
     return data.train.x[index], data.train.y[index], stop, n_clean
 
 
 def train_dial():
     """Train `net` with `oat_step`, yielding the loss after each step."""
     optimizer = torch.optim.SGD(net.parameters(), 0.5, 0.9, weight_decay=1e-3, nesterov=True)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, TOTAL, 0.5, cycle_momentum=False)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, TOTAL, pct_start=0.5)
     for taken in range(1, TOTAL + 1):
         done = taken / TOTAL
         eps = RADIUS * min(1, done / 0.2)
@@ -435,8 +464,7 @@ for taken, loss in train_dial():
 yours = parts.as_network(net, data)
 
 # %% [markdown]
-# That is your network. Now measure it with the quick suite, the default attack of `oatlib.evaluate`. It is stronger
-# than PGD.
+# Now measure your network with the quick suite, the default attack of `oatlib.evaluate`. It is stronger than PGD.
 
 # %%
 dial = dials.dial_points(yours, data, n=n, seed=seed)
@@ -451,6 +479,7 @@ lesson.reveal("yours", 100 * (robust_at(points, 0.95) or 0), "a few points depen
 # * a **coin**: train an accurate network and a robust one. For each image, the robust one answers with probability p.
 #   The accuracies of the coin lie on the straight line between the two networks
 # * a **dedicated** network for each λ, as in lesson 02; `pgd-at` is one of them
+# * **`mix`**: add the probabilities of these two networks, with weights 1-λ and λ (`oatlib.mix`)
 # * **`blend`**: no FiLM, trained at λ = 0 and λ = 1 only; between them its weights are interpolated
 # * the **best possible** rule reads both cues perfectly. In this world it is known in closed form
 #
@@ -495,21 +524,23 @@ coin = check(coin)
 # %% [markdown]
 # ### Your dial and the coin between its own ends
 #
-# The fairest coin is tossed between the two ends of *your* dial: the same network, the same training.
+# The fairest coin is tossed between the two ends of *your* dial.
 
 # %%
 reached = {"your dial": [robust_at(points, level) for level in LEVELS]}
 reached["coin between its own ends"] = [coin(points[0], points[-1], level) for level in LEVELS]
 
 # %%
-question = "at clean accuracy 95 %: how robust is one OAT network, if six dedicated ones count as 100?"
+question = "at clean accuracy 95 %: how robust is one OAT network? (six dedicated ones: 100)"
 lesson.predict("six", question, 0, 200)
 
 # %%
 six = lesson.recorded("six_dedicated", dials.six_dedicated)
 others = lesson.recorded("oat_baselines", dials.oat_baselines)["points"]
 others |= {"six dedicated": six["six"], "oat": six["oat"]}
-pairs = {name: [(point["clean"], point["robust"]) for point in found] for name, found in others.items()}
+pairs = {}
+for name, found in others.items():
+    pairs[name] = [(point["clean"], point["robust"]) for point in found]
 ends = pairs["standard"][0], pairs["pgd-at"][0]
 best = oatlib.best_frontier([i / 100 for i in range(101)])
 pairs["best possible"] = [(point.clean, point.robust) for point in best]
@@ -519,7 +550,7 @@ for name, pair in pairs.items():
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
-fig = figures.frontier({"your dial": dial} | {key: others[key] for key in ("oat", "blend", "six dedicated")})
+fig = figures.frontier({"your dial": dial} | {key: others[key] for key in ("oat", "mix", "blend", "six dedicated")})
 lines = {"coin between standard and pgd-at": ends, "coin between your own ends": (points[0], points[-1])}
 for (name, pair), dash in zip(lines.items(), ("dot", "dash"), strict=True):
     look = {"color": figures.INK, "dash": dash, "width": 2}
@@ -551,7 +582,7 @@ def row(name):
 
 
 order = ["your dial", "coin between its own ends", "pgd-at", "coin between standard and pgd-at"]
-order += ["blend", "six dedicated", "oat", "best possible"]
+order += ["mix", "blend", "six dedicated", "oat", "best possible"]
 table = "\n".join("| " + " | ".join(row(name)) + " |" for name in order)
 say(
     "| robust accuracy at clean accuracy of at least | 98 % | 95 % | 90 % | parameters | work |\n|---|---|---|---|---|---|\n"
@@ -578,7 +609,8 @@ say(
     f"**Where a dial wins.** At clean accuracy 95 % your dial is robust on {with_interval(own, len(panel))} of the images, the "
     f"coin between its own ends on {own_coin:.1%}. Both cost the same network. And one dial stands for six dedicated "
     "networks, at a fraction of their parameters and of their work.\n\n"
-    f"**Where it does not.** At λ = 1 the dedicated network is robust on {at_one[0]}, `oat` on {at_one[1]}: all images of the "
+    f"**Where it does not.** `mix` is robust on {with_interval(reached['mix'][1], 512)} there, and sends every image through "
+    f"two networks. At λ = 1 the dedicated network is robust on {at_one[0]}, `oat` on {at_one[1]}: all images of the "
     "dedicated network serve that one setting. (95 % intervals, one seed.)"
 )
 
@@ -594,9 +626,8 @@ say(
 
 # %%
 hundredths = [i / 100 for i in range(101)]
-graded = oatlib.best_frontier(hundredths)
-constant = oatlib.best_frontier(hundredths, **CONSTANT_TRUST)
-worlds = {"trust grows with vividness": graded, "constant trust": constant}
+worlds = {"trust grows with vividness": oatlib.best_frontier(hundredths)}
+worlds["constant trust"] = oatlib.best_frontier(hundredths, **CONSTANT_TRUST)
 gains = {}
 for name, rule in worlds.items():
     pair = [(point.clean, point.robust) for point in rule]
@@ -662,9 +693,8 @@ seen += f"{min(arms['one BatchNorm']):.0f} to {max(arms['one BatchNorm']):.0f}."
 figures.layout(fig, "points of robust accuracy above its own coin, at clean accuracy 95 %", height=300, takeaway=seen)
 
 # %%
-lesson.reveal(
-    "part", "FiLM", "without it, every λ above 0 is one setting, and between two settings there is only the coin."
-)
+needed = choices[0] if max(gained["no FiLM"]) < 1 else choices[3]
+lesson.reveal("part", needed, "without it there are two settings, and between them only the coin.")
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -692,25 +722,24 @@ say(
 # %% [markdown]
 # **Read it.** FiLM carries the dial. Without FiLM there are at most two settings, as in the failure above. Leaving out the
 # second BatchNorm makes no difference that three seeds can show. This agrees with lesson 03, which asked: *Is it really the
-# statistics?* Do not say that OAT needs two BatchNorms because clean and attacked images have different statistics. It
-# is how OAT was published. In this world, FiLM does the work of both: it can give λ = 0 a scale and a shift of its own.
+# statistics?* FiLM can do the work of both: it gives λ = 0 a scale and a shift of its own.
 #
 # ## Open exercise: beat the coin without training
 #
-# You have two ready networks, `standard` and `pgd-at`. The coin chooses at random which of them answers. Can you
-# choose better, for each image? You may call both networks, mix their probabilities, look at how sure they are.
+# You have two ready networks, `standard` and `pgd-at`. The coin chooses blindly which of them answers. Choose better, for
+# each image: you may call both networks, mix their probabilities, look at how sure they are.
 #
 # ### Exercise: my_dial
 # Difficulty ●●●●● · 30 minutes. Return a function from images (N, C, H, W) to logits (N, classes). λ from 0 to 1 says
 # how much robustness is wanted. The check attacks your function with the quick suite at five values of λ, on 128
-# images, and compares it with the coin between the two networks, where clean accuracy is `0.95`. The attacker sees all of your
-# code.
+# images, and compares it with the coin between the two networks, where clean accuracy is `0.98`. Gain 20 points. The
+# attacker sees all of your code.
 
 
 # %% tags=["exercise"]
 def my_dial(lam, standard, robust):
     """λ, two functions from images to logits -> one function from images
-    to logits, more robust than the coin at clean accuracy 95 %."""
+    to logits, more robust than the coin at clean accuracy 98 %."""
     raise NotImplementedError
 
 
@@ -748,25 +777,26 @@ my_dial = check(my_dial)
 standard = lesson.network("standard", data).at(0.0)
 robust = lesson.network("pgd-at", data).at(1.0)
 chosen = dials.measured_functions(lambda lam: my_dial(lam, standard, robust), data)
-kept = robust_at([(point["clean"], point["robust"]) for point in chosen], 0.95) or 0
+pair = [(point["clean"], point["robust"]) for point in chosen]
+reached["my_dial"] = [robust_at(pair, level) for level in LEVELS]
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
+order = ["my_dial", "mix", "coin between standard and pgd-at", "oat", "your dial"]
+lines = "\n".join("| " + " | ".join(row(name)[:4]) + " |" for name in order)
 say(
-    f"At clean accuracy 95 % it is robust on **{with_interval(kept, chosen[0]['n'])}** of the images, your dial on {own:.1%}, "
-    f"`oat` on {reached['oat'][1]:.1%}, the six dedicated networks on {reached['six dedicated'][1]:.1%} (95 % interval of the first, quick suite). "
-    f"It is made of two networks with {sum(costs[key][0] for key in ('standard', 'pgd-at')):,} parameters, and asks both for every image."
+    "| robust accuracy at clean accuracy of at least | 98 % | 95 % | 90 % |\n|---|---|---|---|\n"
+    f"{lines}\n\n`my_dial`: n = {chosen[0]['n']}, the 95 % interval is about 6 points to each side. `my_dial`, `mix` and the "
+    f"coin need two networks with {costs['mix'][0]:,} parameters; all but the coin ask both for every image."
 )
 
 # %% [markdown]
-# So the strongest competitor of a dial is not the coin. It is a choice made for each image, with two networks. A dial
-# has to make this choice inside one network. Compare costs before you choose: twice the work for every image, or a
-# lower frontier.
+# So the strongest competitor of a dial is not the coin. It is a choice made for each image, between two networks. A
+# dial makes this choice inside one network. Compare the costs: twice the work for every image, or a lower frontier.
 #
 # ## Turn your own dial
 #
-# The first network below is yours. The marks are dedicated networks, one for each λ (where the images are the built-in
-# ones). *Compare* it with `oat`, `pgd-at` and `blend`. First a look at what an attack does to it, at both ends.
+# First a look at what an attack does to your network, at both ends.
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -795,6 +825,10 @@ figures.images(
     takeaway=f"Attacked by 8/255 at λ = 0: {', '.join(texts['attacked, λ = 0'])}. At λ = 1: {', '.join(texts['attacked, λ = 1'])}.",
 )
 
+# %% [markdown]
+# The first network below is yours. *Compare* it with `oat`, `pgd-at` and `blend`. The marks are dedicated networks, one
+# for each λ (where the images are the built-in ones).
+
 # %%
 nets = {your_name: yours}
 nets |= {name: lesson.network(name, data) for name in ("oat", "pgd-at", "blend")}
@@ -809,8 +843,7 @@ climb = list(oatlib.PGD(0.5, 10).iterates(f, panel.x, panel.y))
 fall = [nn.functional.cross_entropy(logits, panel.y).item() for _, logits in climb]
 left = (climb[-1][1].argmax(1) == panel.y).sum().item()
 print("an attack with ε = 0 changes no answer:", free == clean)
-print("with ε = 0.5 the loss rises along the way:", fall[-1] > fall[0])
-print("... and less than a quarter of the accuracy is left:", left < clean / 4)
+print("with ε = 0.5 the loss rises:", fall[-1] > fall[0], "and accuracy falls:", left < clean / 4)
 
 # %% [markdown]
 # > **Pitfalls**
@@ -838,15 +871,14 @@ print("... and less than a quarter of the accuracy is left:", left < clean / 4)
 # ## Try this
 #
 # * Set `epochs` to 12. How far does your dial move towards `oat`?
-# * Draw all λ > 0 evenly: delete the two lines with `to_last`. What happens at λ = 1, and what in the middle?
+# * Draw all λ > 0 evenly: delete the line with `more_at_last_stop`. What happens at λ = 1, and what in the middle?
 # * Give `DialNet` three stops, `stops=(0.0, 0.2, 1.0)`. What do you lose between them?
-# * Set `your_name`, save your network with `oatlib.save`, and let a friend explore it.
+# * Save your network with `oatlib.save`, and let a friend explore it.
 #
 # ## Sources
 #
 # * Wang et al. 2020, *Once-for-All Adversarial Training: In-Situ Tradeoff between Robustness and Accuracy for Free* (OAT)
 # * Perez et al. 2018, *FiLM: Visual Reasoning with a General Conditioning Layer*
-# * Xie et al. 2020, *Adversarial Examples Improve Image Recognition* (a BatchNorm for attacked images)
 # * Tsipras et al. 2019, *Robustness May Be at Odds with Accuracy* (the two kinds of pixels)
 # * Bai, Anderson, Sojoudi 2023, *Mixing Classifiers to Alleviate the Accuracy-Robustness Trade-Off* (two networks, mixed)
 #

@@ -16,6 +16,7 @@ from ..attacks.suite import Suite
 from ..data.load import Data, load_data
 from ..evaluation.evaluate import evaluate
 from ..explorer.shipped import FOLDER
+from ..networks.mixing import mix
 from ..networks.network import Network, load
 from ..training.loop import train
 from ..training.presets import Preset
@@ -156,6 +157,7 @@ def costs(data: Data, own_parameters: int, own_epochs: int) -> dict[str, tuple[i
         sizes["standard"] + sizes["pgd-at"],
         work["standard"] + work["pgd-at"],
     )
+    found["mix"] = found["coin between standard and pgd-at"]
     found["six dedicated"] = (
         sizes["standard"] + 5 * sizes["pgd-at"],
         work["standard"] + 5 * work["pgd-at"],
@@ -188,6 +190,7 @@ def oat_baselines() -> dict:
     lams = {"standard": None, "pgd-at": None, "blend": tenths}
     nets = {name: load(FOLDER / f"{name}.safetensors") for name in lams}
     points = {name: dial_points(net, data, lams[name]) for name, net in nets.items()}
+    points["mix"] = dial_points(mix(nets["standard"], nets["pgd-at"]), data, tenths)
     return {"points": points} | _about("fast")
 
 

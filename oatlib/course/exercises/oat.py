@@ -24,6 +24,7 @@ from ...networks.network import load
 from ...training.labels import Labels
 from ...training.losses import hybrid
 from ...training.recipes import OAT_STOPS, sample_stops
+from ...training.recipes import more_at_last_stop as oatlib_more_at_last_stop
 from .. import parts
 from . import Wrong, exercise, same
 
@@ -145,6 +146,43 @@ def _drawn_from_the_generator(theirs, stop: Tensor) -> None:
     for n in (13, 64):
         if theirs(OAT_STOPS, n, torch.Generator())[1] != -(-n // 6):
             raise Wrong(f"of {n} images {-(-n // 6)} should have λ = 0: n / S is rounded up.")
+
+
+@exercise(oatlib_more_at_last_stop, "oatlib.training.recipes.more_at_last_stop")
+def more_at_last_stop(theirs) -> None:
+    """stop (N,), n_clean, stops, fraction, generator -> stop (N,), more of them the last one."""
+    n, n_clean, fraction = 6000, 1000, 0.3
+    stop, _ = sample_stops(OAT_STOPS, n, torch.Generator().manual_seed(0))
+    last = len(OAT_STOPS) - 1
+
+    def changed(seed: int):
+        given = stop.clone()
+        got = theirs(given, n_clean, OAT_STOPS, fraction, torch.Generator().manual_seed(seed))
+        if not torch.equal(given, stop):
+            raise Wrong("it changes the tensor that it was given: change a copy, stop.clone().")
+        return got
+
+    got = changed(1)
+    same(got * 0, stop * 0, "")  # a tensor of the right shape
+    if got[:n_clean].any():
+        raise Wrong("some of the first n_clean images lose λ = 0: they are never attacked.")
+    moved = (got != stop).nonzero()[:, 0]
+    if len(moved) == 0:
+        raise Wrong("no image gets another stop.")
+    if (got[moved] != last).any():
+        raise Wrong(f"the images that change should get the last stop, {last}, not another one.")
+    # an image that had the last stop already does not count as moved
+    share = len(moved) / int((stop[n_clean:] != last).sum())
+    if abs(share - fraction) > 0.05:
+        raise Wrong(
+            f"of the attacked images {share:.0%} get the last stop: {fraction:.0%} were asked for, "
+            "chosen by chance."
+        )
+    first_half = (moved < (n + n_clean) // 2).double().mean().item()
+    if abs(first_half - 0.5) > 0.1:
+        raise Wrong("it takes a fixed part of the batch: each image is chosen by chance.")
+    if not torch.equal(got, changed(1)) or torch.equal(got, changed(2)):
+        raise Wrong("what comes out must depend on the generator: pass it to torch.rand.")
 
 
 STANDARD, ROBUST = (0.99, 0.01), (0.8, 0.6)  # two networks: (clean, robust)
@@ -358,8 +396,8 @@ def oat_step(theirs) -> None:
 
 N_DIAL = 128  # validation images of the open exercise
 LAMS_DIAL = (0.0, 0.25, 0.5, 0.75, 1.0)
-LEVEL = 0.95  # clean accuracy to keep
-GAIN = 0.05  # what the answer must gain over the coin, in robust accuracy
+LEVEL = 0.98  # clean accuracy to keep
+GAIN = 0.2  # what the answer must gain over the coin, in robust accuracy
 
 Answer = Callable[[Tensor], Tensor]
 
@@ -421,8 +459,8 @@ def my_dial(theirs) -> str:
     )
     if reached < flipped + GAIN:
         raise Wrong(
-            f"{measured}. Gain {100 * GAIN:.0f} points: choose the network by the image, not by λ "
-            "alone."
+            f"{measured}. It should gain {100 * GAIN:.0f} points: weigh the networks by the image, "
+            "not by λ alone."
         )
     return f"{measured} (quick suite, 95 % interval)."
 

@@ -29,6 +29,21 @@ DIAL = """def my_dial(lam, standard, robust):
 """
 
 
+MORE = """def more_at_last_stop(stop, n_clean, stops, fraction, generator):
+    chosen = torch.rand(len(stop), generator=generator) < fraction
+    chosen[:n_clean] = False
+    changed = stop.clone()
+    changed[chosen] = len(stops) - 1
+    return changed
+"""
+
+
+def more(old, new):
+    """The solution of `more_at_last_stop` with one mistake."""
+    assert MORE.count(old) == 1, old
+    return MORE.replace(old, new)
+
+
 def step(old, new):
     """The solution of `oat_step` with one mistake."""
     assert STEP.count(old) == 1, old
@@ -65,6 +80,17 @@ WRONG = {
         (DRAW.replace("math.ceil(n / len(stops))", "0")
          + f"{REST}    return rest, n_clean", "should have λ = 0, not 0"),
     ],
+    "more_at_last_stop": [
+        (more("stop.clone()", "stop"), "stop.clone"),
+        (more("    chosen[:n_clean] = False\n", ""), "lose λ = 0"),
+        (more("len(stops) - 1", "len(stops)"), "not another one"),
+        (more("< fraction", "> fraction"), "70%"),
+        (more(", generator=generator", ""), "depend on the generator"),
+        (more("    changed[chosen] = len(stops) - 1\n", ""), "no image gets"),
+        (more("torch.rand(len(stop), generator=generator) < fraction",
+              "torch.arange(len(stop)) < n_clean + fraction * (len(stop) - n_clean)"), "fixed part"),
+        (more("    return changed", "    pass"), "it stopped with TypeError"),
+    ],
     "oat_step": [
         (step("    net.eval()\n", "    net.train()\n"), "attacked in training mode"),
         (step("images, rest), x[n_clean:], y[n_clean:])", "images, stop), x, y)"), "attacks all images"),
@@ -90,7 +116,7 @@ WRONG = {
         (DIAL.format("return ((1 - lam) * a.round() + lam * b.round()).log()"), "not finite"),
         (DIAL.format("return ((1 - lam) * a + lam * b + 1e-9).log().detach()"), "no gradient"),
         (DIAL.format("return torch.where(torch.rand(len(x), 1) < lam, b, a)"), "second time"),
-        (DIAL.format("return (((1 - lam) * a + lam * b).clamp(min=1e-9)).log()"), "by the image"),
+        (DIAL.format("return ((1 - lam) * a + lam * b + 1e-9).log()"), "by the image"),
         (DIAL.format("return ((0.1 * (1 - lam)) * a + (1 + lam) * b + 1e-9).log()"), "only clean accuracy counts"),
     ],
     "coin": [
