@@ -163,7 +163,8 @@ def more_at_last_stop(theirs) -> None:
         return got
 
     got = changed(1)
-    same(got * 0, stop * 0, "")  # a tensor of the right shape
+    if not isinstance(got, Tensor) or got.shape != stop.shape:
+        same(got, stop, "")  # says what it is instead
     if got[:n_clean].any():
         raise Wrong("some of the first n_clean images lose λ = 0: they are never attacked.")
     moved = (got != stop).nonzero()[:, 0]

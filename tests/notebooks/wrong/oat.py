@@ -89,7 +89,7 @@ WRONG = {
         (more("    changed[chosen] = len(stops) - 1\n", ""), "no image gets"),
         (more("torch.rand(len(stop), generator=generator) < fraction",
               "torch.arange(len(stop)) < n_clean + fraction * (len(stop) - n_clean)"), "fixed part"),
-        (more("    return changed", "    pass"), "it stopped with TypeError"),
+        (more("    return changed", "    pass"), "returns nothing"),
     ],
     "oat_step": [
         (step("    net.eval()\n", "    net.train()\n"), "attacked in training mode"),
