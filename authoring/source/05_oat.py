@@ -424,19 +424,21 @@ BATCH, TOTAL = 128, epochs * (len(data.train) // 128)
 generator = torch.Generator().manual_seed(seed)
 
 
-def batch_with_stops():
-    """Images, labels, stops and the number of zeros: one random batch."""
-    index = torch.randint(len(data.train), (BATCH,), generator=generator)
-    stop, n_clean = draw_stops(net.stops, BATCH, generator)
-    stop = more_at_last_stop(stop, n_clean, net.stops, 0.3, generator)
-    return data.train.x[index], data.train.y[index], stop, n_clean
+def batches():
+    """Random batches without end: images, labels, stops, and how many stops are zero."""
+    while True:
+        for index in torch.randperm(len(data.train), generator=generator).split(BATCH):
+            stop, n_clean = draw_stops(net.stops, len(index), generator)
+            stop = more_at_last_stop(stop, n_clean, net.stops, 0.3, generator)
+            yield data.train.x[index], data.train.y[index], stop, n_clean
 
 
 def train_dial():
-    """Train `net` with `oat_step`, yielding the loss after each step."""
+    """Train `net` with `oat_step`, yielding the number of steps and the loss after each."""
     optimizer = torch.optim.SGD(net.parameters(), 0.5, 0.9, weight_decay=1e-3, nesterov=True)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, TOTAL, pct_start=0.5)
-    for taken in range(1, TOTAL + 1):
+    schedule = {"pct_start": 0.5, "div_factor": 10, "cycle_momentum": False}
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, TOTAL, **schedule)
+    for taken, batch in zip(range(1, TOTAL + 1), batches(), strict=False):
         done = taken / TOTAL
         eps = RADIUS * min(1, done / 0.2)
         how = (eps, 1, 1.25 * eps) if done < 0.4 else (eps, 3, 0.83 * eps)
@@ -445,7 +447,7 @@ def train_dial():
             return pgd(f, x, y, *how, generator)
 
         optimizer.zero_grad()
-        loss = oat_step(net, *batch_with_stops(), attack, hybrid_loss)
+        loss = oat_step(net, *batch, attack, hybrid_loss)
         nn.utils.clip_grad_norm_(net.parameters(), 1)
         optimizer.step()
         rate.step()
@@ -864,7 +866,7 @@ print("with ε = 0.5 the loss rises:", fall[-1] > fall[0], "and accuracy falls:"
 #
 # **What we did not show:** that a dial is as robust as a dedicated network at λ = 1; that OAT is the only way to a dial;
 # that the second BatchNorm is useless on photographs, or with large networks; that so short a training is enough
-# (compare with `oat`); or that the suite has found the worst images. Your dial is one seed.
+# (compare with `oat`); or that the suite has found the worst images, of `my_dial` least of all. Your dial is one seed.
 # Values of λ between the stops, and a slider with equal steps, are the subject of the
 # [appendix](A_engineering.ipynb).
 #
@@ -873,6 +875,7 @@ print("with ε = 0.5 the loss rises:", fall[-1] > fall[0], "and accuracy falls:"
 # * Set `epochs` to 12. How far does your dial move towards `oat`?
 # * Draw all λ > 0 evenly: delete the line with `more_at_last_stop`. What happens at λ = 1, and what in the middle?
 # * Give `DialNet` three stops, `stops=(0.0, 0.2, 1.0)`. What do you lose between them?
+# * Use your own two ends in `my_dial`: `my_dial(lam, yours.at(0.0), yours.at(1.0))` needs one network, and two passes.
 # * Save your network with `oatlib.save`, and let a friend explore it.
 #
 # ## Sources

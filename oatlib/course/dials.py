@@ -24,6 +24,7 @@ from ..training.recipes import OAT_STOPS, build
 from .live import LiveCurve
 from .parts import DialNet
 
+Answer = Callable[[Tensor], Tensor]  # from images to logits
 N = 512  # validation images
 KEPT = ("lam", "n", "clean", "clean_low", "clean_high", "robust", "robust_low", "robust_high")
 ATTACK = Suite(budget="quick")
@@ -57,9 +58,30 @@ def dial_points(
     return [{key: getattr(result, key) for key in KEPT} for result in table]
 
 
-def measured_functions(
-    make: Callable[[float], Callable[[Tensor], Tensor]], data: Data, n: int = 256
-) -> list[dict]:
+def choose_by_image(lam: float, standard: Answer, robust: Answer) -> Answer:
+    """Return a function that lets the robust network answer where it is sure of its answer.
+
+    Args:
+        lam: λ in [0, 1]. The larger it is, the less sure the robust network must be.
+        standard: The accurate network, from images to logits.
+        robust: The robust network.
+
+    Returns:
+        A function from images (N, C, H, W) to logits (N, classes).
+    """
+
+    def answer(x: Tensor) -> Tensor:
+        by_standard = standard(x).softmax(1)
+        by_robust = robust(x).softmax(1)
+        best, second = by_robust.topk(2, 1).values.T
+        sure = torch.sigmoid(20 * (best - second - (1.1 - 1.2 * lam)))[:, None]
+        mixed = (1 - sure) * by_standard + sure * by_robust
+        return (mixed + 1e-9).log()
+
+    return answer
+
+
+def measured_functions(make: Callable[[float], Answer], data: Data, n: int = 256) -> list[dict]:
     """Measure a dial that is given as functions, at five values of λ, by the quick suite.
 
     Args:

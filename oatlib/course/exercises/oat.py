@@ -26,6 +26,7 @@ from ...training.losses import hybrid
 from ...training.recipes import OAT_STOPS, sample_stops
 from ...training.recipes import more_at_last_stop as oatlib_more_at_last_stop
 from .. import parts
+from ..dials import Answer, choose_by_image
 from . import Wrong, exercise, same
 
 
@@ -400,21 +401,6 @@ LAMS_DIAL = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEVEL = 0.98  # clean accuracy to keep
 GAIN = 0.2  # what the answer must gain over the coin, in robust accuracy
 
-Answer = Callable[[Tensor], Tensor]
-
-
-def _my_dial(lam: float, standard: Answer, robust: Answer) -> Answer:
-    def answer(x: Tensor) -> Tensor:
-        by_standard = standard(x).softmax(1)
-        by_robust = robust(x).softmax(1)
-        # the robust network answers where it is sure
-        best, second = by_robust.topk(2, 1).values.T
-        sure = torch.sigmoid(20 * (best - second - (1.1 - 1.2 * lam)))[:, None]
-        mixed = (1 - sure) * by_standard + sure * by_robust
-        return (mixed + 1e-9).log()
-
-    return answer
-
 
 @functools.cache
 def _two_networks() -> tuple[Answer, Answer, Split]:
@@ -438,7 +424,7 @@ def _coin_of_two() -> float:
     return oatlib_coin(*ends, LEVEL) or 0.0
 
 
-@exercise(_my_dial, "oatlib.mix")
+@exercise(choose_by_image, "oatlib.course.dials.choose_by_image")
 def my_dial(theirs) -> str:
     """lam, standard, robust -> a function from images to logits, more robust than the coin."""
     standard, robust, split = _two_networks()
