@@ -776,8 +776,8 @@ my_dial = check(my_dial)
 # Your function, or the one of the solution, beside all the others:
 
 # %%
-standard = lesson.network("standard", data).at(0.0)
-robust = lesson.network("pgd-at", data).at(1.0)
+ready = {name: lesson.network(name, data) for name in ("oat", "pgd-at", "blend", "standard")}
+standard, robust = ready["standard"].at(0.0), ready["pgd-at"].at(1.0)
 chosen = dials.measured_functions(lambda lam: my_dial(lam, standard, robust), data)
 pair = [(point["clean"], point["robust"]) for point in chosen]
 reached["my_dial"] = [robust_at(pair, level) for level in LEVELS]
@@ -832,9 +832,9 @@ figures.images(
 # for each λ (where the images are the built-in ones).
 
 # %%
-nets = {your_name: yours}
-nets |= {name: lesson.network(name, data) for name in ("oat", "pgd-at", "blend")}
-surfaces = {} if retrain else lesson.surfaces({name: nets[name] for name in list(nets)[1:]}, data)
+shown_nets = {name: ready[name] for name in ("oat", "pgd-at", "blend")}
+surfaces = lesson.surfaces(shown_nets, data)
+nets = {your_name: yours} | shown_nets
 oatlib.explore(nets, data, marks=open_files.marks(data), surfaces=surfaces, hide=["width", "price"])
 
 # %% tags=["nbval-check-output"]
@@ -874,7 +874,6 @@ print("with ε = 0.5 the loss rises:", fall[-1] > fall[0], "and accuracy falls:"
 #
 # * Set `epochs` to 12. How far does your dial move towards `oat`?
 # * Draw all λ > 0 evenly: delete the line with `more_at_last_stop`. What happens at λ = 1, and what in the middle?
-# * Give `DialNet` three stops, `stops=(0.0, 0.2, 1.0)`. What do you lose between them?
 # * Use your own two ends in `my_dial`: `my_dial(lam, yours.at(0.0), yours.at(1.0))` needs one network, and two passes.
 # * Save your network with `oatlib.save`, and let a friend explore it.
 #
