@@ -13,7 +13,7 @@
 #
 # **You will be able to**
 #
-# * write the training step of OAT: who is attacked, at which λ, through which BatchNorm, with which loss
+# * write the training step of OAT: which images are attacked, at which λ, through which BatchNorm, with which loss
 # * train a dial from the parts that you built in lessons 01, 03 and 04
 # * compare a dial with a coin, with dedicated networks and with the best possible rule, at equal clean accuracy
 # * say what a dial costs, and where it is not the best choice
@@ -31,6 +31,7 @@ recompute: bool = False  # train everything that is recorded again (15 minutes)
 
 # %%
 import torch
+import torch.nn.functional as F
 from IPython.display import display
 from torch import nn
 
@@ -89,7 +90,7 @@ moves = [abs(run[i]["robust"] - run[-1]["robust"]) for run in untrained for i in
 say(
     f"Three trainings, {record['attack']}, n = {untrained[0][0]['n']} validation images each. At the four stops that were "
     f"never drawn, robust accuracy differs from that at λ = 1 by at most {100 * max(moves):.1f} points. The dial has six "
-    "positions and **two settings**: FiLM has a code for each λ, but nobody has taught it what these codes ask for."
+    "positions and **two settings**: FiLM has a code for each λ, but it was never trained with four of these codes."
 )
 
 # %% [markdown]
@@ -202,7 +203,7 @@ draw_stops = check(draw_stops)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
-# <code>math.ceil</code>, <code>torch.zeros(...).long()</code>, <code>torch.randint(low, high, (count,), generator=...)</code>, where
+# <code>math.ceil</code> (after <code>import math</code>), <code>torch.zeros(...).long()</code>, <code>torch.randint(low, high, (count,), generator=...)</code>, where
 # <code>high</code> itself never comes, and <code>torch.cat</code>.
 # </details>
 
@@ -266,8 +267,6 @@ hybrid_loss = check(hybrid_loss)
 # <details><summary>Solution</summary>
 #
 # ```python
-# import torch.nn.functional as F
-#
 # def hybrid_loss(clean, attacked, y, lam, n_clean):
 #     clean_losses = F.cross_entropy(clean, y, reduction="none")
 #     attacked_losses = F.cross_entropy(attacked, y[n_clean:], reduction="none")
@@ -302,7 +301,7 @@ print("logits", net(data.train.x[:6], torch.arange(6)).shape)
 #
 # One step of OAT has four parts.
 #
-# 1. **Who is attacked?** The images with λ > 0, each at its own λ. The network is in eval mode.
+# 1. **The attack**: the images with λ > 0, each at its own λ. The network is in eval mode.
 # 2. **Two passes** in training mode, the clean images first: all images, then the attacked ones.
 # 3. **The loss**: `hybrid_loss`, with the λ of each image.
 # 4. **The gradients**: `backward`.
@@ -481,7 +480,7 @@ lesson.reveal("yours", 100 * (robust_at(points, 0.95) or 0), "a few points depen
 # * a **coin**: train an accurate network and a robust one. For each image, the robust one answers with probability p.
 #   The accuracies of the coin lie on the straight line between the two networks
 # * a **dedicated** network for each λ, as in lesson 02; `pgd-at` is one of them
-# * **`mix`**: add the probabilities of these two networks, with weights 1-λ and λ (`oatlib.mix`)
+# * **`mix`**: (1-λ) times the probabilities of `standard` plus λ times those of `pgd-at` (`oatlib.mix`)
 # * **`blend`**: no FiLM, trained at λ = 0 and λ = 1 only; between them its weights are interpolated
 # * the **best possible** rule reads both cues perfectly. In this world it is known in closed form
 #
@@ -842,7 +841,7 @@ f = yours.at(1.0)
 clean = (f(panel.x).argmax(1) == panel.y).sum().item()
 free = (f(oatlib.PGD(0.0, 5)(f, panel.x, panel.y)).argmax(1) == panel.y).sum().item()
 climb = list(oatlib.PGD(0.5, 10).iterates(f, panel.x, panel.y))
-fall = [nn.functional.cross_entropy(logits, panel.y).item() for _, logits in climb]
+fall = [F.cross_entropy(logits, panel.y).item() for _, logits in climb]
 left = (climb[-1][1].argmax(1) == panel.y).sum().item()
 print("an attack with ε = 0 changes no answer:", free == clean)
 print("with ε = 0.5 the loss rises:", fall[-1] > fall[0], "and accuracy falls:", left < clean / 4)
