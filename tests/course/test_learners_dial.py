@@ -13,7 +13,7 @@ from oatlib.course import exercises, keeping, parts
 from oatlib.course.dials import dial_points
 
 PARTS = {"pgd": "01_attack", "DualBN": "03_dual_bn", "FiLM": "04_film", "Block": "04_film"}
-STEP = {"draw_stops", "hybrid_loss", "oat_step"}
+STEP = ["draw_stops", "hybrid_loss", "oat_step"]
 SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
 
 
@@ -28,7 +28,7 @@ def solution(lesson, name):
 @pytest.fixture
 def folder(tmp_path):
     """A folder with `my_oatlib.py`, written as a learner's notebooks write it."""
-    for name, lesson in PARTS.items() | {(name, "05_oat") for name in STEP}:
+    for name, lesson in [*PARTS.items(), *[(name, "05_oat") for name in STEP]]:  # in the order of the lessons
         keeping.keep(name, lesson[:2], [solution(lesson, name)], tmp_path)
     return tmp_path
 

@@ -84,7 +84,7 @@ WRONG = {
         (more("stop.clone()", "stop"), "stop.clone"),
         (more("    chosen[:n_clean] = False\n", ""), "lose λ = 0"),
         (more("len(stops) - 1", "len(stops)"), "not another one"),
-        (more("< fraction", "> fraction"), "70%"),
+        (more("< fraction", "> fraction"), "of the attacked images"),
         (more(", generator=generator", ""), "depend on the generator"),
         (more("    changed[chosen] = len(stops) - 1\n", ""), "no image gets"),
         (more("torch.rand(len(stop), generator=generator) < fraction",
