@@ -112,7 +112,7 @@ class LiveEnds(LiveCurve):
         eps: Radius of the attack.
     """
 
-    LOOKS, N = 16, 128  # how often it measures, and on how many validation images
+    LOOKS, N = 12, 128  # how often it measures, and on how many validation images
     NAMES = ("clean, λ = 0", "PGD-5, λ = 1 (an upper bound)")
 
     def __init__(self, net: DialNet, data: Data, total: int, eps: float):

@@ -420,8 +420,8 @@ def _clean_and_robust(f: Answer, split: Split) -> tuple[float, float]:
 def _coin_of_two() -> float:
     """Return the robust accuracy of the coin between the two networks at clean accuracy LEVEL."""
     standard, robust, split = _two_networks()
-    ends = (_clean_and_robust(f, split) for f in (standard, robust))
-    return oatlib_coin(*ends, LEVEL) or 0.0
+    first, second = (_clean_and_robust(f, split) for f in (standard, robust))
+    return oatlib_coin(first, second, LEVEL) or 0.0
 
 
 @exercise(choose_by_image, "oatlib.course.dials.choose_by_image")
