@@ -9,24 +9,23 @@
 # ---
 
 # %% [markdown]
-# # 01 · How can a change that nobody sees turn every answer wrong?
+# # 01 · How do you fool a network without changing the picture?
 #
 # **You will be able to**
 #
-# * draw the ball of images an attacker may choose from, and say what ε means in it
-# * write FGSM and PGD yourself, and show that they are the library's
-# * watch an attack step by step, and say why one step is not enough
-# * tell a weak attack from a strong one by its loss
+# * draw the ball of images that an attacker may choose from, and say what ε means in it
+# * write FGSM and PGD from scratch, and show that they equal the library's
+# * say why one step is not enough
+# * recognise a weak attack by its loss, and build a stronger one
 #
-# **Before this:** [00 · The tour](00_tour.ipynb) · **Run time:** about 40 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
+# **Before this:** [00 · The tour](00_tour.ipynb) · **Run time:** about 40 s on two CPU cores · **Needs:** no network, no GPU ·
+# **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
-data_set: str = "shapes"  # one of shapes, digits: the images
-n: int = 256  # 32 to 512: validation images that are attacked (digits has 200)
+n: int = 256  # 32 to 512: validation images that are attacked
 eps: float = 8.0  # 0.5 to 32: radius of the ball, in 1/255 of the range of a pixel
-epochs: int = 4  # 1 to 30: of training, where no ready network fits
-seed: int = 0  # 0 to 9999: of data, weights and attacks
-retrain: bool = False  # train the network here (about 10 s) instead of loading it
+epochs: int = 4  # 1 to 30: of training, if the seed has no ready networks
+seed: int = 0  # 0 to 9999: of data, weights and attacks; 0 has ready networks
 
 # %%
 import plotly.graph_objects as go
@@ -35,105 +34,216 @@ import torch.nn.functional as F
 from torch import nn
 
 import oatlib
-from oatlib import FGSM, PGD
+from oatlib import FGSM, PGD, Suite
 from oatlib.course import figures
+from oatlib.course.diagram import diagram
 from oatlib.course.exercises import check
 from oatlib.course.lesson import begin, say
 from oatlib.course.sliders import sliders
+from oatlib.data.scenes import effect_of, parts_of, scene_of
 from oatlib.explorer.description import captions
 
 lesson = begin("01_attack", globals())
-data = oatlib.load_data(data_set, seed=seed)
-panel = data.val.panel(min(n, len(data.val)))
-n = len(panel)
-x, y = panel.x, panel.y
+data = oatlib.load_data("shapes", seed=seed)
+panel = data.val.panel(n)
+n, x, y = len(panel), panel.x, panel.y  # x (n, 3, 16, 16) in [0, 1], y (n,)
 
 # %% [markdown]
 # ## The failure
 #
-# A network is trained on clean images, in the ordinary way. On images it has never seen it is nearly always right. Then
-# every pixel is moved a little, by at most ε, in a direction that somebody chose with care.
+# A network is trained on clean images in the ordinary way. It is nearly always right on new images. Then an attacker
+# changes every pixel by at most ε.
 
 # %%
-net = lesson.network("standard", data).at(0.0)  # a plain nn.Module: images (N, C, H, W) in [0, 1] -> logits
+net = lesson.network("standard", data).at(0.0)  # images (N, 3, 16, 16) -> logits (N, 8)
 radius = eps / 255
 x_adv = PGD(radius, steps=20)(net, x, y, torch.Generator().manual_seed(seed))
 
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+scene = scene_of(data, panel)
+parts = parts_of(scene)
+is_right = net(x).argmax(1) == y
+lies = scene.shape != y
+honest = (is_right & ~lies).nonzero()[:5, 0]
+shown = torch.cat([honest, (is_right & lies).nonzero()[:1, 0]])
 
-def says(images):
-    """What the network answers, and how sure it is."""
-    sure, said = net(images).softmax(1).max(1)
-    return [f"says {data.classes[c]}, {p:.0%}" for c, p in zip(said, sure, strict=True)]
+
+def answers(f, images):
+    """Captions: the class that a network answers, and its probability."""
+    top, classes = f(images).softmax(1).max(1)
+    return [f"answer: {data.classes[c]}<br>with {p:.0%}" for p, c in zip(top, classes, strict=True)]
 
 
-rows = {"image": x[:6], "change × 16": figures.change(x, x_adv, 16)[:6], "attacked": x_adv[:6]}
-told = figures.stacked(captions(data, panel, range(6)), says(x[:6]))
-figures.images(rows, {"image": told, "attacked": says(x_adv[:6])})
-
-# %% [markdown]
-# The middle row is the change, 16 times as large as it is and around grey. Below each image stand its class, the shape that
-# is drawn, and what the network says, with its probability. What you see has not changed; ask the network. (In the built-in
-# world a faint shape often belongs to another class, a vivid one never does. A texture that you do not see always tells the
-# class.)
-
-# %%
-lesson.predict("left", f"of its answers on {n} images, how many are still right under this attack?", 0, 100)
-
-# %%
-clean = (net(x).argmax(1) == y).float().mean().item()
-robust = (net(x_adv).argmax(1) == y).float().mean().item()
-lesson.reveal("left", 100 * robust, "this is its <i>robust accuracy</i> against the attack.")
-
-# %%
-low, high = oatlib.wilson(round(robust * n), n)
-say(
-    f"On n = {n} validation images the network is right on **{clean:.1%}** as they are and on **{robust:.1%}** under PGD-20 "
-    f"at ε = {eps:g}/255 (95 % interval {low:.1%} to {high:.1%}). No pixel moved by more than {eps:g} of 255 steps."
+rows = {
+    "image": x[shown],
+    "drawn shape": parts.drawn[shown],
+    "texture × 16": (0.5 + 16 * parts.texture[shown]).clamp(0, 1),
+    "change × 16": figures.change(x, x_adv, 16)[shown],
+    "attacked": x_adv[shown],
+}
+below = figures.stacked(captions(data, panel, shown.tolist()), answers(net, x[shown]))
+figures.images(
+    rows,
+    {"image": below, "attacked": answers(net, x_adv[shown])},
+    tile=96,
+    takeaway="The attacked images look like the images, but the network gives other answers.",
 )
 
 # %% [markdown]
-# ## Small enough to draw: images of two pixels
+# Each image is the sum of three parts: a drawn shape, a texture and noise. You see the **drawn shape**. You do not see the
+# **texture**, which is shown here 16 times stronger, around grey. The texture always tells the class.
 #
-# An image of two pixels is a point in a square. All points whose pixels differ by at most ε from it are a small square
-# around it: the **ε-ball** (in the L-infinity norm, which measures the largest change of any pixel). The attacker may
-# pick any point of it. A classifier colours the whole plane; the attacker looks for another colour within reach.
+# The shape can be trusted less. A shape is drawn faintly or vividly. A vivid shape always belongs to the class. A faint
+# shape often belongs to another class, and then the caption says that it **lies**. The last image lies. The network is
+# still right about it, because it reads the texture.
+#
+# The fourth row is the change made by the attack, also 16 times stronger. Compare it with the texture.
+
+# %%
+lesson.predict("left", f"What share of {n} images is still right under this attack?", 0, 100)
 
 
 # %%
-def two_pixels(seed):
-    """512 images of two pixels, of two classes on two rings, and a small network that has learned them."""
-    generator = torch.Generator().manual_seed(seed)
-    label = torch.arange(512) % 2
-    angle = torch.rand(512, generator=generator) * 2 * torch.pi
-    reach = 0.16 + 0.2 * label + 0.03 * torch.randn(512, generator=generator)
-    points = 0.5 + torch.stack([reach * angle.cos(), reach * angle.sin()], 1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        small = nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 2))
-    optimizer = torch.optim.Adam(small.parameters(), 0.01)
-    for _ in range(300):
-        loss = F.cross_entropy(small(10 * (points - 0.5)), label)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return points, label, lambda p: small(10 * (p - 0.5))
+def accuracy(f, images):
+    """Share of the images that f classifies correctly."""
+    return (f(images).argmax(1) == y).float().mean().item()
 
 
-points, label, plane = two_pixels(seed)
+clean, robust = accuracy(net, x), accuracy(net, x_adv)
+lesson.reveal("left", 100 * robust, "this is its <i>robust accuracy</i> under the attack.")
+
+# %%
+low, high = oatlib.wilson(round(robust * n), n)
+effect = effect_of(scene, x_adv - x)  # how much of each texture the change erases and adds
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+say(
+    f"Of n = {n} validation images, the network classifies **{clean:.1%}** correctly. Under PGD-20 at ε = {eps:g}/255 "
+    f"it is **{robust:.1%}** (95 % interval {low:.1%} to {high:.1%}). Another attack may find more, so this number is an "
+    f"upper bound. The textures have a mean amplitude of {255 * scene.amplitude.mean():.1f}/255. The attack erases "
+    f"{effect.erased.mean():.0%} of the texture and adds the texture of another class, at "
+    f"{effect.forged.amax(1).mean():.0%} of that strength (means)."
+)
 
 # %% [markdown]
-# Every attack here is the same walk: **start** near x, take a **step** up the loss, **project** back into the ball. Build
-# the three moves. Each cell goes on with the library's version where yours is not there yet, so nothing stops you.
+# ## Where the attack gets its direction
+#
+# Training follows the gradient of the loss with respect to the **weights**. An attack follows the gradient of the same
+# loss with respect to the **image**. The weights stay fixed.
+
+# %%
+diagram("01")
+
+# %% [markdown]
+# ## Three pixels by hand
+#
+# Take one image of three pixels, and a network of one linear layer with two classes.
+
+# %%
+image = torch.tensor([[0.2, 0.5, 0.9]])  # (1, 3)
+label = torch.tensor([0])
+weights = torch.tensor([[1.0, -2.0, 0.1], [-1.0, 1.0, 0.0]])  # one row per class
+
+
+def tiny(images):
+    """Images (N, 3) -> logits (N, 2)."""
+    return images @ weights.T
+
+
+image.requires_grad_()
+loss = F.cross_entropy(tiny(image), label)
+(gradient,) = torch.autograd.grad(loss, image)
+image = image.detach()
+print("loss    ", loss.item())
+print("gradient", gradient)
+
+# %% [markdown]
+# The gradient has one number per pixel. A negative number says that a darker pixel raises the loss. The third pixel matters
+# little. For a linear layer you can compute the gradient by hand, with the probabilities $p_c$ and the rows $w_c$ of the weights:
+#
+# $$\frac{\partial \ell}{\partial x} = \sum_c \big(p_c - [c = y]\big)\, w_c$$
+
+# %%
+print("by hand ", (tiny(image).softmax(1) - F.one_hot(label, 2)) @ weights)
+
+# %% [markdown]
+# Every pixel may now move by at most ε = 0.1. Which moves raise the loss most? Three pixels allow a search over all
+# combinations of down, stay and up.
+
+# %%
+step = torch.tensor([-0.1, 0.0, 0.1])
+moves = torch.cartesian_prod(step, step, step)  # (27, 3)
+losses = F.cross_entropy(tiny(image + moves), label.expand(27), reduction="none")
+print("best of 27 moves      ", moves[losses.argmax()])
+print("0.1 · sign of gradient", 0.1 * gradient.sign())
+
+# %% [markdown]
+# The best move uses only the **sign** of the gradient. The third pixel has a small gradient, but it may move by ε, too.
+# This is the fast gradient sign method (FGSM):
+#
+# $$x_{\text{adv}} = \operatorname{clip}_{[0, 1]}\big(x + \varepsilon \cdot \operatorname{sign}(\nabla_x\, \ell(f(x), y))\big)$$
+#
+# ### Exercise: fgsm
+# Difficulty ●●○○○ · 5 minutes. Write the formula as a function for a batch of images and any network `f`.
+# If you leave the cell as it is, the lesson goes on with the library's version.
+
+
+# %% tags=["exercise"]
+def fgsm(f, x, y, eps):
+    """Images x after one step of length eps up the cross-entropy of f(x) and y, in [0, 1]."""
+    raise NotImplementedError  # your code instead of this line
+
+
+# %%
+fgsm = check(fgsm)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# <code>torch.autograd.grad(loss, x)</code> needs an x with <code>requires_grad</code>: take
+# <code>x.detach().requires_grad_()</code>. Sum the loss over the images. The sign is the same for the mean.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def fgsm(f, x, y, eps):
+#     x = x.detach().requires_grad_()
+#     loss = F.cross_entropy(f(x), y, reduction="sum")
+#     (gradient,) = torch.autograd.grad(loss, x)
+#     return (x + eps * gradient.sign()).detach().clamp(0, 1)
+# ```
+# </details>
+
+# %%
+once = fgsm(tiny, image, label, 0.1)
+twice = fgsm(tiny, once, label, 0.1)
+print("image    ", image)
+print("one step ", once)
+print("two steps", twice)
+
+# %% [markdown]
+# ## The ball, and how to stay in it
+#
+# After two steps, pixels have moved by 0.2, but only 0.1 was allowed. The allowed images are the **ε-ball** around x. Its
+# norm is L-infinity: it measures the largest change of any pixel.
+#
+# $$B_\varepsilon(x) = \{x' \in [0, 1]^d : \max_i |x'_i - x_i| \le \varepsilon\}$$
+#
+# The projection $\Pi$ moves a point outside the ball to the nearest point inside. The ball is a box, so two clips do it:
+#
+# $$\Pi(x') = \operatorname{clip}_{[0, 1]}\big(x + \operatorname{clip}_{[-\varepsilon, \varepsilon]}(x' - x)\big)$$
 #
 # ### Exercise: project
-# Difficulty ●●○○○ · 5 minutes. The walk may leave the ball; bring it back. A picture must stay a picture, too: pixels in
-# [0, 1].
+# Difficulty ●○○○○ · 3 minutes. Write the projection Π.
 
 
 # %% tags=["exercise"]
 def project(x_adv, x, eps):
-    """Back into the ball of radius eps around x, and into [0, 1]; tensors of one shape."""
-    raise NotImplementedError  # your code instead of this line
+    """x_adv, moved into the ball of radius eps around x and into [0, 1]; all of one shape."""
+    raise NotImplementedError
 
 
 # %%
@@ -141,7 +251,7 @@ project = check(project)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
-# What may be at most eps in size is not the image but the change <code>x_adv - x</code>. <code>clamp</code> does both jobs.
+# Not the image but the change <code>x_adv - x</code> may be at most eps. <code>clamp</code> does both clips.
 # </details>
 
 # %% [markdown] tags=["solution"]
@@ -154,48 +264,21 @@ project = check(project)
 # ```
 # </details>
 
-# %% [markdown]
-# ### Exercise: fgsm
-# Difficulty ●●○○○ · 5 minutes. The fast gradient sign method: one step as long as the ball is wide, up the loss. If every
-# pixel may move by ε, which way should each go? Only the sign of its slope matters.
-
-
-# %% tags=["exercise"]
-def fgsm(f, x, y, eps):
-    """x after one step of length eps up the cross-entropy of f(x) against y, clipped to [0, 1]."""
-    raise NotImplementedError
-
-
 # %%
-fgsm = check(fgsm)
+print("two steps, projected", project(twice, image, 0.1))
 
 # %% [markdown]
-# <details><summary>Hint</summary>
-# <code>torch.autograd.grad(loss, x)</code> needs an x with <code>requires_grad</code>: take <code>x.detach().requires_grad_()</code>.
-# Sum the loss over the images: a mean would do, too, as only signs count.
-# </details>
-
-# %% [markdown] tags=["solution"]
-# <details><summary>Solution</summary>
+# Projected gradient descent (PGD) takes many short steps of length α. It computes a new gradient after each step:
 #
-# ```python
-# def fgsm(f, x, y, eps):
-#     x = x.detach().requires_grad_()
-#     loss = F.cross_entropy(f(x), y, reduction="sum")
-#     (grad,) = torch.autograd.grad(loss, x)
-#     return (x + eps * grad.sign()).detach().clamp(0, 1)
-# ```
-# </details>
-
-# %% [markdown]
+# $$x^{(k+1)} = \Pi\big(x^{(k)} + \alpha \cdot \operatorname{sign}(\nabla_x\, \ell(f(x^{(k)}), y))\big)$$
+#
 # ### Exercise: pgd_step
-# Difficulty ●●●○○ · 5 minutes. Projected gradient descent takes many short steps and looks again after each.
+# Difficulty ●●○○○ · 5 minutes. Write one such step.
 
 
 # %% tags=["exercise"]
 def pgd_step(f, x_adv, x, y, eps, size):
-    """The next point of the walk: a step of length `size` from
-    x_adv up the loss, projected around x."""
+    """The next iterate: a step of length `size` from x_adv up the loss, projected around x."""
     raise NotImplementedError
 
 
@@ -204,7 +287,7 @@ pgd_step = check(pgd_step)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
-# The gradient is taken where the walk is, at <code>x_adv</code>; the ball is around where it began, <code>x</code>.
+# Take the gradient at the present iterate, <code>x_adv</code>. The centre of the ball is the image, <code>x</code>.
 # </details>
 
 # %% [markdown] tags=["solution"]
@@ -213,185 +296,558 @@ pgd_step = check(pgd_step)
 # ```python
 # def pgd_step(f, x_adv, x, y, eps, size):
 #     x_adv = x_adv.detach().requires_grad_()
-#     (grad,) = torch.autograd.grad(F.cross_entropy(f(x_adv), y, reduction="sum"), x_adv)
-#     far = x_adv.detach() + size * grad.sign()
-#     return (x + (far - x).clamp(-eps, eps)).clamp(0, 1)
+#     loss = F.cross_entropy(f(x_adv), y, reduction="sum")
+#     (gradient,) = torch.autograd.grad(loss, x_adv)
+#     ahead = x_adv.detach() + size * gradient.sign()
+#     return (x + (ahead - x).clamp(-eps, eps)).clamp(0, 1)
+# ```
+# </details>
+
+# %%
+iterate = image
+for k in range(1, 5):
+    iterate = pgd_step(tiny, iterate, image, label, 0.1, 0.04)
+    print("after step", k, iterate)
+
+# %% [markdown]
+# ## Small enough to draw: images of two pixels
+#
+# An image of two pixels is a point in a plane, and its ε-ball is a square. A network has learned two classes, on two
+# rings. The colour of the plane is its answer. The function `walk` takes steps like
+# yours, and can switch parts of PGD off.
+
+
+# %%
+def slope(f, x, y):
+    """Gradient of the loss with respect to the images, (N, ...)."""
+    x = x.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(F.cross_entropy(f(x), y, reduction="sum"), x)
+    return gradient
+
+
+def walk(f, x, y, eps, steps, share, start=True, sign=True, ball=True):
+    """All iterates of PGD with steps of length share · eps, the start included."""
+    noise = 2 * torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)) - 1
+    iterates = [project(x + eps * noise, x, eps) if start else x]
+    for _ in range(steps):
+        direction = slope(f, iterates[-1], y)
+        largest = direction.flatten(1).abs().amax(1).view(-1, *[1] * (x.dim() - 1))
+        direction = direction.sign() if sign else direction / largest.clamp_min(1e-12)
+        ahead = iterates[-1] + share * eps * direction
+        iterates.append(project(ahead, x, eps) if ball else ahead.clamp(0, 1))
+    return iterates
+
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+# It makes 512 points of two classes, trains a small network on them, and draws its plane.
+def two_pixels(seed):
+    """Points (512, 2) on two rings, their classes, and a network that has learned them."""
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.arange(512) % 2
+    angle = torch.rand(512, generator=generator) * 2 * torch.pi
+    reach = 0.16 + 0.2 * label + 0.03 * torch.randn(512, generator=generator)
+    points = 0.5 + torch.stack([reach * angle.cos(), reach * angle.sin()], 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers = [nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 2)]
+    small = nn.Sequential(*layers)
+    optimizer = torch.optim.Adam(small.parameters(), 0.01)
+    for _ in range(300):
+        loss = F.cross_entropy(small(10 * (points - 0.5)), label)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return points, label, lambda p: small(10 * (p - 0.5))
+
+
+points, ring, plane = two_pixels(seed)
+
+# %% [markdown]
+# Which images are still classified correctly after FGSM, but not after PGD?
+
+# %%
+reach = 0.16
+after_fgsm = plane(fgsm(plane, points, ring, reach)).argmax(1)
+after_pgd = plane(walk(plane, points, ring, reach, steps=10, share=0.25)[-1]).argmax(1)
+only_pgd = (after_fgsm == ring) & (after_pgd != ring)
+found = only_pgd.nonzero().flatten().tolist()
+print("images that FGSM leaves correct:  ", int((after_fgsm == ring).sum()), "of", len(ring))
+print("of these, misclassified after PGD:", len(found))
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+ticks = torch.linspace(0, 1, 80)
+cells = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).reshape(-1, 2)
+colours = plane(cells).softmax(1)[:, 1].reshape(80, 80).detach()
+background = [go.Heatmap(x=ticks, y=ticks, z=colours, colorscale=[[0, "#bcd7ea"], [1, "#f6cdb3"]], showscale=False)]
+for kind, colour, symbol in ((0, "#2a86c8", "circle"), (1, "#c2500c", "diamond")):
+    dots = points[ring == kind]
+    look = {"size": 4, "color": colour, "symbol": symbol, "opacity": 0.6}
+    background.append(go.Scatter(x=dots[:, 0], y=dots[:, 1], name=f"class {kind}", mode="markers", marker=look))
+inside = (points - 0.5).abs().amax(1) < 0.5 - reach  # the whole square is in the picture
+choices = ([i for i in found if inside[i]] + [i for i in range(512) if inside[i] and i not in found])[:8]
+
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+def draw_walk(image, radius, steps, start, sign, ball):
+    """The walk of PGD and the step of FGSM for one image of two pixels."""
+    at, true = points[image : image + 1], ring[image : image + 1]
+    path = torch.cat(walk(plane, at, true, radius, steps, 0.25, start, sign, ball))
+    jump = fgsm(plane, at, true, radius)
+    (px, py), ink = at[0].tolist(), "#222222"
+    fig = go.Figure(background)
+    fig.add_scatter(x=path[:, 0], y=path[:, 1], name="PGD", mode="lines+markers", line={"color": ink})
+    for name, spot, mark in (("FGSM", jump, "x"), ("image", at, "star")):
+        look = {"symbol": mark, "size": 14, "color": ink, "line": {"color": "white", "width": 1}}
+        fig.add_scatter(x=spot[:, 0], y=spot[:, 1], name=name, mode="markers", marker=look)
+    edges = {"x0": px - radius, "x1": px + radius, "y0": py - radius, "y1": py + radius}
+    fig.add_shape(type="rect", line={"color": ink, "width": 2}, **edges)
+    takeaway = "The square is the ball. FGSM jumps to a corner of it; PGD turns on its way."
+    figures.layout(fig, "first pixel", "second pixel", height=560, takeaway=takeaway)
+    fig.update_yaxes(scaleanchor="x", range=[0, 1], constrain="domain")
+    fig.update_xaxes(range=[0, 1], constrain="domain")
+    verdict = {True: "is misclassified", False: "is still classified correctly"}
+    ends = {"PGD": path[-1:], "FGSM": jump}
+    told = [f"After {k} it <b>{verdict[bool(plane(p).argmax(1) != true)]}</b>." for k, p in ends.items()]
+    return fig, f"The image is of class {true.item()}. " + " ".join(told)
+
+
+# %% [markdown]
+# Take the steps one by one. Then switch off one part at a time. Which part keeps PGD in the square? Without the sign, only the
+# pixel with the largest gradient moves by α.
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+sliders(
+    draw_walk,
+    image=choices,
+    radius=(0.0, 0.3, 0.01),
+    steps=(0, 20, 1),
+    start=False,
+    sign=True,
+    ball=True,
+    labels={
+        "radius": "radius ε",
+        "steps": "steps of PGD, α = ε/4",
+        "start": "random start",
+        "sign": "sign of the gradient",
+        "ball": "projection",
+    },
+    start_at={"radius": reach, "steps": 10},
+)
+
+# %% [markdown]
+# ## The whole attack
+#
+# Two parts are still missing. PGD starts at a **random point** of the ball, and it returns the **best iterate**:
+#
+# $$x^{(0)} = \Pi(x + u),\quad u_i \sim U[-\varepsilon, \varepsilon] \qquad\qquad x_{\text{adv}} = x^{(k^*)},\quad k^* = \arg\max_k\, \ell(f(x^{(k)}), y)$$
+#
+# Each image has its own $k^*$. Lessons 02 to 05 use your function for training.
+#
+# ### Exercise: pgd
+# Difficulty ●●●○○ · 15 minutes. Write the whole loop in one function. Draw the random start with
+# `torch.rand(x.shape, generator=generator)`. The start counts as an iterate, and so does the point after the last step.
+
+
+# %% tags=["exercise"]
+def pgd(net, x, y, eps, steps, step_size, generator=None):
+    """Attacked images (N, C, H, W): for each image the iterate with the highest cross-entropy."""
+    raise NotImplementedError
+
+
+# %%
+pgd = check(pgd)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# Run the loop <code>steps + 1</code> times. Each time compute one loss per image with <code>reduction="none"</code>, and
+# copy the images whose loss is higher than before: <code>best[better] = x_adv.detach()[better]</code>. Then take a step,
+# but not in the last round. Use <code>torch.autograd.grad</code>: <code>loss.backward()</code> would also
+# add to the gradients of the weights.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def pgd(net, x, y, eps, steps, step_size, generator=None):
+#     noise = 2 * torch.rand(x.shape, generator=generator) - 1
+#     x_adv = (x + eps * noise).clamp(0, 1)
+#     best = x_adv.clone()
+#     best_loss = torch.full((len(x),), -torch.inf)
+#     for step in range(steps + 1):
+#         x_adv = x_adv.detach().requires_grad_()
+#         losses = F.cross_entropy(net(x_adv), y, reduction="none")
+#         better = losses.detach() > best_loss
+#         best[better] = x_adv.detach()[better]
+#         best_loss[better] = losses.detach()[better]
+#         if step == steps:
+#             break
+#         (gradient,) = torch.autograd.grad(losses.sum(), x_adv)
+#         x_adv = x_adv.detach() + step_size * gradient.sign()
+#         x_adv = (x + (x_adv - x).clamp(-eps, eps)).clamp(0, 1)
+#     return best
 # ```
 # </details>
 
 # %% [markdown]
-# ## Watch it walk
+# ### What you built is what the library has
 #
-# Move the point and the ball, and take the steps one by one. The line is the way of PGD; the cross is where FGSM lands
-# with its one long step. Where FGSM jumps over the region it aims for, PGD turns.
-
-# %%
-grid = torch.linspace(0, 1, 60)
-square = torch.stack(torch.meshgrid(grid, grid, indexing="xy"), -1).reshape(-1, 2)
-colours = plane(square).softmax(1)[:, 1].reshape(60, 60).detach()
-
-
-def walk(image, radius, steps, start):
-    """The picture for one image of two pixels."""
-    at, true = points[image : image + 1], label[image : image + 1]
-    generator = torch.Generator().manual_seed(seed)
-    way = [project(at + radius * (2 * torch.rand(1, 2, generator=generator) - 1), at, radius) if start else at]
-    for _ in range(steps):
-        way.append(pgd_step(plane, way[-1], at, true, radius, 2.5 * radius / max(steps, 4)))
-    way, jump, where = torch.cat(way), fgsm(plane, at, true, radius), at[0].tolist()
-    fig = go.Figure(go.Heatmap(x=grid, y=grid, z=colours, colorscale=[[0, "#bcd7ea"], [1, "#f6cdb3"]], showscale=False))
-    fig.add_scatter(x=way[:, 0], y=way[:, 1], name="PGD", mode="lines+markers", **figures.style(0))
-    fig.add_scatter(
-        x=jump[:, 0], y=jump[:, 1], name="FGSM", mode="markers", marker={"symbol": "x", "size": 12, "color": "#d55e00"}
-    )
-    fig.add_scatter(
-        x=where[:1], y=where[1:], name="image", mode="markers", marker={"symbol": "star", "size": 13, "color": "#222"}
-    )
-    fig.add_shape(type="rect", x0=where[0] - radius, x1=where[0] + radius, y0=where[1] - radius, y1=where[1] + radius)
-    wrong = [(plane(p).argmax(1) != true).item() for p in (way[-1:], jump)]
-    told = "PGD {}, FGSM {}".format(*("<b>fools it</b>" if w else "does not fool it" for w in wrong))
-    return figures.layout(fig, "first pixel", "second pixel", height=430).update_layout(width=560), told
-
-
-sliders(
-    walk,
-    image=(0, 63, 1),
-    radius=(0.0, 0.3, 0.01),
-    steps=(0, 20, 1),
-    start=False,
-    labels={"radius": "radius ε", "steps": "steps of PGD", "start": "start at a random point of the ball"},
-    start_at={"image": 1, "radius": 0.12, "steps": 5},
-)
-
-# %% [markdown]
-# ## The same walk in 768 dimensions
-#
-# Nothing changes for real images but the number of pixels. Here is the walk of all images at once: the loss of the true
-# class, and the share of images that are still right **at every point so far**.
-
-# %%
-lesson.predict("steps", "after how many steps of PGD is less than one image in a hundred still right?", 0, 20, "steps")
+# From here on the network under attack is `pgd-at`. It was trained to resist attacks of ε = 8/255; lesson 02 shows how.
+# At twice the radius of this lesson the attacks below differ clearly.
 
 
 # %%
-def watch(attack):
-    """Mean loss and robust accuracy after every step of an attack."""
-    losses, standing, right = [], torch.ones(n, dtype=torch.bool), []
-    for _, logits in attack.iterates(net, x, y, torch.Generator().manual_seed(seed)):
-        losses.append(F.cross_entropy(logits, y).item())
-        standing &= logits.argmax(1) == y
-        right.append(standing.float().mean().item())
-    return losses, right
+def dice():
+    """The same random numbers for every attack."""
+    return torch.Generator().manual_seed(seed)
 
 
-losses, right = watch(PGD(radius, steps=20))
-band = [oatlib.wilson(round(r * n), n) for r in right]
-percent = tuple([100 * v for v in values] for values in (right, *zip(*band, strict=True)))
-curves = {
-    "robust accuracy, %, with 95 % interval": percent,
-    "loss, % of its largest": [100 * v / max(losses) for v in losses],
-}
-figures.lines(range(21), curves, x_name="steps of PGD")
-
-# %%
-gone = next((k for k, r in enumerate(right) if r < 0.01), 20)
-lesson.reveal(
-    "steps", gone, "each step is only a part of ε long, so the first ones cannot reach the border of the ball."
-)
-
-# %% [markdown]
-# ## Ablation: what is the sign for, and the random start?
-#
-# Five attacks of the same radius on the same images, from the same seed. Switch a part off and see what it was good for.
-
-
-# %%
-def accuracy_under(attack):
-    """Share of the images that are right after an attack."""
-    attacked = attack(net, x, y, torch.Generator().manual_seed(seed))
-    return (net(attacked).argmax(1) == y).float().mean().item()
-
-
-attacks = {
-    "FGSM, one step": FGSM(radius),
-    "PGD-3": PGD(radius, 3),
-    "PGD-20": PGD(radius, 20),
-    "PGD-20, no random start": PGD(radius, 20, start="none"),
-    "PGD-20 in the L2 ball": PGD(radius, 20, norm="l2"),
-}
-left = {name: accuracy_under(attack) for name, attack in attacks.items()}
-figures.bars(list(left), {"robust accuracy": list(left.values())}, n=n, height=380)
-
-# %% [markdown]
-# The L2 ball of the same radius is far smaller: the whole image may change by ε there, in the L-infinity ball every
-# pixel may. A radius without its norm says nothing.
-
-# %% [markdown]
-# ## What you built is what the library keeps
-#
-# `oatlib/attacks/geometry.py` has the three moves, `oatlib/attacks/ascent.py` the loop. One step of yours and one of theirs, on the images:
+robust_net = lesson.network("pgd-at", data).at(1.0)
+wide = 2 * radius
 
 # %% tags=["nbval-check-output"]
-mine, theirs = x, FGSM(radius)(net, x, y)
-print("fgsm is oatlib.FGSM:", torch.equal(fgsm(net, x, y, radius), theirs))
-for _ in range(5):
-    mine = pgd_step(net, mine, x, y, radius, radius / 4)
-last = PGD(radius, 5, step_size=radius / 4, start="none", best=False)(net, x, y)
-print("five times pgd_step is oatlib.PGD:", torch.allclose(mine, last, atol=1e-6))
+built = pgd(robust_net, x, y, wide, 10, wide / 4, dice())
+shipped = PGD(wide, steps=10, step_size=wide / 4)(robust_net, x, y, dice())
+same = (built - shipped).abs().amax((1, 2, 3)) < 1e-5
+print("fgsm equals oatlib.FGSM:", torch.equal(fgsm(net, x, y, radius), FGSM(radius)(net, x, y)))
+print("pgd equals oatlib.PGD on more than 95 of 100 images:", same.float().mean().item() > 0.95)
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+say(
+    f"The attacked images are equal on **{int(same.sum())} of {n}** images. If two differ, oatlib has preferred "
+    "a misclassified iterate to one with a higher loss."
+)
 
 # %% [markdown]
+# ## Why one step is not enough
+#
+# With three pixels FGSM was the best attack. The network was **linear**, and its gradient has the same signs everywhere. In a
+# deep network the signs change on the way.
+
+# %%
+question = (
+    "PGD moves to the border of the ball. In how many pixels does the gradient "
+    "still have the sign that it had at x? (Two random signs agree in 50 %.)"
+)
+lesson.predict("agree", question, 50, 100)
+
+# %%
+first = slope(robust_net, x, y).sign()
+path = walk(robust_net, x, y, wide, steps=10, share=0.25, start=False)
+agree = [100 * (slope(robust_net, p, y).sign() == first).float().mean().item() for p in path]
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+figures.lines(
+    range(len(agree)),
+    {"pixels whose gradient has the same sign as at x": agree},
+    x_name="steps of PGD",
+    y_name="pixels, %",
+    height=300,
+    takeaway=f"After {len(agree) - 1} steps {agree[-1]:.0f} % of the signs are those of the first gradient.",
+)
+
+# %%
+lesson.reveal("agree", agree[-1], "in the other pixels FGSM follows a sign that is no longer right.")
+
+# %% [markdown]
+# These images are classified correctly after FGSM, and misclassified after PGD. They have the largest difference of losses.
+
+# %%
+one_step = fgsm(robust_net, x, y, wide)
+
+
+def loss_of(images):
+    """Cross-entropy of every image, (N,)."""
+    return F.cross_entropy(robust_net(images), y, reduction="none").detach()
+
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+resisted = robust_net(one_step).argmax(1) == y
+fell = robust_net(built).argmax(1) != y
+gap = (loss_of(built) - loss_of(one_step)).masked_fill(~(resisted & fell), -torch.inf)
+chosen = gap.topk(4).indices
+rows, below = {"image": x[chosen]}, {"image": captions(data, panel, chosen.tolist())}
+for name, images in (("FGSM", one_step), ("PGD-10", built)):
+    at_work = [f"loss {value:.2f}" for value in loss_of(images)[chosen]]
+    rows[f"{name}, change × 8"] = figures.change(x, images, 8)[chosen]
+    below[f"{name}, change × 8"] = figures.stacked(answers(robust_net, images[chosen]), at_work)
+figures.images(rows, below, takeaway="On each of these images PGD reaches a higher loss than FGSM, in the same ball.")
+
+# %% [markdown]
+# ## Tell a weak attack by its loss
+#
+# All attacks below search the same balls, so a higher loss means a better search. Four attacks, the same images:
+
+# %%
+attacks = {
+    "FGSM": one_step,
+    "PGD-10, α = ε/16": pgd(robust_net, x, y, wide, 10, wide / 16, dice()),
+    "PGD-10, α = ε/4": pgd(robust_net, x, y, wide, 10, wide / 4, dice()),
+    "PGD-10, α = ε": pgd(robust_net, x, y, wide, 10, wide, dice()),
+}
+lesson.predict("weakest", "Which attack leaves most images right?", options=list(attacks))
+
+
+# %%
+def right(images):
+    """Whether the robust network classifies each image correctly, (N,)."""
+    return robust_net(images).argmax(1) == y
+
+
+kept = {name: right(images) for name, images in attacks.items()}
+mean_loss = {name: loss_of(images).mean().item() for name, images in attacks.items()}
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+fig = go.Figure()
+for i, name in enumerate(attacks):
+    share = kept[name].float().mean().item()
+    ends = oatlib.wilson(int(kept[name].sum()), n)
+    about = {"type": "data", "symmetric": False, "color": figures.tint(i, 0.6)}
+    across = 1.96 * loss_of(attacks[name]).std().item() / n**0.5
+    fig.add_scatter(
+        x=[mean_loss[name]],
+        y=[100 * share],
+        name=name,
+        mode="markers",
+        marker=figures.style(i)["marker"] | {"size": 12},
+        error_y=about | {"array": [100 * (ends[1] - share)], "arrayminus": [100 * (share - ends[0])]},
+        error_x=about | {"array": [across], "arrayminus": [across]},
+    )
+figures.layout(
+    fig,
+    f"mean loss (bars: 95 % intervals, n = {n})",
+    "robust accuracy, %",
+    height=380,
+    takeaway="The attacks with a higher loss leave fewer images right.",
+)
+
+# %%
+weakest = max(kept, key=lambda name: kept[name].sum().item())
+lowest, highest = min(mean_loss.values()), max(mean_loss.values())
+about = f"mean losses from {lowest:.2f} to {highest:.2f}; its loss is {mean_loss[weakest]:.2f}."
+lesson.reveal("weakest", weakest, about)
+
+# %%
+suite = accuracy(robust_net, Suite(wide, budget="quick")(robust_net, x, y, dice()))
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+rates = "; ".join(f"{name}: {k.float().mean():.1%}" for name, k in kept.items())
+say(
+    f"Robust accuracies at ε = {255 * wide:g}/255 ({rates}) differ only by the search, not by the network. Each of them is an "
+    f"**upper bound**. oatlib's quick suite of attacks, with up to 30 gradients per image, leaves {suite:.1%}. Ten steps of ε/16 "
+    "cannot cross the ball: α times the number of steps should be at least 2ε."
+)
+
+# %% [markdown]
+# ## Ablation: what is each part for?
+#
+# The same network, images and random numbers, with one part of PGD switched off at a time. An image counts as right if it
+# is right at every iterate.
+
+# %%
+arms = {
+    "PGD-10, α = ε/2": {"steps": 10, "share": 0.5},
+    "one step, α = ε": {"steps": 1, "share": 1.0},
+    "no sign": {"steps": 10, "share": 0.5, "sign": False},
+    "no projection": {"steps": 10, "share": 0.5, "ball": False},
+}
+sizes = [radius * factor for factor in (1.0, 1.5, 2.0, 3.0)]
+
+
+def always_right(iterates):
+    """Whether each image is classified correctly at every iterate, (N,)."""
+    return torch.stack([right(images) for images in iterates]).all(0)
+
+
+def still_right(size, options):
+    """The same for one arm, at one radius."""
+    return always_right(walk(robust_net, x, y, size, **options))
+
+
+sweep = {name: [still_right(size, arm) for size in sizes] for name, arm in arms.items()}
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+curves = {}
+for name, masks in sweep.items():
+    ends = [oatlib.wilson(int(mask.sum()), n) for mask in masks]
+    middle = [100 * mask.float().mean().item() for mask in masks]
+    curves[name] = (middle, [100 * end[0] for end in ends], [100 * end[1] for end in ends])
+figures.lines(
+    [255 * size for size in sizes],
+    curves,
+    x_name="ε, in 1/255",
+    y_name=f"images still right, % (band: 95 % interval, n = {n})",
+    height=420,
+    takeaway="Without sign or with one step fewer images are misclassified; without projection more, but not in the ball.",
+)
+
+
+# %%
+def compare(part, without):
+    """How many more images are right without a part, in points, on the same images."""
+    difference = 100 * (without.float() - part.float())
+    spread = 1.96 * difference.std() / n**0.5
+    mean = difference.mean()
+    return f"{mean:+.1f} points (95 % interval {mean - spread:+.1f} to {mean + spread:+.1f})"
+
+
+long_steps = walk(robust_net, x, y, wide, 10, 2.0)
+no_start = always_right(walk(robust_net, x, y, wide, 10, 0.5, start=False))
+random = dice()  # goes on from start to start
+starts = [right(pgd(robust_net, x, y, wide, 10, wide / 2, random)) for _ in range(5)]
+five = torch.stack(starts).all(0)
+at_wide = {name: masks[2] for name, masks in sweep.items()}
+whole = at_wide["PGD-10, α = ε/2"]
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+say(
+    f"At ε = {255 * wide:g}/255, more images are right without a part (n = {n}, same images):\n\n"
+    f"| without | difference |\n|---|---|\n"
+    f"| many steps | {compare(whole, at_wide['one step, α = ε'])} |\n"
+    f"| the sign | {compare(whole, at_wide['no sign'])} |\n"
+    f"| the best iterate, with α = 2ε | {compare(always_right(long_steps), right(long_steps[-1]))} |\n"
+    f"| the random start | {compare(whole, no_start)} |\n"
+    f"| four of five random starts | {compare(five, starts[0])} |"
+)
+
+# %% [markdown]
+# * **Sign.** Without it, a few pixels with large gradients use the step, and the others hardly move.
+# * **Projection.** Without it the curve falls fastest, but this is no success: the images have left the ball.
+# * **Best iterate.** It cannot make the attack weaker. Long steps jump across a maximum, and then the last point is not the best.
+# * **Random start.** Compare the last two rows. On this network, one random start is no better than none: that is the point.
+#   Several starts are better, because a new start can find what the others missed.
+#
 # ## Is this attack sane?
 #
-# An attack with ε = 0 must give the clean accuracy, one that may repaint the whole image must leave nothing, and the loss
-# must rise along the way. If your own attack fails one of these, mend it before you believe any robust accuracy.
+# With ε = 0 an attack must give the clean accuracy. With a huge ε it must leave nearly nothing. The loss must rise on the way.
+# If your attack fails a test, correct it before you believe a robust accuracy.
 
 # %% tags=["nbval-check-output"]
-nothing, everything = (PGD(size, 20)(net, x, y) for size in (0.0, 0.5))
-print("ε = 0 gives clean accuracy:", (net(nothing).argmax(1) == y).float().mean().item() == clean)
-print("ε = 0.5 leaves less than clean / 4:", (net(everything).argmax(1) == y).float().mean().item() < clean / 4)
-print("the loss rises along the way:", losses[-1] > losses[0])
+nothing = pgd(net, x, y, 0.0, 10, 0.0, dice())
+everything = pgd(net, x, y, 0.5, 10, 0.1, dice())
+print("ε = 0 gives the clean accuracy:", accuracy(net, nothing) == clean)
+print("ε = 0.5 leaves less than clean / 4:", accuracy(net, everything) < clean / 4)
+print("the loss rises on the way:", bool(loss_of(path[-1]).mean() > loss_of(path[0]).mean()))
 
 # %% [markdown]
-# ## Your turn, on the real thing
+# ## Beat PGD-10
 #
-# The explorer shows the same attack on a network that was trained to resist, beside the ordinary one. Pause the attack and
-# take it step by step.
+# PGD-10 (step α = ε/4) uses ten gradients per image. Use them better. The check attacks 128 validation images of the shipped
+# `pgd-at` at 16/255. It counts your gradients, and compares both attacks on the same images.
+#
+# ### Exercise: my_attack
+# Difficulty ●●●●○ · 20 minutes. Return images in the ball that the network misclassifies more often. You may call `net` on
+# `gradients + 1` batches, and take `gradients` gradients. Then go on: can you reach the quick suite, with a third of its gradients?
+
+
+# %% tags=["exercise"]
+def my_attack(net, x, y, eps, gradients):
+    """Attacked images, with at most `gradients` gradients and one more forward pass per image."""
+    raise NotImplementedError
+
+
+# %%
+my_attack = check(my_attack)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# Ideas: long steps first and short ones last; momentum; another loss, such as the
+# largest wrong logit minus the true one; no more gradients for images that are already misclassified.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_attack(net, x, y, eps, gradients):
+#     x_adv = x
+#     best = x.clone()
+#     best_margin = torch.full((len(x),), -torch.inf)
+#     is_true = F.one_hot(y, net(x[:1]).shape[1]).bool()
+#     for step in range(gradients):
+#         x_adv = x_adv.detach().requires_grad_()
+#         logits = net(x_adv)
+#         margin = logits.masked_fill(is_true, -torch.inf).amax(1) - logits[is_true]
+#         better = margin.detach() > best_margin
+#         best[better] = x_adv.detach()[better]
+#         best_margin[better] = margin.detach()[better]
+#         (gradient,) = torch.autograd.grad(margin.sum(), x_adv)
+#         size = 2 * eps * (1 - step / gradients)
+#         x_adv = x_adv.detach() + size * gradient.sign()
+#         x_adv = (x + (x_adv - x).clamp(-eps, eps)).clamp(0, 1)
+#     return torch.where((best_margin > 0)[:, None, None, None], best, x_adv)
+# ```
+#
+# One of many. The steps shrink from 2ε to ε/5. The loss is the margin, which is positive for misclassified images.
+# </details>
+
+# %%
+ours = right(my_attack(robust_net, x, y, wide, 10))
+theirs = right(built)
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+low_10, high_10 = oatlib.wilson(int(ours.sum()), n)
+say(
+    f"On the n = {n} images of this lesson, `my_attack` leaves **{ours.float().mean():.1%}** right (95 % interval {low_10:.1%} to "
+    f"{high_10:.1%}). PGD-10 leaves {theirs.float().mean():.1%}, and the quick suite {suite:.1%}. PGD-10 minus "
+    f"`my_attack`: {compare(ours, theirs)}."
+)
+
+# %% [markdown]
+# ## The same attack in the explorer
+#
+# The explorer shows the attack on both networks. Pause it, and take it step by step.
 
 # %%
 pair = {name: lesson.network(name, data) for name in ("standard", "pgd-at")}
-oatlib.explore(pair, data, eps=eps, surfaces=lesson.surfaces(pair, data), hide=["training", "choose", "width"])
+hidden = ["training", "choose", "width"]
+oatlib.explore(pair, data, eps=eps, surfaces=lesson.surfaces(pair, data), hide=hidden)
 
 # %% [markdown]
 # > **Pitfalls**
-# > * *Normalising outside the network*: ε is then measured in other units. Keep images in [0, 1] and put the normalisation inside.
-# > * *Attacking in training mode*: BatchNorm then answers with the statistics of the batch, and learns them from attacked images.
-# > * *Softmax before the loss*: the gradients of a network that is sure vanish. Attack logits.
-# > * *Forgetting to clip*: what leaves [0, 1] is no image, and the attack looks stronger than it is.
-# > * *No random start, few steps*: a network can hide from that; lesson 02 shows one that learns to.
-# > * *Reporting the last point only*: the strongest point of the way counts.
-
-# %% [markdown]
+# > * *Normalising outside the network*: ε is then measured in other units. Keep images in [0, 1], and normalise inside the network.
+# > * *Attacking in training mode*: BatchNorm then uses the statistics of the batch, and updates its own with attacked images.
+# > * *Softmax before the loss*: where the network is certain, the gradient vanishes. Attack the logits.
+# > * *Forgetting to clip to [0, 1]*: the result is not an image, and the attack looks stronger than it is.
+# > * *Steps that are too short*: an attack that cannot reach the border of the ball overestimates robustness.
+# > * *Trusting the mean loss alone*: an attack that stops once an image is misclassified, as the suite does, ends with a low
+# >   loss, and is still strong.
+#
 # ## What we showed, and what we did not show
 #
-# We showed that a network with high clean accuracy can be wrong nearly everywhere within a small ball, and how to find such
-# points. **What we did not show:** that PGD finds the worst point of the ball (it does not always), that these changes
-# matter outside the computer, or that other networks fall for the same images.
+# A network with high clean accuracy can be wrong nearly everywhere within a small ball. A gradient finds such points, and
+# several gradients find more of them than one. **What we did not show:** that any of these attacks finds the worst point of the
+# ball; that such changes matter outside the computer; that other networks misclassify the same images.
 #
 # ## Try this
 #
-# * Set `eps` to 1, 2 and 4 in the parameters cell and run again. Where does the standard network begin to fall?
-# * Take the attacked images of this network to the `pgd-at` network. Do they fool it?
-# * Make the walk climb `margin` instead of the cross-entropy (`PGD(loss="margin")`). Which needs fewer steps?
+# * Set `eps` to 1, 2 and 4 in the parameters cell and run again. When does the standard network begin to fail?
+# * Give the attacked images of the standard network to `robust_net`. Does it misclassify them, too?
+# * Let `pgd` take 20, 50 and 100 steps of ε/8. When does the loss stop rising?
 #
 # ## Sources
 #
 # * Szegedy et al. 2014, *Intriguing properties of neural networks*
 # * Goodfellow, Shlens and Szegedy 2015, *Explaining and Harnessing Adversarial Examples* (FGSM)
 # * Madry et al. 2018, *Towards Deep Learning Models Resistant to Adversarial Attacks* (PGD)
+# * Croce and Hein 2020, *Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks* (steps that shrink)
 #
 # **Next:** [02 · Adversarial training](02_adversarial_training.ipynb): can a network learn to resist?
 
 # %%
-lesson.finish(
-    clean=clean, robust=robust, interval=[low, high], attack=str(PGD(radius, steps=20)), left=left, steps=gone
-)
+accuracies = {name: mask.float().mean().item() for name, mask in kept.items()}
+found = {"clean": clean, "robust": robust, "interval": [low, high], "suite": suite}
+found |= {"attacks": accuracies, "losses": mean_loss, "agree": agree[-1]}
+lesson.finish(**found, mine=ours.float().mean().item(), attack=str(PGD(radius, steps=20)))

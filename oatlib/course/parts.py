@@ -40,22 +40,28 @@ def pgd(
         eps: Radius of the ball.
         steps: Number of steps.
         step_size: Length of a step.
-        generator: Source of the random start.
+        generator: Source of the random start, on the CPU. None: that of PyTorch.
+
+    Returns:
+        For each image the iterate with the highest cross-entropy, (N, C, H, W), detached. The start
+        and the point after the last step are iterates, too.
     """
     # a random point of the ball
-    noise = torch.empty_like(x).uniform_(-eps, eps, generator=generator)
-    x_adv = (x + noise).clamp(0, 1)
-    best, best_loss = x_adv.clone(), torch.full((len(x),), -torch.inf)
+    noise = 2 * torch.rand(x.shape, generator=generator).to(x) - 1
+    x_adv = (x + eps * noise).clamp(0, 1)
+    best = x_adv.clone()
+    best_loss = x.new_full((len(x),), -torch.inf)
     for step in range(steps + 1):
-        x_adv.requires_grad_(True)
+        x_adv = x_adv.detach().requires_grad_()
         losses = F.cross_entropy(net(x_adv), y, reduction="none")  # (N,)
-        # keep what is stronger than all before
+        # for each image, keep the iterate with the highest loss
         better = losses.detach() > best_loss
-        best[better], best_loss[better] = x_adv.detach()[better], losses.detach()[better]
+        best[better] = x_adv.detach()[better]
+        best_loss[better] = losses.detach()[better]
         if step == steps:
             break
         (gradient,) = torch.autograd.grad(losses.sum(), x_adv)
-        # one step up, back into the ball, back to valid pixels
+        # one step up the loss, back into the ball, back into [0, 1]
         x_adv = x_adv.detach() + step_size * gradient.sign()
         x_adv = (x + (x_adv - x).clamp(-eps, eps)).clamp(0, 1)
     return best

@@ -257,11 +257,11 @@ class _TwoGroups(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.half = channels // 2
+        self.group = channels // 2
 
     def forward(self, lam: Tensor) -> tuple[Tensor, Tensor]:
         """λ (N, 1) -> γ, β (N, C)."""
-        gamma = torch.cat([(1 - lam).expand(-1, self.half), lam.expand(-1, self.half)], 1)
+        gamma = torch.cat([(1 - lam).expand(-1, self.group), lam.expand(-1, self.group)], 1)
         return gamma, torch.zeros_like(gamma)
 
 

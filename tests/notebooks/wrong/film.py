@@ -135,8 +135,8 @@ WRONG = {
         (small("self.net = nn.Linear(1, 4 * channels)", "return self.net(lam).chunk(4, dim=1)[:2]"), "128 parameters"),
         (small("self.channels = channels", "one = torch.ones(len(lam), self.channels)\n        return one, 0 * one"),
          "same at every λ"),
-        (small("self.channels = channels", "one = torch.ones(len(lam), self.channels)\n"
-               "        return one, 1e-3 * one * lam"), "hardly follows"),
+        (small("self.channels = channels", "g = 1 + 1e-3 * lam * torch.arange(self.channels)\n"
+               "        return g, 0 * g"), "hardly follows"),
         (small("self.channels = channels", "g = (1 + lam).expand(-1, self.channels)\n        return g, 0 * g"),
          "same γ"),
         (small("self.net = nn.Linear(1, channels)", "return self.net(lam)"), "two tensors"),
