@@ -91,7 +91,8 @@ class DualBN(nn.Module):
                 continue
             mean, var = self.mean[row], self.var[row]
             if self.training:
-                var, mean = torch.var_mean(part, (0, 2, 3), correction=0)
+                mean = part.mean((0, 2, 3))
+                var = part.var((0, 2, 3), correction=0)
                 pixels = part[:, 0].numel()
                 with torch.no_grad():
                     self.mean[row].lerp_(mean, self.momentum)
