@@ -5,7 +5,7 @@
 #     language: python
 #     name: python3
 #   oatlib:
-#     seconds: 50
+#     seconds: 60
 # ---
 
 # %% [markdown]
@@ -13,281 +13,236 @@
 #
 # **You will be able to**
 #
-# * mix the clean and the attacked loss with a λ for every image, and say why the network must be told λ
-# * draw λ as published, assemble a whole training step of OAT, and show that it is the library's
-# * compare one network fairly with six dedicated ones and with a coin: at the same clean accuracy, and by cost
-# * turn the dial between trained λ, say what is interpolated there, and give a slider equal steps
+# * write the training step of OAT: which images are attacked, at which λ, through which BatchNorm, with which loss
+# * train a dial from the parts that you built in lessons 01, 03 and 04
+# * compare a dial with a coin, with dedicated networks and with the best possible rule, at equal clean accuracy
+# * say what a dial costs, and where it is not the best choice
 #
-# **Before this:** [04 · FiLM](04_film.ipynb) · **Run time:** about 50 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
+# **Before this:** [04 · FiLM](04_film.ipynb) · **Run time:** about 60 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
+your_name: str = "yours"  # your network has this name in the explorer
 data_set: str = "shapes"  # one of shapes, digits: the images
-n: int = 128  # 32 to 512: validation images that are measured and attacked
-epochs: int = 4  # 1 to 30: of the small trainings here, and of the network where no ready one fits
-seed: int = 0  # 0 to 9999: of data, weights, draws of λ and attacks
-retrain: bool = False  # train the large network here, too, instead of loading it
-recompute: bool = False  # train the ten networks again (10 minutes), do not read records
+n: int = 512  # 64 to 512: validation images on which your network is measured
+epochs: int = 6  # 1 to 20: of your training
+seed: int = 0  # 0 to 9999: of weights, draws of λ and attacks
+retrain: bool = False  # train the networks beside yours, too, instead of loading them
+recompute: bool = False  # train everything that is recorded again (15 minutes)
 
 # %%
 import copy
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from plotly.subplots import make_subplots
+from IPython.display import display
 from torch import nn
 
 import oatlib
-from oatlib import PGD, Preset, Suite
-from oatlib.attacks import robust_accuracy
-from oatlib.course import figures
-from oatlib.course.exercises import check
+from oatlib.course import dials, figures, parts, told_lambda
+from oatlib.course.diagram import diagram
+from oatlib.course.exercises import check, mine
 from oatlib.course.lesson import begin, say
 from oatlib.course.sliders import sliders
-from oatlib.evaluation.baselines import robust_at
-from oatlib.evaluation.slider import equal_steps
+from oatlib.data.shapes import CONSTANT_TRUST
+from oatlib.evaluation.baselines import LEVELS, robust_at
 from oatlib.explorer import open_files
-from oatlib.training.labels import Labels
+from oatlib.explorer.description import captions
 from oatlib.training.lambda_batch import LambdaBatch
-from oatlib.training.losses import hybrid
-from oatlib.training.recipes import OAT_STOPS, sample_stops
 from oatlib.training.step import train_step
 
 lesson = begin("05_oat", globals())
-data = oatlib.load_data(data_set, seed=seed)
+data = oatlib.load_data(data_set, seed=0)
 panel = data.val.panel(min(n, len(data.val)))
-small = {"size": 12, "classes": 3} if data_set == "shapes" else {}  # quick to learn
-world = oatlib.load_data(data_set, seed=seed, n_train=1024, **small)
-RADIUS = 8 / 255  # of every attack on images below
-SMALL = Preset(epochs=epochs, batch=64)  # how the small networks are trained
+RADIUS = 8 / 255  # of every attack on images
 
 # %% [markdown]
 # ## The failure
 #
-# With FiLM, λ is an *input* of the network: it becomes a scale and a shift for every channel. But an input that never
-# changes in training teaches nothing. Here is the network of lesson 04, with dual BatchNorm and FiLM for the six
-# published λ (its **stops**: 0, 0.1, 0.2, 0.3, 0.4 and 1). It is small, and trained for seconds, at λ = 1 only.
-
-
-# %%
-def library_step(net, x, y, stop, n_clean, attack, generator):
-    """A training step of the library. It counts the images with λ = 0 by itself."""
-    return train_step(net, LambdaBatch(x, y, stop, net.spec.stops), attack, generator)
-
-
-def practise(draw, take=library_step):
-    """Train a small network, yielding it after each step; draw(stops, n, generator) as `draw_stops` further below."""
-    preset, images = SMALL, world.train
-    fresh, generator = oatlib.build("oat", world, seed=seed), torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.SGD(
-        fresh.parameters(), preset.lr, preset.momentum, weight_decay=preset.weight_decay, nesterov=True
-    )
-    total = epochs * (len(images) // preset.batch)
-    for taken in range(total):
-        done = taken / total
-        index = torch.randint(len(images), (preset.batch,), generator=generator)
-        stop, n_clean = draw(fresh.spec.stops, preset.batch, generator)
-        optimizer.param_groups[0]["lr"] = preset.learning_rate(done, epoch=0)
-        optimizer.zero_grad()
-        take(fresh, images.x[index], images.y[index], stop, n_clean, preset.attack(done), generator)
-        nn.utils.clip_grad_norm_(fresh.parameters(), preset.clip)
-        optimizer.step()
-        yield taken + 1, fresh
-
-
-def measured(net, lams, split, steps=10):
-    """Clean and robust accuracy of a network with a dial, at some λ, under PGD; each point says its n."""
-    points = []
-    for lam in lams:
-        f, generator = net.at(lam), torch.Generator().manual_seed(seed)
-        clean = (f(split.x).argmax(1) == split.y).double().mean().item()
-        robust = robust_accuracy(f, split.x, split.y, PGD(RADIUS, steps), generator)
-        points.append({"lam": lam, "n": len(split), "clean": clean, "robust": robust})
-    return points
-
+# In lesson 04 you built a network that is told λ. Being told is not enough. The network below has two BatchNorms, and
+# FiLM for six values of λ: 0, 0.1, 0.2, 0.3, 0.4 and 1. These values are its **stops**. But in training every image had
+# either λ = 0 or λ = 1. What does it do at the four stops between?
 
 # %%
-lesson.predict(
-    "stuck", "you turn it from λ = 1 to λ = 0.1, for more clean accuracy: how much do you gain?", -50, 50, "points"
+record = lesson.recorded("oat_arms", dials.oat_arms)
+untrained = record["arms"]["λ = 0 and λ = 1 only"]
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+STOPS = [point["lam"] for point in untrained[0]]
+
+
+def over_lambda(runs, key):
+    """The mean over the seeds at every stop, with the lowest and the highest seed, in percent."""
+    columns = [[100 * run[i][key] for run in runs] for i in range(len(STOPS))]
+    return [sum(c) / len(c) for c in columns], [min(c) for c in columns], [max(c) for c in columns]
+
+
+curves = {f"{key} accuracy": over_lambda(untrained, key) for key in ("clean", "robust")}
+figures.lines(
+    STOPS,
+    curves,
+    x_name=f"λ (mean of {len(untrained)} seeds, band: lowest to highest)",
+    y_name="accuracy, %",
+    takeaway="From λ = 0.1 to λ = 1 both curves are flat: only λ = 0 differs from the rest.",
 )
 
-
-# %%
-def only_robust(stops, n, generator):
-    """λ = 1 for every image."""
-    return torch.full((n,), len(stops) - 1), 0
-
-
-def band(points, key):
-    """A column of measured points in percent, with its 95 % interval."""
-    spread = [oatlib.wilson(round(p[key] * p["n"]), p["n"]) for p in points]
-    return tuple([100 * v for v in column] for column in ([p[key] for p in points], *zip(*spread, strict=True)))
-
-
-*_, (_, stuck) = practise(only_robust)
-few = world.val.panel(min(n, 96))
-fixed = measured(stuck, OAT_STOPS, few, steps=5)
-curves = {"clean accuracy": band(fixed, "clean"), "robust accuracy, PGD-5": band(fixed, "robust")}
-figures.lines(OAT_STOPS, curves, x_name=f"λ (n = {len(few)}, with 95 % intervals)", y_name="accuracy, %")
-
-# %%
-gain = fixed[1]["clean"] - fixed[-1]["clean"]
-lesson.reveal("stuck", 100 * gain, "FiLM is there, but no image has ever asked it for another λ.")
-
-# %%
-moves = [p["clean"] for p in fixed[1:]]
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+moves = [abs(run[i]["robust"] - run[-1]["robust"]) for run in untrained for i in range(1, 5)]
 say(
-    f"From λ = 0.1 to λ = 1 clean accuracy stays within {100 * (max(moves) - min(moves)):.1f} points: nobody has "
-    f"taught the dial what to do. At λ = 0 it is {fixed[0]['clean']:.1%} (guessing gives {1 / len(world.classes):.1%}): there the BatchNorm "
-    "for clean images takes over, and no image has ever passed it."
+    f"Three trainings, {record['attack']}, n = {untrained[0][0]['n']} validation images each. At the four stops that were "
+    f"never drawn, robust accuracy differs from that at λ = 1 by at most {100 * max(moves):.1f} points. The dial has six "
+    "positions and **two settings**: FiLM has a code for each λ, but it was never trained with four of these codes."
 )
 
 # %% [markdown]
-# ## Small enough to draw: two pixels, one of them treacherous
-#
-# Each point is an image of two pixels. The first pixel shows the class loudly, but lies in some of the images. The
-# second one is nearly always right, but so faintly that an attacker who moves every pixel by ε can repaint it. A
-# linear classifier has two weights and a bias; its border is a line. And its worst attack is known exactly: each
-# pixel moves by ε against the sign of its weight, which costs a margin of ε·(|w₁| + |w₂|).
-#
-# Let a tiny network turn λ into weights and bias, and train it on (1-λ)·clean + λ·attacked loss. Move λ. Then compare
-# three ways to train: λ = 1 always; λ drawn for each image, but hidden from the network; λ drawn, and told.
+# The remedy is the subject of this lesson: draw λ anew for every image of every batch. The diagram shows where λ acts.
 
 # %%
-STOPS, EPS = torch.tensor(OAT_STOPS), 0.1
-UNIT = torch.tensor([10.0, 40.0, 10.0])  # the second pixel varies less, so its weight counts in larger units
-random = torch.Generator().manual_seed(seed)
-side = torch.arange(512) % 2 * 2 - 1  # the class: -1 or 1
-loud = torch.where(torch.rand(512, generator=random) < 0.85, side, -side)
-points = torch.stack([0.25 * loud, 0.06 * side], 1) + torch.randn(512, 2, generator=random) * torch.tensor([0.06, 0.02])
+diagram("05")
 
-
-class Told(nn.Module):
-    """λ (N,) -> two weights and a bias for every image, (N, 3)."""
-
-    def __init__(self, told=True):
-        super().__init__()
-        self.told, self.layers = told, nn.Sequential(nn.Linear(1, 32), nn.Tanh(), nn.Linear(32, 3))
-
-    def forward(self, lam):
-        return UNIT * self.layers(5 * self.told * lam[:, None])
-
+# %% [markdown]
+# ## Small enough to draw: two pixels
+#
+# Each point is an image of two pixels. The first pixel shows the class clearly, but is wrong in some images. The second
+# pixel is nearly always right, but so faint that an attacker can replace it. The classifier is linear: two weights and
+# a bias. Its worst attack is known exactly: each pixel moves by ε against the sign of its weight.
+#
+# A tiny network turns λ into the two weights and the bias. Its loss is (1-λ)·clean + λ·attacked. Compare three ways to
+# train it: λ = 1 for all images; λ drawn for each image, but hidden from the network; λ drawn, and told.
 
 # %%
-def mixed(weights, lam):
-    """(1-λ)·clean + λ·attacked loss of every point; the attack is exact."""
-    margin = side * ((weights[:, :2] * points).sum(1) + weights[:, 2])
-    hit = margin - EPS * weights[:, :2].abs().sum(1)
-    return (1 - lam) * F.softplus(-margin) + lam * F.softplus(-hit), margin > 0, hit > 0
-
-
-def learned(make, draw, steps=200):
-    """Train a toy; draw(generator) gives the λ of every point."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        toy, generator = make(), torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(toy.parameters(), 0.03)
-    for _ in range(steps):
-        lam = draw(generator)
-        optimizer.zero_grad()
-        mixed(toy(lam), lam)[0].mean().backward()
-        optimizer.step()
-    return toy.requires_grad_(False)
-
-
-def any_stop(generator, count=512):
-    return STOPS[torch.randint(6, (count,), generator=generator)]
-
-
+toy = told_lambda.TwoPixels(seed)
 toys = {
-    "λ = 1 always": learned(Told, lambda _: torch.ones(512)),
-    "drawn, hidden": learned(lambda: Told(told=False), any_stop),
-    "drawn, told": learned(Told, any_stop),
+    "λ = 1 always": toy.learned(lambda generator: torch.ones(512)),
+    "drawn, hidden": toy.learned(told_lambda.any_stop, told=False),
+    "drawn, told": toy.learned(told_lambda.any_stop),
+}
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+alone = [
+    toy.accuracies(toy.learned(lambda generator, lam=lam: torch.full((512,), lam)), lam)
+    for lam in told_lambda.STOPS.tolist()
+]
+SEEN = {
+    "λ = 1 always": "This classifier has learned one border.",
+    "drawn, hidden": "Every λ gives the same border: one compromise.",
+    "drawn, told": "The border turns with λ, and all λ together reach the dedicated classifiers.",
 }
 
 
-def trade(toy, lam):
-    """Clean and robust accuracy of a toy at one λ, in percent."""
-    lam = torch.full((512,), float(lam))
-    return [100 * right.float().mean().item() for right in mixed(toy(lam), lam)[1:]]
-
-
-ways = {name: [trade(toy, i / 20) for i in range(21)] for name, toy in toys.items()}
-apart = [trade(learned(Told, lambda _, lam=lam: torch.full((512,), lam)), lam) for lam in OAT_STOPS]  # six dedicated
-
-
-# %%
 def border(lam, training):
-    """The plane with the border at one λ, and where that lies between clean and robust."""
-    weights, place = toys[training](torch.tensor([lam]))[0], trade(toys[training], lam)
-    w = weights[:2]
-    foot = -weights[2] * w / w.square().sum()  # the point of the border that is nearest to (0, 0)
-    line = foot + torch.tensor([[-1.0], [1.0]]) * torch.stack([-w[1], w[0]]) / w.norm()
-    fig = make_subplots(1, 2, horizontal_spacing=0.14)
-    for i, name in enumerate(("class A", "class B")):
-        at, look = points[side == 2 * i - 1], figures.style(i)["marker"] | {"size": 5}
-        fig.add_scatter(x=at[:, 0], y=at[:, 1], name=name, mode="markers", marker=look, row=1, col=1)
-    ink = {"color": figures.INK, "width": 3}
-    fig.add_scatter(x=line[:, 0], y=line[:, 1], name="border", mode="lines", line=ink, row=1, col=1)
-    fig.add_shape(type="rect", x0=-EPS, x1=EPS, y0=-EPS, y1=EPS, line=ink | {"width": 1, "dash": "dot"}, row=1, col=1)
-    traces = {"six dedicated": (apart, "markers", 2), "all λ of this one": (ways[training], "lines+markers", 3)}
-    for name, (way, mode, i) in traces.items():
-        clean, robust = zip(*way, strict=True)
-        fig.add_scatter(x=clean, y=robust, name=name, mode=mode, row=1, col=2, **figures.style(i))
-    star = {"size": 16, "symbol": "star", "color": figures.COLOURS[1]}
-    fig.add_scatter(x=place[:1], y=place[1:], name="this λ", mode="markers", marker=star, row=1, col=2)
-    figures.layout(fig, "first pixel", "second pixel", height=420)
-    fig.update_xaxes(range=[-0.5, 0.5], row=1, col=1).update_yaxes(range=[-0.2, 0.2], row=1, col=1)
-    fig.update_xaxes(title_text="clean accuracy, %", range=[45, 103], row=1, col=2)
-    fig.update_yaxes(title_text="robust accuracy, %", range=[-3, 103], row=1, col=2)
-    return fig, f"{training}, λ = {lam:.2f}: clean {place[0]:.1f} %, robust {place[1]:.1f} % of 512 points"
+    clean, robust = toy.accuracies(toys[training], lam)
+    fig = told_lambda.draw_border(toy, toys[training], lam, alone, SEEN[training])
+    return fig, f"{training}, λ = {lam:.2f}: clean {clean:.1f} %, robust {robust:.1f} % of 512 points"
 
 
-names = {"lam": "λ", "training": "trained with"}
 sliders(
-    border, lam=(0.0, 1.0, 0.05), training=list(toys), labels=names, start_at={"lam": 0.2, "training": "drawn, told"}
+    border,
+    lam=(0.0, 1.0, 0.05),
+    training=list(toys),
+    labels={"lam": "λ", "training": "trained with"},
+    start_at={"lam": 0.2, "training": "drawn, told"},
 )
 
 # %% [markdown]
-# The dotted square is the ball of the attacker. Why does drawing help? Each image of a batch asks for one λ, so a
-# step is a small step for **all** settings at once: in the mean over many draws, the loss is the mean of the six
-# losses. A network that is told λ can lower each of them for itself. One to which λ is hidden cannot: the loss is a
-# straight line in λ, so what it minimises is the loss at the *mean* λ. And why a λ for each image, not one for each
-# batch? Look at the gradients.
-
-# %%
-told, draws = copy.deepcopy(toys["drawn, told"]).requires_grad_(), torch.Generator().manual_seed(seed)
-
-
-def gradient(count):
-    """The gradient of the toy's loss, as one row; count=1 draws one λ for all points, count=512 one for each."""
-    lam = any_stop(draws, count).expand(512)
-    loss = mixed(told(lam), lam)[0].mean()
-    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(told.parameters()))])
-
-
-scatter = [torch.stack([gradient(count) for _ in range(60)]).std(0).norm().item() for count in (1, 512)]
-hidden = trade(toys["drawn, hidden"], 0)
-say(
-    f"Over 60 draws the gradient scatters {scatter[0] / scatter[1]:.0f} times as far with one λ per batch as with one per image. "
-    f"The network that is told nothing has clean {hidden[0]:.1f} % and robust {hidden[1]:.1f} % at every λ: one compromise, "
-    f"for the mean λ of {STOPS.mean():.2f} (512 points, exact attack)."
-)
-
-# %% [markdown]
-# ## Build it: the loss
+# The dotted square is the ball of the attacker. Why does drawing help? The images of a batch have different λ, so one
+# step improves **all** settings a little. A network that is told λ can lower the loss of each setting for itself. A
+# network to which λ is hidden cannot. Its loss is linear in λ, so it minimises the loss at the *mean* λ.
 #
-# Four images by hand. An image with λ = 0 gives its attacked loss no weight, so why attack it at all? The published
-# order puts the images with λ = 0 **first**, counts them (`n_clean`), and attacks only the rest.
+# And why one λ for each image, and not one for each batch? Look at the gradients.
 
 # %%
-lam4, calm, hit = [0.0, 0.1, 0.4, 1.0], [0.5, 0.5, 1.0, 1.5], [None, 3.0, 2.0, 1.7]
-rows = [(a, b, c, (1 - a) * b + (a * c if c else 0)) for a, b, c in zip(lam4, calm, hit, strict=True)]
-cells = "\n".join(f"| {a:g} | {b:.1f} | {c or 'not attacked'} | {m:.2f} |" for a, b, c, m in rows)
+told = copy.deepcopy(toys["drawn, told"]).requires_grad_()
+draws = torch.Generator().manual_seed(seed)
+
+
+def scatter(count):
+    """Spread of the gradient over 60 draws; count: how many different λ are drawn for a batch."""
+    gradients = [toy.gradient(told, told_lambda.any_stop(draws, count)) for _ in range(60)]
+    return torch.stack(gradients).std(0).norm().item()
+
+
+per_batch, per_image = scatter(1), scatter(512)
+hidden = toy.accuracies(toys["drawn, hidden"], 0)
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 say(
-    "| λ | clean loss | attacked loss | (1-λ)·clean + λ·attacked |\n|---|---|---|---|\n"
-    + f"{cells}\n\nThe loss of the batch is their mean, over all four: {sum(r[-1] for r in rows) / 4:.3f}"
+    f"With one λ per batch the gradient scatters **{per_batch / per_image:.0f} times** as far as with one λ per image. "
+    f"The network to which λ is hidden has clean accuracy {hidden[0]:.1f} % and robust accuracy {hidden[1]:.1f} % at "
+    "every λ (512 points, exact attack)."
 )
+
+# %% [markdown]
+# ## First part: draw λ
+#
+# A batch of 12 images and six stops. As published, the first 12/6 = 2 images get λ = 0. They need no attack, so it
+# is useful that they come first. Each of the other images gets one of the other five stops, at random.
+
+# %%
+stops = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4, 1.0])
+stop = torch.tensor([0, 0, 3, 5, 1, 1, 4, 2, 5, 3, 2, 4])  # one index of a stop for each image
+print("index of the stop", stop)
+print("λ                ", stops[stop])
+
+# %% [markdown]
+# ### Exercise: draw_stops
+# Difficulty ●●○○○ · 6 minutes. Return such indices for n images, and how many zeros lead them. The first n/S images,
+# rounded up, get stop 0, where S is the number of stops. Each other image gets stop 1 to S - 1, all equally likely.
+
+
+# %% tags=["exercise"]
+def draw_stops(stops, n, generator):
+    """The index of each image's λ in `stops`, a tensor (n,) of whole
+    numbers, and how many zeros lead it; stops[0] = 0."""
+    raise NotImplementedError  # your code instead of this line
+
+
+# %%
+draw_stops = check(draw_stops)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# <code>math.ceil</code> (after <code>import math</code>), <code>torch.zeros(...).long()</code>, <code>torch.randint(low, high, (count,), generator=...)</code>, where
+# <code>high</code> itself never comes, and <code>torch.cat</code>.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# import math
+#
+# def draw_stops(stops, n, generator):
+#     n_clean = math.ceil(n / len(stops))
+#     n_rest = n - n_clean
+#     first = torch.zeros(n_clean).long()
+#     rest = torch.randint(1, len(stops), (n_rest,), generator=generator)
+#     return torch.cat([first, rest]), n_clean
+# ```
+# </details>
+
+# %% [markdown]
+# ## Second part: the loss
+#
+# This is what OAT minimises, with weights θ:
+#
+# $$\min_\theta\; \mathbb{E}_{(x,y),\,\lambda}\Big[(1-\lambda)\,\mathrm{CE}\big(f_\theta(x,\lambda),\,y\big)
+# +\lambda \max_{\|x'-x\|_\infty\le\varepsilon}\mathrm{CE}\big(f_\theta(x',\lambda),\,y\big)\Big]$$
+#
+# The expectation is over images **and** over λ. The maximum is the attack of lesson 01. Four images by hand:
+
+# %%
+clean4 = torch.tensor([0.5, 0.5, 1.0, 1.5])
+attacked3 = torch.tensor([3.0, 2.0, 1.7])  # the first image has λ = 0 and is not attacked
+lam4 = torch.tensor([0.0, 0.1, 0.4, 1.0])
+first = (1 - lam4) * clean4
+second = lam4[1:] * attacked3
+print("(1-λ)·clean ", first)
+print("λ·attacked          ", second)
+print("loss of the batch", (first.sum() + second.sum()) / 4)
 
 # %% [markdown]
 # ### Exercise: hybrid_loss
@@ -298,7 +253,7 @@ say(
 def hybrid_loss(clean, attacked, y, lam, n_clean):
     """clean (N, classes), attacked (N - n_clean, classes), y (N,), lam
     (N,) -> one number: the mean over all N images."""
-    raise NotImplementedError  # your code instead of this line
+    raise NotImplementedError
 
 
 # %%
@@ -315,140 +270,227 @@ hybrid_loss = check(hybrid_loss)
 #
 # ```python
 # def hybrid_loss(clean, attacked, y, lam, n_clean):
-#     calm = F.cross_entropy(clean, y, reduction="none")
-#     hit = F.cross_entropy(attacked, y[n_clean:], reduction="none")
-#     return (((1 - lam) * calm).sum() + (lam[n_clean:] * hit).sum()) / len(y)
+#     clean_losses = F.cross_entropy(clean, y, reduction="none")
+#     attacked_losses = F.cross_entropy(attacked, y[n_clean:], reduction="none")
+#     clean_part = (1 - lam) * clean_losses
+#     attacked_part = lam[n_clean:] * attacked_losses
+#     return (clean_part.sum() + attacked_part.sum()) / len(y)
 # ```
 # </details>
 
 # %% [markdown]
-# ### Exercise: draw_stops
-# Difficulty ●●○○○ · 6 minutes. Which λ does each image of a batch get? As published: of n images the first n/S,
-# rounded up, get λ = 0, where S is the number of stops. Every other image draws one of the other stops, each equally
-# likely.
+# ## Third part: your network
+#
+# These are your own parts, if you have solved the exercises.
+
+# %%
+pgd = mine("pgd")
+DualBN = mine("DualBN")
+FiLM = mine("FiLM")
+Block = mine("Block")
+
+# %%
+torch.manual_seed(seed)
+codes = torch.Generator().manual_seed(seed)
+sizes = {"cin": data.shape[0], "classes": len(data.classes)}
+net = parts.DialNet(Block, generator=codes, norm=DualBN, film=FiLM, **sizes)
+print("parameters", sum(p.numel() for p in net.parameters()))
+print("logits", net(data.train.x[:6], torch.arange(6)).shape)
+
+# %% [markdown]
+# `net(x, stop)` takes images and the stop of each image. It sends an image with stop 0 through the BatchNorm of row 0,
+# and every other image through that of row 1, attacked or not.
+#
+# One step of OAT has four parts.
+#
+# 1. **The attack**: the images with λ > 0, each at its own λ. The network is in eval mode.
+# 2. **Two passes** in training mode, the clean images first: all images, then the attacked ones.
+# 3. **The loss**: `hybrid_loss`, with the λ of each image.
+# 4. **The gradients**: `backward`.
+#
+# ### Exercise: oat_step
+# Difficulty ●●●○○ · 15 minutes. Write this step. `attack(f, x, y)` returns attacked images; `f` is a function from
+# images to logits. Return the loss. The optimiser is not part of the step.
 
 
 # %% tags=["exercise"]
-def draw_stops(stops, n, generator):
-    """The index of each image's λ in `stops`, a tensor (n,) of whole
-    numbers, and how many zeros lead it; stops[0] = 0."""
+def oat_step(net, x, y, stop, n_clean, attack, loss):
+    """Add the gradients of one batch to the parameters.
+
+    x (N, C, H, W), y (N,); stop (N,) and n_clean are from draw_stops;
+    attack(f, x, y) -> x_adv; loss is hybrid_loss -> the loss, one number."""
     raise NotImplementedError
 
 
 # %%
-draw_stops = check(draw_stops)
+oat_step = check(oat_step)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
-# <code>math.ceil</code>, <code>torch.zeros(...).long()</code>, <code>torch.randint(low, high, (count,), generator=...)</code>, where
-# <code>high</code> itself never comes, and <code>torch.cat</code>.
+# <code>rest = stop[n_clean:]</code> are the stops of the images that are attacked, and
+# <code>lambda images: net(images, rest)</code> is the function that the attacker sees. λ itself is
+# <code>torch.tensor(net.stops)[stop]</code>.
 # </details>
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
-# def draw_stops(stops, n, generator):
-#     n_clean = math.ceil(n / len(stops))
-#     rest = torch.randint(1, len(stops), (n - n_clean,), generator=generator)
-#     return torch.cat([torch.zeros(n_clean).long(), rest]), n_clean
+# def oat_step(net, x, y, stop, n_clean, attack, loss):
+#     lam = torch.tensor(net.stops)[stop]
+#     rest = stop[n_clean:]
+#     # 1. attack the images with λ > 0, each at its own λ
+#     net.eval()
+#     x_adv = attack(lambda images: net(images, rest), x[n_clean:], y[n_clean:])
+#     # 2. two passes; BatchNorm learns from both
+#     net.train()
+#     clean = net(x, stop)
+#     attacked = net(x_adv, rest)
+#     # 3. and 4. the loss and its gradients
+#     value = loss(clean, attacked, y, lam, n_clean)
+#     value.backward()
+#     return value.detach()
 # ```
 # </details>
 
 # %% [markdown]
-# ## One whole step
-#
-# Now everything that you have built fits together. **Who is attacked:** images with λ > 0, each by an attacker who
-# sees the network at the λ of that image (lesson 01; `net.bind` fixes one λ for each image). **Which BatchNorm:** the
-# clean one for λ = 0, the adversarial one for all others, be they attacked or not (lesson 03). **What FiLM does:**
-# the scale and shift of each image's own λ (lesson 04). **What is lowered:** the mixed loss (lesson 02, now with a λ
-# for every image).
-
-
-# %%
-def oat_step(net, x, y, stop, n_clean, attack, generator):
-    """The gradients of one batch; returns the loss."""
-    lam = torch.tensor(net.spec.stops)[stop]
-    attacked = attack(net.bind(lam[n_clean:]), x[n_clean:], y[n_clean:], generator)
-    net.train()  # BatchNorm learns from both passes, first from the images as they are
-    clean, hard = net(x, lam), net(attacked, lam[n_clean:])
-    net.eval()
-    loss = hybrid_loss(clean, hard, y, lam, n_clean)
-    loss.backward()
-    return loss.detach()
-
+# Is it the step of the library? `as_network` copies your network into one of `oatlib`. Both take one step of SGD with
+# the same batch and the same attacked images. Then all weights and all statistics of BatchNorm must agree.
 
 # %% tags=["nbval-check-output"]
-batch, labels = world.train.x[:24], world.train.y[:24]
+theirs = parts.as_network(net, data)
+x, y = data.train.x[:24], data.train.y[:24]
+stop, n_clean = draw_stops(net.stops, 24, torch.Generator().manual_seed(seed))
+noise = torch.randn(x[n_clean:].shape, generator=torch.Generator().manual_seed(seed))
 
 
-def again():
-    return torch.Generator().manual_seed(seed)
+def same_attack(f, x, y, generator=None):
+    return (x + RADIUS * noise.sign()).clamp(0, 1)
 
 
-(drawn, front), (stop, n_clean) = (draw(OAT_STOPS, 24, again()) for draw in (draw_stops, sample_stops))
-print("draw_stops is oatlib.training.recipes.sample_stops:", torch.equal(drawn, stop) and front == n_clean)
-lam, logits = torch.tensor(OAT_STOPS)[stop], torch.randn(24, 10, generator=again())
-losses = (
-    hybrid_loss(logits, -logits[n_clean:], labels, lam, n_clean),
-    hybrid(logits, -logits[n_clean:], Labels(labels, lam, n_clean)),
-)
-print("hybrid_loss is oatlib.training.losses.hybrid:", torch.allclose(*losses))
-mine, theirs = (oatlib.build("oat", world, seed=seed) for _ in range(2))
-losses = [
-    take(net, batch, labels, stop, n_clean, Preset().attack(), again())
-    for take, net in ((oat_step, mine), (library_step, theirs))
-]
-print("the step is oatlib's, the loss:", torch.allclose(*losses, atol=1e-5))
-alike = [torch.allclose(a.grad, b.grad, atol=1e-4) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True)]
-print("... every gradient:", all(alike))
-alike = [torch.allclose(a, b, atol=1e-4) for a, b in zip(mine.buffers(), theirs.buffers(), strict=True)]
-print("... and what BatchNorm has learned:", all(alike))
+loss = oat_step(net, x, y, stop, n_clean, same_attack, hybrid_loss)
+its_loss = train_step(theirs, LambdaBatch(x, y, stop, net.stops), same_attack, None)
+for each in (net, theirs):
+    torch.optim.SGD(each.parameters(), lr=0.1).step()
+    each.zero_grad()
+own = parts.as_network(net, data).state_dict()
+numbers = {key: value for key, value in theirs.state_dict().items() if value.is_floating_point()}
+close = [torch.allclose(own[key], value, atol=1e-4) for key, value in numbers.items()]
+print("the same loss:", torch.allclose(loss, its_loss, atol=1e-4))
+print("after one step, the same weights and statistics:", all(close))
 
 # %% [markdown]
-# The library sends both kinds of images through the network in one go, which is faster. Everything else that it has
-# (a schedule, a watch on validation images, checkpoints) is around this step: `oatlib.train(oatlib.build("oat",
-# data), data)`.
+# ## Train it, live
 #
-# ## Ablation: the same training, with λ drawn
+# Around the step stands an ordinary training loop. Three of its lines matter for robustness. In the first fifth of
+# training ε grows from 0. The attack takes one step at first, and three later, which saves time. And 30 of 100 attacked
+# images get λ = 1 in place of the λ that was drawn, because robust features are learned there.
 #
-# The small network again: the same weights at the start, the same number of steps, the same seed. Only the draw
-# differs. Move the slider and watch a frontier being born.
+# ### Exercise: more_at_last_stop
+# Difficulty ●○○○○ · 5 minutes. Write the last of the three. Each image behind the first n_clean gets the last stop with
+# probability `fraction`. Return new stops; the old tensor stays as it is.
+
+
+# %% tags=["exercise"]
+def more_at_last_stop(stop, n_clean, stops, fraction, generator):
+    """stop (N,) from draw_stops, with n_clean zeros at the front; stops: the
+    values of λ -> stops (N,), more of them the last one."""
+    raise NotImplementedError
+
 
 # %%
-total = epochs * (len(world.train) // SMALL.batch)
-looks = sorted({max(1, round(total * part)) for part in (0.2, 0.4, 0.7, 1)})
-born = {k: measured(net, OAT_STOPS, few, 5) for k, net in practise(draw_stops, oat_step) if k in looks}
-
-
-def birth(taken):
-    """The frontier after so many steps, beside the network that knows λ = 1 only."""
-    fig = figures.frontier({"λ drawn for each image": born[taken], "λ = 1 always, at the end": fixed}, height=430)
-    fig.update_layout(width=760).update_xaxes(range=[0, 103]).update_yaxes(range=[-3, 100])
-    return fig, f"PGD-5, n = {len(few)}, one seed"
-
-
-sliders(birth, taken=looks, labels={"taken": "training steps"}, start_at={"taken": looks[-1]})
-
-# %%
-ends = born[looks[-1]]
-say(
-    f"After {total} steps the dial reaches from clean {ends[0]['clean']:.1%}, robust {ends[0]['robust']:.1%} at λ = 0 to clean "
-    f"{ends[-1]['clean']:.1%}, robust {ends[-1]['robust']:.1%} at λ = 1 (n = {len(few)}). Trained at λ = 1 alone the same "
-    f"network is robust on {fixed[-1]['robust']:.1%} there; all of its images serve that one setting, where here they serve six."
-)
+more_at_last_stop = check(more_at_last_stop)
 
 # %% [markdown]
-# ## The claim: one network instead of six
+# <details><summary>Hint</summary>
+# <code>torch.rand(..., generator=generator) < fraction</code> chooses images. Switch the choice off for the first
+# <code>n_clean</code>. <code>stop.clone()</code> makes a copy that you may change.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
-# The honest competitor of a dial is a **dedicated** network for each of its settings, trained like lesson 02 at one
-# λ. And there is a cheap one: train an accurate network and a robust one, and toss a **coin** for each image. With
-# probability p the robust network answers. Clean and robust accuracy of the coin lie on the straight line between the
-# two networks. A dial that is not above this line is not worth training.
+# ```python
+# def more_at_last_stop(stop, n_clean, stops, fraction, generator):
+#     chosen = torch.rand(len(stop), generator=generator) < fraction
+#     chosen[:n_clean] = False
+#     changed = stop.clone()
+#     changed[chosen] = len(stops) - 1
+#     return changed
+# ```
+# </details>
+
+# %%
+BATCH, TOTAL = 128, epochs * (len(data.train) // 128)
+generator = torch.Generator().manual_seed(seed)
+
+
+def batches():
+    """Random batches without end: images, labels, stops, and how many stops are zero."""
+    while True:
+        for index in torch.randperm(len(data.train), generator=generator).split(BATCH):
+            stop, n_clean = draw_stops(net.stops, len(index), generator)
+            stop = more_at_last_stop(stop, n_clean, net.stops, 0.3, generator)
+            yield data.train.x[index], data.train.y[index], stop, n_clean
+
+
+def train_dial():
+    """Train `net` with `oat_step`, yielding the number of steps and the loss after each."""
+    optimizer = torch.optim.SGD(net.parameters(), 0.5, 0.9, weight_decay=1e-3, nesterov=True)
+    schedule = {"pct_start": 0.5, "div_factor": 10, "cycle_momentum": False}
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, TOTAL, **schedule)
+    for taken, batch in zip(range(1, TOTAL + 1), batches(), strict=False):
+        done = taken / TOTAL
+        eps = RADIUS * min(1, done / 0.2)
+        how = (eps, 1, 1.25 * eps) if done < 0.4 else (eps, 3, 0.83 * eps)
+
+        def attack(f, x, y, how=how):
+            return pgd(f, x, y, *how, generator)
+
+        optimizer.zero_grad()
+        loss = oat_step(net, *batch, attack, hybrid_loss)
+        nn.utils.clip_grad_norm_(net.parameters(), 1)
+        optimizer.step()
+        rate.step()
+        yield taken, loss.item()
+
+
+# %%
+question = "after this short training: how robust is your dial where its clean accuracy is 90 %?"
+lesson.predict("yours", question, 0, 80)
+
+# %%
+live = dials.LiveEnds(net, data, TOTAL, RADIUS)
+display(live)
+for taken, loss in train_dial():
+    live.step(taken, loss)
+yours = parts.as_network(net, data)
+
+# %% [markdown]
+# Now measure your network with the quick suite, the default attack of `oatlib.evaluate`. It is stronger than PGD.
+
+# %%
+dial = dials.dial_points(yours, data, n=n, seed=seed)
+points = [(point["clean"], point["robust"]) for point in dial]
+lesson.reveal("yours", 100 * (robust_at(points, 0.9) or 0), "a few points depend on the seed.")
+
+# %% [markdown]
+# ## What competes with a dial?
+#
+# These competitors are simpler:
+#
+# * a **coin**: train an accurate network and a robust one. For each image, the robust one answers with probability p.
+#   The accuracies of the coin lie on the straight line between the two networks
+# * a **dedicated** network for each λ, as in lesson 02; `pgd-at` is one of them
+# * **`mix`**: (1-λ) times the probabilities of `standard` plus λ times those of `pgd-at` (`oatlib.mix`)
+# * **`blend`**: no FiLM, trained at λ = 0 and λ = 1 only; between them its weights are interpolated
+# * the **best possible** rule reads both cues perfectly. In this world it is known in closed form
 #
 # ### Exercise: coin
 # Difficulty ●●○○○ · 6 minutes. Choose p so that clean accuracy is at least `clean`, and robust accuracy is as high as
-# possible.
+# possible. For networks with accuracies $(c_0, r_0)$ and $(c_1, r_1)$:
+#
+# $$\mathrm{clean}(p) = (1-p)\,c_0 + p\,c_1, \qquad \mathrm{robust}(p) = (1-p)\,r_0 + p\,r_1$$
 
 
 # %% tags=["exercise"]
@@ -463,8 +505,7 @@ coin = check(coin)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
-# Clean accuracy is (1 - p)·c₀ + p·c₁. Solve it for p. If both networks are accurate enough, p = 1; if neither is, there
-# is no p.
+# Solve clean(p) = <code>clean</code> for p. If both networks are accurate enough, p = 1; if neither is, there is no p.
 # </details>
 
 # %% [markdown] tags=["solution"]
@@ -472,7 +513,8 @@ coin = check(coin)
 #
 # ```python
 # def coin(standard, robust, clean):
-#     (c0, r0), (c1, r1) = standard, robust
+#     c0, r0 = standard
+#     c1, r1 = robust
 #     if clean > c0:
 #         return None
 #     if clean <= c1:
@@ -482,272 +524,368 @@ coin = check(coin)
 # ```
 # </details>
 
-# %%
-lesson.predict(
-    "six", "at clean accuracy 95 %, how robust is one OAT network, the six dedicated networks being 100 %?", 0, 200
-)
-
-
-# %%
-def for_the_record(recipe, lams=None, **options):
-    """Train as oatlib does by default (data and seed included): points on 512 validation images."""
-    home = oatlib.load_data("shapes", seed=0)
-    fresh = oatlib.build(recipe, home, seed=0, **options)
-    oatlib.train(fresh, home, "fast", seed=0, progress=False)
-    table = oatlib.evaluate(fresh, home.val.panel(512), Suite(budget="quick"), lams, seed=0, progress=False)
-    kept = ("lam", "n", "clean", "clean_low", "clean_high", "robust", "robust_low", "robust_high")
-    return [{key: getattr(r, key) for key in kept} for r in table]
-
-
-def six_dedicated():
-    """One OAT network, and a dedicated network for each of its λ."""
-    six = [for_the_record("pgd-at", lam=lam)[0] if lam else for_the_record("standard")[0] for lam in OAT_STOPS]
-    six = [point | {"lam": lam} for point, lam in zip(six, OAT_STOPS, strict=True)]
-    about = {"attack": str(Suite(budget="quick")), "split": "val", "seed": 0, "preset": "fast"}
-    return {"oat": for_the_record("oat"), "six": six, **about}
-
-
-record = lesson.recorded("six_dedicated", six_dedicated)
-pairs = {key: [(p["clean"], p["robust"]) for p in record[key]] for key in ("oat", "six")}
-outer = pairs["six"][0], pairs["six"][-1]
-fig = figures.frontier({"six dedicated networks": record["six"], "one OAT network": record["oat"]})
-dotted = {"color": figures.INK, "dash": "dot", "width": 2}
-x_line, y_line = ([100 * accuracies[i] for accuracies in outer] for i in (0, 1))
-fig.add_scatter(x=x_line, y=y_line, name="coin between λ = 0 and λ = 1", mode="lines", line=dotted)
-
-# %%
-LEVELS = (0.98, 0.95, 0.9)  # of clean accuracy
-reached = {key: [robust_at(pairs[key], level) for level in LEVELS] for key in ("oat", "six")}
-reached["coin"] = [coin(*outer, level) for level in LEVELS]
-share = reached["oat"][1] / reached["six"][1]
-lesson.reveal("six", 100 * share, "the same λ does not mean the same place: compare frontiers, not λ by λ.")
-
-# %%
-preset = Preset()
-rest = preset.batch - sample_stops(OAT_STOPS, preset.batch, torch.Generator())[1]
-once = preset.batch + rest * (preset.steps + 1)  # images through the network, forward and back, in one step
-each = [preset.batch + (lam > 0) * preset.batch * (preset.steps + 1) for lam in OAT_STOPS]
-cost = once / sum(each)
-holds = ["{robust:.1%} ({robust_low:.1%} to {robust_high:.1%})".format(**record[key][-1]) for key in ("oat", "six")]
-keys = {"one OAT network": "oat", "six dedicated networks": "six", "a coin between λ = 0 and λ = 1": "coin"}
-cells = "\n".join(
-    f"| {name} | " + " | ".join("-" if v is None else f"{v:.1%}" for v in reached[key]) + " |"
-    for name, key in keys.items()
-)
-say(
-    "| robust accuracy at clean accuracy of at least | 98 % | 95 % | 90 % |\n|---|---|---|---|\n"
-    f"{cells}\n\nBuilt-in world, n = {record['oat'][0]['n']} validation images, {record['attack']}, seed {record['seed']}; "
-    "between two trained λ both accuracies are interpolated. Counted in images through the network, forward and back, a step "
-    f"of OAT needs {once} instead of {sum(each)}: **{cost:.2f}** of the work. FiLM makes each image more expensive.\n\n"
-    f"At λ = 1 OAT is robust on {holds[0]} of the images, the dedicated network on {holds[1]} (95 % intervals). "
-    "This is one seed; other seeds may differ by a few points."
-)
-
 # %% [markdown]
-# ## A dial, not a list
+# ### Your dial and the coin between its own ends
 #
-# Six networks are six points. The dial also has a between: `net.at(λ)` takes any λ. Here are 21 values on the
-# ready network, with the six trained ones as dotted lines.
+# The fairest coin is tossed between the two ends of *your* dial.
 
 # %%
-oat = lesson.network("oat", data)
-lams = [i / 20 for i in range(21)]
-dial = measured(oat, lams, panel)
-curves = {"clean accuracy": band(dial, "clean"), "robust accuracy, PGD-10 (an upper bound)": band(dial, "robust")}
-fig = figures.lines(lams, curves, x_name=f"λ (n = {len(panel)}, with 95 % intervals)", y_name="accuracy, %")
-for lam in OAT_STOPS:
-    fig.add_vline(lam, line={"dash": "dot", "width": 1, "color": figures.INK})
-fig
+reached = {"your dial": [robust_at(points, level) for level in LEVELS]}
+reached["coin between its own ends"] = [coin(points[0], points[-1], level) for level in LEVELS]
 
 # %%
-rises = max(b["clean"] - a["clean"] for a, b in pairwise(dial))
-falls = max(a["robust"] - b["robust"] for a, b in pairwise(dial))
+question = "at clean accuracy 95 %: how robust is one OAT network? (six dedicated ones: 100)"
+lesson.predict("six", question, 0, 200)
+
+# %%
+six = lesson.recorded("six_dedicated", dials.six_dedicated)
+others = lesson.recorded("oat_baselines", dials.oat_baselines)["points"]
+others |= {"six dedicated": six["six"], "oat": six["oat"]}
+pairs = {}
+for name, found in others.items():
+    pairs[name] = [(point["clean"], point["robust"]) for point in found]
+ends = pairs["standard"][0], pairs["pgd-at"][0]
+best = oatlib.best_frontier([i / 100 for i in range(101)])
+pairs["best possible"] = [(point.clean, point.robust) for point in best]
+reached["coin between standard and pgd-at"] = [coin(*ends, level) for level in LEVELS]
+for name, pair in pairs.items():
+    reached[name] = [robust_at(pair, level) for level in LEVELS]
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+fig = figures.frontier({"your dial": dial} | {key: others[key] for key in ("oat", "mix", "blend", "six dedicated")})
+lines = {"coin between standard and pgd-at": ends, "coin between your own ends": (points[0], points[-1])}
+for (name, pair), dash in zip(lines.items(), ("dot", "dash"), strict=True):
+    look = {"color": figures.INK, "dash": dash, "width": 2}
+    clean, robust = zip(*pair, strict=True)
+    fig.add_scatter(x=[100 * c for c in clean], y=[100 * r for r in robust], name=name, mode="lines", line=look)
+clean, robust = zip(*pairs["best possible"], strict=True)
+look = {"color": figures.COLOURS[5], "width": 1}
+fig.add_scatter(x=[100 * c for c in clean], y=[100 * r for r in robust], name="best possible", mode="lines", line=look)
+seen = f"At clean accuracy 90 % your dial keeps {100 * (reached['your dial'][2] or 0):.0f} % robust, its own coin "
+seen += f"{100 * (reached['coin between its own ends'][2] or 0):.0f} %, the best possible rule {100 * reached['best possible'][2]:.0f} %."
+figures.layout(
+    fig,
+    f"clean accuracy, % (bars: 95 % intervals, n ≥ {min(len(panel), 512)})",
+    "robust accuracy, %",
+    height=480,
+    takeaway=seen,
+)
+fig.update_xaxes(range=[78, 101])
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+costs = dials.costs(data, sum(p.numel() for p in net.parameters()), epochs)
+
+
+def row(name):
+    found = ["-" if value is None else f"{value:.1%}" for value in reached[name]]
+    cost = costs.get(name)
+    return [name, *found, *((f"{cost[0]:,}", f"{cost[1]:.0f}") if cost else ("-", "-"))]
+
+
+order = ["your dial", "coin between its own ends", "standard", "pgd-at"]
+order += ["coin between standard and pgd-at", "mix", "blend", "six dedicated", "oat", "best possible"]
+table = "\n".join("| " + " | ".join(row(name)) + " |" for name in order)
 say(
-    f"From one value to the next clean accuracy rises by at most {100 * max(rises, 0):.1f} points, and robust accuracy falls by at "
-    f"most {100 * max(falls, 0):.1f} (one image is {100 / len(panel):.1f} points)."
+    "| robust accuracy at clean accuracy of at least | 98 % | 95 % | 90 % | parameters | work |\n|---|---|---|---|---|---|\n"
+    f"{table}\n\nA dash: never so accurate. Work: how often all training images went through the network, forward and back. Quick suite, "
+    f"validation images, n = {dial[0]['n']} for your dial and {others['oat'][0]['n']} for the others, seed 0. Between two "
+    "trained λ both accuracies are interpolated. All but your dial belong to the built-in images."
+)
+
+# %%
+share = 100 * reached["oat"][1] / reached["six dedicated"][1]
+lesson.reveal("six", share, "one seed; the same λ is not the same place on two frontiers.")
+
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+def with_interval(value, count):
+    low, high = oatlib.wilson(round(value * count), count)
+    return f"{value:.1%} ({low:.1%} to {high:.1%})"
+
+
+at_one = [with_interval(others[key][-1]["robust"], 512) for key in ("six dedicated", "oat")]
+own, own_coin = (reached[key][2] or 0 for key in ("your dial", "coin between its own ends"))
+say(
+    f"**Where a dial wins.** At clean accuracy 90 % your dial is robust on {with_interval(own, len(panel))} of the images, the "
+    f"coin between its own ends on {own_coin:.1%}. Both cost the same network. And one dial stands for six dedicated "
+    "networks, at a fraction of their parameters and of their work.\n\n"
+    f"**Where it does not.** `mix` is robust on {with_interval(reached['mix'][2], 512)} there, and sends every image through "
+    f"two networks. At λ = 1 the dedicated network is robust on {at_one[0]}, `oat` on {at_one[1]}: all images of the "
+    "dedicated network serve that one setting. (95 % intervals, one seed.)"
 )
 
 # %% [markdown]
-# What is λ = 0.05? No code of FiLM was ever made for it. `net.at` **folds** BatchNorm and FiLM into the weights of
-# the convolutions, so that every trained λ is a plain network of the same shape, and between two of them it
-# interpolates those weights. That also bridges the jump. By the published rule λ = 0 uses the clean BatchNorm and any
-# λ above it the adversarial one, so even the smallest turn swaps all statistics at once. Below, the rule is kept and
-# only FiLM is interpolated.
-
-# %%
-switched = copy.deepcopy(oat)
-switched.branches = torch.ones_like(oat.branches)  # the adversarial BatchNorm at every stop
-near = [i / 50 for i in range(7)]
-
-
-def clean_share(net, lam):
-    """Clean accuracy at one λ, on all validation images."""
-    with torch.no_grad():
-        return {"n": len(data.val), "clean": (net.at(lam)(data.val.x).argmax(1) == data.val.y).float().mean().item()}
-
-
-blended = [clean_share(oat, lam) for lam in near]
-jumps = [blended[0], *(clean_share(switched, lam) for lam in near[1:])]
-curves = {"weights interpolated": band(blended, "clean"), "BatchNorm switched at 0": band(jumps, "clean")}
-figures.lines(near, curves, x_name=f"λ (n = {len(data.val)}, with 95 % intervals)", y_name="clean accuracy, %")
-
-# %% tags=["nbval-check-output"]
-left, middle, right = (dict(oat.at(lam).named_buffers()) for lam in (0.0, 0.05, 0.1))
-half = [torch.allclose(middle[key], (left[key] + right[key]) / 2, atol=1e-5) for key in middle]
-print("half-way between two trained λ, every folded weight is half-way:", all(half))
-with torch.no_grad():
-    same = torch.allclose(oat.at(0.3)(panel.x), oat(panel.x, 0.3), atol=1e-3)
-print("at a trained λ, the folded network is the trained one:", same)
-f = oat.at(0.5)
-free = (f(PGD(0.0, 5)(f, panel.x, panel.y)).argmax(1) == panel.y).sum().item()
-climb = list(PGD(0.5, 10).iterates(f, panel.x, panel.y))
-fall = [F.cross_entropy(logits, panel.y).item() for _, logits in climb]
-print("an attack with ε = 0 leaves clean accuracy:", free == round(dial[10]["clean"] * len(panel)))
-print("with ε = 0.5 the loss rises along the way:", fall[-1] > fall[0])
-rest = (climb[-1][1].argmax(1) == panel.y).sum().item()
-print("... and less than a quarter of the accuracy is left:", rest < free / 4)
-print("from λ to λ, clean never rises and robust never falls by more than 2 points:", max(rises, falls) <= 0.02)
-
-# %% [markdown]
-# ### A slider with equal steps
+# ### Where no dial beats the coin
 #
-# λ is a weight in a loss, not a distance, so equal steps of λ are unequal steps along the frontier. `equal_steps` fits a map
-# from slider positions to λ to what was just measured (`oatlib.fit_slider` measures and fits in one call, and saves it
-# with the weights; then `net.lam(u)` is λ at slider position u). The bars are new measurements at the map's λ, not
-# what it was fitted to.
+# Why is a dial above the coin here? Because the *image* says how far to trust the shape. A vivid shape never belongs to
+# another class, and a faint one often does. The best rule at λ follows the shape where its trust is above 1-λ, and the
+# invisible texture elsewhere. A coin chooses the images blindly.
+#
+# Take that information away, and give every shape the same trust. Then there is nothing to choose. No training is
+# needed to see what follows.
 
 # %%
-fitted = copy.deepcopy(oat)
-fitted.slider = equal_steps(lams, [p["clean"] for p in dial], [p["robust"] for p in dial])
-fifths = [i / 5 for i in range(6)]
-inner = measured(oat, [fitted.lam(u) for u in fifths[1:-1]], panel)
-by_lam, by_slider = dial[::4], [dial[0], *inner, dial[-1]]
+hundredths = [i / 100 for i in range(101)]
+worlds = {"trust grows with vividness": oatlib.best_frontier(hundredths)}
+worlds["constant trust"] = oatlib.best_frontier(hundredths, **CONSTANT_TRUST)
+gains = {}
+for name, rule in worlds.items():
+    pair = [(point.clean, point.robust) for point in rule]
+    gains[name] = robust_at(pair, 0.95) - coin(pair[0], pair[-1], 0.95)
 
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+import plotly.graph_objects as go
 
-def fractions(points):
-    """Of the whole way along the frontier (robust gained, clean lost), what each move makes, in percent."""
-    way = [p["robust"] - p["clean"] for p in points]
-    return [100 * (b - a) / max(way[-1] - way[0], 1e-9) for a, b in pairwise(way)]
+fig = go.Figure()
+for i, (name, rule) in enumerate(worlds.items()):
+    clean, robust = ([100 * getattr(point, key) for point in rule] for key in ("clean", "robust"))
+    fig.add_scatter(x=clean, y=robust, name=f"best possible: {name}", mode="lines+markers", **figures.style(i))
+    look = {"color": figures.COLOURS[i], "dash": "dot", "width": 1}
+    fig.add_scatter(
+        x=[clean[0], clean[-1]], y=[robust[0], robust[-1]], name=f"its coin: {name}", mode="lines", line=look
+    )
+seen = f"With constant trust the best dial is {100 * gains['constant trust']:.1f} points above its coin, else "
+seen += f"{100 * gains['trust grows with vividness']:.1f} points."
+figures.layout(fig, "clean accuracy, %", "robust accuracy, %", takeaway=seen)
 
-
-fifth = [f"{a:g} to {b:g}" for a, b in pairwise(fifths)]
-shown = {"λ itself": fractions(by_lam), "fitted slider": fractions(by_slider)}
-figures.bars(fifth, shown, x_name="position of the slider", y_name="share of the way, %", height=320)
-
-# %%
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 say(
-    f"The largest of five equal moves makes {max(shown['λ itself']):.0f} % of the way if the slider is λ, and "
-    f"{max(shown['fitted slider']):.0f} % if it is fitted. Half-way along stands λ = {fitted.lam(0.5):.2f}. (n = {len(panel)}.)"
+    f"At clean accuracy 95 % the best possible dial is **{100 * gains['trust grows with vividness']:.1f} points** above its coin "
+    f"where vividness tells the trust, and **{100 * gains['constant trust']:.1f} points** where trust is constant. In that world "
+    "no training can beat the coin. So draw the coin before you praise a dial."
 )
 
 # %% [markdown]
 # ## Ablation: what is each part for?
 #
-# The whole recipe, without FiLM, with one BatchNorm for all, and without both: the same preset, the same seed, 21
-# values of λ each. One seed is one seed.
+# The whole recipe, without FiLM, with one BatchNorm for all, and without both: the same network, the same training,
+# three seeds each. A dial is worth something where it is above the coin between its own ends. So this is measured.
 
 # %%
-lesson.predict(
-    "part",
-    "which of these loses most robust accuracy at λ = 1?",
-    options=["no FiLM", "one BatchNorm", "neither of the two"],
-)
+question = "without which part is the dial no better than the coin between its own ends?"
+choices = ["FiLM", "the second BatchNorm", "either of them", "none of them"]
+lesson.predict("part", question, options=choices)
 
 
 # %%
-def oat_parts():
-    """OAT as a whole and with parts left out, at 21 values of λ."""
-    arms = {"all of OAT": {}, "no FiLM": {"film": False}, "one BatchNorm": {"dual": False}}
-    arms["neither of the two"] = {"film": False, "dual": False}
-    dials = {name: for_the_record("oat", [i / 20 for i in range(21)], **options) for name, options in arms.items()}
-    return {"arms": dials, "attack": str(Suite(budget="quick")), "split": "val", "seed": 0, "preset": "fast"}
+def above_coin(run, level):
+    """Points of robust accuracy between a dial and its own coin; None: it is never so accurate."""
+    pair = [(point["clean"], point["robust"]) for point in run]
+    flipped = coin(pair[0], pair[-1], level)
+    return None if flipped is None else 100 * (robust_at(pair, level) - flipped)
 
 
-parts = lesson.recorded("oat_parts", oat_parts)
-stops_only = {name: [p for p in points if p["lam"] in OAT_STOPS] for name, points in parts["arms"].items()}
-figures.frontier(stops_only)
+gained = {name: [above_coin(run, 0.95) for run in runs] for name, runs in record["arms"].items()}
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+arms = {name: values for name, values in gained.items() if None not in values}
+fig = go.Figure()
+for i, (name, values) in enumerate(arms.items()):
+    look = figures.style(i)["marker"] | {"size": 11}
+    fig.add_scatter(x=values, y=[name] * len(values), mode="markers", marker=look, showlegend=False)
+fig.add_vline(0, line={"color": figures.INK, "dash": "dot"})
+seen = f"The whole recipe gains {min(arms['all of OAT']):.0f} to {max(arms['all of OAT']):.0f} points over its coin, "
+seen += f"without FiLM at most {max(arms['no FiLM']):.0f}, with one BatchNorm "
+seen += f"{min(arms['one BatchNorm']):.0f} to {max(arms['one BatchNorm']):.0f}."
+figures.layout(fig, "points of robust accuracy above its own coin, at clean accuracy 95 %", height=300, takeaway=seen)
 
 # %%
-at_one = {name: points[-1]["robust"] for name, points in stops_only.items() if name != "all of OAT"}
-worst = min(at_one, key=at_one.get)
-lesson.reveal("part", worst, "without FiLM, every λ above 0 is one and the same network.")
+needed = choices[0] if max(gained["no FiLM"]) < 1 else choices[3]
+lesson.reveal("part", needed, "without it there are two settings, and between them only the coin.")
 
-# %%
-lines = "\n".join(
-    f"| {name} | {points[0]['clean']:.1%} / {points[0]['robust']:.1%} | {points[-1]['clean']:.1%} / {points[-1]['robust']:.1%} |"
-    for name, points in stops_only.items()
-)
-made = "**This record was made in the first world of oatlib:** the same trust in every shape, and training against "
-made += "an attack of two steps. Compare its numbers with each other, not with those above. PGD-20 is an upper bound, "
-made += "and in the middle of the dial it is far too high. "
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+
+
+def spread(name):
+    if name not in arms:
+        return "never so accurate"
+    return f"{min(arms[name]):.1f} to {max(arms[name]):.1f}"
+
+
+def ends_of(name):
+    means = [sum(run[i][key] for run in record["arms"][name]) / 3 for i in (0, -1) for key in ("clean", "robust")]
+    return "{:.1%} / {:.1%} | {:.1%} / {:.1%}".format(*means)
+
+
+lines = "\n".join(f"| {name} | {spread(name)} | {ends_of(name)} |" for name in record["arms"])
 say(
-    f"| | clean / robust at λ = 0 | at λ = 1 |\n|---|---|---|\n{lines}\n\n{made if 'world' in parts else ''}"
-    f"n = {parts['arms']['no FiLM'][0]['n']}, {parts['attack']}, validation images, seed {parts['seed']}; the six trained λ."
+    "| | points above its own coin at clean accuracy 95 % | clean / robust at λ = 0 | at λ = 1 |\n|---|---|---|---|\n"
+    f"{lines}\n\nLowest to highest of the seeds {', '.join(map(str, record['seeds']))}, and means over them. "
+    f"{record['attack']}, n = {untrained[0][0]['n']} validation images; backbone `{record['backbone']}`, "
+    f"{record['preset']}. The 95 % interval of one robust accuracy is about 4 points to each side."
 )
 
 # %% [markdown]
-# Read both ends. FiLM is what tells one λ above 0 from another. The second BatchNorm is what
-# gives the clean end: with one for all, clean images are normalised with the statistics of attacked ones, even at λ =
-# 0. Without both, λ is not an input at all, and you get the one compromise that the toy has shown.
-
-# %% [markdown]
-# ## Your turn, on the real thing
+# **Read it.** FiLM carries the dial. Without FiLM there are at most two settings, as in the failure above. Leaving out the
+# second BatchNorm makes no difference that three seeds can show. This agrees with lesson 03, which asked: *Is it really the
+# statistics?* FiLM can do the work of both: it gives λ = 0 a scale and a shift of its own.
 #
-# The marks are dedicated networks, one for each λ (where the images are the built-in ones of seed 0). *Compare* with
-# `blend` of lesson 04, which has two BatchNorms and no FiLM, and was trained at λ = 0 and λ = 1 only. Open *train one here*
-# to watch a whole training; it takes a minute or more, and can be paused.
+# ## Open exercise: beat the coin without training
+#
+# You have two ready networks, `standard` and `pgd-at`. The coin chooses blindly which of them answers. Choose better, for
+# each image: you may call both networks, mix their probabilities, look at how sure they are.
+#
+# ### Exercise: my_dial
+# Difficulty ●●●●● · 30 minutes. Return a function from images (N, C, H, W) to logits (N, classes). λ from 0 to 1 says
+# how much robustness is wanted. The check attacks your function with the quick suite at five values of λ, on 128
+# images, and compares it with the coin between the two networks, where clean accuracy is `0.98`. Gain 20 points. The
+# attacker sees all of your code.
+
+
+# %% tags=["exercise"]
+def my_dial(lam, standard, robust):
+    """λ, two functions from images to logits -> one function from images
+    to logits, more robust than the coin at clean accuracy 98 %."""
+    raise NotImplementedError
+
 
 # %%
-both = {"oat": oat, "blend": lesson.network("blend", data)}
-known, hidden = lesson.surfaces(both, data), ["choose", "width", "price"]
-oatlib.explore(both, data, marks=open_files.marks(data), surfaces=known, hide=hidden)
+my_dial = check(my_dial)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# Where the shape is vivid the robust network is sure, and right. Where it is faint it is unsure. How far its best
+# probability stands above its second-best, <code>topk(2, 1)</code>, tells which images it should answer. λ sets how
+# sure it must be. A smooth switch, <code>torch.sigmoid</code>, keeps the gradients honest.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_dial(lam, standard, robust):
+#     def answer(x):
+#         by_standard = standard(x).softmax(1)
+#         by_robust = robust(x).softmax(1)
+#         best, second = by_robust.topk(2, 1).values.T
+#         sure = torch.sigmoid(20 * (best - second - (1.1 - 1.2 * lam)))[:, None]
+#         mixed = (1 - sure) * by_standard + sure * by_robust
+#         return (mixed + 1e-9).log()
+#
+#     return answer
+# ```
+# </details>
+
+# %% [markdown]
+# Your function, or the one of the solution, beside all the others:
+
+# %%
+ready = {name: lesson.network(name, data) for name in ("oat", "pgd-at", "blend", "standard")}
+standard, robust = ready["standard"].at(0.0), ready["pgd-at"].at(1.0)
+chosen = dials.measured_functions(lambda lam: my_dial(lam, standard, robust), data)
+pair = [(point["clean"], point["robust"]) for point in chosen]
+reached["my_dial"] = [robust_at(pair, level) for level in LEVELS]
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+order = ["my_dial", "mix", "coin between standard and pgd-at", "oat", "your dial"]
+lines = "\n".join("| " + " | ".join(row(name)[:4]) + " |" for name in order)
+say(
+    "| robust accuracy at clean accuracy of at least | 98 % | 95 % | 90 % |\n|---|---|---|---|\n"
+    f"{lines}\n\n`my_dial`: n = {chosen[0]['n']}, the 95 % interval is about 6 points to each side. `my_dial`, `mix` and the "
+    f"coin need two networks with {costs['mix'][0]:,} parameters; all but the coin ask both for every image."
+)
+
+# %% [markdown]
+# So the strongest competitor of a dial is not the coin. It is a choice made for each image, between two networks. A
+# dial makes this choice inside one network. Compare the costs: twice the work for every image, or a lower frontier.
+#
+# ## Turn your own dial
+#
+# First a look at what an attack does to your network, at both ends.
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+shown = data.val.panel(6)
+
+
+def attacked_at(lam):
+    f = yours.at(lam)
+    x_adv = oatlib.PGD(RADIUS, 20)(f, shown.x, shown.y, torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        answers = f(x_adv).argmax(1).tolist()
+    marks = ["✓" if a == y else "✗" for a, y in zip(answers, shown.y.tolist(), strict=True)]
+    return x_adv, [f"{mark} {data.classes[a]}" for mark, a in zip(marks, answers, strict=True)]
+
+
+pictures = {"image": shown.x}
+texts = {"image": captions(data, shown, range(6))}
+for lam in (0.0, 1.0):
+    x_adv, answers = attacked_at(lam)
+    pictures |= {f"attacked, λ = {lam:g}": x_adv, f"change × 8, λ = {lam:g}": figures.change(shown.x, x_adv, 8)}
+    texts[f"attacked, λ = {lam:g}"] = answers
+figures.images(
+    pictures,
+    texts,
+    tile=84,
+    takeaway=f"Attacked by 8/255 at λ = 0: {', '.join(texts['attacked, λ = 0'])}. At λ = 1: {', '.join(texts['attacked, λ = 1'])}.",
+)
+
+# %% [markdown]
+# The first network below is yours. *Compare* it with `oat`, `pgd-at` and `blend`. The marks are dedicated networks, one
+# for each λ (where the images are the built-in ones).
+
+# %%
+shown_nets = {name: ready[name] for name in ("oat", "pgd-at", "blend")}
+surfaces = lesson.surfaces(shown_nets, data)
+nets = {your_name: yours} | shown_nets
+oatlib.explore(nets, data, marks=open_files.marks(data), surfaces=surfaces, hide=["width", "price"])
+
+# %% tags=["nbval-check-output"]
+f = yours.at(1.0)
+clean = (f(panel.x).argmax(1) == panel.y).sum().item()
+free = (f(oatlib.PGD(0.0, 5)(f, panel.x, panel.y)).argmax(1) == panel.y).sum().item()
+climb = list(oatlib.PGD(0.5, 10).iterates(f, panel.x, panel.y))
+fall = [F.cross_entropy(logits, panel.y).item() for _, logits in climb]
+left = (climb[-1][1].argmax(1) == panel.y).sum().item()
+print("an attack with ε = 0 changes no answer:", free == clean)
+print("with ε = 0.5 the loss rises:", fall[-1] > fall[0], "and accuracy falls:", left < clean / 4)
 
 # %% [markdown]
 # > **Pitfalls**
 # > * *Attacking with another λ, or through the other BatchNorm, than is measured*: such an attack is weaker, and robustness looks better than it is.
 # > * *Attacking in training mode*: BatchNorm would learn from the steps of the attack.
-# > * *Images with λ = 0 not in front*: then `attacked` and `y[n_clean:]` do not belong together. Cutting a batch into parts for several GPUs does that.
-# > * *A last, smaller batch*: count its images with λ = 0 again, or drop it.
-# > * *Random codes of λ that are not saved with the weights*: the network is then told nonsense.
-# > * *Comparing λ by λ*: the same λ stands elsewhere on another frontier.
-# > * *Trusting PGD alone*: what it leaves is an upper bound of robust accuracy; lesson 10 finds out how far it is off.
+# > * *Images with λ = 0 not in front*: then `attacked` and `y[n_clean:]` do not belong together. Splitting a batch over several GPUs does that.
+# > * *Comparing λ by λ*: the same λ is another place on another frontier. Compare at equal clean accuracy.
+# > * *Forgetting the coin*: two ordinary networks reach every point of a straight line, for no training at all.
+# > * *Trusting PGD alone*: what it leaves is an upper bound of robust accuracy. Lesson 10 measures the difference.
 # > * *Choosing λ on test images*: choose on validation images, report on test images.
 
 # %% [markdown]
 # ## What we showed, and what we did not show
 #
-# We showed that λ becomes a dial when the network is told λ and meets all of it in training, that one network then
-# comes near six dedicated ones at a fraction of their cost, and that interpolated weights make the dial continuous.
-# **What we did not show:** that one network is as good as six everywhere (here it is less robust at λ = 1); that a dial
-# needs FiLM: `blend` has none, and interpolates between two ends; that the same holds on photographs, with large
-# networks and full training; or that PGD has found the worst images. The ablation is one seed of the first world.
+# We showed that λ becomes a dial when the network is told λ and meets all stops in training, and that a dial from your
+# own parts is above the coin between its own ends. It is one network in place of six. This works because the images
+# say how far each of them can be trusted.
+#
+# **What we did not show:** that a dial is as robust as a dedicated network at λ = 1; that OAT is the only way to a dial;
+# that the second BatchNorm is useless on photographs, or with large networks; that so short a training is enough
+# (compare with `oat`); or that the suite has found the worst images, of `my_dial` least of all. Your dial is one seed.
+# Values of λ between the stops, and a slider with equal steps, are the subject of the
+# [appendix](A_engineering.ipynb).
 #
 # ## Try this
 #
-# * Set `epochs` to 12. Does the small network's frontier reach the point of the one that knows λ = 1 only?
-# * Draw λ from three stops: `oatlib.build("oat", data, stops=(0, 0.2, 1))`. What do you lose in between?
-# * Train with the published start of FiLM, `film_start="paper"`, in the same time. What happens to the frontier?
+# * Set `epochs` to 12. How far does your dial move towards `oat`?
+# * Draw all λ > 0 evenly: delete the line with `more_at_last_stop`. What happens at λ = 1, and what in the middle?
+# * Use your own two ends in `my_dial`: `my_dial(lam, yours.at(0.0), yours.at(1.0))` needs one network, and two passes.
+# * Save your network with `oatlib.save`, and let a friend explore it.
 #
 # ## Sources
 #
 # * Wang et al. 2020, *Once-for-All Adversarial Training: In-Situ Tradeoff between Robustness and Accuracy for Free* (OAT)
 # * Perez et al. 2018, *FiLM: Visual Reasoning with a General Conditioning Layer*
-# * Xie et al. 2020, *Adversarial Examples Improve Image Recognition* (a BatchNorm for attacked images)
 # * Tsipras et al. 2019, *Robustness May Be at Odds with Accuracy* (the two kinds of pixels)
+# * Bai, Anderson, Sojoudi 2023, *Mixing Classifiers to Alleviate the Accuracy-Robustness Trade-Off* (two networks, mixed)
 #
 # **Next:** [06 · Slimming](06_slimming.ipynb): a second dial, for the size of the network.
 
 # %%
-lesson.finish(
-    fixed=fixed,
-    born=ends,
-    robust_at=reached,
-    share_of_six=share,
-    share_of_cost=cost,
-    attack=record["attack"],
-    robust_without=at_one,
-    dial=dial,
-    rises=rises,
-    falls=falls,
-    slider=list(fitted.slider),
-)
+lesson.finish(dial=dial, robust_at=reached, costs=costs, gains_over_coin=gains, ablation=gained)

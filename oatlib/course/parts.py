@@ -127,13 +127,15 @@ class DualBN(nn.Module):
             if self.training:
                 mean = part.mean((0, 2, 3))
                 var = part.var((0, 2, 3), correction=0)
+                pixels = part[:, 0].numel()
                 with torch.no_grad():
                     self.mean[row].lerp_(mean, self.momentum)
-                    self.var[row].lerp_(part.var((0, 2, 3)), self.momentum)
-            part = (part - mean[:, None, None]) / (var[:, None, None] + self.eps).sqrt()
-            out[world == row] = (
-                part * self.scale[row, :, None, None] + self.shift[row, :, None, None]
-            )
+                    unbiased = var * pixels / (pixels - 1)
+                    self.var[row].lerp_(unbiased, self.momentum)
+            # one factor per channel: faster than a division and a product on every pixel
+            factor = self.scale[row] * (var + self.eps).rsqrt()
+            centred = part - mean[:, None, None]
+            out[world == row] = centred * factor[:, None, None] + self.shift[row, :, None, None]
         return out
 
 
@@ -195,6 +197,8 @@ class DialNet(nn.Module):
         cin: Channels of an image.
         classes: Number of classes.
         generator: Source of the codes of λ: random directions of length 1, at right angles.
+        norm: Class of the dual BatchNorm that replaces the one of each block. None: keep it.
+        film: Class of the generator that replaces the one of each block. None: keep it.
     """
 
     def __init__(
@@ -204,6 +208,8 @@ class DialNet(nn.Module):
         cin: int = 3,
         classes: int = 8,
         generator: torch.Generator | None = None,
+        norm: Callable[[int], nn.Module] | None = None,
+        film: Callable[[int, int], nn.Module] | None = None,
     ):
         super().__init__()
         self.stops = tuple(stops)
@@ -211,6 +217,12 @@ class DialNet(nn.Module):
         self.register_buffer("codes", torch.linalg.qr(square)[0][: len(self.stops)])
         sizes = zip((cin, *CHANNELS), CHANNELS, (1, 2, 2), strict=False)
         self.blocks = nn.ModuleList(block(*size, CODE_DIM) for size in sizes)
+        # the parts of a learner replace those of a block that somebody else wrote
+        for built, channels in zip(cast(Any, self.blocks), CHANNELS, strict=True):
+            if norm is not None:
+                built.norm = norm(channels)
+            if film is not None:
+                built.film = film(CODE_DIM, channels)
         self.head = nn.Linear(CHANNELS[-1], classes)
 
     def forward(self, x: Tensor, stop: Tensor) -> Tensor:

@@ -1,15 +1,32 @@
-"""Exercises of lesson 05: the loss of OAT, how it samples λ, and the coin between two networks."""
+"""Exercises of lesson 05: the loss of OAT, how it samples λ, its training step, and the coin.
+
+The open exercise `my_dial` asks for a dial between two networks that is better than the coin.
+"""
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...attacks.suite import Suite
+from ...data.load import load_data
+from ...data.splits import Split
 from ...evaluation.baselines import coin as oatlib_coin
+from ...evaluation.baselines import robust_at
+from ...evaluation.evaluate import evaluate
+from ...evaluation.results import wilson
+from ...explorer.shipped import FOLDER
+from ...networks.network import load
 from ...training.labels import Labels
 from ...training.losses import hybrid
 from ...training.recipes import OAT_STOPS, sample_stops
+from ...training.recipes import more_at_last_stop as oatlib_more_at_last_stop
+from .. import parts
+from ..dials import Answer, choose_by_image
 from . import Wrong, exercise, same
 
 
@@ -132,6 +149,44 @@ def _drawn_from_the_generator(theirs, stop: Tensor) -> None:
             raise Wrong(f"of {n} images {-(-n // 6)} should have λ = 0: n / S is rounded up.")
 
 
+@exercise(oatlib_more_at_last_stop, "oatlib.training.recipes.more_at_last_stop")
+def more_at_last_stop(theirs) -> None:
+    """stop (N,), n_clean, stops, fraction, generator -> stop (N,), more of them the last one."""
+    n, n_clean, fraction = 6000, 1000, 0.3
+    stop, _ = sample_stops(OAT_STOPS, n, torch.Generator().manual_seed(0))
+    last = len(OAT_STOPS) - 1
+
+    def changed(seed: int):
+        given = stop.clone()
+        got = theirs(given, n_clean, OAT_STOPS, fraction, torch.Generator().manual_seed(seed))
+        if not torch.equal(given, stop):
+            raise Wrong("it changes the tensor that it was given: change a copy, stop.clone().")
+        return got
+
+    got = changed(1)
+    if not isinstance(got, Tensor) or got.shape != stop.shape:
+        same(got, stop, "")  # says what it is instead
+    if got[:n_clean].any():
+        raise Wrong("some of the first n_clean images lose λ = 0: they are never attacked.")
+    moved = (got != stop).nonzero()[:, 0]
+    if len(moved) == 0:
+        raise Wrong("no image gets another stop.")
+    if (got[moved] != last).any():
+        raise Wrong(f"the images that change should get the last stop, {last}, not another one.")
+    # an image that had the last stop already does not count as moved
+    share = len(moved) / int((stop[n_clean:] != last).sum())
+    if abs(share - fraction) > 0.05:
+        raise Wrong(
+            f"of the attacked images {share:.0%} get the last stop: {fraction:.0%} were asked for, "
+            "chosen by chance."
+        )
+    first_half = (moved < (n + n_clean) // 2).double().mean().item()
+    if abs(first_half - 0.5) > 0.1:
+        raise Wrong("it takes a fixed part of the batch: each image is chosen by chance.")
+    if not torch.equal(got, changed(1)) or torch.equal(got, changed(2)):
+        raise Wrong("what comes out must depend on the generator: pass it to torch.rand.")
+
+
 STANDARD, ROBUST = (0.99, 0.01), (0.8, 0.6)  # two networks: (clean, robust)
 
 
@@ -177,3 +232,251 @@ def _say_which_share(value: float) -> None:
         raise Wrong(
             "the standard network has some robust accuracy, too: with probability 1 - p it answers."
         )
+
+
+def _oat_step(
+    net: parts.DialNet,
+    x: Tensor,
+    y: Tensor,
+    stop: Tensor,
+    n_clean: int,
+    attack: Callable,
+    loss: Callable,
+) -> Tensor:
+    lam = torch.tensor(net.stops)[stop]
+    rest = stop[n_clean:]
+    # attack the images with λ > 0, each at its own λ
+    net.eval()
+    x_adv = attack(lambda images: net(images, rest), x[n_clean:], y[n_clean:])
+    # send both kinds through, and let BatchNorm learn
+    net.train()
+    clean = net(x, stop)
+    attacked = net(x_adv, rest)
+    value = loss(clean, attacked, y, lam, n_clean)
+    value.backward()
+    return value.detach()
+
+
+N_STEP, N_STEP_CLEAN = 10, 4  # images of the batch on which a step is checked, and those with λ = 0
+
+
+def _step_batch() -> tuple[Tensor, Tensor, Tensor]:
+    """Return images (N, 3, 8, 8), labels (N,) and stops (N,), the first N_STEP_CLEAN of them 0."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(N_STEP, 3, 8, 8, generator=generator)
+    y = torch.randint(0, 8, (N_STEP,), generator=generator)
+    stop = torch.tensor([0, 0, 0, 0, 1, 5, 2, 4, 3, 5])
+    return x, y, stop
+
+
+def _step_net() -> parts.DialNet:
+    """Return a DialNet, always with the same weights, whose answers depend clearly on λ."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = parts.DialNet(generator=torch.Generator().manual_seed(0))
+        for module in net.modules():
+            if isinstance(module, parts.FiLM):
+                torch.nn.init.normal_(module.out.weight, std=0.5)
+        net.train()
+        net(torch.rand(32, 3, 8, 8), torch.arange(32) % 6)  # some statistics
+    return net.eval()
+
+
+class _StepAttack:
+    """An attack that remembers how it was called. It always makes the same change."""
+
+    def __init__(self, net: parts.DialNet):
+        self.net = net
+        self.calls: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, f: Callable, x: Tensor, y: Tensor, *_) -> Tensor:
+        self.calls.append((x, y))
+        if self.net.training:
+            raise Wrong(
+                "the network is attacked in training mode, so BatchNorm learns from the steps of "
+                "the attack: call net.eval() before the attack."
+            )
+        _, y_all, stop = _step_batch()
+        if len(x) == len(y_all):
+            raise Wrong(
+                "it attacks all images: those with λ = 0 need no attack, so pass x[n_clean:]."
+            )
+        rest = stop[N_STEP_CLEAN:]
+        if len(x) != len(rest) or not torch.equal(y, y_all[N_STEP_CLEAN:]):
+            raise Wrong("the attack needs the images behind the first n_clean and their labels.")
+        with torch.no_grad():
+            if not torch.allclose(f(x), self.net(x, rest), atol=1e-4):
+                raise Wrong(
+                    "the attack meets the network at another λ than the images have: attack the "
+                    "function that calls net(images, stop[n_clean:])."
+                )
+        return (x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(3))).clamp(
+            0, 1
+        )
+
+
+def _run_step(step: Callable) -> tuple[Tensor | None, parts.DialNet, _StepAttack]:
+    """Run a step on the batch. Return its result, the network, and the attack."""
+    net = _step_net()
+    attack = _StepAttack(net)
+    result = step(net, *_step_batch(), N_STEP_CLEAN, attack, _hybrid_loss)
+    return result, net, attack
+
+
+def _gradients(net: parts.DialNet) -> Tensor:
+    """Return all gradients of a network as one row."""
+    return torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+
+
+def _wrong_steps() -> dict[str, Callable]:
+    """Return steps with one mistake each, by the message for the mistake."""
+
+    def changed(
+        *,
+        joint: bool = False,
+        still: bool = False,
+        plain: bool = False,
+        weigh: bool = False,
+        last: bool = False,
+    ) -> Callable:
+        def step(net, x, y, stop, n_clean, attack, loss):
+            lam = torch.tensor(net.stops)[stop]
+            rest = stop[n_clean:]
+            net.eval()
+            x_adv = attack(lambda images: net(images, rest), x[n_clean:], y[n_clean:])
+            net.train(not still)
+            if joint:
+                logits = net(torch.cat([x, x_adv]), torch.cat([stop, rest]))
+                clean, attacked = logits[: len(x)], logits[len(x) :]
+            else:
+                clean = net(x, stop)
+                attacked = net(
+                    x[n_clean:] if plain else x_adv, torch.full_like(rest, 5) if last else rest
+                )
+            weights = stop.float() if weigh else lam
+            value = loss(clean, attacked, y, weights, n_clean)
+            value.backward()
+            return value.detach()
+
+        return step
+
+    return {
+        "clean and attacked images share one pass, so BatchNorm mixes their statistics: send them "
+        "through the network one after the other.": changed(joint=True),
+        "the network is in eval mode while it learns: call net.train() after the attack.": changed(
+            still=True
+        ),
+        "the attacked images are never used: the second pass is net(x_adv, stop[n_clean:]).": (
+            changed(plain=True)
+        ),
+        "the loss needs values of λ, not indices of stops: torch.tensor(net.stops)[stop].": changed(
+            weigh=True
+        ),
+        "the attacked images pass the network at λ = 1: each has its own stop.": changed(last=True),
+    }
+
+
+@exercise(_oat_step, "oatlib.training.step.train_step")
+def oat_step(theirs) -> None:
+    """net, x, y, stop, n_clean, attack, loss -> the loss; the gradients are in the parameters."""
+    got, net, attack = _run_step(theirs)
+    if not attack.calls:
+        raise Wrong("it never calls attack(f, x, y): the images with λ > 0 must be attacked.")
+    if all(p.grad is None for p in net.parameters()):
+        raise Wrong("the parameters have no gradients: call loss.backward().")
+    want, right, _ = _run_step(_oat_step)
+    gradients = _gradients(net)
+    if gradients.shape != _gradients(right).shape:
+        raise Wrong("some parameters have no gradients: both passes must be part of the loss.")
+    if not torch.allclose(gradients, _gradients(right), atol=1e-5):
+        for mistake, step in _wrong_steps().items():
+            if torch.allclose(gradients, _gradients(_run_step(step)[1]), atol=1e-5):
+                raise Wrong(mistake)
+        raise Wrong("the gradients are not those of the mean of (1-λ)·CE(clean) + λ·CE(attacked).")
+    same(got, want, "it should return the loss of the batch, one number.")
+
+
+N_DIAL = 128  # validation images of the open exercise
+LAMS_DIAL = (0.0, 0.25, 0.5, 0.75, 1.0)
+LEVEL = 0.98  # clean accuracy to keep
+GAIN = 0.2  # what the answer must gain over the coin, in robust accuracy
+
+
+@functools.cache
+def _two_networks() -> tuple[Answer, Answer, Split]:
+    """Return the networks standard and pgd-at, and validation images."""
+    standard = load(FOLDER / "standard.safetensors").at(0.0)
+    robust = load(FOLDER / "pgd-at.safetensors").at(1.0)
+    data = load_data("shapes", seed=0, n_train=8, n_test=8)
+    return standard, robust, data.val.panel(N_DIAL)
+
+
+def _clean_and_robust(f: Answer, split: Split) -> tuple[float, float]:
+    (result,) = evaluate(f, split, Suite(budget="quick"), seed=0, progress=False)
+    return result.clean, result.robust
+
+
+@functools.cache
+def _coin_of_two() -> float:
+    """Return the robust accuracy of the coin between the two networks at clean accuracy LEVEL."""
+    standard, robust, split = _two_networks()
+    first, second = (_clean_and_robust(f, split) for f in (standard, robust))
+    return oatlib_coin(first, second, LEVEL) or 0.0
+
+
+@exercise(choose_by_image, "oatlib.course.dials.choose_by_image")
+def my_dial(theirs) -> str:
+    """lam, standard, robust -> a function from images to logits, more robust than the coin."""
+    standard, robust, split = _two_networks()
+    functions = [theirs(lam, standard, robust) for lam in LAMS_DIAL]
+    logits = [_looked_at(f, split.x[:16]) for f in functions]
+    if all(torch.allclose(logits[0], other, atol=1e-6) for other in logits):
+        raise Wrong("λ changes nothing: all values of λ give the same answers.")
+    points = [_clean_and_robust(f, split) for f in functions]
+    reached = robust_at(points, LEVEL)
+    flipped = _coin_of_two()
+    if reached is None:
+        raise Wrong(
+            f"at no λ is its clean accuracy {LEVEL:.0%}, so it cannot be compared. At λ = 0 only "
+            "clean accuracy counts."
+        )
+    measured = (
+        f"At clean accuracy {LEVEL:.0%} it is robust on {_interval(reached)} of {N_DIAL} images, "
+        f"the coin on {flipped:.0%}"
+    )
+    if reached < flipped + GAIN:
+        raise Wrong(
+            f"{measured}. It should gain {100 * GAIN:.0f} points: weigh the networks by the image, "
+            "not by λ alone."
+        )
+    return f"{measured} (quick suite, 95 % interval)."
+
+
+def _looked_at(f: Answer, x: Tensor) -> Tensor:
+    """Return the logits of some images, or raise Wrong if an attack could not use the function."""
+    if not callable(f):
+        raise Wrong("it should return a function from images to logits: define one inside it.")
+    x = x.clone().requires_grad_(True)
+    logits = f(x)
+    classes = 8
+    if not isinstance(logits, Tensor) or logits.shape != (len(x), classes):
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise Wrong(
+            f"for {len(x)} images its function should return logits of shape "
+            f"{(len(x), classes)}, not {shape}."
+        )
+    if not logits.isfinite().all():
+        raise Wrong("some logits are not finite: add a small number before you take a logarithm.")
+    if not logits.requires_grad:
+        raise Wrong(
+            "an attack gets no gradient from it, so robust accuracy would be overestimated: leave "
+            "out no_grad, detach and argmax."
+        )
+    if not torch.equal(logits, f(x)):
+        raise Wrong("the same images get other answers the second time: that is the coin.")
+    return logits.detach()
+
+
+def _interval(value: float) -> str:
+    low, high = wilson(round(value * N_DIAL), N_DIAL)
+    return f"{value:.0%} ({low:.0%} to {high:.0%})"

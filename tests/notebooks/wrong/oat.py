@@ -9,6 +9,46 @@ REST = "    rest = torch.randint(1, len(stops), (n - n_clean,), generator=genera
 COIN = (
     "def coin(standard, robust, clean):\n    (c0, r0), (c1, r1) = standard, robust\n    p = (c0 - clean) / (c0 - c1)\n"
 )
+STEP = """def oat_step(net, x, y, stop, n_clean, attack, loss):
+    lam = torch.tensor(net.stops)[stop]
+    rest = stop[n_clean:]
+    net.eval()
+    x_adv = attack(lambda images: net(images, rest), x[n_clean:], y[n_clean:])
+    net.train()
+    clean = net(x, stop)
+    attacked = net(x_adv, rest)
+    value = loss(clean, attacked, y, lam, n_clean)
+    value.backward()
+    return value.detach()
+"""
+DIAL = """def my_dial(lam, standard, robust):
+    def answer(x):
+        a, b = standard(x).softmax(1), robust(x).softmax(1)
+        {}
+    return answer
+"""
+
+
+MORE = """def more_at_last_stop(stop, n_clean, stops, fraction, generator):
+    chosen = torch.rand(len(stop), generator=generator) < fraction
+    chosen[:n_clean] = False
+    changed = stop.clone()
+    changed[chosen] = len(stops) - 1
+    return changed
+"""
+
+
+def more(old, new):
+    """The solution of `more_at_last_stop` with one mistake."""
+    assert MORE.count(old) == 1, old
+    return MORE.replace(old, new)
+
+
+def step(old, new):
+    """The solution of `oat_step` with one mistake."""
+    assert STEP.count(old) == 1, old
+    return STEP.replace(old, new)
+
 
 WRONG = {
     "hybrid_loss": [
@@ -39,6 +79,45 @@ WRONG = {
          + f"{REST}    return torch.cat([torch.zeros(n_clean).long(), rest]), n_clean", "rounded up"),
         (DRAW.replace("math.ceil(n / len(stops))", "0")
          + f"{REST}    return rest, n_clean", "should have λ = 0, not 0"),
+    ],
+    "more_at_last_stop": [
+        (more("stop.clone()", "stop"), "stop.clone"),
+        (more("    chosen[:n_clean] = False\n", ""), "lose λ = 0"),
+        (more("len(stops) - 1", "len(stops)"), "not another one"),
+        (more("< fraction", "> fraction"), "of the attacked images"),
+        (more(", generator=generator", ""), "depend on the generator"),
+        (more("    changed[chosen] = len(stops) - 1\n", ""), "no image gets"),
+        (more("torch.rand(len(stop), generator=generator) < fraction",
+              "torch.arange(len(stop)) < n_clean + fraction * (len(stop) - n_clean)"), "fixed part"),
+        (more("    return changed", "    pass"), "returns nothing"),
+    ],
+    "oat_step": [
+        (step("    net.eval()\n", "    net.train()\n"), "attacked in training mode"),
+        (step("images, rest), x[n_clean:], y[n_clean:])", "images, stop), x, y)"), "attacks all images"),
+        (step("x[n_clean:], y[n_clean:])", "x[: len(rest)], y[: len(rest)])"), "behind the first n_clean"),
+        (step("net(images, rest)", "net(images, torch.full_like(rest, 5))"), "at another λ"),
+        (step("    x_adv = attack(lambda images: net(images, rest), x[n_clean:], y[n_clean:])\n",
+              "    x_adv = x[n_clean:]\n"), "never calls attack"),
+        (step("    value.backward()\n", ""), "call loss.backward"),
+        (step("    net.train()\n", ""), "in eval mode while it learns"),
+        (step("net(x_adv, rest)", "net(x[n_clean:], rest)"), "never used"),
+        (step("y, lam, n_clean)", "y, stop.float(), n_clean)"), "not indices of stops"),
+        (step("net(x_adv, rest)", "net(x_adv, torch.full_like(rest, 5))"), "pass the network at λ = 1"),
+        (step("    clean = net(x, stop)\n    attacked = net(x_adv, rest)\n",
+              "    both = net(torch.cat([x, x_adv]), torch.cat([stop, rest]))\n"
+              "    clean, attacked = both[: len(x)], both[len(x) :]\n"), "share one pass"),
+        (step("    return value.detach()\n", ""), "returns nothing"),
+        (step("y, lam, n_clean)", "y, 1 - lam, n_clean)"), "the gradients are not those"),
+    ],
+    "my_dial": [
+        ("def my_dial(lam, standard, robust):\n    return robust", "λ changes nothing"),
+        ("def my_dial(lam, standard, robust):\n    return lam", "return a function"),
+        (DIAL.format("return robust(x)[:, 0]"), "of shape"),
+        (DIAL.format("return ((1 - lam) * a.round() + lam * b.round()).log()"), "not finite"),
+        (DIAL.format("return ((1 - lam) * a + lam * b + 1e-9).log().detach()"), "no gradient"),
+        (DIAL.format("return torch.where(torch.rand(len(x), 1) < lam, b, a)"), "second time"),
+        (DIAL.format("return ((1 - lam) * a + lam * b + 1e-9).log()"), "by the image"),
+        (DIAL.format("return ((0.1 * (1 - lam)) * a + (1 + lam) * b + 1e-9).log()"), "only clean accuracy counts"),
     ],
     "coin": [
         (f"{COIN}    return p", "this is p"),

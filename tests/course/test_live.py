@@ -1,0 +1,49 @@
+"""A curve that grows while a cell runs."""
+
+import torch
+
+import oatlib
+from oatlib.course import parts
+from oatlib.course.dials import LiveEnds, choose_by_image, costs
+from oatlib.course.live import LiveCurve
+
+
+def test_points_are_added_to_every_curve():
+    live = LiveCurve(["a", "b"], "step", "value", x_range=(0, 10), takeaway="It grows.")
+    live.add(1, {"a": 2.0, "b": 3.0}, "step 1 of 10")
+    live.add(2, {"a": 4.0, "b": 1.0}, "step 2 of 10")
+    assert [list(trace.y) for trace in live.figure.data] == [[2.0, 4.0], [3.0, 1.0]]
+    assert list(live.figure.data[0].x) == [1, 2] and tuple(live.figure.layout.xaxis.range) == (0, 10)
+    assert live.figure.layout.meta["takeaway"] == "It grows." and "step 2" in live.children[1].value
+
+
+def test_the_two_ends_are_measured_now_and_then():
+    data = oatlib.load_data("shapes", seed=0, n_train=8, n_val=16, n_test=8, size=8, classes=3)
+    net = parts.DialNet(classes=3)
+    live = LiveEnds(net, data, total=120, eps=8 / 255)
+    for taken in range(1, 121):
+        live.step(taken, 1.0)
+    assert len(live.x) == LiveEnds.LOOKS and live.x[-1] == 120 and not net.training
+    clean, attacked = live.series.values()
+    assert all(0 <= a <= 100 for a in [*clean, *attacked])
+
+
+def test_an_image_is_answered_by_the_robust_network_where_that_is_sure():
+    def standard(x):
+        return torch.tensor([[9.0, 0.0]]).expand(len(x), 2)
+
+    def robust(x):
+        return torch.stack([torch.zeros(len(x)), x[:, 0]], 1)
+
+    x = torch.tensor([[0.1], [9.0]])  # unsure, sure
+    assert choose_by_image(0.5, standard, robust)(x).argmax(1).tolist() == [0, 1]
+    assert choose_by_image(0.0, standard, robust)(x).argmax(1).tolist() == [0, 0]
+    assert choose_by_image(1.0, standard, robust)(x).argmax(1).tolist() == [1, 1]
+
+
+def test_six_networks_cost_more_than_one():
+    data = oatlib.load_data("shapes", seed=0, n_train=8, n_val=8, n_test=8)
+    found = costs(data, own_parameters=100, own_epochs=6)
+    assert found["your dial"][0] == 100
+    assert found["six dedicated"][0] == 6 * found["pgd-at"][0] > found["oat"][0]
+    assert found["six dedicated"][1] > found["pgd-at"][1] > found["standard"][1]
