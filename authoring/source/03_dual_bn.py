@@ -57,7 +57,7 @@ record = lesson.recorded("bn_ways", lambda: two_worlds.ablation(data))
 #
 # Lesson 02 left a choice: a network for clean images, or one for attacked images. Can one network be both?
 # The obvious try is **half and half**: half of each training batch stays clean, the other half is attacked.
-# All images go through the same layers, one ordinary **BatchNorm** per layer among them.
+# All images go through the same layers, with one ordinary **BatchNorm** behind each conv.
 
 
 # %% jupyter={"source_hidden": true}
@@ -319,8 +319,8 @@ DualBN = check(DualBN)
 # %% [markdown]
 # ### Equal to the library?
 #
-# `oatlib` keeps two `nn.BatchNorm2d`, named `clean` and `adv`. It wants the batch sorted, as runs of (world, number of
-# images); a network sorts once, at its entrance. Same batches, three in train mode and one in eval mode:
+# `oatlib` keeps two `nn.BatchNorm2d`, named `clean` and `adv`. It takes a batch sorted by world, as runs of (world, number
+# of images). Compare three batches in train mode and one in eval mode:
 
 # %% tags=["nbval-check-output"]
 generator = torch.Generator().manual_seed(seed)
@@ -469,17 +469,16 @@ say(f"{table}\n\nAfter {steps} steps, with 95 % intervals, n = {n}, quick suite 
 # %% [markdown]
 # One network, two settings: every image gets two answers, and you choose the world.
 #
-# **A word on "world".** You never know at test time whether an image is attacked. The world is a *choice*: world 1 means
-# "answer robustly", for clean images too. Once-for-all adversarial training (OAT, lesson 05) says it with λ, the weight of
-# robustness. λ = 0 uses BN_c, any λ > 0 uses BN_a. There, BN_a also sees clean images in training, because for
-# 0 < λ < 1 the loss counts both. So in OAT the two branches are not "clean and attacked", but "λ = 0 and λ > 0".
+# **World or λ?** At test time nobody knows whether an image is attacked. The world is a *choice*: world 1 means "answer
+# robustly", for clean images too. Once-for-all adversarial training (OAT, lesson 05) chooses by λ, the weight of robustness:
+# λ = 0 uses BN_c, any λ > 0 uses BN_a. For 0 < λ < 1 its loss counts clean and attacked images, so BN_a sees both in
+# training. In OAT the branches are not "clean and attacked", but "λ = 0 and λ > 0".
 
 # %% [markdown]
 # ## The ablation: you assemble it
 #
-# Tick what each world has to itself. *Told by an extra channel* gives the network a fourth input channel, with one grey
-# for world 0 and another for world 1. Each setting was trained from the same three seeds, and the points are those
-# networks. Start with nothing ticked, then tick one box at a time.
+# Tick what each world has to itself. *Told by an extra channel* adds a fourth input channel, of one grey in world 0 and
+# another in world 1. Each point is a network trained from one of three seeds. Tick one box at a time.
 
 
 # %% jupyter={"source_hidden": true}
@@ -565,8 +564,8 @@ say(
 
 # %% [markdown]
 # A second set of **statistics** alone gives the same network twice. A second **scale and shift** alone gives two settings.
-# Even one extra channel does it without any second BatchNorm. The network must be *told* what you want, at a place where
-# *trained* numbers can react. Statistics are not trained.
+# Even one extra channel does it, without a second BatchNorm. *Trained* numbers must depend on the world. Statistics are not
+# trained.
 #
 # ## Do the statistics differ at all?
 #
@@ -661,9 +660,9 @@ say(
 #
 # ## When it is the statistics
 #
-# So are separate statistics useless? Think of a change that moves them a lot. A conv is linear. If all pixels become
-# $a\,x + b$, then, away from the border, mean and standard deviation of each channel become $a\,\mu + b\,s$ and $a\,\sigma$, with the
-# sum $s$ of its weights. Statistics of its own remove such a change completely:
+# Are separate statistics useless? A conv is linear. If all pixels become $a\,x + b$, then, away from the border, mean and
+# standard deviation of each channel become $a\,\mu + b\,s$ and $a\,\sigma$, with the sum $s$ of its weights. Statistics of
+# its own remove such a change:
 #
 # $$z' = \frac{(a\,x + b\,s) - (a\,\mu + b\,s)}{a\,\sigma} = z$$
 
@@ -674,9 +673,9 @@ print(torch.allclose(normalise(changed), normalise(clean), atol=1e-2))
 # %% [markdown]
 # ### Exercise: second_domain
 # Difficulty ●●●●● · 20 minutes, open. Invent a change of the images that makes separate statistics matter. The check trains
-# a `SmallNet` on images and changed images, half and half, with nothing attacked: once with one BatchNorm, once with
-# separate statistics, and a common scale and shift. On the changed images, separate statistics must win by at least 15 points.
-# There are many answers. How large can you make the difference?
+# on images and changed images, half and half, without any attack: once with one BatchNorm, once with separate statistics
+# (scale and shift stay common). On changed images, separate statistics must win by at least 15 points. How large can you
+# make the difference?
 
 
 # %% tags=["exercise"]
@@ -736,7 +735,7 @@ figures.images(
 )
 
 # %% [markdown]
-# (In this world the class is that of the invisible texture. The drawn shape agrees with it if it is vivid, and often lies if it is faint.)
+# The class is that of the invisible texture. A vivid shape always agrees with it, a faint one often lies.
 
 # %%
 lesson.predict("rosy", "Attacked through BN_a, answered by BN_c: how many are right?", 0, 100)
@@ -790,22 +789,20 @@ print("attacks leave the running statistics as they were:", torch.equal(kept, ne
 # > * *Attacking in train mode*: the running statistics then learn from half-made attacks.
 # > * *Attacking one branch and answering with the other*: the accuracy is too good.
 # > * *Very few images of one world in a batch*: their mean is noise.
-# > * *Running statistics with gradients*: memory grows with every step. Update them under `no_grad`.
-# > * *Judging by one seed*: look at all points of an arm, and at their intervals.
+# > * *Running statistics with gradients*: memory grows with every step.
+# > * *Judging by one seed*: look at all points, and at their intervals.
 #
 # ## What we showed, and what we did not show
 #
-# Scale and shift make the second setting; the two networks share all convs. Separate statistics neither gave one nor were
-# needed for one. **What we did not show:** that this holds elsewhere. For large networks, photographs and long training,
-# Xie and Yuille measured different statistics, and mixing may hurt there. Our networks are small, trained briefly, and
-# measured by a short suite: their robust accuracies may fall further under longer attacks. We also did not
+# Scale and shift make the second setting. Separate statistics neither gave one nor were needed for one.
+# **What we did not show:** that this holds elsewhere. For large networks and photographs, Xie and Yuille measured different
+# statistics. Our networks are small and trained briefly, and longer attacks may lower their robust accuracies. Nor did we
 # test AdvProp's gain in clean accuracy. And two settings are not yet a dial: nothing was trained between them.
 #
 # ## Try this
 #
 # * Set `steps` to 600. Does world 1 of your network come close to the recorded ones?
 # * Attack with ε = 32/255 (change `attack`). Does the attack move the statistics now?
-# * Swap the roles in `second_domain`: which change can one BatchNorm handle, and two sets of statistics not?
 #
 # ## Sources
 #
