@@ -757,14 +757,13 @@ for name, f in branch.items():
     right[f"answered by {name}"] = shares
 rosy, true = right["answered by BN_c"][2], right["answered by BN_c"][1]
 takeaway = f"BN_c is right on {rosy:.1%} if the attack saw BN_a, and on {true:.1%} if it saw BN_c."
-y_name = "accuracy, % (attacked: PGD-20, an upper bound)"
-figures.bars(list(seen), right, n=n, y_name=y_name, takeaway=takeaway)
+figures.bars(list(seen), right, n=n, y_name="accuracy, % (PGD-20)", takeaway=takeaway)
 
 # %%
 lesson.reveal("rosy", 100 * rosy, f"under an attack that sees BN_c it is {true:.1%}.")
 
 # %% [markdown]
-# The rule: **the attack sees exactly what answers**. And never quote the clean accuracy of BN_c beside the robust accuracy
+# PGD-20 gives upper bounds. The rule: **the attack sees exactly what answers**. And never quote the clean accuracy of BN_c beside the robust accuracy
 # of BN_a, as if one setting had both.
 #
 # ## Is this sane?
