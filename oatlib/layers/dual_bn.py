@@ -1,8 +1,7 @@
 """Dual BatchNorm: one set of BatchNorm statistics for clean images, another for attacked images.
 
-Features of clean and of attacked images follow different distributions. A single BatchNorm that
-sees both learns the statistics of neither. With a pair, samples with λ = 0 use the clean BatchNorm
-and all others use the adversarial one. Each sample is routed separately (see `setting.py`), so the
+The pair gives each branch statistics, a scale and a shift of its own. Lesson 03 measures which of
+them matters. Samples with λ = 0 use the clean BatchNorm and all others use the adversarial one. Each sample is routed separately (see `setting.py`), so the
 caller does not have to sort the batch.
 """
 
