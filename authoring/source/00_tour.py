@@ -31,7 +31,6 @@ retrain: bool = False  # train the networks here (minutes) instead of loading th
 # %%
 import torch
 import torch.nn.functional as F
-from plotly.subplots import make_subplots
 
 import oatlib
 from oatlib.course import figures
@@ -39,9 +38,7 @@ from oatlib.course.exercises import check
 from oatlib.course.exercises.tour import measure_rule
 from oatlib.course.lesson import begin, say
 from oatlib.course.sliders import sliders
-from oatlib.data.scenes import effect_of, parts_of, scene_of
-from oatlib.explorer import open_files
-from oatlib.explorer.description import captions
+from oatlib.data.scenes import effect_of, scene_of
 
 lesson = begin("00_tour", globals())
 data = oatlib.load_data("shapes", seed=seed)
@@ -51,7 +48,11 @@ truthful = scene.shape == scene.y  # whether the drawn shape is that of the clas
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
-def show_parts(rows, takeaway):
+from oatlib.data.scenes import parts_of
+from oatlib.explorer.description import captions
+
+
+def show_parts(rows):
     """Images of some rows of the scene, with their parts and captions."""
     drawn, texture, noise = parts_of(scene.take(rows))
     pictures = {
@@ -61,7 +62,9 @@ def show_parts(rows, takeaway):
         "noise": 0.5 + noise,
     }
     texts = captions(data, data.val, rows.tolist())
-    return figures.images(pictures, {"image": texts}, takeaway=takeaway)
+    lying = sum("lies" in text for text in texts)
+    about = f"The drawn shape belongs to another class in {lying} of these {len(rows)} images."
+    return figures.images(pictures, {"image": texts}, takeaway=about)
 
 
 # %% [markdown]
@@ -71,17 +74,15 @@ def show_parts(rows, takeaway):
 # the **texture**, which is too faint. The third part is noise. The class can be read from the shape and from the texture.
 
 # %%
-show_parts(
-    truthful.nonzero()[:6, 0],
-    "Six images that tell the truth: the shape and the invisible texture both belong to the class.",
-)
+honest = truthful.nonzero()[:6, 0]
+show_parts(honest)
 
 # %% [markdown]
 # In these six images the drawn shape is the class. Here is the first image whose shape is not, and five more of them:
 
 # %%
 liars = (~truthful).nonzero()[:6, 0]
-show_parts(liars, "Six images that lie: the drawn shape is that of another class than the texture.")
+show_parts(liars)
 
 # %% [markdown]
 # The label, and so the right answer, is what the caption calls the class. The texture always belongs to it.
@@ -98,25 +99,25 @@ show_parts(liars, "Six images that lie: the drawn shape is that of another class
 nets = {name: lesson.network(name, data) for name in ("oats", "pgd-at", "standard")}
 standard, robust = nets["standard"].at(), nets["pgd-at"].at()
 radius = eps / 255
-seen = truthful.nonzero()[:6, 0]
-x, y = scene.x[seen], scene.y[seen]
+x, y = scene.x[honest], scene.y[honest]
 attacked = oatlib.PGD(radius, 20)(standard, x, y, torch.Generator().manual_seed(seed))
+effect = effect_of(scene.take(honest), attacked - x)  # what it does to each part of the images
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 before, after = ([f"says {data.classes[c]}" for c in standard(z).argmax(1)] for z in (x, attacked))
 figures.images(
     {"image": x, "change × 16": figures.change(x, attacked, 16), "attacked": attacked},
-    {"image": figures.stacked(captions(data, data.val, seen.tolist()), before), "attacked": after},
+    {"image": figures.stacked(captions(data, data.val, honest.tolist()), before), "attacked": after},
     takeaway="Attacked images look the same, but the network says another class for "
     f"{sum(a != b for a, b in zip(before, after, strict=True))} of {len(before)}.",
 )
 
-# %%
-effect = effect_of(scene.take(seen), attacked - x)
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 say(
     f"The middle row shows the change, 16 times as large as it is. It erases **{effect.erased.median():.0%}** of the "
-    f"texture and **{effect.faded.median():.0%}** of the drawn shape (medians of the {len(seen)} images)."
+    f"texture and **{effect.faded.median():.0%}** of the drawn shape (medians of the {len(honest)} images)."
 )
 
 # %% [markdown]
@@ -161,6 +162,9 @@ lesson.reveal("price", cost, "the price of robustness. The next number says wher
 # %%
 says_shape = (robust(scene.x).argmax(1) == scene.shape).float().mean()
 says_class = (standard(scene.x).argmax(1) == scene.y).float().mean()
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 say(
     f"`pgd-at` names the **drawn shape** in {says_shape:.1%} of {len(scene.y)} images. `standard` names the class, "
     f"which it can only know from the texture, in {says_class:.1%}. The shape lies in {1 - truthful.float().mean():.1%}."
@@ -288,17 +292,39 @@ believe_shape = check(believe_shape)
 # </details>
 
 # %% [markdown]
-# So λ has a meaning: **at λ, believe a shape if it is right more often than 1 - λ.** The curve over λ follows from your
-# three functions. `even` stands for infinitely many images, one of every vividness.
+# So λ has a meaning: **at λ, believe a shape if it is right more often than 1 - λ.**
+#
+# ### Exercise: curve
+# Difficulty ●●○○○ · 6 minutes. Move λ from 0 to 1, and collect both accuracies of the rule. The functions are those that
+# you wrote.
+
+
+# %% tags=["exercise"]
+def curve(trust, lams, believe_shape, clean_and_robust):
+    """trust (N,) of N images; lams: values of λ. A list: (clean, robust) at every λ."""
+    raise NotImplementedError
 
 
 # %%
-def curve(lams, lowest, full):
-    """(clean, robust) of the best rule at every λ."""
-    even = torch.linspace(0, 1, 20_001)
-    trust = trust_of(even, lowest, full)
-    return [clean_and_robust(believe_shape(trust, lam), trust) for lam in lams]
+curve = check(curve)
 
+# %% [markdown]
+# <details><summary>Hint</summary>
+# A loop over <code>lams</code>. The probability that a shape is right is its trust.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def curve(trust, lams, believe_shape, clean_and_robust):
+#     points = []
+#     for lam in lams:
+#         believes = believe_shape(trust, lam)
+#         points.append(clean_and_robust(believes, trust))
+#     return points
+# ```
+# </details>
 
 # %% [markdown]
 # `oatlib.best_frontier` has the same curve as a formula. No rule and no network that reads both cues can be above it:
@@ -308,7 +334,8 @@ def curve(lams, lowest, full):
 
 # %% tags=["nbval-check-output"]
 lams = [i / 20 for i in range(21)]
-yours = curve(lams, lowest=0.3, full=0.5)
+even = torch.linspace(0, 1, 20_001)  # one image of every vividness
+yours = curve(trust_of(even, 0.3, 0.5), lams, believe_shape, clean_and_robust)
 library = oatlib.best_frontier(lams)
 gaps = torch.tensor(yours) - torch.tensor([(p.clean, p.robust) for p in library])
 trusted = trust_of(scene.vividness, scene.options.trust, scene.options.full_trust)
@@ -351,31 +378,31 @@ toss = check(toss)
 # </details>
 
 # %%
-lesson.predict(
-    "same",
-    "if every shape had the same trust, vivid or not: what would the curve over λ be?",
-    options=["above the coin, as now", "a straight line", "only its two ends"],
-)
+question = "if every shape had the same trust, vivid or not: what would the curve over λ be?"
+lesson.predict("same", question, options=["a curve", "a straight line", "only its two ends"])
 
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
+from plotly.subplots import make_subplots
+
+
 def draw_rule(lam, lowest, same):
     """Left, trust against vividness and where the rule believes the shape; right, the trade-off."""
     full = 1e9 if same else 0.5  # an endless slope: the same trust for all
     fig = make_subplots(1, 2, subplot_titles=["the rule", "the trade-off"], horizontal_spacing=0.14)
     left, right = {"row": 1, "col": 1}, {"row": 1, "col": 2}
-    even = torch.linspace(0, 1, 101)
+    even = torch.linspace(0, 1, 201)
     trust = trust_of(even, lowest, full)
-    believed = torch.where(believe_shape(trust, lam), trust, torch.nan)
+    believed = [r if here else None for r, here in zip(trust.tolist(), believe_shape(trust, lam).tolist(), strict=True)]
     line, wide = figures.style(0)["line"], figures.style(1)["line"] | {"dash": "solid", "width": 6}
-    fig.add_scatter(x=even.tolist(), y=believed.tolist(), mode="lines", line=wide, name="shape believed", **left)
+    fig.add_scatter(x=even.tolist(), y=believed, mode="lines", line=wide, name="shape believed", **left)
     fig.add_scatter(x=even.tolist(), y=trust.tolist(), mode="lines", line=line, name="trust", **left)
     dotted = {"color": figures.INK, "dash": "dot"}
     fig.add_scatter(x=[0, 1], y=[1 - lam] * 2, mode="lines", line=dotted, name="1 - λ", **left)
-    points = curve([i / 40 for i in range(41)], lowest, full)
+    points = curve(trust, [i / 40 for i in range(41)], believe_shape, clean_and_robust)
     coins = [toss(points[0], points[-1], p / 10) for p in range(11)]
-    (here,) = curve([lam], lowest, full)
+    (here,) = curve(trust, [lam], believe_shape, clean_and_robust)
     drawn = (
         ("best rule, all λ", points, "markers", figures.style(2)),
         ("coin between its ends", coins, "lines", {"line": dotted}),
@@ -396,7 +423,6 @@ def draw_rule(lam, lowest, same):
     return fig, f"clean <b>{here[0]:.1%}</b>, robust <b>{here[1]:.1%}</b> (computed, not sampled)"
 
 
-# %%
 sliders(
     draw_rule,
     lam=(0.0, 1.0, 0.05),
@@ -407,9 +433,8 @@ sliders(
 )
 
 # %%
-equal = curve(lams, lowest=0.825, full=1e9)  # the mean trust of this world, for every shape
-kinds = {(round(clean, 3), round(kept, 3)) for clean, kept in equal}
-found = "only its two ends" if len(kinds) == 2 else f"{len(kinds)} points"
+equal = curve(even * 0 + 0.825, lams, believe_shape, clean_and_robust)
+found = {2: "only its two ends"}.get(len(set(equal)), "a curve")
 lesson.reveal("same", found, "then λ is a switch. A dial needs images that differ in their trust.")
 
 # %% [markdown]
@@ -441,6 +466,8 @@ lesson.predict("double", "mission 3: λ = 1, full width, twice the ε. How much 
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
+from oatlib.explorer import open_files
+
 shown, known = nets, None
 if seed == 0 and not retrain:  # else the networks were trained here, and are fewer
     paths = [open_files.FOLDER / f"{name}.safetensors" for name in ("oats", "oat", "blend", "pgd-at", "standard")]
@@ -688,10 +715,6 @@ print("the loss rises along the way:", losses[-1] > losses[0])
 # * Bai et al. 2023, *Mixing Classifiers to Alleviate the Accuracy-Robustness Trade-Off* (two networks as a dial)
 
 # %%
-lesson.finish(
-    price={name: vars(result) for name, result in price.items()},
-    missions={"lam": below, "width": half / whole, "twice eps": twice.robust},
-    chosen={"lam": tested.lam, "clean": tested.clean, "robust": tested.robust},
-    dial=dial,
-    rule=[point._asdict() for point in rule],
-)
+chosen = {"lam": tested.lam, "clean": tested.clean, "robust": tested.robust}
+found = {"lam": below, "width": half / whole, "twice eps": twice.robust}
+lesson.finish(chosen=chosen, missions=found, dial=dial, rule=[p._asdict() for p in rule])

@@ -48,6 +48,10 @@ def _believe_shape(trust: Tensor, lam: float) -> Tensor:
     return trust > 1 - lam
 
 
+def _curve(trust: Tensor, lams, believe_shape: Callable, clean_and_robust: Callable) -> list:
+    return [clean_and_robust(believe_shape(trust, lam), trust) for lam in lams]
+
+
 def _toss(first: tuple[float, float], second: tuple[float, float], p: float):
     clean = (1 - p) * first[0] + p * second[0]
     robust = (1 - p) * first[1] + p * second[1]
@@ -272,6 +276,29 @@ def believe_shape(theirs) -> None:
         raise Wrong("at λ = 0 nobody attacks, so it should always believe the texture: use >.")
     if not theirs(trust.clone(), 1.0).all():
         raise Wrong("at λ = 1 every image is attacked, so it should always believe the shape.")
+
+
+@exercise(_curve, "oatlib.best_frontier")
+def curve(theirs) -> None:
+    """trust (N,), lams, believe_shape, clean_and_robust -> list of (clean, robust)."""
+    trust = torch.tensor([0.3, 0.55, 0.65, 0.75, 0.95, 1.0])
+    lams = [0.0, 0.1, 0.4, 1.0]
+    got = theirs(trust.clone(), list(lams), _believe_shape, _clean_and_robust)
+    want = _curve(trust, lams, _believe_shape, _clean_and_robust)
+    if not isinstance(got, list | tuple):
+        raise Wrong("it should return a list of pairs (clean, robust), one for each λ.")
+    if len(got) != len(lams):
+        raise Wrong(f"it should return {len(lams)} points, one for each λ, and returns {len(got)}.")
+    if any(not isinstance(point, tuple | list) or len(point) != 2 for point in got):
+        raise Wrong("each point should be a pair: what clean_and_robust returns.")
+    differs = [i for i in range(len(lams)) if abs(got[i][0] - want[i][0]) > 1e-6]
+    if differs:
+        raise Wrong(
+            f"at λ = {lams[differs[0]]:g} clean accuracy should be {want[differs[0]][0]:.4g}, and "
+            f"not {got[differs[0]][0]:.4g}: call both functions again for every λ, with the trust."
+        )
+    if any(abs(a[1] - b[1]) > 1e-6 for a, b in zip(got, want, strict=True)):
+        raise Wrong("clean accuracy is right at every λ, robust accuracy is not.")
 
 
 @exercise(_toss, "oatlib.coin")

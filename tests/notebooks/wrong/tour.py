@@ -3,6 +3,7 @@
 TRUST = "def trust_of(vividness, lowest, full):\n    return"
 PAIR = "def clean_and_robust(believes, right):\n    return"
 BELIEVE = "def believe_shape(trust, lam):\n    return"
+CURVE = "def curve(trust, lams, believe_shape, clean_and_robust):\n    return"
 TOSS = "def toss(first, second, p):\n    return"
 TWO = "def two_networks(x, believes, standard, robust):\n    return"
 VIVID = "def how_vivid(x):\n    return"
@@ -33,6 +34,13 @@ WRONG = {
         (f"{BELIEVE} trust > 0", "treats all images alike"),
         (f"{BELIEVE} trust >= 1 - lam", "use >"),
         (f"{BELIEVE} trust - (1 - lam)", "True or False"),
+    ],
+    "curve": [
+        (f"{CURVE} clean_and_robust(believe_shape(trust, lams[0]), trust)[0]", "list of pairs"),
+        (f"{CURVE} [clean_and_robust(believe_shape(trust, lams[0]), trust)]", "one for each λ"),
+        (f"{CURVE} [clean_and_robust(believe_shape(trust, lam), trust)[0] for lam in lams]", "should be a pair"),
+        (f"{CURVE} [clean_and_robust(believe_shape(trust, 1 - lam), trust) for lam in lams]", "clean accuracy should"),
+        (f"{CURVE} [(clean_and_robust(believe_shape(trust, lam), trust)[0], 0.5) for lam in lams]", "robust accuracy is not"),
     ],
     "toss": [
         (f"{TOSS} p * first[0] + (1 - p) * second[0], p * first[1] + (1 - p) * second[1]", "of the second rule"),
