@@ -2,193 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...attacks.accuracy import correct_at_every_point
-from ...attacks.apgd import APGD
 from ...attacks.suite import Suite
 from ...data.load import Data, load_data
 from ...data.shapes import best_frontier
-from ...data.splits import Split
 from ...evaluation.baselines import coin
 from ...evaluation.results import wilson
 from ...explorer.shipped import FOLDER
 from ...networks.network import load
+from .. import rules
+from ..rules import EPS, Classifier
 from . import Wrong, exercise, same
 
-EPS = 8 / 255  # radius of the attack, in pixel units
 LEVEL = 0.95  # clean accuracy that a rule must keep
 N = 128  # test images that a rule is measured on
 MARGIN = 0.10  # how much more than the coin a rule must keep
-SHAPE_PIXELS = (0.08, 0.12, 0.18)  # contrast above which the fading attack counts a pixel as shape
-
-Classifier = Callable[[Tensor], Tensor]  # images (N, C, H, W) -> logits (N, classes)
-
-
-# ---- the reference solutions ---------------------------------------------------------------------
-
-
-def _trust_of(vividness: Tensor, lowest: float, full: float) -> Tensor:
-    return (lowest + (1 - lowest) * vividness / full).clamp(max=1)
-
-
-def _clean_and_robust(believes: Tensor, right: Tensor) -> tuple[float, float]:
-    clean = torch.where(believes, right, 1.0)
-    robust = torch.where(believes, right, 0.0)
-    return clean.mean().item(), robust.mean().item()
-
-
-def _believe_shape(trust: Tensor, lam: float) -> Tensor:
-    return trust > 1 - lam
-
-
-def _curve(trust: Tensor, lams, believe_shape: Callable, clean_and_robust: Callable) -> list:
-    return [clean_and_robust(believe_shape(trust, lam), trust) for lam in lams]
-
-
-def _toss(first: tuple[float, float], second: tuple[float, float], p: float):
-    clean = (1 - p) * first[0] + p * second[0]
-    robust = (1 - p) * first[1] + p * second[1]
-    return clean, robust
-
-
-def _two_networks(x: Tensor, believes: Tensor, standard: Classifier, robust: Classifier) -> Tensor:
-    return torch.where(believes[:, None], robust(x), standard(x))
-
-
-def _how_vivid(x: Tensor) -> Tensor:
-    smooth = F.avg_pool2d(x, 2, 1)  # (N, 3, 15, 15)
-    contrast = (smooth - 0.5).abs().mean(1)  # (N, 15, 15)
-    return contrast.flatten(1).amax(1)  # (N,)
-
-
-# ---- how a rule on two networks is measured ------------------------------------------------------
-
-
-class RuleResult(NamedTuple):
-    """Accuracies of a rule that chooses between two networks for every image.
-
-    Attributes:
-        clean: Clean accuracy in [0, 1].
-        robust: Robust accuracy in [0, 1] under the attacks of `measure_rule`.
-        n: Number of images.
-        threshold: Score above which the robust network answers.
-    """
-
-    clean: float
-    robust: float
-    n: int
-    threshold: float
-
-
-def measure_rule(
-    score: Callable[[Tensor], Tensor],
-    combine: Callable[[Tensor, Tensor, Classifier, Classifier], Tensor],
-    standard: Classifier,
-    robust: Classifier,
-    data: Data,
-    min_clean: float,
-    n: int,
-    eps: float = EPS,
-) -> RuleResult:
-    """Measure the rule "the robust network answers where the score of the image is high".
-
-    The threshold is chosen on validation images, as low as `min_clean` allows. Accuracies are those
-    on test images. An image counts as robust if the rule classifies it correctly unchanged, at
-    every point of the quick suite, and under an attack that lowers the score by fading the shape.
-
-    Args:
-        score: Function from images (N, C, H, W) to scores (N,).
-        combine: Function of images, where to ask the robust network (N,), and the two networks, to
-            logits (N, classes): the exercise `two_networks`.
-        standard: The network that answers below the threshold.
-        robust: The network that answers above it.
-        data: The data set.
-        min_clean: Clean accuracy to keep on the validation images, in [0, 1].
-        n: Largest number of test images.
-        eps: L-infinity radius of the attacks, in pixel units.
-    """
-    with torch.no_grad():
-        threshold = choose_threshold(score, standard, robust, data.val, min_clean)
-    panel = data.test.panel(min(n, len(data.test)))
-    x, y = panel.x, panel.y
-
-    def rule(z: Tensor) -> Tensor:
-        return combine(z, score(z) > threshold, standard, robust)
-
-    suite = Suite(eps, budget="quick")
-    clean, correct = correct_at_every_point(rule, x, y, suite, torch.Generator().manual_seed(0))
-    left = correct.nonzero()[:, 0]
-    if len(left):
-        correct[left] = _correct_when_faded(rule, standard, x[left], y[left], eps)
-    return RuleResult(
-        clean.double().mean().item(), correct.double().mean().item(), len(y), threshold
-    )
-
-
-def _correct_when_faded(
-    rule: Classifier, standard: Classifier, x: Tensor, y: Tensor, eps: float
-) -> Tensor:
-    """Return whether each image survives an attack on the score and the standard network, (N,).
-
-    The shape fades by eps, so that the standard network answers. The pixels around the shape attack
-    that network.
-    """
-    contrast = x - 0.5
-    faded = 0.5 + contrast.sign() * (contrast.abs() - eps).clamp(min=0)
-    smooth = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    strength = (smooth - 0.5).abs().mean(1, keepdim=True)  # (N, 1, H, W)
-    correct = torch.ones_like(y, dtype=torch.bool)
-    for limit in SHAPE_PIXELS:
-        is_shape = strength > limit
-
-        def faded_shape(z: Tensor, is_shape: Tensor = is_shape) -> Tensor:
-            return standard(torch.where(is_shape, faded, z))
-
-        generator = torch.Generator().manual_seed(0)
-        around = APGD(eps, 10)(faded_shape, x, y, generator)
-        with torch.no_grad():
-            correct &= rule(torch.where(is_shape, faded, around)).argmax(1) == y
-    return correct
-
-
-def choose_threshold(
-    score: Callable[[Tensor], Tensor],
-    standard: Classifier,
-    robust: Classifier,
-    split: Split,
-    min_clean: float,
-) -> float:
-    """Return the lowest score from which on the robust network may answer.
-
-    Args:
-        score: Function from images (N, C, H, W) to scores (N,).
-        standard: The network that answers for lower scores.
-        robust: The network that answers for higher scores.
-        split: The images to choose on.
-        min_clean: Clean accuracy to keep on them, in [0, 1].
-
-    Returns:
-        A threshold. Infinity if only the standard network is accurate enough, or neither is.
-    """
-    scores, order = score(split.x).float().sort(descending=True)
-    by_robust = (robust(split.x).argmax(1) == split.y)[order].double()
-    by_standard = (standard(split.x).argmax(1) == split.y)[order].double()
-    # Entry k: correct answers if the robust network gets the k + 1 images with the highest scores
-    correct = by_robust.cumsum(0) + by_standard.sum() - by_standard.cumsum(0)
-    enough = (correct >= min_clean * len(split)).nonzero()[:, 0]
-    if not len(enough):
-        return float("inf")
-    last = int(enough.max())
-    if last + 1 == len(split):
-        return float("-inf")
-    return scores[last + 1].item()
 
 
 @cache
@@ -202,11 +35,11 @@ def _known() -> tuple[Data, Classifier, Classifier]:
 # ---- the checks ----------------------------------------------------------------------------------
 
 
-@exercise(_trust_of, "oatlib.data.shapes.ShapesOptions")
+@exercise(rules.trust_of, "oatlib.course.rules.trust_of")
 def trust_of(theirs) -> None:
     """vividness (N,), trust of the palest shape, full -> trust (N,)."""
     vividness = torch.tensor([0.0, 0.1, 0.25, 0.5, 0.8, 1.0])
-    want = _trust_of(vividness, 0.3, 0.5)
+    want = rules.trust_of(vividness, 0.3, 0.5)
     got = theirs(vividness.clone(), 0.3, 0.5)
     same(got[:1] if isinstance(got, Tensor) and got.ndim else got, want[:1], "at vividness 0 the "
          "trust should be `lowest`.")  # fmt: skip
@@ -220,12 +53,12 @@ def trust_of(theirs) -> None:
     same(got, want, "between 0 and `full` the trust should rise along a straight line.")
 
 
-@exercise(_clean_and_robust, "oatlib.evaluate")
+@exercise(rules.clean_and_robust, "oatlib.course.rules.clean_and_robust")
 def clean_and_robust(theirs) -> None:
     """believes (N,) bool, right (N,) probabilities -> (clean accuracy, robust accuracy)."""
     believes = torch.tensor([True, True, True, False, False, True, False, True])
     right = torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0, 0.5, 0.5, 1.0])
-    want = _clean_and_robust(believes, right)
+    want = rules.clean_and_robust(believes, right)
     got = theirs(believes.clone(), right.clone())
     if not isinstance(got, tuple | list) or len(got) != 2:
         raise Wrong("it should return two numbers: clean accuracy, robust accuracy.")
@@ -248,14 +81,14 @@ def clean_and_robust(theirs) -> None:
         )
 
 
-@exercise(_believe_shape, "oatlib.best_frontier")
+@exercise(rules.believe_shape, "oatlib.course.rules.believe_shape")
 def believe_shape(theirs) -> None:
     """trust (N,), lam -> where to believe the shape, bool (N,)."""
     trust = torch.tensor([0.3, 0.55, 0.65, 0.75, 0.95, 1.0])
     got = theirs(trust.clone(), 0.4)
     if not isinstance(got, Tensor) or got.shape != trust.shape or got.dtype != torch.bool:
         raise Wrong(f"it should return a tensor of {len(trust)} times True or False.")
-    want = _believe_shape(trust, 0.4)
+    want = rules.believe_shape(trust, 0.4)
     if torch.equal(got, ~want):
         raise Wrong("it believes the shape exactly where the texture has the higher score.")
     if torch.equal(got, trust > 0.4):
@@ -278,13 +111,13 @@ def believe_shape(theirs) -> None:
         raise Wrong("at λ = 1 every image is attacked, so it should always believe the shape.")
 
 
-@exercise(_curve, "oatlib.best_frontier")
+@exercise(rules.curve, "oatlib.course.rules.curve")
 def curve(theirs) -> None:
     """trust (N,), lams, believe_shape, clean_and_robust -> list of (clean, robust)."""
     trust = torch.tensor([0.3, 0.55, 0.65, 0.75, 0.95, 1.0])
     lams = [0.0, 0.1, 0.4, 1.0]
-    got = theirs(trust.clone(), list(lams), _believe_shape, _clean_and_robust)
-    want = _curve(trust, lams, _believe_shape, _clean_and_robust)
+    got = theirs(trust.clone(), list(lams), rules.believe_shape, rules.clean_and_robust)
+    want = rules.curve(trust, lams, rules.believe_shape, rules.clean_and_robust)
     if not isinstance(got, list | tuple):
         raise Wrong("it should return a list of pairs (clean, robust), one for each λ.")
     if len(got) != len(lams):
@@ -301,7 +134,7 @@ def curve(theirs) -> None:
         raise Wrong("clean accuracy is right at every λ, robust accuracy is not.")
 
 
-@exercise(_toss, "oatlib.coin")
+@exercise(rules.toss, "oatlib.coin")
 def toss(theirs) -> None:
     """first (clean, robust), second (clean, robust), p -> (clean, robust) of the coin."""
     first, second = (1.0, 0.0), (0.8, 0.6)
@@ -309,10 +142,10 @@ def toss(theirs) -> None:
     if not isinstance(got, tuple | list) or len(got) != 2:
         raise Wrong("it should return two numbers: clean accuracy, robust accuracy.")
     got = tuple(float(value) for value in got)
-    want, swapped = _toss(first, second, 0.25), _toss(second, first, 0.25)
+    want, swapped = rules.toss(first, second, 0.25), rules.toss(second, first, 0.25)
     if max(abs(a - b) for a, b in zip(got, swapped, strict=True)) < 1e-6:
         raise Wrong("p is the probability of the second rule, and not of the first.")
-    if max(abs(a - b) for a, b in zip(got, _toss(first, second, 0.5), strict=True)) < 1e-6:
+    if max(abs(a - b) for a, b in zip(got, rules.toss(first, second, 0.5), strict=True)) < 1e-6:
         raise Wrong("it is the plain mean of both rules: weigh them with 1 - p and p.")
     if abs(got[0] - want[0]) > 1e-6:
         raise Wrong(f"clean accuracy should be {want[0]:.4g} here, and not {got[0]:.4g}.")
@@ -323,7 +156,7 @@ def toss(theirs) -> None:
         )
 
 
-@exercise(_two_networks, "oatlib.course.exercises.tour.measure_rule")
+@exercise(rules.two_networks, "oatlib.course.rules.two_networks")
 def two_networks(theirs) -> None:
     """x, believes (N,) bool, standard, robust -> logits (N, classes)."""
     x = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -336,9 +169,9 @@ def two_networks(theirs) -> None:
         return -z.flatten(1)[:, 5:10]
 
     got = theirs(x, believes, standard, robust)
-    want = _two_networks(x, believes, standard, robust)
+    want = rules.two_networks(x, believes, standard, robust)
     if isinstance(got, Tensor) and got.shape == want.shape:
-        if torch.equal(got, _two_networks(x, ~believes, standard, robust)):
+        if torch.equal(got, rules.two_networks(x, ~believes, standard, robust)):
             raise Wrong("the networks are swapped: `robust` reads the shape.")
         if torch.allclose(got, (standard(x) + robust(x)) / 2):
             raise Wrong("it averages both networks. Choose one of them for every image.")
@@ -347,14 +180,14 @@ def two_networks(theirs) -> None:
     same(got, want, "it should return, for every image, the logits of the network it chooses.")
 
 
-@exercise(_how_vivid, "oatlib.course.exercises.tour.measure_rule")
+@exercise(rules.how_vivid, "oatlib.course.rules.how_vivid")
 def how_vivid(theirs) -> str:
     """x (N, 3, H, W) -> one score per image, (N,): the higher, the more vivid its shape."""
     data, standard, robust = _known()
     x, vividness = data.val.x[:64], data.val.facts["vividness"][:64]
     score = theirs(x.clone())
     _check_score(theirs, x, score, vividness)
-    result = measure_rule(theirs, _two_networks, standard, robust, data, LEVEL, N)
+    result = rules.measure_rule(theirs, rules.two_networks, standard, robust, data, LEVEL, N)
     panel = data.test.panel(N)
     with torch.no_grad():
         standard_clean = (standard(panel.x).argmax(1) == panel.y).double().mean().item()
