@@ -40,7 +40,7 @@ WRONG = {
         (f"{CURVE} [clean_and_robust(believe_shape(trust, lams[0]), trust)]", "one for each λ"),
         (f"{CURVE} [clean_and_robust(believe_shape(trust, lam), trust)[0] for lam in lams]", "should be a pair"),
         (f"{CURVE} [clean_and_robust(believe_shape(trust, 1 - lam), trust) for lam in lams]", "clean accuracy should"),
-        (f"{CURVE} [(clean_and_robust(believe_shape(trust, l), trust)[0], 0.5) for l in lams]", "robust accuracy is not"),
+        (f"{CURVE} [(clean_and_robust(trust > 1 - lam, trust)[0], 0.5) for lam in lams]", "robust accuracy is not"),
     ],
     "toss": [
         (f"{TOSS} p * first[0] + (1 - p) * second[0], p * first[1] + (1 - p) * second[1]", "of the second rule"),
