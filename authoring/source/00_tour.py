@@ -306,8 +306,8 @@ believe_shape = check(believe_shape)
 # So λ has a meaning: **at λ, believe a shape if it is right more often than 1 - λ.**
 #
 # ### Exercise: curve
-# Difficulty ●●○○○ · 6 minutes. Move λ from 0 to 1, and collect both accuracies of the rule. The functions are those that
-# you wrote.
+# Difficulty ●●○○○ · 6 minutes. Let λ run through `lams`, and collect both accuracies of the rule. The last two arguments
+# are the functions that you wrote.
 
 
 # %% tags=["exercise"]
@@ -744,7 +744,8 @@ print("the loss rises along the way:", losses[-1] > losses[0])
 # > * *Few images*: look at the intervals before you believe a difference.
 # > * *Choosing on the test images*: choose on validation images, and measure once on test images.
 # > * *No baseline*: a dial that does not beat the coin is not worth training.
-#
+
+# %% [markdown]
 # ## What we showed, and what we did not show
 #
 # Small changes fool an ordinary network. A robust one reads the other cue, and pays where that cue lies. A dial is worth
