@@ -186,8 +186,8 @@ say(
 #
 # ## The best rule
 #
-# Reading the shape everywhere is too careful, reading the texture everywhere too reckless. The right choice depends on the
-# image: a vivid shape can be trusted. You now write the best possible rule, in four small steps.
+# Reading the shape everywhere costs clean accuracy. Reading the texture everywhere costs all robust accuracy. The right
+# choice depends on the image: a vivid shape can be trusted. You now write the best possible rule, in four small steps.
 #
 # **How a lesson works.** An exercise has a stub, a check that names the mistake, a hint and a solution. Without your code
 # the lesson goes on with the library's version. Questions like the one above ask for a guess, and nobody else sees it. To
@@ -739,7 +739,7 @@ print("the loss rises along the way:", losses[-1] > losses[0])
 # %% [markdown]
 # > **Pitfalls**
 # > * *Clean accuracy alone*: it does not tell you which of two networks is robust.
-# > * *A robust accuracy without its ε and its attack*: it says nothing. A weaker attack always flatters.
+# > * *A robust accuracy without its ε and its attack*: it says nothing. A weaker attack always gives a higher number.
 # > * *An attack that does not know the defence*: without fading, a rule can look better than it is.
 # > * *Few images*: look at the intervals before you believe a difference.
 # > * *Choosing on the test images*: choose on validation images, and measure once on test images.
@@ -771,7 +771,7 @@ print("the loss rises along the way:", losses[-1] > losses[0])
 # 9. [07 · Switchable heads](07_switchable_heads.ipynb): an output layer for every width
 # 10. [08 · Weight noise](08_weight_noise.ipynb): the dial in the weights themselves
 # 11. [09 · Sparse experts](09_sparse_experts.ipynb): few weights, and experts that share none
-# 12. [10 · Is it robust?](10_is_it_robust.ipynb): attacks that do not flatter, and a verdict
+# 12. [10 · Is it robust?](10_is_it_robust.ipynb): stronger attacks, and a verdict
 #
 # ## Sources
 #
