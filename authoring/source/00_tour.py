@@ -559,9 +559,9 @@ say(
 # together, and you have a dial without any training:
 #
 # ```
-#                                  yes ─> pgd-at    reads the shape   ─┐
-# image ─> score > threshold? ─┤                                       ├─> answer
-#                                  no ──> standard  reads the texture ─┘
+#                              ┌─ yes ─> pgd-at, reads the shape ─────┐
+# image ─> score > threshold? ─┤                                      ├─> answer
+#                              └─ no ──> standard, reads the texture ─┘
 # ```
 #
 # ### Exercise: two_networks
@@ -710,8 +710,8 @@ say("\n".join(rows))
 say(
     f"95 % intervals in brackets; n = {dial[0].n} test images, for your rule {rule[0].n}. Quick suite, for your rule also the "
     f"fading attack: upper bounds. `pgd-at` alone: clean {ends[1].clean:.1%}, robust {ends[1].robust:.1%}. `oat` at "
-    f"λ = 1: clean {dial[-1].clean:.1%}, robust {dial[-1].robust:.1%}. Whoever needs one setting only, and knows it before "
-    "training, can train one network for it."
+    f"λ = 1: clean {dial[-1].clean:.1%}, robust {dial[-1].robust:.1%}. If you need one setting only, and "
+    "know it before training, one network trained for it is enough."
 )
 
 # %% [markdown]
