@@ -760,18 +760,18 @@ print("the loss rises along the way:", losses[-1] > losses[0])
 #
 # ## The lessons
 #
-# 1. [01 · The attack](01_attack.ipynb): change every answer without changing the picture
-# 2. [02 · Adversarial training](02_adversarial_training.ipynb): the game that makes a network robust
-# 3. [02b · Fooled](02b_fooled.ipynb): when training fools itself
-# 4. [03 · Dual BatchNorm](03_dual_bn.ipynb): it is said that attacked images have other statistics; a test of that claim
-# 5. [04 · FiLM](04_film.ipynb): one network that is told λ
-# 6. [05 · Once for all](05_oat.ipynb): train it for all λ
-# 7. [A · Engineering](A_engineering.ipynb): an appendix, on making a dial fast and even
-# 8. [06 · Slimming](06_slimming.ipynb): a second dial, for size
-# 9. [07 · Switchable heads](07_switchable_heads.ipynb): an output layer for every width
-# 10. [08 · Weight noise](08_weight_noise.ipynb): the dial in the weights themselves
-# 11. [09 · Sparse experts](09_sparse_experts.ipynb): few weights, and experts that share none
-# 12. [10 · Is it robust?](10_is_it_robust.ipynb): stronger attacks, and a verdict
+# * [01 · The attack](01_attack.ipynb): change every answer without changing the picture
+# * [02 · Adversarial training](02_adversarial_training.ipynb): the game that makes a network robust
+# * [02b · Fooled](02b_fooled.ipynb): when training fools itself
+# * [03 · Dual BatchNorm](03_dual_bn.ipynb): it is said that attacked images have other statistics; a test of that claim
+# * [04 · FiLM](04_film.ipynb): one network that is told λ
+# * [05 · Once for all](05_oat.ipynb): train it for all λ
+# * [A · Engineering](A_engineering.ipynb): an appendix, on making a dial fast and even
+# * [06 · Slimming](06_slimming.ipynb): a second dial, for size
+# * [07 · Switchable heads](07_switchable_heads.ipynb): an output layer for every width
+# * [08 · Weight noise](08_weight_noise.ipynb): the dial in the weights themselves
+# * [09 · Sparse experts](09_sparse_experts.ipynb): few weights, and experts that share none
+# * [10 · Is it robust?](10_is_it_robust.ipynb): stronger attacks, and a verdict
 #
 # ## Sources
 #
