@@ -5,7 +5,7 @@
 #     language: python
 #     name: python3
 #   oatlib:
-#     seconds: 40
+#     seconds: 60
 # ---
 
 # %% [markdown]
@@ -18,7 +18,7 @@
 # * turn the dials λ, width and ε of a trained network, and say what each of them costs
 # * compare a dial with the baselines that it has to beat: a coin, and the best possible rule
 #
-# **Before this:** Python, a little PyTorch (tensors) · **Run time:** about 40 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
+# **Before this:** Python, a little PyTorch (tensors) · **Run time:** about 60 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 n: int = 256  # 32 to 512: validation images that are attacked
