@@ -1,8 +1,8 @@
 """Dual BatchNorm: one set of BatchNorm statistics for clean images, another for attacked images.
 
 The pair gives each branch statistics, a scale and a shift of its own. Lesson 03 measures which of
-them matters. Samples with λ = 0 use the clean BatchNorm and all others use the adversarial one. Each sample is routed separately (see `setting.py`), so the
-caller does not have to sort the batch.
+them matters. Samples with λ = 0 use the clean BatchNorm and all others use the adversarial one.
+Each sample is routed separately (see `setting.py`), so the caller does not have to sort the batch.
 """
 
 from __future__ import annotations
