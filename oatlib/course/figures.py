@@ -172,10 +172,10 @@ def frontier(
     Returns:
         The figure. Its axes are in percent.
     """
-    fig, smallest = go.Figure(), None
+    fig, sizes = go.Figure(), set()
     for i, (name, results) in enumerate(series.items()):
         points = [_point(r) for r in results]
-        smallest = min([p["n"] for p in points] + ([smallest] if smallest else []))
+        sizes |= {p["n"] for p in points}
         bars = {
             f"error_{axis}": _bars(points, key) | {"color": tint(i, 0.5)}
             for axis, key in (("x", "clean"), ("y", "robust"))
@@ -194,7 +194,7 @@ def frontier(
         )
     return layout(
         fig,
-        f"clean accuracy, % (bars: 95 % intervals, n ≥ {smallest})",
+        f"clean accuracy, % (bars: 95 % intervals, n {'=' if len(sizes) == 1 else '≥'} {min(sizes)})",
         "robust accuracy, %",
         title,
         height,

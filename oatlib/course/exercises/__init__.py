@@ -94,9 +94,19 @@ def check(theirs: Callable) -> Callable:
         _show("right", name, f"right. {note}{_kept(name, given)}The library has it as", given.where)
         return theirs
     if mistake == "":
-        _show("open", name, "not solved yet. The lesson goes on with", given.where)
+        _show(
+            "open",
+            name,
+            "not solved yet. The lesson goes on with the library's version, see",
+            given.where,
+        )
     else:
-        _show("wrong", name, f"{mistake} The lesson goes on with", given.where)
+        _show(
+            "wrong",
+            name,
+            f"{mistake} The lesson goes on with the library's version, see",
+            given.where,
+        )
     return given.answer
 
 
@@ -125,13 +135,23 @@ def mine(name: str, folder: Path | str = ".") -> Callable:
         _show("right", name, f"your code of {section.about}. This runs", keeping.FILE)
         theirs = keeping.run(folder)[name]
     except keeping.NotKept as error:
-        _show("wrong", name, f"{error} The lesson goes on with", given.where)
+        _show(
+            "wrong",
+            name,
+            f"{error} The lesson goes on with the library's version, see",
+            given.where,
+        )
         return given.answer
     mistake, _ = _judged(theirs, given)
     if mistake is None:
         return theirs
     reason = mistake or "it raises NotImplementedError."
-    _show("wrong", name, f"in {keeping.FILE}: {reason} The lesson goes on with", given.where)
+    _show(
+        "wrong",
+        name,
+        f"in {keeping.FILE}: {reason} The lesson goes on with the library's version, see",
+        given.where,
+    )
     return given.answer
 
 
