@@ -913,7 +913,7 @@ say(
     + f". The alignment at the end is {cosines['FGSM']:.2f} with FGSM, {cosines['FGSM + GradAlign']:.2f} with GradAlign and "
     f"{cosines['PGD-3']:.2f} with PGD-3. Two half steps keep at least {lowest(last['12/255']['two half steps'], 2):.0f}% "
     f"under PGD-20 and at most {100 * max(row[3] for row in last['12/255']['two half steps']):.0f}% under the suite: now the "
-    "network resists PGD-20, and not the suite."
+    "network resists PGD-20, and not the suite. Its columns warn of that: one step of FGSM finds more errors than PGD-20."
 )
 
 # %% [markdown]
@@ -987,8 +987,8 @@ say(
     f"Your `attack_gap` of the exhibit is **{100 * gap:.0f} points**. Your `along_the_step` gives "
     + ", ".join(f"{value:.0%}" for value in profile)
     + f" at a quarter, half, three quarters and the whole step. For today's `oats` the gap is {100 * gap_today:.0f} points. "
-    f"Under PGD-20 the exhibit is right on {first['PGD-20']:.0%} and today's `oats` on {today['PGD-20']:.0%}: by this number "
-    f"nobody would notice. Under the suite it is **{first['quick suite']:.0%}** and **{today['quick suite']:.0%}**."
+    f"Under PGD-20 the exhibit is right on {first['PGD-20']:.0%} and today's `oats` on {today['PGD-20']:.0%}, so PGD-20 "
+    f"shows no difference. Under the suite it is **{first['quick suite']:.0%}** and **{today['quick suite']:.0%}**."
 )
 
 # %% jupyter={"source_hidden": true}
