@@ -192,9 +192,10 @@ def frontier(
             **bars,
             **style(i),
         )
+    size = f"n {'=' if len(sizes) == 1 else '≥'} {min(sizes)}"
     return layout(
         fig,
-        f"clean accuracy, % (bars: 95 % intervals, n {'=' if len(sizes) == 1 else '≥'} {min(sizes)})",
+        f"clean accuracy, % (bars: 95 % intervals, {size})",
         "robust accuracy, %",
         title,
         height,

@@ -38,7 +38,9 @@ def test_the_frontier_has_the_intervals_of_its_results():
     assert fig.data[0].y == (25.0,) and fig.data[0].text == ("λ = 0.3",)
     assert fig.data[0].error_y.array[0] == pytest.approx(100 * high - 25)
     assert fig.data[0].error_y.arrayminus[0] == pytest.approx(25 - 100 * low)
-    assert re.search("n ≥ 100", fig.layout.xaxis.title.text)
+    assert re.search("n = 100", fig.layout.xaxis.title.text)
+    both = {"a": [{"clean": 0.9, "robust": 0.25, "n": 100}], "b": [{"clean": 0.9, "robust": 0.25, "n": 50}]}
+    assert re.search("n ≥ 50", figures.frontier(both).layout.xaxis.title.text)
 
 
 def test_bars_of_accuracies_have_intervals_and_others_have_none():
