@@ -149,11 +149,11 @@ sliders(
 )
 
 # %% [markdown]
-# The dotted square shows how far an attacker can move a point. Why does drawing help? The images of a batch have different
-# λ, so each step trains **all** settings. A network that is told λ can use other weights for each. If λ is hidden, one
-# classifier serves all λ. Its loss is linear in λ, so it learns for the *mean* λ.
+# The dotted square shows how far an attacker can move a point. The images of a batch have different λ, so each step
+# trains **all** settings. A network that is told λ can use other weights for each. If λ is hidden, one classifier serves
+# all λ. Its loss is linear in λ, so it learns for the *mean* λ.
 #
-# Why one λ for each image, and not one for each batch? Look at the gradients.
+# Why not one λ for each batch? Look at the gradients.
 
 # %%
 told = copy.deepcopy(toys["drawn, told"]).requires_grad_()
@@ -188,8 +188,8 @@ say(
 # %% [markdown]
 # ## First part: draw λ
 #
-# Take a batch of 12 images and six stops. As in the paper, the first 12/6 = 2 images get λ = 0. They come first because
-# they need no attack. Each other image gets one of the other five stops at random.
+# Twelve images and six stops: as in the paper, the first 12/6 = 2 images get λ = 0, and need no attack. Each other image
+# gets one of the other stops at random.
 
 # %%
 stops = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4, 1.0])
@@ -227,9 +227,8 @@ draw_stops = check(draw_stops)
 #
 # def draw_stops(stops, n, generator):
 #     n_clean = math.ceil(n / len(stops))
-#     n_rest = n - n_clean
 #     first = torch.zeros(n_clean).long()
-#     rest = torch.randint(1, len(stops), (n_rest,), generator=generator)
+#     rest = torch.randint(1, len(stops), (n - n_clean,), generator=generator)
 #     return torch.cat([first, rest]), n_clean
 # ```
 # </details>
@@ -310,9 +309,7 @@ print("logits", net(data.train.x[:6], torch.arange(6)).shape)
 
 # %% [markdown]
 # `net(x, stop)` takes images and the stop of each; `net.stops` holds the values of λ. An image with stop 0 uses the
-# BatchNorm of row 0, any other that of row 1, attacked or not.
-#
-# One step of OAT has four parts.
+# BatchNorm of row 0, any other that of row 1, attacked or not. One step of OAT:
 #
 # 1. **Attack** the images with λ > 0, each at its own λ, in eval mode.
 # 2. **Two passes** in training mode: first all images, unattacked; then the attacked ones. One common pass would mix their
@@ -365,8 +362,8 @@ oat_step = check(oat_step)
 # </details>
 
 # %% [markdown]
-# Is it the step of the library? `as_network` copies your network into one of `oatlib`. Both take one step of SGD with the
-# same batch and the same attacked images. All weights and statistics must agree.
+# Is it the step of the library? `as_network` copies your network into one of `oatlib`. After one step of SGD with the same
+# attacked images, all weights and statistics must agree.
 
 # %% tags=["nbval-check-output"]
 theirs = parts.as_network(net, data)
@@ -415,7 +412,7 @@ more_at_last_stop = check(more_at_last_stop)
 # %% [markdown]
 # <details><summary>Hint</summary>
 # <code>torch.rand(..., generator=generator) < fraction</code> chooses images. Set its first <code>n_clean</code> to False.
-# Change <code>stop.clone()</code>, not <code>stop</code>.
+# <code>stop.clone()</code> is a copy.
 # </details>
 
 # %% [markdown] tags=["solution"]
@@ -479,7 +476,7 @@ yours = parts.as_network(net, data)
 
 # %% [markdown]
 # Now measure it with the quick suite, the default attack of `oatlib.evaluate`. It is stronger than PGD. Its robust
-# accuracies are still upper bounds.
+# accuracies are still upper bounds (see lesson 10).
 
 # %%
 dial = dials.dial_points(yours, data, n=n, seed=seed)
@@ -492,24 +489,23 @@ lesson.reveal("yours", 100 * (robust_at(points, 0.9) or 0), note)
 # %% [markdown]
 # ## What competes with a dial?
 #
-# * a **coin** between two networks: for each image, the more robust one answers with probability p. The accuracies of the
-#   coin lie on the straight line between the two
-# * **dedicated** networks, one for each λ: `standard` for λ = 0, `pgd-at` for λ = 1
+# * a **coin** between two networks: for each image, the more robust one answers with probability p. Its accuracies
+#   lie on the straight line between theirs
+# * a **dedicated** network for each λ: `standard` for λ = 0, `pgd-at` for λ = 1
 # * **`mix`**: (1-λ) times the probabilities of `standard` plus λ times those of `pgd-at`
-# * **`blend`**: no FiLM, trained at λ = 0 and λ = 1 only; between them its weights are interpolated
-# * the **best possible** rule reads shape and texture perfectly. For the built-in images it is known in closed form
+# * **`blend`**: no FiLM, trained at λ = 0 and 1 only; in between its weights are interpolated
+# * the **best possible** rule reads shape and texture perfectly. It is known for the built-in images
 #
 # ### Exercise: coin
-# Difficulty ●●○○○ · 6 minutes. Choose p so that clean accuracy is at least `clean` and robust accuracy is highest. For
-# networks with accuracies $(c_0, r_0)$ and $(c_1, r_1)$:
+# Difficulty ●●○○○ · 6 minutes. Choose p so that clean accuracy is at least `clean` and robust accuracy is highest:
 #
-# $$\mathrm{clean}(p) = (1-p)\,c_0 + p\,c_1, \qquad \mathrm{robust}(p) = (1-p)\,r_0 + p\,r_1$$
+# $$\mathrm{clean}(p)=(1-p)\,c_0+p\,c_1,\qquad\mathrm{robust}(p)=(1-p)\,r_0+p\,r_1$$
 
 
 # %% tags=["exercise"]
 def coin(standard, robust, clean):
-    """(clean, robust) of the more accurate and of the more robust network
-    -> robust accuracy of the coin; None: no p does it."""
+    """(c0, r0) of the more accurate network, (c1, r1) of the more robust
+    one, clean -> robust accuracy of the coin; None if no p is enough."""
     raise NotImplementedError
 
 
@@ -642,7 +638,7 @@ say(
 # class, a faint one often does. The best rule at λ follows the shape where its trust is above 1-λ, and the invisible
 # texture elsewhere. A coin chooses blindly.
 #
-# Now give every shape the same trust. Then there is nothing to choose. No training is needed to see what follows.
+# Now give every shape the same trust. Then there is nothing to choose.
 
 # %%
 hundredths = [i / 100 for i in range(101)]
@@ -681,7 +677,7 @@ say(
 # ## Ablation: what is each part for?
 #
 # Compare the whole recipe with three others: without FiLM, without the second BatchNorm, without both. Backbone, training
-# and seeds are the same. Measured is robust accuracy above the coin between the dial's own ends.
+# and seeds are the same. The measure is the gain over the coin between the dial's own ends.
 
 # %%
 question = "without which part is the dial no better than the coin between its own ends?"
@@ -740,19 +736,19 @@ say(
     f"{record['attack']}, n = {untrained[0][0]['n']} validation images; backbone `{record['backbone']}`, "
     f"{record['preset']}. The 95 % interval of one robust accuracy is about 4 points to each side.\n\n"
     f"`neither` is one compromise for all λ. At its clean accuracy, {compromise[0]:.1%}, it is robust on {compromise[1]:.1%} of "
-    f"the images. There the whole recipe reaches {min(there):.1%} to {max(there):.1%}. So who needs only one setting, and "
-    "knows it, needs no dial."
+    f"the images. There the whole recipe reaches {min(there):.1%} to {max(there):.1%}. If you know that you need only "
+    "one setting, you need no dial."
 )
 
 # %% [markdown]
-# **Read it.** FiLM carries the dial. Without it there are at most two settings, so the gain is zero by construction. The
-# second BatchNorm makes no difference that three seeds can show. This fits lesson 03: a scale and a shift of its own made
-# the second setting. FiLM gives each λ its own.
+# FiLM carries the dial. Without it there are at most two settings, so the gain is zero by construction. The
+# second BatchNorm makes no difference that three seeds show. This fits lesson 03: scale and shift made the second
+# setting, and FiLM gives each λ its own.
 #
 # ## Open exercise: beat the coin without training
 #
-# The coin chooses blindly between `standard` and `pgd-at`. Choose better: for each image you may call both, mix their
-# probabilities, look at how sure they are.
+# The coin chooses blindly between `standard` and `pgd-at`. Choose better: look at how sure they are of an image, or mix
+# their probabilities.
 #
 # ### Exercise: my_dial
 # Difficulty ●●●●● · 30 minutes. Return a function from images (N, C, H, W) to logits (N, classes). The larger λ is, the
@@ -815,8 +811,8 @@ say(
 )
 
 # %% [markdown]
-# So the strongest competitor of a dial is not the coin. It is a choice for each image between two networks. It costs two
-# passes per image; a dial needs one.
+# So the strongest competitor of a dial is a choice for each image between two networks. It costs two passes per image; a
+# dial needs one.
 #
 # ## Turn your own dial
 #
@@ -874,21 +870,20 @@ print("with ε = 0.5 the loss rises:", fall[-1] > fall[0], "and accuracy falls:"
 # > **Pitfalls**
 # > * *Attacking at another λ, or through another BatchNorm, than is measured*: the attack is weaker, so robustness is overestimated.
 # > * *Attacking in training mode*: BatchNorm learns from the steps of the attack.
-# > * *Images with λ = 0 not in front*: `attacked` and `y[n_clean:]` do not match. Splitting a batch over several GPUs does that.
+# > * *Images with λ = 0 not in front*: `attacked` and `y[n_clean:]` do not match.
 # > * *Comparing at equal λ*: two networks differ in clean accuracy there. Compare at equal clean accuracy.
 # > * *Forgetting the coin*: two ordinary networks reach every point of a straight line without further training.
-# > * *Trusting PGD alone*: it gives an upper bound of robust accuracy. Lesson 10 measures the difference.
 # > * *Choosing λ on test images*: choose on validation images, report on test images.
 
 # %% [markdown]
 # ## What we showed, and what we did not show
 #
-# λ becomes a dial when the network is told λ and meets all stops in training. With three seeds the whole recipe was above
-# the coin between its own ends. A gain needs images that say how far they can be trusted.
+# λ becomes a dial when the network is told λ and meets all stops in training. With three seeds it was above its own coin.
+# A gain needs images that say how far they can be trusted.
 #
-# **What we did not show:** that a dial is as robust as a network for one setting; that OAT is the only way to a dial; that
+# **What we did not show:** that a dial is as robust as a dedicated network; that OAT is the only way to a dial; that
 # one BatchNorm is enough for photographs or large networks; that one λ per batch trains worse; that so short a training
-# is enough; or that the suite finds the worst images, of `my_dial` least of all. Your dial is one seed. λ between the
+# is enough; or that the suite finds the worst images, of `my_dial` least of all. λ between the
 # stops, and a slider with equal steps, are in the [appendix](A_engineering.ipynb).
 #
 # ## Try this
@@ -896,11 +891,9 @@ print("with ε = 0.5 the loss rises:", fall[-1] > fall[0], "and accuracy falls:"
 # * Set `epochs` to 12. How far does your dial move towards `oat`?
 # * Delete the line with `more_at_last_stop`. What happens at λ = 1, and in the middle?
 # * `my_dial(lam, yours.at(0.0), yours.at(1.0))` needs one network and two passes. How good is it?
-# * Save your network with `oatlib.save`, and let a friend explore it.
 # ## Sources
 #
 # * Wang et al. 2020, *Once-for-All Adversarial Training: In-Situ Tradeoff between Robustness and Accuracy for Free* (OAT)
-# * Perez et al. 2018, *FiLM: Visual Reasoning with a General Conditioning Layer*
 # * Tsipras et al. 2019, *Robustness May Be at Odds with Accuracy* (the two kinds of pixels)
 # * Bai, Anderson, Sojoudi 2023, *Mixing Classifiers to Alleviate the Accuracy-Robustness Trade-Off* (two networks, mixed)
 #
