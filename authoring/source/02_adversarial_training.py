@@ -591,7 +591,8 @@ say(
     f"Your network is right on **{result.clean:.1%}** of clean images (95 % interval "
     f"{result.clean_low:.1%} to {result.clean_high:.1%}) and on **{result.robust:.1%}** "
     f"({result.robust_low:.1%} to {result.robust_high:.1%}) under the quick suite at "
-    f"{eps:g}/255, n = {n}. The same loop without attack gives {live['no attack'].clean:.1%} "
+    f"{eps:g}/255, n = {n}; stronger attacks can only lower this. "
+    f"The same loop without attack gives {live['no attack'].clean:.1%} "
     f"and {live['no attack'].robust:.1%}. The training loss of your network starts "
     f"near that of guessing, {torch.tensor(float(len(data.classes))).log():.2f}, and falls slowly: "
     "the attacker answers every update."
@@ -772,7 +773,7 @@ fig.add_scatter(
     name="coin: standard or pgd-at",
 )
 display(fig)
-rows = ["| network | clean | robust, quick suite |", "|---|---|---|"]
+rows = ["| network | clean | robust, quick suite (an upper bound) |", "|---|---|---|"]
 for name, (result,) in shown.items():
     rows.append(
         f"| {name} | {result.clean:.1%} ({result.clean_low:.1%} to {result.clean_high:.1%}) "
