@@ -130,9 +130,9 @@ named = standard(attacked).argmax(1)
 added = effect.forged[torch.arange(len(named)), named].median()
 say(
     f"ε is {eps:g}/255. The middle row shows the change, 16 times as large as it is. It erases **{effect.erased.median():.0%}** "
-    "of the texture. It adds the texture of the class that the network names now, so that the image holds it "
-    f"**{added:.0%}** as strongly as the true one before. It erases **{effect.faded.median():.0%}** of the drawn shape. "
-    f"(Medians of the {len(honest)} images.)"
+    f"of the texture, and **{effect.faded.median():.0%}** of the drawn shape. The attacked image also holds the texture of the "
+    f"class that the network names now, with **{added:.0%}** of the strength that the true texture had. (Medians of the "
+    f"{len(honest)} images.)"
 )
 
 # %% [markdown]
@@ -550,7 +550,7 @@ for lam in lams:
     if clean < min_clean:
         below = lam
         break
-lesson.reveal("lam", below, f"the lowest of {len(lams)} values of λ (n = {len(data.val)} images).")
+lesson.reveal("lam", below, f"of {len(lams)} values of λ, the lowest that does (n = {len(data.val)}).")
 
 # %%
 half, whole = (oatlib.cost(oats, 1.0, width).macs for width in (0.5, 1.0))
@@ -560,7 +560,8 @@ lesson.reveal("width", 100 * half / whole, "most layers have half the inputs and
 table = oatlib.evaluate(oats, panel, suite, widths=[1.0], progress=False)
 stronger = oatlib.Suite(2 * radius, budget="quick")
 (twice,) = oatlib.evaluate(oats, panel, stronger, lams=[1.0], widths=[1.0], progress=False)
-comment = f"upper bound, n = {twice.n}. At ε it was {table[-1].robust:.1%}. Always ask which ε."
+comment = f"at most (n = {twice.n}, 95 % interval {twice.robust_low:.1%} to {twice.robust_high:.1%}). "
+comment += f"At ε it was {table[-1].robust:.1%}. Always ask which ε."
 lesson.reveal("double", 100 * twice.robust, comment)
 
 # %% [markdown]
