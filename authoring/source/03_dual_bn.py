@@ -14,10 +14,10 @@
 # **You will be able to**
 #
 # * work out by hand what BatchNorm does to a batch, in train mode and in eval mode
-# * build a dual BatchNorm, put it into a network, and train that network with half of each batch attacked
-# * test a claim of a paper by an ablation that you assemble yourself, and give a verdict by evidence
+# * build a dual BatchNorm, and train a network with half of each batch attacked
+# * test a paper's claim by an ablation that you assemble, and give a verdict by evidence
 # * find a change of the images for which separate statistics do matter
-# * recognise a robust accuracy that is too good because the attack saw another BatchNorm than the answer
+# * recognise a robust accuracy that is too good because the attack saw the wrong BatchNorm
 #
 # **Before this:** [02 · Adversarial training](02_adversarial_training.ipynb) · **Run time:** about 45 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
@@ -38,7 +38,7 @@ from plotly.subplots import make_subplots
 from torch import nn
 
 import oatlib
-from oatlib.course import figures, two_worlds
+from oatlib.course import figures, two_branches
 from oatlib.course.diagram import diagram
 from oatlib.course.exercises import check, mine
 from oatlib.course.lesson import begin, say
@@ -50,14 +50,14 @@ lesson = begin("03_dual_bn", globals())
 data = oatlib.load_data("shapes", seed=seed)
 panel = data.val.panel(n)
 x, y = panel.x, panel.y
-record = lesson.recorded("bn_ways", lambda: two_worlds.ablation(data))
+record = lesson.recorded("bn_ways", lambda: two_branches.ablation(data))
 
 # %% [markdown]
 # ## The question
 #
 # Lesson 02 left a choice: a network for clean images, or one for attacked images. Can one network be both?
 # The obvious try is **half and half**: half of each training batch stays clean, the other half is attacked.
-# All images go through the same layers, with one ordinary **BatchNorm** behind each conv.
+# All images go through the same layers, with an ordinary **BatchNorm** behind each conv.
 
 
 # %% jupyter={"source_hidden": true}
@@ -77,7 +77,7 @@ draw_runs(
         "trained on attacked images": record["attacked only"],
         "half and half, one BatchNorm": one_norm,
     },
-    "Half and half gives a robust network. It lies near the one trained on attacked images.",
+    "Half and half lies between the two others: robust, but less than after training on attacked images.",
 )
 
 
@@ -97,25 +97,25 @@ say(
 )
 
 # %% [markdown]
-# Nothing has failed here. This is a good robust network, and it kept much of its clean accuracy.
-# What is missing is a **second setting**: there is one answer per image, and nothing to choose.
+# Nothing has failed here: the network is robust, and it kept much of its clean accuracy.
+# What is missing is a **second setting**: each image gets only one answer.
 #
 # ## The claim
 #
-# *Xie and Yuille (2020)* looked at BatchNorm. They report that clean and attacked images have **different statistics**:
-# different means and variances of the channels. So a BatchNorm for both estimates a mixture that fits neither.
-# Their remedy is a BatchNorm for each: BN_c for clean images and BN_a for attacked ones. This is **dual BatchNorm**.
+# *Xie and Yuille (2020)* report that clean and attacked images have **different statistics**: different means and variances
+# of the channels. One BatchNorm for both estimates a mixture that fits neither.
+# Their remedy is **dual BatchNorm**: BN_c for clean images and BN_a for attacked ones.
 #
-# *Xie et al. (2020)*, AdvProp, use it for another aim. There the attacked images are extra training data that may
-# **raise clean accuracy**, as long as they do not disturb BN_c. At test time the branch BN_a may be dropped.
+# *Xie et al. (2020)*, AdvProp, use it to **raise clean accuracy**: attacked images are extra training data, and BN_a may be
+# dropped at test time.
 
 # %%
 diagram("03")
 
 # %% [markdown]
-# We write **world 0** for clean images and **world 1** for attacked ones. Dual BatchNorm changes three things at once:
-# each world gets its own statistics, its own learned scale and shift, and the network is told the world.
-# Which of them makes the second setting?
+# The two BatchNorms are called **branches**: branch 0 is BN_c, branch 1 is BN_a. Each branch has two things of its own:
+# its **statistics**, and its learned **scale and shift**. The network has to be told the branch of every image.
+# Which part gives the second setting?
 
 # %%
 lesson.predict(
@@ -127,8 +127,8 @@ lesson.predict(
 # %% [markdown]
 # ## By hand: six images, three channels
 #
-# Six images arrive at a BatchNorm: three clean ones, then three attacked ones. Each has three channels of one pixel. In this
-# made-up example the attack moves channel 1 up, spreads channel 2 and moves channel 3 down.
+# Three clean and three attacked images arrive at a BatchNorm. Each has three channels of one pixel. In this made-up example
+# the attack moves channel 1 up, spreads channel 2 and moves channel 3 down.
 
 # %%
 clean = torch.tensor([[1.0, 0.5, 3.0], [2.0, 0.0, 4.0], [3.0, -0.5, 5.0]])
@@ -150,8 +150,8 @@ print(z)
 
 
 # %% [markdown]
-# Channel 1 of the clean images is now negative in all three rows, and a ReLU would set it to 0. The learned shift
-# in between can raise it, but it raises all six images by the same amount. Now each world by itself:
+# Channel 1 of the clean images is now negative in all three rows, and a ReLU would set it to 0. A learned shift can raise
+# it, but raises all six images alike. Now each group by itself:
 
 
 # %%
@@ -163,7 +163,7 @@ print(torch.cat([normalise(clean), normalise(attacked)]))
 
 
 # %% [markdown]
-# The two worlds look alike now. Move them yourself: where must they be for one BatchNorm to do harm?
+# Both groups have mean 0 now. Move two groups yourself: where does one BatchNorm do harm?
 
 
 # %% jupyter={"source_hidden": true}
@@ -177,12 +177,13 @@ def draw_groups(shift, spread, share, norms):
     if norms == "one BatchNorm":
         behind = normalise(torch.cat([plain, moved])).split([len(plain), len(moved)])
     below = [f"{(values < 0).float().mean():.0%}" for values in behind]
-    fig = make_subplots(1, 2, subplot_titles=["before the norm", "behind it"])
+    fig = make_subplots(1, 2, subplot_titles=["before the norm", "behind the norm"])
     for column, groups in enumerate(((plain, moved), behind), 1):
         for trace in figures.histograms(dict(zip(("clean", "attacked"), groups, strict=True))).data:
             fig.add_trace(trace.update(showlegend=column == 1), row=1, col=column)
     takeaway = f"Behind the norm, {below[0]} of the clean and {below[1]} of the attacked values are negative."
     figures.layout(fig, height=320, takeaway=takeaway).update_layout(legend_y=1.12)
+    fig.update_yaxes(title="share of values", col=1)
     return fig.update_xaxes(range=[-8, 8], title="value of the channel"), takeaway
 
 
@@ -192,7 +193,7 @@ sliders(
     spread=(0.2, 4.0, 0.1),
     share=(0.1, 0.9, 0.1),
     norms=["one BatchNorm", "one each"],
-    labels={"shift": "attacked: moved by", "spread": "times wider", "share": "share of attacked images"},
+    labels={"shift": "attacked: moved by", "spread": "attacked: wider", "share": "share of attacked images"},
     start_at={"shift": 3.0, "spread": 1.0, "share": 0.5},
 )
 
@@ -200,7 +201,8 @@ sliders(
 # ### Exercise: batch_norm
 # Difficulty ●●○○○ · 8 minutes. The function behind the layer, without scale and shift. In training it normalises with the
 # statistics of the batch and updates the **running** ones: $\mu \leftarrow (1-m)\,\mu + m\,\mu_{batch}$, with the momentum
-# $m$; the running variance likewise. In eval mode it uses the running statistics and changes nothing.
+# $m$; the running variance likewise. In eval mode it uses the running ones and changes nothing. As in torch, the variance
+# that normalises divides by n, the one for the running variance by n - 1.
 
 
 # %% tags=["exercise"]
@@ -215,9 +217,8 @@ batch_norm = check(batch_norm)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
-# A channel is averaged over images, rows and columns: dims (0, 2, 3). To subtract a tensor of shape (C,) from (N, C, H, W),
-# write <code>mean[:, None, None]</code>. Within the batch, the variance divides by n (<code>correction=0</code>). The
-# running variance divides by n - 1, which is torch's default.
+# Average over images, rows and columns: dims (0, 2, 3). <code>mean[:, None, None]</code> has a shape that can be subtracted
+# from (N, C, H, W). <code>x.var(dims, correction=0)</code> divides by n.
 # </details>
 
 # %% [markdown] tags=["solution"]
@@ -250,14 +251,15 @@ for batch_number in range(1, 31):
 
 # %% [markdown]
 # ### Exercise: DualBN
-# Difficulty ●●●●○ · 20 minutes. Now the layer. `scale`, `shift`, `mean` and `var` have the shape (2, C): one row per world.
-# They start at 1, 0, 0 and 1. The first two are trained (parameters), the others are measured (buffers).
-# An image of world $k$ becomes
+# Difficulty ●●●●○ · 20 minutes. `scale`, `shift`, `mean` and `var` have the shape (2, C): one row per
+# branch. They start at 1, 0, 0 and 1. The first two are trained (parameters), the others are measured (buffers).
+# An image of branch $k$ becomes
 #
 # $$\text{scale}_{k} \cdot z + \text{shift}_{k}$$
 #
-# where z uses the statistics of the images of world $k$ in the batch, or row $k$ of the running ones in eval mode.
-# The worlds come in any order. A batch may hold only one of them. Lessons 04 and 05 use your class.
+# In train mode, z uses the statistics of the images of branch $k$ in the batch, and row $k$ of the running ones is updated
+# as in `batch_norm`. In eval mode, z uses row $k$. The branches come in any order, and a batch may hold only one of them.
+# Lessons 04 and 05 use your class.
 
 
 # %% tags=["exercise"]
@@ -268,8 +270,8 @@ class DualBN(nn.Module):
         super().__init__()
         raise NotImplementedError
 
-    def forward(self, x, world):
-        """x (N, C, H, W), world (N,) of 0 and 1 -> (N, C, H, W)."""
+    def forward(self, x, branch):
+        """x (N, C, H, W), branch (N,) of 0 and 1 -> (N, C, H, W)."""
         raise NotImplementedError
 
 
@@ -278,8 +280,8 @@ DualBN = check(DualBN)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
-# <code>self.register_buffer("mean", torch.zeros(2, channels))</code> makes a buffer. <code>x[world == row]</code> are the
-# images of a world, and you can assign to <code>out[world == row]</code>. Update the running statistics in place, under
+# <code>self.register_buffer("mean", torch.zeros(2, channels))</code> makes a buffer. <code>x[branch == row]</code> are the
+# images of a branch; assign to <code>out[branch == row]</code>. Update the running statistics in place, under
 # <code>torch.no_grad()</code>. <code>self.training</code> says which mode it is.
 # </details>
 
@@ -296,10 +298,10 @@ DualBN = check(DualBN)
 #         self.register_buffer("mean", torch.zeros(2, channels))
 #         self.register_buffer("var", torch.ones(2, channels))
 #
-#     def forward(self, x, world):
+#     def forward(self, x, branch):
 #         out = torch.empty_like(x)
 #         for row in (0, 1):
-#             part = x[world == row]
+#             part = x[branch == row]
 #             if len(part) == 0:
 #                 continue
 #             mean, var = self.mean[row], self.var[row]
@@ -311,7 +313,7 @@ DualBN = check(DualBN)
 #                     self.var[row].lerp_(part.var((0, 2, 3)), self.momentum)
 #             z = (part - mean[:, None, None]) / (var[:, None, None] + self.eps).sqrt()
 #             scale, shift = self.scale[row], self.shift[row]
-#             out[world == row] = z * scale[:, None, None] + shift[:, None, None]
+#             out[branch == row] = z * scale[:, None, None] + shift[:, None, None]
 #         return out
 # ```
 # </details>
@@ -319,28 +321,28 @@ DualBN = check(DualBN)
 # %% [markdown]
 # ### Equal to the library?
 #
-# `oatlib` keeps two `nn.BatchNorm2d`, named `clean` and `adv`. It takes a batch sorted by world, as runs of (world, number
+# `oatlib` keeps two `nn.BatchNorm2d`, `clean` and `adv`. Its batch is sorted by branch and comes with pairs (branch, number
 # of images). Compare three batches in train mode and one in eval mode:
 
 # %% tags=["nbval-check-output"]
 generator = torch.Generator().manual_seed(seed)
 built, library = DualBN(8), dual_bn.DualBN(8)
-world = torch.tensor([0, 1, 1, 0, 1, 0, 0, 0, 1, 0, 1, 0])
-order = torch.argsort(world, stable=True)  # 7 clean images, then 5 attacked ones
+branch = torch.tensor([0, 1, 1, 0, 1, 0, 0, 0, 1, 0, 1, 0])
+order = torch.argsort(branch, stable=True)  # 7 clean images, then 5 attacked ones
 for training in (True, True, True, False):
     built.train(training)
     library.train(training)
-    features = torch.randn(12, 8, 5, 5, generator=generator) + world.view(-1, 1, 1, 1)
+    features = torch.randn(12, 8, 5, 5, generator=generator) + branch.view(-1, 1, 1, 1)
     expected = library(features[order], ((0, 7), (1, 5)))
-    print("equal:", torch.allclose(built(features, world)[order], expected, atol=1e-5))
+    print("equal:", torch.allclose(built(features, branch)[order], expected, atol=1e-5))
 print("running means equal:", torch.allclose(built.mean[1], library.adv.running_mean, atol=1e-5))
 print("running variances equal:", torch.allclose(built.var[1], library.adv.running_var, atol=1e-5))
 
 # %% [markdown]
 # ### Exercise: SmallNet
-# Difficulty ●●○○○ · 10 minutes. Put it into a network: `convs` and `norms` are `nn.ModuleList`s of three layers each, with
+# Difficulty ●●○○○ · 10 minutes. `convs` and `norms` are `nn.ModuleList`s of three layers each, with
 # 16, 32 and 64 channels and strides 1, 2, 2. The convs are 3×3 with padding 1 and no bias. `head` is linear.
-# Forward: centre the pixels, (x - 0.5)·4; three times conv → norm → ReLU; mean over the pixels; head.
+# Forward: (x - 0.5)·4; three times conv → norm → ReLU; mean over the pixels; head.
 
 
 # %% tags=["exercise"]
@@ -351,8 +353,8 @@ class SmallNet(nn.Module):
         super().__init__()
         raise NotImplementedError
 
-    def forward(self, x, world):
-        """x (N, C, H, W), world (N,) -> logits (N, classes)."""
+    def forward(self, x, branch):
+        """x (N, C, H, W), branch (N,) -> logits (N, classes)."""
         raise NotImplementedError
 
 
@@ -361,8 +363,8 @@ SmallNet = check(SmallNet)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
-# <code>nn.Conv2d(cin, 16, 3, 1, padding=1, bias=False)</code> is the first conv. A norm is called with two arguments,
-# <code>norm(x, world)</code>. The mean over the pixels is <code>x.mean((2, 3))</code>.
+# <code>nn.Conv2d(cin, 16, 3, 1, padding=1, bias=False)</code> is the first conv. Call a norm as <code>norm(x, branch)</code>.
+# The mean over the pixels is <code>x.mean((2, 3))</code>.
 # </details>
 
 # %% [markdown] tags=["solution"]
@@ -380,21 +382,21 @@ SmallNet = check(SmallNet)
 #         self.norms = nn.ModuleList(norm(after) for _, after, _ in sizes)
 #         self.head = nn.Linear(64, classes)
 #
-#     def forward(self, x, world):
+#     def forward(self, x, branch):
 #         x = (x - 0.5) * 4
 #         for conv, norm in zip(self.convs, self.norms):
-#             x = torch.relu(norm(conv(x), world))
+#             x = torch.relu(norm(conv(x), branch))
 #         return self.head(x.mean((2, 3)))
 # ```
 # </details>
 
 # %% [markdown]
 # ### Exercise: half_step
-# Difficulty ●●●○○ · 12 minutes. One training step, half and half. The first half of the batch stays clean, in world 0. The
-# second half is attacked, in world 1. `attack(f, x, y)` needs a function f from images to logits: give it the network as
-# it will answer attacked images, in world 1 and in eval mode. Then one forward of the whole batch, in train mode:
+# Difficulty ●●●○○ · 12 minutes. One training step. The first half of the batch stays clean, in branch 0. The second half is
+# attacked, in branch 1. `attack(f, x, y)` returns attacked images. Its f maps images to logits: the network as it will
+# answer attacked images, in branch 1 and in eval mode. Then the whole batch takes one forward, in train mode:
 #
-# $$\text{loss} = \tfrac12\,L(\text{clean images, world 0}) + \tfrac12\,L(\text{attacked images, world 1})$$
+# $$\text{loss} = \tfrac12\,L(\text{clean images, branch 0}) + \tfrac12\,L(\text{attacked images, branch 1})$$
 
 
 # %% tags=["exercise"]
@@ -409,9 +411,8 @@ half_step = check(half_step)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
-# The worlds of the batch are <code>(torch.arange(len(x)) >= half).long()</code>. For the attack, write
-# <code>lambda images: net(images, torch.ones(len(images)).long())</code>. With equal halves, the mean cross-entropy of the
-# batch is the formula above.
+# The branches of the batch are <code>(torch.arange(len(x)) >= half).long()</code>. For the attack, write
+# <code>lambda images: net(images, torch.ones(len(images)).long())</code>. The formula is the mean cross-entropy of the batch.
 # </details>
 
 # %% [markdown] tags=["solution"]
@@ -420,12 +421,12 @@ half_step = check(half_step)
 # ```python
 # def half_step(net, optimizer, x, y, attack):
 #     half = len(x) // 2
-#     world = (torch.arange(len(x)) >= half).long()
+#     branch = (torch.arange(len(x)) >= half).long()
 #     net.eval()
-#     in_world_1 = lambda images: net(images, torch.ones(len(images)).long())
-#     x_adv = attack(in_world_1, x[half:], y[half:])
+#     in_branch_1 = lambda images: net(images, torch.ones(len(images)).long())
+#     x_adv = attack(in_branch_1, x[half:], y[half:])
 #     net.train()
-#     loss = F.cross_entropy(net(torch.cat([x[:half], x_adv]), world), y)
+#     loss = F.cross_entropy(net(torch.cat([x[:half], x_adv]), branch), y)
 #     optimizer.zero_grad()
 #     loss.backward()
 #     optimizer.step()
@@ -436,11 +437,11 @@ half_step = check(half_step)
 # %% [markdown]
 # ## Train what you built
 #
-# The attack is your `pgd` of lesson 01, with three steps. A short training, so expect modest numbers.
+# The attack is your `pgd` of lesson 01, with three steps. The training is short: expect modest numbers.
 
 # %%
 pgd = mine("pgd")
-net = two_worlds.seeded(partial(SmallNet, DualBN), seed)
+net = two_branches.seeded(partial(SmallNet, DualBN), seed)
 optimizer = torch.optim.SGD(net.parameters(), lr=0.2, momentum=0.9, nesterov=True)
 generator = torch.Generator().manual_seed(seed)
 weak = partial(pgd, eps=8 / 255, steps=3, step_size=4 / 255, generator=generator)
@@ -449,13 +450,13 @@ for step in range(steps):
     index = torch.randint(len(data.train), (128,), generator=generator)
     loss = half_step(net, optimizer, data.train.x[index], data.train.y[index], weak)
 net.eval()
-own = two_worlds.measured(net, panel)
+own = two_branches.measured(net, panel)
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 rows = [
-    f"| world {world} | {interval} |"
-    for world, interval in enumerate(
+    f"| branch {branch} | {interval} |"
+    for branch, interval in enumerate(
         " | ".join(
             "{:.1%} ({:.1%} to {:.1%})".format(point[key], *oatlib.wilson(round(point[key] * n), n))
             for key in ("clean", "robust")
@@ -467,35 +468,34 @@ table = "\n".join(["| your network | clean accuracy | robust accuracy |", "|---|
 say(f"{table}\n\nAfter {steps} steps, with 95 % intervals, n = {n}, quick suite at 8/255.")
 
 # %% [markdown]
-# One network, two settings: every image gets two answers, and you choose the world.
+# One network, two settings: every image gets two answers, and you choose the branch.
 #
-# **World or λ?** At test time nobody knows whether an image is attacked. The world is a *choice*: world 1 means "answer
-# robustly", for clean images too. Once-for-all adversarial training (OAT, lesson 05) chooses by λ, the weight of robustness:
-# λ = 0 uses BN_c, any λ > 0 uses BN_a. For 0 < λ < 1 its loss counts clean and attacked images, so BN_a sees both in
-# training. In OAT the branches are not "clean and attacked", but "λ = 0 and λ > 0".
+# **Branch or λ?** At test time nobody knows whether an image is attacked. The branch is a *choice*: branch 1 means "answer
+# robustly", for clean images too. OAT (lesson 05) chooses by λ, the weight of robustness: BN_c for λ = 0, BN_a for any
+# λ > 0. For 0 < λ < 1, BN_a is trained on clean and attacked images.
 
 # %% [markdown]
 # ## The ablation: you assemble it
 #
-# Tick what each world has to itself. *Told by an extra channel* adds a fourth input channel, of one grey in world 0 and
-# another in world 1. Each point is a network trained from one of three seeds. Tick one box at a time.
+# Tick what each branch has to itself. *Told by an extra channel* adds an input channel, of one grey for branch 0 and another
+# for branch 1. Each point is a network trained from one of three seeds. Tick one box at a time.
 
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 def draw_arm(statistics, scales, told):
-    """The recorded networks of one combination, in both worlds."""
-    way = next(name for name, parts in two_worlds.WAYS.items() if parts == (statistics, scales))
+    """The recorded networks of one combination, in both branches."""
+    way = next(name for name, parts in two_branches.WAYS.items() if parts == (statistics, scales))
     runs = record["told" if told else "not told"][way]
-    clean = [sum(run[world]["clean"] for run in runs) / len(runs) for world in (0, 1)]
-    robust = [sum(run[world]["robust"] for run in runs) / len(runs) for world in (0, 1)]
+    clean = [sum(run[branch]["clean"] for run in runs) / len(runs) for branch in (0, 1)]
+    robust = [sum(run[branch]["robust"] for run in runs) / len(runs) for branch in (0, 1)]
     verdict = (
-        f"World 0: clean {clean[0]:.1%}, robust {robust[0]:.1%}. "
-        f"World 1: clean {clean[1]:.1%}, robust {robust[1]:.1%}. Means of {len(runs)} seeds."
+        f"Branch 0: clean {clean[0]:.1%}, robust {robust[0]:.1%}. "
+        f"Branch 1: clean {clean[1]:.1%}, robust {robust[1]:.1%}. Means of {len(runs)} seeds."
     )
-    series = {f"answered in world {world}": [run[world] for run in runs] for world in (0, 1)}
+    series = {f"answered in branch {branch}": [run[branch] for run in runs] for branch in (0, 1)}
     fig = draw_runs(series, verdict)
-    fig.data[0].marker.update(size=18, symbol="circle-open", line={"width": 2})  # seen under world 1
+    fig.data[0].marker.update(size=18, symbol="circle-open", line={"width": 2})  # seen under branch 1
     return fig, f"<b>{verdict}</b>"
 
 
@@ -512,15 +512,16 @@ sliders(
 )
 
 # %% [markdown]
-# Where there is only one setting, the two worlds lie on each other. All combinations in one table:
+# With only one setting, the points of the branches coincide. All combinations, as means of the seeds (smallest to largest);
+# last, one network for clean and one for attacked images:
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
-lines = ["| separate | told | clean, world 0 | robust, world 0 | clean, world 1 | robust, world 1 |"]
+lines = ["| separate | told | clean, branch 0 | robust, branch 0 | clean, branch 1 | robust, branch 1 |"]
 lines.append("|---|---|---|---|---|---|")
 for told in ("not told", "told"):
     for way, runs in record[told].items():
-        cells = [described([run[world] for run in runs], key) for world in (0, 1) for key in ("clean", "robust")]
+        cells = [described([run[branch] for run in runs], key) for branch in (0, 1) for key in ("clean", "robust")]
         lines.append(f"| {way} | {told} | {' | '.join(cells)} |")
 lines.append(
     f"| *two networks* | | {described(record['clean only'], 'clean')} | "
@@ -532,13 +533,13 @@ say("\n".join(lines))
 
 # %%
 def difference(way, told="not told"):
-    """Clean accuracy in world 0 minus that in world 1, in points, for each seed."""
+    """Clean accuracy in branch 0 minus that in branch 1, in points, for each seed."""
     return [100 * (run[0]["clean"] - run[1]["clean"]) for run in record[told][way]]
 
 
 enough = [way for way in ("statistics", "scale and shift") if min(difference(way)) > 5]
 answer = " and ".join(enough) or "only both together"
-lesson.reveal("part", answer, "alone it sets the worlds more than 5 points apart, with every seed.")
+lesson.reveal("part", answer, "alone it sets the clean accuracies more than 5 points apart, with every seed.")
 
 
 # %% jupyter={"source_hidden": true}
@@ -550,38 +551,39 @@ def range_of(values):
     return f"{min(values):+.1f} to {max(values):+.1f} points"
 
 
-def world_1(way, key, told="not told"):
+def branch_1(way, key, told="not told"):
     return described([run[1] for run in record[told][way]], key)
 
 
 say(
-    f"**Exhibit 1.** Clean accuracy in world 0 minus that in world 1, over the seeds. Separate statistics alone: "
+    f"**Exhibit 1.** Clean accuracy in branch 0 minus that in branch 1, over the seeds. Separate statistics alone: "
     f"{range_of(difference('statistics'))}. Separate scale and shift alone: {range_of(difference('scale and shift'))}. "
     f"Both: {range_of(difference('statistics, scale and shift'))}. Only the extra channel: "
     f"{range_of(difference('nothing', 'told'))}.\n\n"
-    f"**Exhibit 2.** Robust accuracy in world 1, mean and range of the seeds. Scale and shift: "
-    f"{world_1('scale and shift', 'robust')}. Statistics, scale and shift: {world_1(BOTH, 'robust')}. "
-    f"For comparison, nothing separate: {world_1('nothing', 'robust')}, at clean accuracy "
-    f"{world_1('nothing', 'clean')} instead of {world_1(BOTH, 'clean')}. A network trained on attacked "
+    f"**Exhibit 2.** Robust accuracy in branch 1, mean and range of the seeds. Scale and shift: "
+    f"{branch_1('scale and shift', 'robust')}. Statistics, scale and shift: {branch_1(BOTH, 'robust')}. "
+    f"Only the extra channel: {branch_1('nothing', 'robust', 'told')}. "
+    f"For comparison, nothing separate: {branch_1('nothing', 'robust')}, at clean accuracy "
+    f"{branch_1('nothing', 'clean')} instead of {branch_1(BOTH, 'clean')}. A network trained on attacked "
     f"images only: {described(record['attacked only'], 'robust')}."
 )
 
 # %% [markdown]
 # A second set of **statistics** alone gives the same network twice. A second **scale and shift** alone gives two settings.
-# Even one extra channel does it, without a second BatchNorm. *Trained* numbers must depend on the world. Statistics are not
-# trained.
+# So does one extra channel: its trained weights turn the grey into a shift. What worked let *trained* numbers act by branch.
+# Statistics are not trained.
 #
-# Exhibit 2 adds two things. Once scale and shift are separate, separate statistics make world 1 more robust. So they do
-# something after all; keep that in mind. And the second setting is not free: world 1 is no more robust than the network
-# with nothing separate, and less accurate. A network for attacked images only is far more robust. Here one network, with shared convs, does both.
+# Exhibit 2 adds two things. With separate scale and shift, separate statistics make branch 1 more robust, so they do
+# something after all. And the second setting is not free: branch 1 is no more robust than the network with nothing
+# separate, and less accurate. A network for attacked images only is far more robust.
 #
 # ## Do the statistics differ at all?
 #
-# Look into a real network that was trained with dual BatchNorm: `blend`, shipped with `oatlib`.
+# Look into `blend`, a larger network of two branches: a first conv, called `stem`, then three blocks of convs.
 #
 # ### Exercise: gap
-# Difficulty ●○○○○ · 5 minutes. How far apart are two sets of features? In each of the $C$ channels, take the distance of the means in
-# standard deviations of the first set. Then average over the channels:
+# Difficulty ●○○○○ · 5 minutes. How far apart are two sets of features? Take the distance of the two means
+# of each channel, in standard deviations of the first set. Then average over the $C$ channels:
 #
 # $$d = \frac1C \sum_c \frac{|\mu_c - \mu'_c|}{\sigma_c}$$
 
@@ -597,8 +599,7 @@ gap = check(gap)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
-# Means and standard deviations are taken over dims (0, 2, 3), as in BatchNorm. Take the absolute value in each channel,
-# before you average.
+# Take means and standard deviations over dims (0, 2, 3), and the absolute value before you average.
 # </details>
 
 # %% [markdown] tags=["solution"]
@@ -614,15 +615,15 @@ gap = check(gap)
 
 # %%
 blend = lesson.network("blend", data)
-branch = {"BN_c": blend.at(0.0), "BN_a": blend.at(1.0)}
+branches = {"BN_c": blend.at(0.0), "BN_a": blend.at(1.0)}
 attack = oatlib.PGD(8 / 255, steps=20)
-hard = {name: attack(f, x, y, torch.Generator().manual_seed(seed)) for name, f in branch.items()}
+hard = {name: attack(f, x, y, torch.Generator().manual_seed(seed)) for name, f in branches.items()}
 # (images, λ) -> {layer: what arrives at its norm}
-features = partial(two_worlds.before_norms, blend)
+features = partial(two_branches.before_norms, blend)
 
 # %% [markdown]
-# Clean images through BN_c and attacked images through BN_a are some distance apart. Now the **control**: send the *same
-# clean images* through both. No image is attacked.
+# The features of clean images in BN_c and of attacked images in BN_a are some distance apart. The **control** sends the
+# *same clean images* through both branches. No image is attacked.
 
 # %%
 lesson.predict("remains", "How much of the distance remains in the control?", 0, 120)
@@ -656,22 +657,21 @@ lesson.reveal("remains", share, "what is left without any attack is caused by th
 
 # %%
 say(
-    f"**Exhibit 3.** Mean over the layers of `blend`, n = {n}, PGD-20 at 8/255. Each world in its "
-    f"own branch: **{averages[0]:.2f}** standard deviations apart. The same clean images in both "
+    f"**Exhibit 3.** Mean over the layers of `blend`, n = {n}, PGD-20 at 8/255. Clean images in BN_c and "
+    f"attacked ones in BN_a: **{averages[0]:.2f}** standard deviations apart. The same clean images in both "
     f"branches: **{averages[1]:.2f}**. The attack alone moves the means by {averages[2]:.2f} in "
     f"BN_c and by {averages[3]:.2f} in BN_a."
 )
 
 # %% [markdown]
-# Here the attack hardly moves the means. Scale and shift of the two branches turn the same image into different features.
-# So different statistics are a *consequence* of the two settings, not their cause. This is a likely reason for exhibit 2: once
-# the branches have pushed the features apart, the statistics of the mixture fit neither.
+# On average the attack alone moves the means far less than the change of branch does. The two scales and shifts turn the
+# same image into different features. So here different means are a *consequence* of the two settings, not their cause.
+# This may explain exhibit 2: once the branches have pushed the features apart, a mixture of statistics fits neither.
 #
 # ## When it is the statistics
 #
-# Are separate statistics useless? A conv is linear. If all pixels become $a\,x + b$, then, away from the border, mean and
-# standard deviation of each channel become $a\,\mu + b\,s$ and $a\,\sigma$, with the sum $s$ of its weights. Statistics of
-# its own remove such a change:
+# A conv is linear. Let all pixels become $a\,x + b$, with $a > 0$. Away from the border, the mean and standard deviation
+# of a channel become $a\,\mu + b\,s$ and $a\,\sigma$, where $s$ is the sum of its weights. Separate statistics remove this:
 #
 # $$z' = \frac{(a\,x + b\,s) - (a\,\mu + b\,s)}{a\,\sigma} = z$$
 
@@ -682,9 +682,8 @@ print(torch.allclose(normalise(changed), normalise(clean), atol=1e-2))
 # %% [markdown]
 # ### Exercise: second_domain
 # Difficulty ●●●●● · 20 minutes, open. Invent a change of the images that makes separate statistics matter. The check trains
-# on images and changed images, half and half, without any attack: once with one BatchNorm, once with separate statistics
-# (scale and shift stay common). On changed images, separate statistics must win by at least 15 points. How large can you
-# make the difference?
+# on images and changed images, half and half, without attacks: with one BatchNorm, and with separate statistics (scale and
+# shift stay common). On changed images, separate statistics must win by at least 15 points. How far can you get?
 
 
 # %% tags=["exercise"]
@@ -698,8 +697,8 @@ second_domain = check(second_domain)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
-# Less contrast alone is not enough: a ReLU network copes with a smaller scale. Move the mean of all pixels as well, by
-# more than their spread.
+# Less contrast alone is not enough: a ReLU network copes with a smaller scale. Also move the mean of all pixels, by more
+# than their spread.
 # </details>
 
 # %% [markdown] tags=["solution"]
@@ -714,26 +713,27 @@ second_domain = check(second_domain)
 # </details>
 
 # %%
-found = two_worlds.domain_test(second_domain)
+found = two_branches.domain_test(second_domain)
 ways = ("one BatchNorm", "two sets of statistics")
 takeaway = f"On changed images: {found[ways[0]][1]:.1%} against {found[ways[1]][1]:.1%}."
 shares = {way: found[way] for way in ways}
 figures.bars(["images as they are", "changed images"], shares, n=found["n"][0], takeaway=takeaway)
 
 # %% [markdown]
-# The claim is sound where the statistics differ. An attack of 8/255 on these images is no such case. Separate statistics do
-# not restore everything: the padding at the border does not change with the image.
+# The claim is sound where the images themselves differ in their statistics. Separate statistics do not restore
+# everything, probably because the padding does not change with the image.
 #
 # ## A new way to measure wrongly
 #
 # With two branches you can attack one and answer with the other. Here are six images, attacked through BN_a of `blend`.
+# The class is that of the invisible texture; the drawn shape can lie.
 
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 def answers_to(images):
     """What each branch answers to six images."""
-    said = {name: f(images).argmax(1).tolist() for name, f in branch.items()}
+    said = {name: f(images).argmax(1).tolist() for name, f in branches.items()}
     return ["<br>".join(f"{name}: {data.classes[said[name][i]]}" for name in said) for i in range(6)]
 
 
@@ -743,16 +743,13 @@ figures.images(
     takeaway="Six images before and after an attack through BN_a, with the answers of both branches.",
 )
 
-# %% [markdown]
-# The class is that of the invisible texture. A vivid shape always agrees with it, a faint one often lies.
-
 # %%
 lesson.predict("rosy", "Attacked through BN_a, answered by BN_c: how many are right?", 0, 100)
 
 # %%
 seen = {"clean": x, "attacked through BN_c": hard["BN_c"], "attacked through BN_a": hard["BN_a"]}
 right = {}
-for name, f in branch.items():
+for name, f in branches.items():
     shares = [(f(images).argmax(1) == y).double().mean().item() for images in seen.values()]
     right[f"answered by {name}"] = shares
 rosy, true = right["answered by BN_c"][2], right["answered by BN_c"][1]
@@ -763,13 +760,13 @@ figures.bars(list(seen), right, n=n, y_name="accuracy, % (PGD-20)", takeaway=tak
 lesson.reveal("rosy", 100 * rosy, f"under an attack that sees BN_c it is {true:.1%}.")
 
 # %% [markdown]
-# PGD-20 gives upper bounds. The rule: **the attack sees exactly what answers**. And never quote the clean accuracy of BN_c beside the robust accuracy
-# of BN_a, as if one setting had both.
+# Accuracies under PGD-20 are upper bounds. The rule: **the attack sees exactly what answers**. And never quote the clean
+# accuracy of BN_c beside the robust accuracy of BN_a, as if one setting had both.
 #
 # ## Is this sane?
 
 # %% tags=["nbval-check-output"]
-f = two_worlds.in_world(net, 1)
+f = two_branches.in_branch(net, 1)
 kept = net.norms[0].mean.clone()
 losses = []
 for k in (1, 3, 10):
@@ -787,39 +784,37 @@ print("attacks leave the running statistics as they were:", torch.equal(kept, ne
 #
 # | part of the claim | evidence | here |
 # |---|---|---|
-# | A BatchNorm for each world gives one network two settings | your network, exhibit 1 | **yes** |
+# | Dual BatchNorm gives one network two settings | your network, exhibit 1 | **yes** |
 # | because attacked images have other statistics | exhibits 1 and 3 | **no**: because of scale and shift |
 # | A mixture of statistics hurts when they differ | exhibit 2, `second_domain` | **yes** |
-# | One BatchNorm cannot serve both worlds | extra channel | **no**: but the network has to be told |
+# | One BatchNorm cannot give two settings | exhibit 1, extra channel | **no**: it can once the network is told |
 #
 # > **Pitfalls**
-# > * *Sorting the batch by world and forgetting the labels*: put the answers back in order.
-# > * *Attacking in train mode*: the running statistics then learn from half-made attacks.
-# > * *Attacking one branch and answering with the other*: the accuracy is too good.
-# > * *Very few images of one world in a batch*: their mean is noise.
-# > * *Running statistics with gradients*: memory grows with every step.
-# > * *Judging by one seed*: look at all points, and at their intervals.
+# > * *Sorting the batch by branch*: put the answers back in order.
+# > * *Attacking in train mode*: the running statistics then learn from unfinished attacks.
+# > * *Attacking one branch, answering with the other*: the accuracy is too good.
+# > * *Few images of one branch in a batch*: their mean is noise.
+# > * *Judging by one seed*: look at all points and intervals.
 #
 # ## What we showed, and what we did not show
 #
-# Scale and shift make the second setting. Separate statistics gave none alone, but made world 1 more robust.
-# **What we did not show:** that this holds elsewhere. For large networks and photographs, Xie and Yuille measured different
-# statistics. Our networks are small and trained briefly, and longer attacks may lower their robust accuracies. Nor did we
-# test AdvProp's gain in clean accuracy. And two settings are not yet a dial: nothing was trained between them.
+# Scale and shift give the second setting. Separate statistics alone give none, but added to them they make branch 1 more
+# robust. **What we did not show:** that this holds elsewhere. On large networks and photographs, Xie and Yuille measured
+# different statistics. Our networks are small and trained briefly, and stronger attacks may lower their robust accuracies.
+# `gap` compares means, not variances. And two settings are not yet a dial: nothing was trained between them.
 #
 # ## Try this
 #
-# * Set `steps` to 600. Does world 1 of your network come close to the recorded ones?
-# * Attack with ε = 32/255 (change `attack`). Does the attack move the statistics now?
+# * Set `steps` to 600. Does your branch 1 come close to the recorded ones?
+# * Attack with ε = 32/255 (change `attack`). Which curve of the figure rises?
 #
 # ## Sources
 #
 # * Ioffe and Szegedy 2015, *Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift*
 # * Xie and Yuille 2020, *Intriguing Properties of Adversarial Training at Scale*
 # * Xie et al. 2020, *Adversarial Examples Improve Image Recognition* (AdvProp)
-# * Wang et al. 2020, *Once-for-All Adversarial Training: In-Situ Tradeoff between Robustness and Accuracy for Free*
 #
-# **Next:** [04 · FiLM](04_film.ipynb): a scale and a shift made the second setting. What if a network computes them from λ?
+# **Next:** [04 · FiLM](04_film.ipynb): what if a network computes scale and shift from λ?
 
 # %%
 results = {"own": own, "gaps": averages, "right": right, "second_domain": found}

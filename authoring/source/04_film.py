@@ -422,9 +422,9 @@ SmallGenerator = check(SmallGenerator)
 DualBN = mine("DualBN")
 
 # %% [markdown]
-# $$\mathrm{block}(x) = \mathrm{ReLU}\big(\gamma(\lambda) \cdot \mathrm{BN}_{world}(\mathrm{conv}(x)) + \beta(\lambda)\big)$$
+# $$\mathrm{block}(x) = \mathrm{ReLU}\big(\gamma(\lambda) \cdot \mathrm{BN}_{branch}(\mathrm{conv}(x)) + \beta(\lambda)\big)$$
 #
-# `world` (N,) chooses the BatchNorm of each image: 0 (clean) for λ = 0, else 1 (attacked in the diagram). `code` (N, d)
+# `branch` (N,) chooses the BatchNorm of each image: 0 (clean) for λ = 0, else 1 (attacked in the diagram). `code` (N, d)
 # holds the code of each image's λ.
 #
 # ### Exercise: Block
@@ -440,7 +440,7 @@ class Block(nn.Module):
         super().__init__()
         raise NotImplementedError
 
-    def forward(self, x, world, code):
+    def forward(self, x, branch, code):
         raise NotImplementedError
 
 
@@ -466,9 +466,9 @@ Block = check(Block)
 #         self.norm = DualBN(cout)
 #         self.film = FiLM(code_dim, cout)
 #
-#     def forward(self, x, world, code):
+#     def forward(self, x, branch, code):
 #         x = self.conv(x)  # (N, cout, H/stride, W/stride)
-#         x = self.norm(x, world)
+#         x = self.norm(x, branch)
 #         gamma, beta = self.film(code)  # (N, cout) each
 #         x = gamma[:, :, None, None] * x + beta[:, :, None, None]
 #         return torch.relu(x)

@@ -312,7 +312,7 @@ def images(
     Args:
         rows: Images (C, H, W) with pixels in [0, 1], by name of the row.
         captions: One text per image, by name of the row. It is broken into lines at " · ", which
-            `world.captions` uses, and at "<br>".
+            `captions` of explorer/description.py uses, and at "<br>".
         tile: Width of an image in pixels; less if a row would not fit.
         takeaway: See `layout`.
 

@@ -116,11 +116,11 @@ class DualBN(nn.Module):
         self.register_buffer("mean", torch.zeros(2, channels))
         self.register_buffer("var", torch.ones(2, channels))
 
-    def forward(self, x: Tensor, world: Tensor) -> Tensor:
-        """Normalise x (N, C, H, W); world (N,) holds 0 for clean and 1 for attacked images."""
+    def forward(self, x: Tensor, branch: Tensor) -> Tensor:
+        """Normalise x (N, C, H, W); branch (N,) holds 0 for clean and 1 for attacked images."""
         out = torch.empty_like(x)
         for row in (0, 1):
-            part = x[world == row]
+            part = x[branch == row]
             if len(part) == 0:
                 continue
             mean, var = self.mean[row], self.var[row]
@@ -135,7 +135,7 @@ class DualBN(nn.Module):
             # one factor per channel: faster than a division and a product on every pixel
             factor = self.scale[row] * (var + self.eps).rsqrt()
             centred = part - mean[:, None, None]
-            out[world == row] = centred * factor[:, None, None] + self.shift[row, :, None, None]
+            out[branch == row] = centred * factor[:, None, None] + self.shift[row, :, None, None]
         return out
 
 
@@ -181,9 +181,9 @@ class Block(nn.Module):
         self.norm = norm(cout)
         self.film = film(code_dim, cout)
 
-    def forward(self, x: Tensor, world: Tensor, code: Tensor) -> Tensor:
-        """x (N, cin, H, W), world (N,), code (N, d) -> (N, cout, H/stride, W/stride)."""
-        x = self.norm(self.conv(x), world)
+    def forward(self, x: Tensor, branch: Tensor, code: Tensor) -> Tensor:
+        """x (N, cin, H, W), branch (N,), code (N, d) -> (N, cout, H/stride, W/stride)."""
+        x = self.norm(self.conv(x), branch)
         gamma, beta = self.film(code)
         return torch.relu(gamma[:, :, None, None] * x + beta[:, :, None, None])
 
@@ -227,11 +227,11 @@ class DialNet(nn.Module):
 
     def forward(self, x: Tensor, stop: Tensor) -> Tensor:
         """x (N, C, H, W) in [0, 1], stop (N,): index of each image's λ -> logits (N, classes)."""
-        world = (stop > 0).long()  # λ = 0 uses the clean BatchNorm
+        branch = (stop > 0).long()  # λ = 0 uses the clean BatchNorm
         code = self.codes[stop]  # (N, d)
         x = (x - 0.5) * 4
         for block in self.blocks:
-            x = block(x, world, code)
+            x = block(x, branch, code)
         return self.head(x.mean((2, 3)))
 
 

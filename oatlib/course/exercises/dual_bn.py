@@ -1,6 +1,6 @@
 """Exercises of lesson 03: BatchNorm, dual BatchNorm, and a network that has one.
 
-A world is one of two groups of images: 0 for clean ones, 1 for attacked ones.
+A branch is one of two groups of images: 0 for clean ones, 1 for attacked ones.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import parts, two_worlds
+from .. import parts, two_branches
 from . import Wrong, exercise, same
 
-MIXED = torch.tensor([0, 1, 1, 0, 1, 0, 0, 1])  # worlds in no particular order
+MIXED = torch.tensor([0, 1, 1, 0, 1, 0, 0, 1])  # branches in no particular order
 LEAST_GAIN = 0.15  # of separate statistics on changed images, for `second_domain`
 LEAST_KEPT = 0.5  # accuracy on changed images with statistics of their own
 
@@ -127,7 +127,7 @@ def _check_running(got, want, x: Tensor, mean: Tensor, var: Tensor) -> None:
 
 @exercise(parts.DualBN, "oatlib.course.parts.DualBN")
 def DualBN(theirs) -> None:
-    """channels -> module with scale, shift, mean, var (2, C); forward(x, world) -> normalised x."""
+    """channels -> module of scale, shift, mean, var (2, C); forward(x, branch) -> normalised x."""
     mine, reference = theirs(3), parts.DualBN(3)
     _check_tensors(mine)
     values = {
@@ -149,7 +149,7 @@ def DualBN(theirs) -> None:
         got,
         want,
         "each image should be normalised with mean and variance (divide by n) of the images of its "
-        "world, then scaled and shifted with the row of its world.",
+        "branch, then scaled and shifted with the row of its branch.",
     )
     _check_dual_running(mine, reference, x)
     _check_gradients(mine, x)
@@ -181,20 +181,20 @@ def _check_dual_values(got, want: Tensor, kept: parts.DualBN, x: Tensor) -> None
     scale, shift = kept.scale.data[MIXED, :, None, None], kept.shift.data[MIXED, :, None, None]
     shared = _normal(x, x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0))
     if _like(got, shared * scale + shift):
-        raise Wrong("all images share one mean and variance: take those of each world by itself.")
+        raise Wrong("all images share one mean and variance: take those of each branch by itself.")
     z = (want.detach() - shift) / scale
     if _like(got, z):
         raise Wrong("scale and shift are missing: the output is z·scale + shift.")
     if _like(got, z * kept.scale.data[0, :, None, None] + kept.shift.data[0, :, None, None]):
-        raise Wrong("both worlds get scale and shift of row 0: use the row of the world.")
+        raise Wrong("both branches get scale and shift of row 0: use the row of the branch.")
     if _like(got, want.detach()[torch.argsort(MIXED, stable=True)]):
-        raise Wrong("the images come out sorted by world: put each back where it came from.")
+        raise Wrong("the images come out sorted by branch: put each back where it came from.")
     if _like(got, x * scale + shift):
         raise Wrong("in train mode it uses the running statistics: use those of this batch.")
     halves = torch.arange(8) // 4
     with torch.no_grad():
         if _like(got, copy.deepcopy(kept)(x, halves)):
-            raise Wrong("it takes the first half for world 0: the worlds come in any order.")
+            raise Wrong("it takes the first half for branch 0: the branches come in any order.")
 
 
 def _check_dual_running(mine, reference: parts.DualBN, x: Tensor) -> None:
@@ -202,11 +202,11 @@ def _check_dual_running(mine, reference: parts.DualBN, x: Tensor) -> None:
     if _like(mine.mean, torch.zeros(2, 3)) and _like(mine.var, torch.ones(2, 3)):
         raise Wrong("the running mean and var do not change in train mode.")
     if _like(mine.mean[0], mine.mean[1]):
-        raise Wrong("both rows of the running mean are the same: each world updates its own row.")
+        raise Wrong("both rows of the running mean are the same: each branch updates its own row.")
     same(
         mine.mean,
         reference.mean,
-        "row k of mean should become 0.9·mean + 0.1·(mean of the images of world k).",
+        "row k of mean should become 0.9·mean + 0.1·(mean of the images of branch k).",
     )
     biased = torch.stack([x[row == MIXED].var((0, 2, 3), correction=0) for row in (0, 1)])
     if _like(mine.var, 0.9 + 0.1 * biased):
@@ -214,19 +214,19 @@ def _check_dual_running(mine, reference: parts.DualBN, x: Tensor) -> None:
     same(
         mine.var,
         reference.var,
-        "row k of var should become 0.9·var + 0.1·(variance of the images of world k).",
+        "row k of var should become 0.9·var + 0.1·(variance of the images of branch k).",
     )
     before = mine.mean.clone()
     ones = torch.ones(8, dtype=torch.long)
     try:
         mine(x, ones)
     except (RuntimeError, IndexError, ValueError) as error:
-        raise Wrong(f"a batch may hold images of one world only: {error}.") from None
+        raise Wrong(f"a batch may hold images of one branch only: {error}.") from None
     reference(x, ones)
     if not torch.isfinite(mine.mean).all():
-        raise Wrong("a batch of one world only fills the other row with NaN: skip an empty world.")
+        raise Wrong("a batch of one branch fills the other row with NaN: skip an empty one.")
     if not torch.equal(before[0], mine.mean[0]):
-        raise Wrong("a batch of world 1 changes the running mean of world 0.")
+        raise Wrong("a batch of branch 1 changes the running mean of branch 0.")
 
 
 def _check_gradients(mine, x: Tensor) -> None:
@@ -253,18 +253,18 @@ def _check_eval(mine, reference: parts.DualBN) -> None:
         raise Wrong("in eval mode the running statistics should not change.")
     with torch.no_grad():
         if _like(got, copy.deepcopy(reference).train()(x, MIXED)):
-            raise Wrong("in eval mode use the running statistics of the world, not this batch.")
+            raise Wrong("in eval mode use the running statistics of the branch, not this batch.")
     same(got, want, "in eval mode x should be (x - mean[k]) / sqrt(var[k] + eps)·scale + shift.")
 
 
-@exercise(two_worlds.SmallNet, "oatlib.course.two_worlds.SmallNet")
+@exercise(two_branches.SmallNet, "oatlib.course.two_branches.SmallNet")
 def SmallNet(theirs) -> None:
-    """norm, cin, classes -> network with convs, norms, head; forward(x, world) -> logits."""
+    """norm, cin, classes -> network with convs, norms, head; forward(x, branch) -> logits."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        reference = two_worlds.SmallNet(parts.DualBN, 3, 8)
+        reference = two_branches.SmallNet(parts.DualBN, 3, 8)
         mine = theirs(parts.DualBN, 3, 8)
-    with torch.no_grad():  # the two worlds differ
+    with torch.no_grad():  # the two branches differ
         for norm in reference.norms:
             norm.scale[1] *= -2.0
             norm.shift[0] += 0.5
@@ -286,7 +286,7 @@ def SmallNet(theirs) -> None:
     )
 
 
-def _load(mine, reference: two_worlds.SmallNet) -> None:
+def _load(mine, reference: two_branches.SmallNet) -> None:
     """Copy the weights of the reference, or raise Wrong if the layers differ."""
     own = mine.state_dict() if isinstance(mine, nn.Module) else {}
     if "convs.0.bias" in own:
@@ -301,24 +301,24 @@ def _load(mine, reference: two_worlds.SmallNet) -> None:
     mine.load_state_dict(reference.state_dict())
 
 
-def _other_networks(net: two_worlds.SmallNet, x: Tensor) -> dict[str, Tensor]:
+def _other_networks(net: two_branches.SmallNet, x: Tensor) -> dict[str, Tensor]:
     """Return what networks with a common mistake compute, by what to say about it."""
     net = copy.deepcopy(net).train()
 
-    def run(x: Tensor, world: Tensor = MIXED, relu_first: bool = False, relus: int = 3) -> Tensor:
+    def run(x: Tensor, branch: Tensor = MIXED, relu_first: bool = False, relus: int = 3) -> Tensor:
         for i, (conv, norm) in enumerate(zip(net.convs, net.norms, strict=True)):
             x = conv(x)
             if relu_first:
-                x = norm(torch.relu(x), world)
+                x = norm(torch.relu(x), branch)
             else:
-                x = norm(x, world)
+                x = norm(x, branch)
                 x = torch.relu(x) if i < relus else x
         return net.head(x.mean((2, 3)))
 
     centred = (x - 0.5) * 4
     with torch.no_grad():
         return {
-            "the network does not look at world: pass it on to every norm.": run(
+            "the network does not look at branch: pass it on to every norm.": run(
                 centred, torch.zeros_like(MIXED)
             ),
             "the ReLU stands before the norm: it should come after it.": run(
@@ -342,12 +342,12 @@ class _Probe(nn.Module):
             self.head.bias.zero_()
         self.calls: list[tuple[bool, list[int]]] = []
 
-    def forward(self, x: Tensor, world: Tensor) -> Tensor:
-        self.calls.append((self.training, torch.as_tensor(world).tolist()))
-        return self.head(self.norm(x, world).square().mean((2, 3)))
+    def forward(self, x: Tensor, branch: Tensor) -> Tensor:
+        self.calls.append((self.training, torch.as_tensor(branch).tolist()))
+        return self.head(self.norm(x, branch).square().mean((2, 3)))
 
 
-@exercise(two_worlds.half_step, "oatlib.course.two_worlds.half_step")
+@exercise(two_branches.half_step, "oatlib.course.two_branches.half_step")
 def half_step(theirs) -> None:
     """net, optimizer, x, y, attack(f, x, y) -> loss of one step, half clean and half attacked."""
     x, y = _two_batches(3), torch.tensor([0, 1, 1, 0, 0, 1, 0, 1])
@@ -360,7 +360,7 @@ def half_step(theirs) -> None:
 
     nets = [_Probe(), _Probe()]
     losses = []
-    for run, net in zip((two_worlds.half_step, theirs), nets, strict=True):
+    for run, net in zip((two_branches.half_step, theirs), nets, strict=True):
         attacked.clear()
         optimizer = torch.optim.SGD(net.parameters(), 0.1)
         net.head.weight.grad = torch.full_like(net.head.weight, 10.0)  # left from an earlier step
@@ -373,11 +373,11 @@ def half_step(theirs) -> None:
     if final[1] == [0] * 4 + [1] * 4:
         pass
     elif final[1] == [1] * 4 + [0] * 4:
-        raise Wrong("the worlds are swapped: clean images are world 0, attacked ones world 1.")
+        raise Wrong("the branches are swapped: clean images are branch 0, attacked ones branch 1.")
     else:
         raise Wrong(
-            "the step is one forward of the whole batch: the clean half in world 0, then the "
-            f"attacked half in world 1. It was called with the worlds {final[1]}."
+            "the step is one forward of the whole batch: the clean half in branch 0, then the "
+            f"attacked half in branch 1. It was called with the branches {final[1]}."
         )
     if not isinstance(losses[1], float):
         raise Wrong("it should return the loss as a number: loss.item().")
@@ -403,21 +403,21 @@ def _check_attack(attacked: list[Tensor], mine: _Probe, x: Tensor) -> None:
             if len(attacked[0]) != 4
             else "the attack should get the second half of the batch, not the first."
         )
-    training, world = mine.calls[0]
-    if world != [1] * 4:
+    training, branch = mine.calls[0]
+    if branch != [1] * 4:
         raise Wrong(
-            "the attack sees another world than the one that answers: f should call the net with "
-            "world 1."
+            "the attack sees another branch than the one that answers: f should call the net with "
+            "branch 1."
         )
     if training:
         raise Wrong("the attack should see the network in eval mode: net.eval() before it.")
 
 
-@exercise(two_worlds.gap, "oatlib.course.two_worlds.gap")
+@exercise(two_branches.gap, "oatlib.course.two_branches.gap")
 def gap(theirs) -> None:
     """first (N, C, H, W), second (M, C, H, W) -> distance of their means in standard deviations."""
     first, second = _batch(1), (1.5 * _batch(2) - 0.4)[:3]
-    got, want = theirs(first.clone(), second.clone()), two_worlds.gap(first, second)
+    got, want = theirs(first.clone(), second.clone()), two_branches.gap(first, second)
     difference = first.mean((0, 2, 3)) - second.mean((0, 2, 3))
     spread = first.std((0, 2, 3))
     got = torch.as_tensor(got).float()
@@ -444,7 +444,7 @@ def gap(theirs) -> None:
         raise Wrong("it should be the mean over channels of |mean - mean| / standard deviation.")
 
 
-@exercise(two_worlds.faint_and_bright, "oatlib.course.two_worlds.faint_and_bright")
+@exercise(two_branches.faint_and_bright, "oatlib.course.two_branches.faint_and_bright")
 def second_domain(theirs) -> str:
     """x (N, C, H, W) in [0, 1] -> changed images of the same shape, in [0, 1]."""
     x = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(2))
@@ -460,11 +460,11 @@ def second_domain(theirs) -> str:
         raise Wrong("an image should change alone: the result depends on the rest of the batch.")
     if _like(got, x):
         raise Wrong("the images have not changed.")
-    found = two_worlds.domain_test(theirs)
+    found = two_branches.domain_test(theirs)
     one, two = found["one BatchNorm"][1], found["two sets of statistics"][1]
     numbers = (
         f"On changed images, one BatchNorm reaches {one:.1%} and two sets of statistics "
-        f"{two:.1%} (n = {found['n'][0]}, mean of {len(two_worlds.DOMAIN_SEEDS)} seeds)."
+        f"{two:.1%} (n = {found['n'][0]}, mean of {len(two_branches.DOMAIN_SEEDS)} seeds)."
     )
     if two < LEAST_KEPT:
         raise Wrong(

@@ -174,7 +174,7 @@ def _of_layers(built: nn.Module) -> list[nn.Parameter]:
 
 @exercise(parts.Block, "oatlib.layers.unit.Unit")
 def Block(theirs) -> None:
-    """cin, cout, stride, code_dim -> a module: x, world, code -> (N, cout, H/stride, W/stride)."""
+    """cin, cout, stride, code_dim -> a module: x, branch, code -> (N, cout, H/stride, W/stride)."""
     # Blocks are built from the learner's own parts. Where a part is missing, oatlib's is taken.
     for name in ("DualBN", "FiLM"):
         _globals_of(theirs).setdefault(name, getattr(parts, name))
@@ -183,20 +183,20 @@ def Block(theirs) -> None:
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(6, 3, 8, 8, generator=draw)
     code = torch.randn(6, 6, generator=draw)
-    world = torch.tensor([0, 1, 1, 0, 1, 0])
+    branch = torch.tensor([0, 1, 1, 0, 1, 0])
     with torch.no_grad():
         for tensor in built.state_dict().values():  # no statistics, γ or β is 0 or 1
             if tensor.is_floating_point():
                 tensor.add_(0.3 * torch.rand(tensor.shape, generator=draw))
         built.eval()
-        got = built(x, world, code)
+        got = built(x, branch, code)
         if isinstance(got, Tensor) and got.shape[2:] == (8, 8):
             raise Wrong(
                 "the stride is not passed to the conv: the output is as large as the input."
             )
         if isinstance(got, Tensor) and got.shape[2:] == (3, 3):
             raise Wrong("the output has 3 x 3 pixels instead of 4 x 4: give the conv padding=1.")
-        _look_at_order(built, x, world, code, got)
+        _look_at_order(built, x, branch, code, got)
 
 
 def _globals_of(theirs: Callable) -> dict:
@@ -219,12 +219,12 @@ def _look_at_parts(built: nn.Module) -> None:
         raise Wrong("self.norm should be DualBN(cout).")
 
 
-def _look_at_order(built: nn.Module, x: Tensor, world: Tensor, code: Tensor, got) -> None:
+def _look_at_order(built: nn.Module, x: Tensor, branch: Tensor, code: Tensor, got) -> None:
     """Raise Wrong unless the block is conv, norm, FiLM, ReLU."""
     layers = dict(built.named_children())
     conv, norm = layers["conv"], layers["norm"]
     gamma, beta = layers["film"](code)
-    normed = norm(conv(x), world)
+    normed = norm(conv(x), branch)
     mistakes = {
         "ReLU is missing at the end.": _film(normed, gamma, beta),
         "ReLU comes before FiLM: γ and β belong directly behind the norm.": _film(
@@ -233,23 +233,23 @@ def _look_at_order(built: nn.Module, x: Tensor, world: Tensor, code: Tensor, got
         "FiLM is missing: γ and β are not used.": torch.relu(normed),
         "that only scales: β is missing.": torch.relu(normed * per_channel(gamma)),
         "FiLM comes before the norm, which takes a scale and a shift away again.": torch.relu(
-            norm(_film(conv(x), gamma, beta), world)
+            norm(_film(conv(x), gamma, beta), branch)
         ),
         "every image gets the γ and β of the first code: one row for each image.": torch.relu(
             _film(normed, gamma[:1], beta[:1])
         ),
-        "the worlds are the wrong way round, or not passed to the norm.": torch.relu(
-            _film(norm(conv(x), 1 - world), gamma, beta)
+        "the branches are the wrong way round, or not passed to the norm.": torch.relu(
+            _film(norm(conv(x), 1 - branch), gamma, beta)
         ),
-        "all images go through the clean BatchNorm: pass `world` to the norm.": torch.relu(
-            _film(norm(conv(x), torch.zeros_like(world)), gamma, beta)
+        "all images go through the clean BatchNorm: pass `branch` to the norm.": torch.relu(
+            _film(norm(conv(x), torch.zeros_like(branch)), gamma, beta)
         ),
     }
     for message, result in mistakes.items():
         if _like(got, result):
             raise Wrong(message)
     want = torch.relu(_film(normed, gamma, beta))
-    same(got, want, "it should be relu(γ·norm(conv(x), world) + β).", 1e-4)
+    same(got, want, "it should be relu(γ·norm(conv(x), branch) + β).", 1e-4)
 
 
 class _TwoGroups(nn.Module):

@@ -35,10 +35,10 @@ class DualBN(nn.Module):
         self.register_buffer("mean", torch.zeros(2, channels))
         self.register_buffer("var", torch.ones(2, channels))
 
-    def forward(self, x, world):
+    def forward(self, x, branch):
         out = torch.empty_like(x)
         for row in (0, 1):
-            part = x[world == row]
+            part = x[branch == row]
             if len(part) == 0:
                 continue
             mean, var = self.mean[row], self.var[row]
@@ -48,7 +48,7 @@ class DualBN(nn.Module):
                     self.mean[row] += self.momentum * (mean - self.mean[row])
                     self.var[row] += self.momentum * (part.var((0, 2, 3)) - self.var[row])
             z = (part - mean[:, None, None]) / (var[:, None, None] + self.eps).sqrt()
-            out[world == row] = z * self.scale[row][:, None, None] + self.shift[row][:, None, None]
+            out[branch == row] = z * self.scale[row][:, None, None] + self.shift[row][:, None, None]
         return out
 """
 NET = """
@@ -60,20 +60,20 @@ class SmallNet(nn.Module):
         self.norms = nn.ModuleList(norm(b) for _, b, _ in sizes)
         self.head = nn.Linear(64, classes)
 
-    def forward(self, x, world):
+    def forward(self, x, branch):
         x = (x - 0.5) * 4
         for conv, norm in zip(self.convs, self.norms):
-            x = torch.relu(norm(conv(x), world))
+            x = torch.relu(norm(conv(x), branch))
         return self.head(x.mean((2, 3)))
 """
 STEP = """
 def half_step(net, optimizer, x, y, attack):
     half = len(x) // 2
-    world = (torch.arange(len(x)) >= half).long()
+    branch = (torch.arange(len(x)) >= half).long()
     net.eval()
     x_adv = attack(lambda images: net(images, torch.ones(len(images)).long()), x[half:], y[half:])
     net.train()
-    loss = F.cross_entropy(net(torch.cat([x[:half], x_adv]), world), y)
+    loss = F.cross_entropy(net(torch.cat([x[:half], x_adv]), branch), y)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -135,9 +135,9 @@ WRONG = {
                         "mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)")), "share one mean"),
         (changed(DUAL, ("z * self.scale[row][:, None, None] + self.shift[row][:, None, None]", "z")), "are missing"),
         (changed(DUAL, ("self.scale[row]", "self.scale[0]"), ("self.shift[row]", "self.shift[0]")), "of row 0"),
-        (changed(DUAL, ("return out", "return torch.cat([out[world == 0], out[world == 1]])")), "sorted by world"),
+        (changed(DUAL, ("return out", "return torch.cat([out[branch == 0], out[branch == 1]])")), "sorted by branch"),
         (changed(DUAL, ("out = torch.empty_like(x)",
-                        "out = torch.empty_like(x); world = torch.arange(len(x)) * 2 // len(x)")),
+                        "out = torch.empty_like(x); branch = torch.arange(len(x)) * 2 // len(x)")),
          "in any order"),
         (changed(DUAL, ("                mean, var = part.mean((0, 2, 3)), part.var((0, 2, 3), correction=0)\n", ""),
                  ("(mean - ", "(part.mean((0, 2, 3)) - "), ("mean, var = self.mean[row], self.var[row]",
@@ -145,20 +145,21 @@ WRONG = {
         (changed(DUAL, ("self.mean[row] +=", "_ ="), ("self.var[row] +=", "_ =")),
          "do not change in train"),
         (changed(DUAL, ("self.mean[row] += self.momentum * (mean - self.mean[row])",
-                        "self.mean += self.momentum * (mean - self.mean)")), "each world updates its own row"),
+                        "self.mean += self.momentum * (mean - self.mean)")), "each branch updates its own row"),
         (changed(DUAL, ("(part.var((0, 2, 3)) -", "(var -")), "divides by n: there"),
-        (changed(DUAL, ("            if len(part) == 0:\n                continue\n", "")), "skip an empty world"),
+        (changed(DUAL, ("            if len(part) == 0:\n                continue\n", "")), "skip an empty one"),
         (changed(DUAL, ("if self.training", "if True"), ("with torch.no_grad()", "if self.training"),
                  ("(mean - ", "(mean.detach() - "), ("part.var((0, 2, 3)) -", "part.var((0, 2, 3)).detach() -")),
-         "use the running statistics of the world"),
+         "use the running statistics of the branch"),
         (changed(DUAL, ("with torch.no_grad()", "if True")), "carry gradients|no_grad"),
         (changed(DUAL, ("out = torch.empty_like(x)", "out = x")), "changes x itself"),
     ],
     "SmallNet": [
-        (changed(NET, ("norm(conv(x), world)", "norm(conv(x), world * 0)")), "does not look at world"),
-        (changed(NET, ("torch.relu(norm(conv(x), world))", "norm(torch.relu(conv(x)), world)")), "ReLU stands before"),
+        (changed(NET, ("norm(conv(x), branch)", "norm(conv(x), branch * 0)")), "does not look at branch"),
+        (changed(NET, ("torch.relu(norm(conv(x), branch))", "norm(torch.relu(conv(x)), branch)")),
+         "ReLU stands before"),
         (changed(NET, ("x = (x - 0.5) * 4\n", "pass\n")), "not centred"),
-        (changed(NET, ("torch.relu(norm(conv(x), world))", "norm(conv(x), world)")), "there is no ReLU"),
+        (changed(NET, ("torch.relu(norm(conv(x), branch))", "norm(conv(x), branch)")), "there is no ReLU"),
         (changed(NET, ("bias=False", "bias=True")), "need no bias"),
         (changed(NET, ("self.head", "self.linear")), "'head' is missing"),
         (changed(NET, ("(16, 32, 2), (32, 64, 2)", "(16, 48, 2), (48, 64, 2)")), "has the shape"),
@@ -168,7 +169,7 @@ WRONG = {
     "half_step": [
         (changed(STEP, ("    net.eval()\n", "    net.train()\n")), "in eval mode"),
         (changed(STEP, ("torch.ones(len(images)).long()), x[half:]", "torch.zeros(len(images)).long()), x[half:]")),
-         "another world"),
+         "another branch"),
         (changed(STEP, ("x[half:], y[half:])", "x[:half], y[:half])")), "not the first"),
         (changed(STEP, ("x[half:], y[half:])", "x, y)[half:]")), "second half, 4 images"),
         (changed(STEP, ("x_adv = attack(", "x_adv = (lambda f, x, y: x)(")), "nothing is attacked"),

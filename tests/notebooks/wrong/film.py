@@ -32,7 +32,7 @@ class FiLM({base}):
 
 def block(
     forward="""
-        x = self.norm(self.conv(x), world)
+        x = self.norm(self.conv(x), branch)
         gamma, beta = self.film(code)
         return torch.relu(x * gamma[:, :, None, None] + beta[:, :, None, None])""",
     conv="nn.Conv2d(cin, cout, 3, stride, padding=1, bias=False)",
@@ -46,7 +46,7 @@ class Block(nn.Module):
         self.norm = {norm}
         self.film = FiLM(code_dim, cout)
 
-    def forward(self, x, world, code):{forward}
+    def forward(self, x, branch, code):{forward}
 """
 
 
@@ -122,13 +122,13 @@ WRONG = {
         (block(conv="nn.Conv2d(cin, cout, 3, padding=1, bias=False)"), "stride is not passed"),
         (block(conv="nn.Conv2d(cin, cout, 3, stride, bias=False)"), "padding=1"),
         (block(norm="nn.BatchNorm2d(cout)"), r"DualBN\(cout\)"),
-        (steps(f"return {SCALED.format('self.norm(self.conv(x), world)')}"), "ReLU is missing"),
-        (steps("h = torch.relu(self.norm(self.conv(x), world))", f"return {SCALED.format('h')}"), "ReLU comes before"),
-        (steps("return torch.relu(self.norm(self.conv(x), world))"), "FiLM is missing"),
-        (steps("h = self.norm(self.conv(x), world)", "return torch.relu(h * gamma[:, :, None, None])"), "only scales"),
-        (steps(f"h = {SCALED.format('self.conv(x)')}", "return torch.relu(self.norm(h, world))"), "before the norm"),
-        (steps("h = self.norm(self.conv(x), 1 - world)", f"return torch.relu({SCALED.format('h')})"), "wrong way"),
-        (steps("h = self.norm(self.conv(x), 0 * world)", f"return torch.relu({SCALED.format('h')})"),
+        (steps(f"return {SCALED.format('self.norm(self.conv(x), branch)')}"), "ReLU is missing"),
+        (steps("h = torch.relu(self.norm(self.conv(x), branch))", f"return {SCALED.format('h')}"), "ReLU comes before"),
+        (steps("return torch.relu(self.norm(self.conv(x), branch))"), "FiLM is missing"),
+        (steps("h = self.norm(self.conv(x), branch)", "return torch.relu(h * gamma[:, :, None, None])"), "only scales"),
+        (steps(f"h = {SCALED.format('self.conv(x)')}", "return torch.relu(self.norm(h, branch))"), "before the norm"),
+        (steps("h = self.norm(self.conv(x), 1 - branch)", f"return torch.relu({SCALED.format('h')})"), "wrong way"),
+        (steps("h = self.norm(self.conv(x), 0 * branch)", f"return torch.relu({SCALED.format('h')})"),
          "clean BatchNorm"),
     ],
     "SmallGenerator": [

@@ -1,8 +1,8 @@
 """The experiments of lesson 03: which part of dual BatchNorm gives a network two settings?
 
-World 0 holds clean images, world 1 attacked ones. `ablation` trains a small network with half of
-each batch clean and half attacked. `WorldNorm` can share its statistics, its scale and shift, or
-both, between the worlds, so that each part of dual BatchNorm is tested alone.
+Branch 0 holds clean images, branch 1 attacked ones. `ablation` trains a small network with half of
+each batch clean and half attacked. `BranchNorm` can share its statistics, its scale and shift, or
+both, between the branches, so that each part of dual BatchNorm is tested alone.
 
 `domain_test` asks the same question about a change of the images that is no attack.
 """
@@ -26,8 +26,8 @@ from ..networks.network import Network
 from ..training.presets import Preset
 from .parts import CHANNELS, DualBN
 
-GREYS = (0.375, 0.625)  # pixels of the channel that tells world 0 and world 1 to a `ToldNet`
-# By what is separate: whether each world has its own statistics, and its own scale and shift
+GREYS = (0.375, 0.625)  # pixels of the channel that tells branch 0 and branch 1 to a `ToldNet`
+# By what is separate: whether each branch has its own statistics, and its own scale and shift
 WAYS = {
     "nothing": (False, False),
     "statistics": (True, False),
@@ -41,7 +41,7 @@ class SmallNet(nn.Module):
     """Three times conv -> norm -> ReLU, then a mean over the pixels and a linear layer.
 
     Args:
-        norm: Class of the norm. norm(channels) is called as layer(x, world).
+        norm: Class of the norm. norm(channels) is called as layer(x, branch).
         cin: Channels of an image.
         classes: Number of classes.
     """
@@ -56,21 +56,21 @@ class SmallNet(nn.Module):
         self.norms = nn.ModuleList(norm(channels) for channels in CHANNELS)
         self.head = nn.Linear(CHANNELS[-1], classes)
 
-    def forward(self, x: Tensor, world: Tensor) -> Tensor:
-        """Images x (N, C, H, W) in [0, 1] and their worlds (N,) -> logits (N, classes)."""
+    def forward(self, x: Tensor, branch: Tensor) -> Tensor:
+        """Images x (N, C, H, W) in [0, 1] and their branches (N,) -> logits (N, classes)."""
         x = (x - 0.5) * 4
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = torch.relu(norm(conv(x), world))  # (N, channels, H/stride, W/stride)
+            x = torch.relu(norm(conv(x), branch))  # (N, channels, H/stride, W/stride)
         return self.head(x.mean((2, 3)))
 
 
-class WorldNorm(nn.Module):
+class BranchNorm(nn.Module):
     """BatchNorm with one or two sets of statistics, and one or two sets of scale and shift.
 
     Args:
         channels: Number of channels C.
-        statistics: Whether each world has its own mean and variance.
-        scales: Whether each world has its own scale and shift.
+        statistics: Whether each branch has its own mean and variance.
+        scales: Whether each branch has its own scale and shift.
     """
 
     def __init__(self, channels: int, statistics: bool = True, scales: bool = True):
@@ -81,21 +81,21 @@ class WorldNorm(nn.Module):
         self.scale = nn.Parameter(torch.ones(1 + scales, channels))
         self.shift = nn.Parameter(torch.zeros(1 + scales, channels))
 
-    def forward(self, x: Tensor, world: Tensor) -> Tensor:
-        """Normalise x (N, C, H, W); world (N,) holds 0 and 1."""
+    def forward(self, x: Tensor, branch: Tensor) -> Tensor:
+        """Normalise x (N, C, H, W); branch (N,) holds 0 and 1."""
         if self.statistics:
             out = torch.empty_like(x)
             for row, norm in enumerate(self.norms):
-                if (world == row).any():
-                    out[world == row] = norm(x[world == row])
+                if (branch == row).any():
+                    out[branch == row] = norm(x[branch == row])
         else:
             out = self.norms[0](x)
-        row = world if self.scales else torch.zeros_like(world)
+        row = branch if self.scales else torch.zeros_like(branch)
         return out * self.scale[row][:, :, None, None] + self.shift[row][:, :, None, None]
 
 
 class ToldNet(nn.Module):
-    """A `SmallNet` that sees the world as one more channel of the image, of a single grey.
+    """A `SmallNet` that sees the branch as one more channel of the image, of a single grey.
 
     Args:
         norm: Class of the norm.
@@ -107,21 +107,21 @@ class ToldNet(nn.Module):
         super().__init__()
         self.net = SmallNet(norm, cin + 1, classes)
 
-    def forward(self, x: Tensor, world: Tensor) -> Tensor:
-        """Images x (N, C, H, W) in [0, 1] and their worlds (N,) -> logits (N, classes)."""
-        grey = torch.tensor(GREYS)[world][:, None, None, None]
+    def forward(self, x: Tensor, branch: Tensor) -> Tensor:
+        """Images x (N, C, H, W) in [0, 1] and their branches (N,) -> logits (N, classes)."""
+        grey = torch.tensor(GREYS)[branch][:, None, None, None]
         plane = grey.expand(-1, 1, *x.shape[2:])
-        return self.net(torch.cat([x, plane], 1), world)
+        return self.net(torch.cat([x, plane], 1), branch)
 
 
-def in_world(net: nn.Module, world: int) -> Callable[[Tensor], Tensor]:
-    """Return the function that treats every image as one of the given world.
+def in_branch(net: nn.Module, branch: int) -> Callable[[Tensor], Tensor]:
+    """Return the function that treats every image as one of the given branch.
 
     Args:
-        net: A network that is called as net(x, world).
-        world: 0 or 1.
+        net: A network that is called as net(x, branch).
+        branch: 0 or 1.
     """
-    return lambda x: net(x, torch.full((len(x),), world))
+    return lambda x: net(x, torch.full((len(x),), branch))
 
 
 def train_half_and_half(
@@ -132,11 +132,11 @@ def train_half_and_half(
     It ends in eval mode.
 
     Args:
-        net: A network that is called as net(x, world).
+        net: A network that is called as net(x, branch).
         data: The data set.
         preset: How to train.
         seed: Seed of the batches and of the attack.
-        attacked: Fraction of each batch that is attacked, in world 1.
+        attacked: Fraction of each batch that is attacked, in branch 1.
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(
@@ -147,7 +147,7 @@ def train_half_and_half(
         nesterov=preset.nesterov,
     )
     n_clean = round(preset.batch * (1 - attacked))
-    world = (torch.arange(preset.batch) >= n_clean).long()
+    branch = (torch.arange(preset.batch) >= n_clean).long()
     total = preset.epochs * (len(data.train) // preset.batch)
     step = 0
     for _ in range(preset.epochs):
@@ -156,13 +156,13 @@ def train_half_and_half(
                 group["lr"] = preset.learning_rate(step / total, 0)
             x, y = data.train.x[index].clone(), data.train.y[index]
             if n_clean < preset.batch:
-                # the attack sees the network as it will answer: world 1, eval mode
+                # the attack sees the network as it will answer: branch 1, eval mode
                 net.eval()
                 attack = preset.attack(step / total)
-                x[n_clean:] = attack(in_world(net, 1), x[n_clean:], y[n_clean:], generator)
+                x[n_clean:] = attack(in_branch(net, 1), x[n_clean:], y[n_clean:], generator)
             net.train()
             optimizer.zero_grad()
-            F.cross_entropy(net(x, world), y).backward()
+            F.cross_entropy(net(x, branch), y).backward()
             nn.utils.clip_grad_norm_(net.parameters(), preset.clip)
             optimizer.step()
             step += 1
@@ -170,19 +170,19 @@ def train_half_and_half(
 
 
 def measured(net: nn.Module, split: Split, attack: Attack | None = None) -> list[dict]:
-    """Measure a network in world 0 and in world 1.
+    """Measure a network in branch 0 and in branch 1.
 
     Args:
-        net: A network that is called as net(x, world).
+        net: A network that is called as net(x, branch).
         split: The images.
         attack: The attack. Default: the quick suite at 8/255.
 
     Returns:
-        Clean accuracy, robust accuracy and number of images, for each world.
+        Clean accuracy, robust accuracy and number of images, for each branch.
     """
     found = []
-    for world in (0, 1):
-        (row,) = evaluate(in_world(net, world), split, attack or default_attack(), progress=False)
+    for branch in (0, 1):
+        (row,) = evaluate(in_branch(net, branch), split, attack or default_attack(), progress=False)
         found.append({"clean": row.clean, "robust": row.robust, "n": row.n})
     return found
 
@@ -200,14 +200,14 @@ def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 def trial(data: Data, way: str, told: bool, seed: int, n: int = 256) -> list[dict]:
-    """Train a `SmallNet` on half clean and half attacked batches, and measure both worlds.
+    """Train a `SmallNet` on half clean and half attacked batches, and measure both branches.
 
     Takes about ten seconds.
 
     Args:
         data: The data set.
-        way: What each world has to itself, a key of `WAYS`.
-        told: Whether the network is told the world by one more input channel.
+        way: What each branch has to itself, a key of `WAYS`.
+        told: Whether the network is told the branch by one more input channel.
         seed: Seed of weights, batches and attacks.
         n: Number of validation images that are measured.
 
@@ -215,7 +215,7 @@ def trial(data: Data, way: str, told: bool, seed: int, n: int = 256) -> list[dic
         The result of `measured`.
     """
     statistics, scales = WAYS[way]
-    norm = partial(WorldNorm, statistics=statistics, scales=scales)
+    norm = partial(BranchNorm, statistics=statistics, scales=scales)
     kind = ToldNet if told else SmallNet
     net = seeded(partial(kind, norm, data.shape[0], len(data.classes)), seed)
     train_half_and_half(net, data, PRESET, seed)
@@ -234,7 +234,7 @@ def dedicated(data: Data, attacked: int, seed: int, n: int = 256) -> dict:
     Returns:
         Clean accuracy, robust accuracy and number of images.
     """
-    norm = partial(WorldNorm, statistics=False, scales=False)
+    norm = partial(BranchNorm, statistics=False, scales=False)
     net = seeded(partial(SmallNet, norm, data.shape[0], len(data.classes)), seed)
     train_half_and_half(net, data, PRESET, seed, attacked)
     return measured(net, data.val.panel(n))[0]
@@ -249,7 +249,7 @@ def ablation(data: Data, seeds: Sequence[int] = (0, 1, 2)) -> dict:
 
     Returns:
         The seeds, the name of the attack, and lists over seeds: "told" and "not told", each by
-        what the worlds have to themselves, and "clean only" and "attacked only".
+        what the branches have to themselves, and "clean only" and "attacked only".
     """
     found: dict = {"seeds": list(seeds), "attack": str(default_attack())}
     for name, told in (("not told", False), ("told", True)):
@@ -269,7 +269,7 @@ def half_step(
     """Take one step: the first half of the batch stays clean, the second half is attacked.
 
     Args:
-        net: A network that is called as net(x, world). It ends in train mode.
+        net: A network that is called as net(x, branch). It ends in train mode.
         optimizer: Optimizer of the network.
         x: Images (N, C, H, W) in [0, 1].
         y: Labels (N,).
@@ -279,12 +279,12 @@ def half_step(
         The loss before the step.
     """
     half = len(x) // 2
-    world = (torch.arange(len(x)) >= half).long()
-    # the attack sees the network as it will answer: world 1, eval mode
+    branch = (torch.arange(len(x)) >= half).long()
+    # the attack sees the network as it will answer: branch 1, eval mode
     net.eval()
     x_adv = attack(lambda images: net(images, torch.ones(len(images)).long()), x[half:], y[half:])
     net.train()
-    loss = F.cross_entropy(net(torch.cat([x[:half], x_adv]), world), y)
+    loss = F.cross_entropy(net(torch.cat([x[:half], x_adv]), branch), y)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -365,15 +365,15 @@ def domain_test(second: Callable[[Tensor], Tensor]) -> dict[str, list[float]]:
         splits = [(data.val.x, data.val.y), (second(data.val.x), data.val.y)]
     found = {"n": [len(data.val)]}
     for name, statistics in (("one BatchNorm", False), ("two sets of statistics", True)):
-        norm = partial(WorldNorm, statistics=statistics, scales=False)
+        norm = partial(BranchNorm, statistics=statistics, scales=False)
         runs = []
         for seed in DOMAIN_SEEDS:
             net = seeded(partial(SmallNet, norm), seed)
             _train_on_domains(net, data, second, seed)
             with torch.no_grad():
                 right = [
-                    (in_world(net, world)(x).argmax(1) == y).double().mean()
-                    for world, (x, y) in enumerate(splits)
+                    (in_branch(net, branch)(x).argmax(1) == y).double().mean()
+                    for branch, (x, y) in enumerate(splits)
                 ]
             runs.append(torch.stack(right))
         found[name] = torch.stack(runs).mean(0).tolist()
@@ -385,7 +385,7 @@ def _train_on_domains(net: nn.Module, data: Data, second: Callable, seed: int) -
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(net.parameters(), 0.2, momentum=0.9, nesterov=True)
     half = DOMAIN_BATCH // 2
-    world = (torch.arange(DOMAIN_BATCH) >= half).long()
+    branch = (torch.arange(DOMAIN_BATCH) >= half).long()
     net.train()
     for step in range(DOMAIN_STEPS):
         optimizer.param_groups[0]["lr"] = 0.2 * (1 - step / DOMAIN_STEPS)
@@ -393,6 +393,6 @@ def _train_on_domains(net: nn.Module, data: Data, second: Callable, seed: int) -
         x, y = data.train.x[index], data.train.y[index]
         x = torch.cat([x[:half], second(x[half:])])
         optimizer.zero_grad()
-        F.cross_entropy(net(x, world), y).backward()
+        F.cross_entropy(net(x, branch), y).backward()
         optimizer.step()
     net.eval()
