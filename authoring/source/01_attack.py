@@ -126,18 +126,17 @@ by_chance = accuracy(net, x_random)
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
 table = ""
-for change, images in (("PGD-20", x_adv), ("random signs", x_random)):
+for change, images in (("none", x), ("PGD-20", x_adv), ("random signs", x_random)):
     share = accuracy(net, images)
     ends = oatlib.wilson(round(share * n), n)
     effect = effect_of(scene, images - x)  # how much of each texture the change erases and adds
     erased, added = effect.erased.mean().item(), effect.forged.amax(1).mean().item()
     table += f"| {change} | {share:.1%} ({ends[0]:.1%} to {ends[1]:.1%}) | {round(100 * erased)}% | {round(100 * added)}% |\n"
 say(
-    f"Of n = {n} validation images, the network classifies **{clean:.1%}** correctly. Now every value may change by "
-    f"ε = {eps:g}/255. The textures have a mean amplitude of {255 * scene.amplitude.mean():.1f}/255.\n\n"
+    f"All rows are the same n = {n} validation images. Every value changes by up to ε = {eps:g}/255. The textures have a mean amplitude of {255 * scene.amplitude.mean():.1f}/255.\n\n"
     "| change | still right (95 % interval) | of its texture erased | added of the strongest other texture |\n|---|---|---|---|\n"
     f"{table}\nThe last two columns are means, in percent of the strength of the image's own texture. The size of the "
-    "change is the same in both rows, so what counts is its **direction**. Another attack may find more errors. So the "
+    "change is the same for PGD-20 and random signs, so what counts is its **direction**. Another attack may find more errors. So the "
     "accuracy under PGD-20 is an **upper bound** of the robust accuracy."
 )
 
@@ -671,9 +670,12 @@ suite = accuracy(robust_net, Suite(wide, budget="quick")(robust_net, x, y, dice(
 
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
-rates = "".join(f"| {name} | {k.float().mean():.1%} |\n" for name, k in kept.items())
+rates = ""
+for name, share in [(name, mask.float().mean().item()) for name, mask in kept.items()] + [("quick suite", suite)]:
+    ends = oatlib.wilson(round(share * n), n)
+    rates += f"| {name} | {share:.1%} | {ends[0]:.1%} to {ends[1]:.1%} |\n"
 say(
-    f"| attack at ε = {255 * wide:g}/255 | still right (upper bound) |\n|---|---|\n{rates}| quick suite | {suite:.1%} |\n\n"
+    f"| attack at ε = {255 * wide:g}/255 | still right (upper bound) | 95 % interval, n = {n} |\n|---|---|---|\n{rates}\n"
     "The network is the same in all rows. The numbers differ only by the search, and each is an **upper bound**. The quick "
     "suite is a series of attacks, with up to 30 gradients per image. Why is PGD with α = ε/16 so weak? Ten such steps cannot "
     "cross the ball: α times the number of steps should be at least 2ε."
