@@ -18,7 +18,7 @@
 # * say why one step is not enough
 # * recognise a weak attack by its loss, and build a stronger one
 #
-# **Before this:** [00 · The tour](00_tour.ipynb) · **Run time:** about 50 s on two CPU cores · **Needs:** no network, no GPU ·
+# **Before this:** [00 · The tour](00_tour.ipynb) · **Run time:** about 50 s on two CPU cores · **Needs:** no internet, no GPU ·
 # **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
@@ -51,10 +51,12 @@ n, x, y = len(panel), panel.x, panel.y  # x (n, 3, 16, 16) in [0, 1], y (n,)
 # %% [markdown]
 # ## The failure
 #
-# A network was trained on clean images. It is nearly always right on new ones. Then an attacker
-# changes every pixel by at most ε.
+# A network was trained on clean images. It is nearly always right on new ones. An image consists of values between 0 and 1,
+# three per pixel. An attacker changes each value by at most ε. The attack is PGD with 20 steps (PGD-20). You build it in this
+# lesson.
 
 # %%
+# at(0.0): the network as it is at λ = 0, the only λ that it has
 net = lesson.network("standard", data).at(0.0)  # images (N, 3, 16, 16) -> logits (N, 8)
 radius = eps / 255
 x_adv = PGD(radius, steps=20)(net, x, y, torch.Generator().manual_seed(seed))
@@ -94,11 +96,12 @@ figures.images(
 # Each image is the sum of three parts: a drawn shape, a texture and noise. You see the **drawn shape**. You do not see the
 # **texture**, which is shown here 16 times stronger, around grey. The texture always tells the class.
 #
-# The shape can be trusted less. A shape is drawn faintly or vividly. A vivid shape always belongs to the class. A faint
-# shape often belongs to another class, and then the caption says that it **lies**. The last image lies. The network is
-# still right about it, because it reads the texture.
+# The shape is less reliable. A vivid shape always belongs to the class. A faint shape often belongs to another class, and
+# then the caption says that it **lies**. The shape of the last image lies, and the network is still right. So its answer did
+# not come from the shape.
 #
-# The fourth row is the change made by the attack, also 16 times stronger. Compare it with the texture.
+# The fourth row is the change made by the attack, also 16 times stronger. It looks like noise. The table after your guess says
+# whether it is.
 
 # %%
 lesson.predict("left", f"What share of {n} images is still right under this attack?", 0, 100)
@@ -115,22 +118,32 @@ lesson.reveal("left", 100 * robust, "this is its <i>robust accuracy</i> under th
 
 # %%
 low, high = oatlib.wilson(round(robust * n), n)
-effect = effect_of(scene, x_adv - x)  # how much of each texture the change erases and adds
+# For comparison: every value changes by ε, too, but up or down at random
+coins = torch.randint(2, x.shape, generator=torch.Generator().manual_seed(seed))
+x_random = (x + radius * (2 * coins - 1)).clamp(0, 1)
+by_chance = accuracy(net, x_random)
 
 # %% jupyter={"source_hidden": true}
-# Drawing. You need not read this cell.
+# Text and tables. You need not read this cell.
+table = ""
+for change, images in (("none", x), ("PGD-20", x_adv), ("random signs", x_random)):
+    share = accuracy(net, images)
+    ends = oatlib.wilson(round(share * n), n)
+    effect = effect_of(scene, images - x)  # how much of each texture the change erases and adds
+    erased, added = effect.erased.mean().item(), effect.forged.amax(1).mean().item()
+    table += f"| {change} | {share:.1%} ({ends[0]:.1%} to {ends[1]:.1%}) | {round(100 * erased)}% | {round(100 * added)}% |\n"
 say(
-    f"Of n = {n} validation images, the network classifies **{clean:.1%}** correctly. Under PGD-20 at ε = {eps:g}/255 "
-    f"it is **{robust:.1%}** (95 % interval {low:.1%} to {high:.1%}). Another attack may find more, so this number is an "
-    f"upper bound. The textures have a mean amplitude of {255 * scene.amplitude.mean():.1f}/255. The attack erases "
-    f"{effect.erased.mean():.0%} of the texture and adds the texture of another class, at "
-    f"{effect.forged.amax(1).mean():.0%} of that strength (means)."
+    f"All rows are the same n = {n} validation images. Every value changes by up to ε = {eps:g}/255. The textures have a mean amplitude of {255 * scene.amplitude.mean():.1f}/255.\n\n"
+    "| change | still right (95 % interval) | of its texture erased | added of the strongest other texture |\n|---|---|---|---|\n"
+    f"{table}\nThe last two columns are means, in percent of the strength of the image's own texture. The size of the "
+    "change is the same for PGD-20 and random signs, so what counts is its **direction**. Another attack may find more errors. So the "
+    "accuracy under PGD-20 is an **upper bound** of the robust accuracy."
 )
 
 # %% [markdown]
 # ## Where the attack gets its direction
 #
-# Training follows the gradient of the loss with respect to the **weights**. An attack follows the gradient of the same
+# Training goes down the gradient of the loss with respect to the **weights**. An attack goes up the gradient of the same
 # loss with respect to the **image**. The weights stay fixed.
 
 # %%
@@ -161,7 +174,8 @@ print("gradient", gradient)
 
 # %% [markdown]
 # The gradient has one number per pixel. A negative number says that a darker pixel raises the loss. The third pixel matters
-# little. For a linear layer you can compute the gradient by hand, with the probabilities $p_c$ and the rows $w_c$ of the weights:
+# little. For a linear layer you can compute the gradient of the loss ℓ by hand, with the probabilities $p_c$ and the rows
+# $w_c$ of the weights. The bracket $[c = y]$ is 1 for the true class $y$ and 0 for the other:
 #
 # $$\frac{\partial \ell}{\partial x} = \sum_c \big(p_c - [c = y]\big)\, w_c$$
 
@@ -170,7 +184,7 @@ print("by hand ", (tiny(image).softmax(1) - F.one_hot(label, 2)) @ weights)
 
 # %% [markdown]
 # Every pixel may now move by at most ε = 0.1. Which moves raise the loss most? Three pixels allow a search over all
-# combinations of down, stay and up.
+# combinations of down, stay and up. Moves in between cannot be better, because the network is linear.
 
 # %%
 step = torch.tensor([-0.1, 0.0, 0.1])
@@ -180,7 +194,7 @@ print("best of 27 moves      ", moves[losses.argmax()])
 print("0.1 · sign of gradient", 0.1 * gradient.sign())
 
 # %% [markdown]
-# The best move uses only the **sign** of the gradient. The third pixel has a small gradient, but it may move by ε, too.
+# The best move uses only the **sign** of the gradient. The third pixel has a small gradient, but it may also move by ε.
 # This is the fast gradient sign method (FGSM):
 #
 # $$x_{\text{adv}} = \operatorname{clip}_{[0, 1]}\big(x + \varepsilon \cdot \operatorname{sign}(\nabla_x\, \ell(f(x), y))\big)$$
@@ -228,7 +242,7 @@ print("two steps", twice)
 # ## The ball, and how to stay in it
 #
 # After two steps, pixels have moved by 0.2, but only 0.1 was allowed. The allowed images are the **ε-ball** around x. Its
-# norm is L-infinity: it measures the largest change of any pixel.
+# distance is the L-infinity norm: the largest change of any value. For an image of d values:
 #
 # $$B_\varepsilon(x) = \{x' \in [0, 1]^d : \max_i |x'_i - x_i| \le \varepsilon\}$$
 #
@@ -268,12 +282,13 @@ project = check(project)
 print("two steps, projected", project(twice, image, 0.1))
 
 # %% [markdown]
-# Projected gradient descent (PGD) takes many short steps of length α, each with a new gradient:
+# Projected gradient descent (PGD) takes many short steps of length α, each with a new gradient. Despite the word *descent*, an
+# attack goes up the loss:
 #
 # $$x^{(k+1)} = \Pi\big(x^{(k)} + \alpha \cdot \operatorname{sign}(\nabla_x\, \ell(f(x^{(k)}), y))\big)$$
 #
 # ### Exercise: pgd_step
-# Difficulty ●●○○○ · 5 minutes. Write one such step.
+# Difficulty ●●○○○ · 5 minutes. Write one such step. Its length α is the argument `size`.
 
 
 # %% tags=["exercise"]
@@ -312,9 +327,10 @@ for k in range(1, 5):
 # %% [markdown]
 # ## Small enough to draw: images of two pixels
 #
+# On the linear network PGD ended where FGSM was after one step. The next network is not linear.
+#
 # An image of two pixels is a point in a plane, and its ε-ball is a square. A network has learned two classes, on two
-# rings. The colour of the plane is its answer. The function `walk` takes steps like
-# yours, and can switch parts of PGD off.
+# rings. The colour of the plane is its answer. The function `walk` takes steps like yours, and can switch parts of PGD off.
 
 
 # %%
@@ -367,7 +383,7 @@ points, ring, plane = two_pixels(seed)
 # Which images are still classified correctly after FGSM, but not after PGD?
 
 # %%
-reach = 0.16
+reach = 0.16  # radius ε in this plane
 after_fgsm = plane(fgsm(plane, points, ring, reach)).argmax(1)
 after_pgd = plane(walk(plane, points, ring, reach, steps=10, share=0.25)[-1]).argmax(1)
 only_pgd = (after_fgsm == ring) & (after_pgd != ring)
@@ -416,7 +432,7 @@ def draw_walk(image, radius, steps, start, sign, ball):
 
 # %% [markdown]
 # Take the steps one by one. Then switch off one part at a time. Which part keeps PGD in the square? Without the sign, only the
-# pixel with the largest gradient moves by α.
+# pixel with the largest gradient moves by α. The next section explains the random start.
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -445,7 +461,7 @@ sliders(
 #
 # $$x^{(0)} = \Pi(x + u),\quad u_i \sim U[-\varepsilon, \varepsilon] \qquad\qquad x_{\text{adv}} = x^{(k^*)},\quad k^* = \arg\max_k\, \ell(f(x^{(k)}), y)$$
 #
-# Each image has its own $k^*$. Lessons 02 to 05 use your function for training.
+# The values of $u$ are random numbers between -ε and ε. Each image has its own $k^*$. Lessons 02 to 05 use your function for training.
 #
 # ### Exercise: pgd
 # Difficulty ●●●○○ · 15 minutes. Write the whole loop in one function. Draw the random start with
@@ -496,8 +512,8 @@ pgd = check(pgd)
 # %% [markdown]
 # ### What you built is what the library has
 #
-# From here on the network under attack is `pgd-at`. It was trained to resist attacks of ε = 8/255; lesson 02 shows how.
-# At twice the radius of this lesson the attacks below differ clearly.
+# From here on the network under attack is `pgd-at`. It was trained to resist attacks of ε = 8/255, as lesson 02 shows.
+# The attacks below use a ball of twice the radius `eps`, because there a weak attack differs clearly from a strong one.
 
 
 # %%
@@ -517,46 +533,58 @@ print("fgsm equals oatlib.FGSM:", torch.equal(fgsm(net, x, y, radius), FGSM(radi
 print("pgd equals oatlib.PGD on more than 95 of 100 images:", same.float().mean().item() > 0.95)
 
 # %% jupyter={"source_hidden": true}
-# Drawing. You need not read this cell.
+# Text and tables. You need not read this cell.
 say(
-    f"The attacked images are equal on **{int(same.sum())} of {n}** images. If two differ, oatlib has preferred "
-    "a misclassified iterate to one with a higher loss."
+    f"Both return the same for **{int(same.sum())} of {n}** images. They can differ: `pgd` keeps the iterate with the highest "
+    "loss. oatlib keeps a misclassified iterate, even if another one has a higher loss."
 )
 
 # %% [markdown]
 # ## Why one step is not enough
 #
-# With three pixels FGSM was the best attack. The network was **linear**, and its gradient has the same signs everywhere. In a
-# deep network the signs change on the way.
+# With three pixels FGSM was the best attack. The network was **linear**, and its gradient had the same signs everywhere. In a
+# deep network some signs change on the way.
 
 # %%
 question = (
-    "PGD moves to the border of the ball. In how many pixels does the gradient "
-    "still have the sign that it had at x? (Two random signs agree in 50 %.)"
+    "PGD takes ten steps. For what share of the values does the gradient "
+    "then still have the sign that it had at x? (Two random signs agree in 50 %.)"
 )
 lesson.predict("agree", question, 50, 100)
 
 # %%
 first = slope(robust_net, x, y).sign()
+
+
+def same_signs(iterates):
+    """How many signs of the gradient are as at x, in percent, for every iterate."""
+    signs = [slope(robust_net, images, y).sign() for images in iterates]
+    return [100 * (sign == first).float().mean().item() for sign in signs]
+
+
 path = walk(robust_net, x, y, wide, steps=10, share=0.25, start=False)
-agree = [100 * (slope(robust_net, p, y).sign() == first).float().mean().item() for p in path]
+agree = same_signs(path)
+agree_near = same_signs(walk(robust_net, x, y, radius, steps=10, share=0.25, start=False))
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 figures.lines(
     range(len(agree)),
-    {"pixels whose gradient has the same sign as at x": agree},
+    {f"ε = {255 * radius:g}/255": agree_near, f"ε = {255 * wide:g}/255": agree},
     x_name="steps of PGD",
-    y_name="pixels, %",
-    height=300,
-    takeaway=f"After {len(agree) - 1} steps {agree[-1]:.0f} % of the signs are those of the first gradient.",
-)
+    y_name="signs that are as at x, %",
+    height=320,
+    takeaway=f"After {len(agree) - 1} steps {agree[-1]:.0f} % of the signs are those of the first gradient; in the smaller "
+    f"ball {agree_near[-1]:.0f} %.",
+).update_yaxes(range=[min(50, *agree, *agree_near) - 2, 102])
 
 # %%
-lesson.reveal("agree", agree[-1], "in the other pixels FGSM follows a sign that is no longer right.")
+lesson.reveal("agree", agree[-1], "the other signs have changed on the way. FGSM knows only the first signs.")
 
 # %% [markdown]
-# These images are classified correctly after FGSM, and misclassified after PGD. They have the largest difference of losses.
+# In the smaller ball more signs stay the same, and one step is nearly as good as ten (see the ablation below). In the larger
+# ball it is not. The next figure has four images that are right after FGSM and misclassified after PGD. They are not
+# typical: of all such images, their losses differ most.
 
 # %%
 one_step = fgsm(robust_net, x, y, wide)
@@ -578,12 +606,14 @@ for name, images in (("FGSM", one_step), ("PGD-10", built)):
     at_work = [f"loss {value:.2f}" for value in loss_of(images)[chosen]]
     rows[f"{name}, change × 8"] = figures.change(x, images, 8)[chosen]
     below[f"{name}, change × 8"] = figures.stacked(answers(robust_net, images[chosen]), at_work)
-figures.images(rows, below, takeaway="On each of these images PGD reaches a higher loss than FGSM, in the same ball.")
+figures.images(
+    rows, below, takeaway="On each of these four chosen images PGD reaches a higher loss than FGSM, in the same ball."
+)
 
 # %% [markdown]
 # ## Tell a weak attack by its loss
 #
-# All attacks below search the same balls, so a higher loss means a better search. Four attacks, the same images:
+# Four attacks search the same balls for a high loss. A higher loss means a better search.
 
 # %%
 attacks = {
@@ -632,26 +662,30 @@ figures.layout(
 # %%
 weakest = max(kept, key=lambda name: kept[name].sum().item())
 lowest, highest = min(mean_loss.values()), max(mean_loss.values())
-about = f"mean losses from {lowest:.2f} to {highest:.2f}; its loss is {mean_loss[weakest]:.2f}."
+about = f"its mean loss is {mean_loss[weakest]:.2f}; the four go from {lowest:.2f} to {highest:.2f}."
 lesson.reveal("weakest", weakest, about)
 
 # %%
 suite = accuracy(robust_net, Suite(wide, budget="quick")(robust_net, x, y, dice()))
 
 # %% jupyter={"source_hidden": true}
-# Drawing. You need not read this cell.
-rates = "; ".join(f"{name}: {k.float().mean():.1%}" for name, k in kept.items())
+# Text and tables. You need not read this cell.
+rates = ""
+for name, share in [(name, mask.float().mean().item()) for name, mask in kept.items()] + [("quick suite", suite)]:
+    ends = oatlib.wilson(round(share * n), n)
+    rates += f"| {name} | {share:.1%} | {ends[0]:.1%} to {ends[1]:.1%} |\n"
 say(
-    f"Robust accuracies at ε = {255 * wide:g}/255 ({rates}) differ only by the search, not by the network. Each of them is an "
-    f"**upper bound**. oatlib's quick suite of attacks, with up to 30 gradients per image, leaves {suite:.1%}. Ten steps of ε/16 "
-    "cannot cross the ball: α times the number of steps should be at least 2ε."
+    f"| attack at ε = {255 * wide:g}/255 | still right (upper bound) | 95 % interval, n = {n} |\n|---|---|---|\n{rates}\n"
+    "The network is the same in all rows. The numbers differ only by the search, and each is an **upper bound**. The quick "
+    "suite is a series of attacks, with up to 30 gradients per image. Why is PGD with α = ε/16 so weak? Ten such steps cannot "
+    "cross the ball: α times the number of steps should be at least 2ε."
 )
 
 # %% [markdown]
 # ## Ablation: what is each part for?
 #
-# The same network, images and random numbers, with one part of PGD switched off at a time. An image counts as right if it
-# is right at every iterate. At ε = 8/255, which this network was trained for, all attacks in the ball find about the same.
+# The network, the images and the random numbers stay the same. One part of PGD is switched off at a time. An image counts
+# as right if it is right at every iterate.
 
 # %%
 arms = {
@@ -688,7 +722,8 @@ figures.lines(
     x_name="ε, in 1/255",
     y_name=f"images still right, % (band: 95 % interval, n = {n})",
     height=420,
-    takeaway="Without sign or with one step fewer images are misclassified; without projection more, but not in the ball.",
+    takeaway="In large balls more images stay right without the sign, or with one step. Without projection hardly any stay "
+    "right, but they have left the ball.",
 )
 
 
@@ -702,31 +737,39 @@ def compare(part, without):
 
 
 long_steps = walk(robust_net, x, y, wide, 10, 2.0)
+long_no_sign = always_right(walk(robust_net, x, y, wide, 10, 8.0, sign=False))
 no_start = always_right(walk(robust_net, x, y, wide, 10, 0.5, start=False))
 random = dice()  # goes on from start to start
 starts = [right(pgd(robust_net, x, y, wide, 10, wide / 2, random)) for _ in range(5)]
 five = torch.stack(starts).all(0)
+one_long = right(pgd(robust_net, x, y, wide, 50, wide / 2, dice()))  # as many gradients as `five`
 at_wide = {name: masks[2] for name, masks in sweep.items()}
 whole = at_wide["PGD-10, α = ε/2"]
 
 # %% jupyter={"source_hidden": true}
-# Drawing. You need not read this cell.
+# Text and tables. You need not read this cell.
 say(
-    f"At ε = {255 * wide:g}/255, more images are right without a part (n = {n}, same images):\n\n"
+    f"At ε = {255 * wide:g}/255, how many more images are right without a part (n = {n}, same images):\n\n"
     f"| without | difference |\n|---|---|\n"
     f"| many steps | {compare(whole, at_wide['one step, α = ε'])} |\n"
     f"| the sign | {compare(whole, at_wide['no sign'])} |\n"
+    f"| the sign, but with steps 16 times as long | {compare(whole, long_no_sign)} |\n"
     f"| the best iterate, with α = 2ε | {compare(always_right(long_steps), right(long_steps[-1]))} |\n"
     f"| the random start | {compare(whole, no_start)} |\n"
-    f"| four of five random starts | {compare(five, starts[0])} |"
+    f"| four of five random starts | {compare(five, starts[0])} |\n"
+    f"| four of five random starts, but with five times the steps | {compare(five, one_long)} |"
 )
 
 # %% [markdown]
-# * **Sign.** Without it, a few pixels with large gradients use the step, and the others hardly move.
-# * **Projection.** Without it the curve falls fastest, but this is no success: the images have left the ball.
-# * **Best iterate.** It cannot make the attack weaker. Long steps jump across a maximum, and then the last point is not the best.
-# * **Random start.** Compare the last two rows. On the shipped network, one random start is no better than none: that is the
-#   point. Several starts are better, because a new start can find what the others missed.
+# * **Many steps.** At the smallest ε one step finds nearly as many errors as ten, in larger balls far fewer.
+# * **Sign.** Without it, a few pixels with large gradients use the step, and the others hardly move. Much longer steps make up
+#   for most of that.
+# * **Projection.** Without it nearly all images are misclassified, but this is no success: they have left the ball.
+# * **Best iterate.** The last iterate alone cannot show more errors than all iterates together. Here the steps are long and jump
+#   across the maximum, so the last iterate is not the best.
+# * **Random start.** On the shipped network, one random start is no better than none. Five starts find more errors than one,
+#   but take five times the gradients. One start with as many gradients (last row) finds about the same. So this lesson does
+#   not show that random starts help.
 #
 # ## Is this attack sane?
 #
@@ -743,12 +786,13 @@ print("the loss rises on the way:", bool(loss_of(path[-1]).mean() > loss_of(path
 # %% [markdown]
 # ## Beat PGD-10
 #
-# PGD-10 (step α = ε/4) uses ten gradients per image. Use them better. The check attacks 128 validation images of the shipped
+# PGD-10 (step α = ε/4) uses ten gradients per image. Use as many, but better. The check attacks 128 validation images of the shipped
 # `pgd-at` at 16/255. It counts your gradients, and compares both attacks on the same images.
 #
 # ### Exercise: my_attack
-# Difficulty ●●●●○ · 20 minutes. Return images in the ball that the network misclassifies more often. You may call `net` on
-# `gradients + 1` batches, and take `gradients` gradients. Then go on: can you reach the quick suite, with a third of its gradients?
+# Difficulty ●●●●○ · 20 minutes. Return images in the ball that the network misclassifies more often than those of PGD-10. You
+# may take `gradients` gradients, and call `net` once more than that. Then go on: can you reach the quick suite, with a third
+# of its gradients?
 
 
 # %% tags=["exercise"]
@@ -789,7 +833,7 @@ my_attack = check(my_attack)
 #     return torch.where((best_margin > 0)[:, None, None, None], best, x_adv)
 # ```
 #
-# One of many. The steps shrink from 2ε to ε/5. The loss is the margin, which is positive for misclassified images.
+# The steps shrink from 2ε to ε/5. The loss is the margin, which is positive for misclassified images.
 # </details>
 
 # %%
@@ -797,18 +841,19 @@ ours = right(my_attack(robust_net, x, y, wide, 10))
 theirs = right(built)
 
 # %% jupyter={"source_hidden": true}
-# Drawing. You need not read this cell.
+# Text and tables. You need not read this cell.
 low_10, high_10 = oatlib.wilson(int(ours.sum()), n)
 say(
     f"On the n = {n} images of this lesson, `my_attack` leaves **{ours.float().mean():.1%}** right (95 % interval {low_10:.1%} to "
-    f"{high_10:.1%}). PGD-10 leaves {theirs.float().mean():.1%}, and the quick suite {suite:.1%}. PGD-10 minus "
+    f"{high_10:.1%}). PGD-10 leaves {theirs.float().mean():.1%}, and the quick suite {suite:.1%}. All three are upper bounds. PGD-10 minus "
     f"`my_attack`: {compare(ours, theirs)}."
 )
 
 # %% [markdown]
 # ## The same attack in the explorer
 #
-# The explorer shows the attack on both networks. Pause it, and take it step by step.
+# The explorer attacks both networks, on all validation images. It calls the quick suite *quick cascade*. Choose PGD-20 for the
+# attack of this lesson. Pause it, and take it step by step.
 
 # %%
 pair = {name: lesson.network(name, data) for name in ("standard", "pgd-at")}
@@ -819,7 +864,7 @@ oatlib.explore(pair, data, eps=eps, surfaces=lesson.surfaces(pair, data), hide=h
 # > **Pitfalls**
 # > * *Normalising outside the network*: ε is then measured in other units. Keep images in [0, 1], and normalise inside the network.
 # > * *Attacking in training mode*: BatchNorm then uses the statistics of the batch, and updates its own with attacked images.
-# > * *Softmax before the loss*: where the network is certain, the gradient vanishes. Attack the logits.
+# > * *Softmax before the loss*: where the network is certain, the gradient vanishes. Give the logits to the loss.
 # > * *Forgetting to clip to [0, 1]*: the result is not an image, and the attack looks stronger than it is.
 # > * *Steps that are too short*: an attack that cannot reach the border of the ball overestimates robustness.
 # > * *Trusting the mean loss alone*: an attack that stops once an image is misclassified, as the suite does, ends with a low
@@ -827,8 +872,9 @@ oatlib.explore(pair, data, eps=eps, surfaces=lesson.surfaces(pair, data), hide=h
 #
 # ## What we showed, and what we did not show
 #
-# A network with high clean accuracy can be wrong nearly everywhere within a small ball. A gradient finds such points, and
-# several gradients find more of them than one. **What we did not show:** that any of these attacks finds the worst point of the
+# A network with high clean accuracy can be wrong on nearly every image once each value may change by a small ε. Random changes
+# of that size hardly matter. The gradient finds changes that do, and several gradients find them for more images than one.
+# **What we did not show:** that any of these attacks finds the worst point of the
 # ball; that such changes matter outside the computer; that other networks misclassify the same images.
 #
 # ## Try this
@@ -848,6 +894,6 @@ oatlib.explore(pair, data, eps=eps, surfaces=lesson.surfaces(pair, data), hide=h
 
 # %%
 accuracies = {name: mask.float().mean().item() for name, mask in kept.items()}
-found = {"clean": clean, "robust": robust, "interval": [low, high], "suite": suite}
-found |= {"attacks": accuracies, "losses": mean_loss, "agree": agree[-1]}
+found = {"clean": clean, "robust": robust, "interval": [low, high], "random": by_chance}
+found |= {"suite": suite, "attacks": accuracies, "losses": mean_loss, "agree": agree[-1]}
 lesson.finish(**found, mine=ours.float().mean().item(), attack=str(PGD(radius, steps=20)))
