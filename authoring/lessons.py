@@ -19,7 +19,7 @@ HEAVY = (
     "application/vnd.jupyter.widget-view+json",
     "application/vnd.plotly.v1+json",
 )  # pictures take their place
-LIMIT = 1_000_000  # bytes of a notebook
+LIMIT = 1_100_000  # bytes of a notebook
 LONGEST = 60  # seconds that a lesson may say it takes
 COLUMNS = 110  # of plain text; a longer line is broken in JupyterLab at 1280 pixels
 RICH = ("text/html", "text/markdown", "image/png")  # shown instead of plain text

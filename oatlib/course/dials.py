@@ -122,7 +122,7 @@ class LiveEnds(LiveCurve):
             self.NAMES,
             "training step",
             f"accuracy on {len(self.split)} validation images, %",
-            x_range=(0, total),
+            x_range=(0, 1.03 * total),
             y_range=(0, 102),
             takeaway="The clean end is learned first; robustness at the other end grows later.",
         )
