@@ -6,6 +6,7 @@ Each function returns what its record in `data/course` holds.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from ..attacks.pgd import PGD
 from ..attacks.suite import Suite
 from ..data.load import Data, load_data
+from ..evaluation.baselines import coin
 from ..evaluation.evaluate import evaluate
 from ..explorer.shipped import FOLDER
 from ..networks.mixing import mix
@@ -180,6 +182,7 @@ def costs(data: Data, own_parameters: int, own_epochs: int) -> dict[str, tuple[i
         work["standard"] + work["pgd-at"],
     )
     found["mix"] = found["coin between standard and pgd-at"]
+    found["coin between two dedicated"] = (2 * sizes["pgd-at"], 2 * work["pgd-at"])
     found["six dedicated"] = (
         sizes["standard"] + 5 * sizes["pgd-at"],
         work["standard"] + 5 * work["pgd-at"],
@@ -188,6 +191,20 @@ def costs(data: Data, own_parameters: int, own_epochs: int) -> dict[str, tuple[i
     found["your dial"] = (own_parameters, own_work)
     found["coin between its own ends"] = (own_parameters, own_work)
     return found
+
+
+def best_coin(points: Sequence[tuple[float, float]], clean: float) -> float | None:
+    """Return the robust accuracy of the best coin between any two of some points.
+
+    Args:
+        points: (clean, robust) of networks, or of settings of one dial.
+        clean: The clean accuracy to keep.
+
+    Returns:
+        The largest robust accuracy, or None if no point is so accurate.
+    """
+    found = [coin(first, second, clean) for first, second in combinations(points, 2)]
+    return max((robust for robust in found if robust is not None), default=None)
 
 
 def six_dedicated() -> dict:
@@ -212,7 +229,9 @@ def oat_baselines() -> dict:
     lams = {"standard": None, "pgd-at": None, "blend": tenths}
     nets = {name: load(FOLDER / f"{name}.safetensors") for name in lams}
     points = {name: dial_points(net, data, lams[name]) for name, net in nets.items()}
-    points["mix"] = dial_points(mix(nets["standard"], nets["pgd-at"]), data, tenths)
+    # between 0.5 and 0.6 the robust network takes over
+    finer = sorted({*tenths, *(0.5 + step / 50 for step in range(1, 5))})
+    points["mix"] = dial_points(mix(nets["standard"], nets["pgd-at"]), data, finer)
     return {"points": points} | _about("fast")
 
 
