@@ -624,7 +624,10 @@ at_one = [with_interval(others[key][-1]["robust"], 512) for key in ("six dedicat
 own, own_coin = (reached[key][2] or 0 for key in ("your dial", "coin between its own ends"))
 size, work = (costs["six dedicated"][i] / costs["oat"][i] for i in (0, 1))
 pair_work = costs["coin between two dedicated"][1] / costs["oat"][1]
-versus = [f"{100 * a:.1f} and {100 * b:.1f} % at clean accuracy {100 * level:.0f} %" for a, b, level in zip(two, reached["oat"], LEVELS, strict=True)]
+versus = [
+    f"{100 * a:.1f} and {100 * b:.1f} % at clean accuracy {100 * level:.0f} %"
+    for a, b, level in zip(two, reached["oat"], LEVELS, strict=True)
+]
 say(
     f"**Where a dial wins.** At clean accuracy 90 % your dial is robust on {with_interval(own, len(panel))} of the images, the "
     f"coin between its own ends on {own_coin:.1%}, with the same network. This is one seed; the ablation below has three. "
