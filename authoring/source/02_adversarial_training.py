@@ -75,18 +75,22 @@ kept = {
     name: (standard.at()(images).argmax(1) == y).float().mean().item()
     for name, images in (("noise", noisy), ("attack", attacked))
 }
-first_row = figures.stacked(captions(data, panel, range(6)), answers(standard, x[:6]))
+few = list(range(6))
+if data_set == "shapes":  # the last image: a pale shape that lies, if there is one
+    pale_lies = (panel.facts["shape"] != y) & (panel.facts["vividness"] < 0.2)
+    few[5:] = [i for i in pale_lies.nonzero()[:, 0].tolist() if i > 4][:1] or [5]
+first_row = figures.stacked(captions(data, panel, few), answers(standard, x[few]))
 figures.images(
     {
-        "image": x[:6],
-        "noise × 16": figures.change(x, noisy, 16)[:6],
-        "attack × 16": figures.change(x, attacked, 16)[:6],
-        "attacked": attacked[:6],
+        "image": x[few],
+        "noise × 16": figures.change(x, noisy, 16)[few],
+        "attack × 16": figures.change(x, attacked, 16)[few],
+        "attacked": attacked[few],
     },
     {
         "image": first_row,
-        "noise × 16": answers(standard, noisy[:6]),
-        "attack × 16": answers(standard, attacked[:6]),
+        "noise × 16": answers(standard, noisy[few]),
+        "attack × 16": answers(standard, attacked[few]),
     },
     takeaway=f"With noise {kept['noise']:.0%} of the answers of the standard network are right, "
     f"with an attack of the same size {kept['attack']:.0%} (n = {n}).",
@@ -120,8 +124,7 @@ diagram("02")
 #
 # $$\min_\theta \; \frac{1}{N}\sum_{i=1}^{N} \; \max_{\|x_i'-x_i\|_\infty \le \varepsilon} \mathrm{CE}\big(f_\theta(x_i'),\, y_i\big)$$
 #
-# The inner maximum cannot be computed exactly. A few steps of PGD find a lower bound of it. SGD searches for the outer minimum,
-# as in every training.
+# The inner maximum cannot be computed exactly. A few steps of PGD find a lower bound of it. SGD searches for the outer minimum.
 #
 # ## A small case: images of two pixels
 #
@@ -217,7 +220,7 @@ for lam in (0.0, 0.5, 1.0):
 #
 # ### Second function: one step of both players
 #
-# First the attacker moves the images, then the defender moves the weights. Two details matter:
+# Two details matter:
 #
 # * **Mode.** The attack must meet the network as it will be used, in evaluation mode. The update needs train mode, in which BatchNorm collects statistics.
 # * **Old gradients.** `loss.backward()` adds to the gradients that are there. Set them to zero first.
@@ -269,7 +272,7 @@ print("attacked loss, step by step:", [round(loss, 3) for loss in steps])
 # The loss above does not fall at every step, because the attacker answers every update. Now you play both sides, on 256 images.
 # The game begins with a network trained on clean images.
 #
-# * An *attacker step* moves every point by ε/3 up the loss. A point stays in its square, the ball of radius ε around the image.
+# * An *attacker step* moves every point by ε/3 up the loss. It stays in its square, the ball of radius ε.
 # * A *defender step* updates the weights five times. The points stay where they are.
 # * A *round* is what training does: a whole attack from the true points, then one update.
 # * *Play* repeats rounds until you press it again.
@@ -336,13 +339,26 @@ LOW, HIGH = 0.2, 0.8  # of the faint pixel, as far as it is drawn
 
 
 def plane(net):
-    """A trace: the answer of a network at all values of the two pixels."""
+    """Two traces: the answer of a network at all values of the two pixels, and the border."""
     across, up = torch.linspace(0, 1, 90), torch.linspace(LOW, HIGH, 70)
     grid = torch.stack(torch.meshgrid(across, up, indexing="xy"), -1).reshape(-1, 2)
     with torch.no_grad():
         z = net.eval()(grid).softmax(1)[:, 1].reshape(70, 90)
     colours = [[0, "#bcd7ea"], [1, "#f6cdb3"]]
-    return go.Heatmap(x=across, y=up, z=z, zmin=0, zmax=1, colorscale=colours, showscale=False)
+    areas = go.Heatmap(x=across, y=up, z=z, zmin=0, zmax=1, colorscale=colours, showscale=False)
+    border = go.Contour(x=across, y=up, z=z, showscale=False, showlegend=False, hoverinfo="skip")
+    border.contours = {"start": 0.5, "end": 0.5, "size": 1, "coloring": "none"}
+    border.line = {"color": "#333", "width": 1.5}
+    return [areas, border]
+
+
+def corners(net):
+    """A trace: the answer of a network in words, near the corners of the picture."""
+    spots = torch.tensor([[a, b] for a in (0.08, 0.92) for b in (LOW + 0.03, HIGH - 0.03)])
+    with torch.no_grad():
+        text = [f"answers {c}" for c in net.eval()(spots).argmax(1).tolist()]
+    look = {"mode": "text", "text": text, "textfont": {"color": "#333"}, "showlegend": False}
+    return go.Scatter(x=spots[:, 0], y=spots[:, 1], hoverinfo="skip", **look)
 
 
 def ball(centre, eps):
@@ -356,7 +372,7 @@ def ball(centre, eps):
 # Drawing. You need not read this cell.
 def board(played, takeaway):
     """The picture of a game: the answers of its network, the points, and six of the squares."""
-    fig = go.Figure(plane(played.net))
+    fig = go.Figure([*plane(played.net), corners(played.net)])
     gap = torch.full_like(points, float("nan"))
     ways = torch.stack([points, played.moved, gap], 1).reshape(-1, 2)
     line = {"color": "#777", "width": 1}
@@ -415,7 +431,7 @@ after = scores(played.net)
 lesson.reveal(
     "after",
     100 * after["robust"],
-    "the points whose loud cue lies are wrong, and so are some near the border.",
+    "an upper bound. The points whose loud cue lies are wrong, and so are some near the border.",
 )
 
 # %% jupyter={"source_hidden": true}
@@ -432,7 +448,7 @@ display(board(played, takeaway))
 say(
     f"Before the game: clean {before['clean']:.0%}, robust {before['robust']:.0%}. After it: clean "
     f"**{after['clean']:.0%}**, robust **{after['robust']:.0%}** (95 % interval {low:.0%} to "
-    f"{high:.0%}; PGD-20, ε = 0.1, n = 256). The rule “loud pixel above 0.5” is right on "
+    f"{high:.0%}; PGD-20, ε = 0.1, n = 256). PGD-20 gives upper bounds. The rule “loud pixel above 0.5” is right on "
     f"{loud_rule:.0%} of the clean points. The network has given up the faint cue for such a rule: of "
     f"the {lies.sum()} points whose loud cue lies, it gets {wrong[lies].sum()} wrong without attack."
 )
@@ -451,6 +467,7 @@ from oatlib.training.step import train_step
 def library_step(net, x, y, attack):
     """One step of the library, with the same random start and the same optimizer."""
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    # The zeros are indices, not λ: every image has the first λ of net.spec.stops.
     batch = LambdaBatch(x, y, torch.zeros(len(x)).long(), net.spec.stops)
     train_step(net, batch, attack, torch.Generator().manual_seed(1))
     optimizer.step()
@@ -581,7 +598,7 @@ figures.bars(
 lesson.reveal(
     "noise",
     100 * live["random corner"].robust,
-    "a random change hardly ever has the direction that the attacker computes.",
+    "noise leaves every cue readable, so the network has no reason to give up the faint ones.",
 )
 
 # %% jupyter={"source_hidden": true}
@@ -673,9 +690,12 @@ for name, effect in effects.items():
     rows.append(f"| {name} | {mean_of(effect.erased)} | {mean_of(effect.faded)} |")
 say(
     "Then look at what the attacker does to the two cues (means over all images, with 95 % "
-    "intervals). A shape is much stronger than ε, so that on average at most about "
-    f"{largest:.0%} of it can be erased.\n\n" + "\n".join(rows) + "\n\nA step of PGD uses only "
-    "the sign of the gradient. So the attacker also changes cues that the network hardly uses."
+    "intervals). At 100 % a cue is gone. A pixel of the shape differs from the background by much "
+    f"more than ε. So on average at most about {largest:.0%} of a shape can be erased.\n\n"
+    + "\n".join(rows)
+    + "\n\nA step of PGD uses only the sign of the gradient. So the attacker also changes cues that "
+    f"the network hardly uses: against pgd-at it erases {effects['pgd-at'].erased.mean():.0%} of the "
+    f"texture, which decides only {texture_says['pgd-at']:.0%} of the answers to lying shapes."
 )
 say(
     f"**A ceiling before training.** A network that does not use the texture can at best follow the "
@@ -683,8 +703,9 @@ say(
     "cannot be expected of it, attacked or not. Your network, on "
     f"{data.name}: clean {best.clean:.1%}, robust {best.robust:.1%}.\n\n"
     f"**Some robustness is free.** {free:.0%} of the images have a shape so vivid that it cannot lie. "
-    "An ideal network follows the shape there, and the texture elsewhere. It is right on all clean "
-    "images, and under attack still on the vivid ones. Only more robustness than this has a price."
+    "On these images an ideal network follows the shape, on all others the texture. It is right on "
+    "all clean images, and under attack still on those with a vivid shape. Only more robustness "
+    "than this has a price."
 )
 
 # %% [markdown]
@@ -789,10 +810,18 @@ say(
     f"on {same:.1%} of the clean images."
 )
 
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+differ = round(n * abs(price["pgd-at"][0].robust - price["trades"][0].robust))
+say(
+    f"The robust accuracies of `pgd-at` and `trades` differ by {differ} of the same {n} images. Each "
+    "network was trained once, so this does not rank the two losses."
+)
+
 # %% [markdown]
-# `pgd-at` pays for its robustness with clean accuracy, and the ceiling says why. The order of `pgd-at` and `trades` is not known,
-# because their intervals overlap. A network below the dotted line loses to a coin. If yours does, the loss is not the reason,
-# because `pgd-at` has the same one. Your network is smaller, and its loop is plain.
+# `pgd-at` pays for its robustness with clean accuracy, and the ceiling says why. A network below the dotted line loses
+# to a coin. If yours does, the loss is not the reason, because `pgd-at` has the same one. Your network is smaller, and its loop is
+# plain.
 #
 # ## Is this network robust, or is the attack weak?
 #
@@ -800,11 +829,12 @@ say(
 
 # %% tags=["nbval-check-output"]
 robust_net = trained["your pgd"][0].at()
-unmoved, far = (PGD(size, 20)(robust_net, x, y) for size in (0.0, 0.5))
+unmoved = PGD(0.0, 20)(robust_net, x, y)
+far = Suite(eps=0.5, budget="quick").run(robust_net, x, y, progress=False).robust
 walk = [F.cross_entropy(out, y).item() for _, out in PGD(radius, 20).iterates(robust_net, x, y)]
 clean = accuracy(robust_net, x, y)
 print("ε = 0 gives clean accuracy:", accuracy(robust_net, unmoved, y) == clean)
-print("ε = 0.5 leaves less than clean / 4:", accuracy(robust_net, far, y) < clean / 4)
+print("the suite at ε = 0.5 leaves less than 5 %:", far < 0.05)
 print("the loss rises along the steps of the attack:", walk[-1] > walk[0])
 
 # %% [markdown]
@@ -812,12 +842,22 @@ print("the loss rises along the steps of the attack:", walk[-1] > walk[0])
 #
 # Your loop uses one learning rate and one ε from the first step to the last. A better loop reaches more with the same work.
 # The work is counted in **passes**: one pass is one image, sent once through the network. An attack of `steps` steps costs
-# `steps` passes per image, and the update costs one more. Four epochs of your loop cost 131,072 passes. You now get 80,000.
-#
+# `steps` passes per image, and the update costs one more.
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+from oatlib.course.exercises.adversarial_training import PASSES
+
+say(
+    f"Above, your loop took {(3 + 1) * epochs * len(data.train):,} passes ({epochs} x "
+    f"{len(data.train):,} images, three steps and the update). You now get {PASSES:,}."
+)
+
+# %% [markdown]
 # ### Exercise: my_training
 # Difficulty ●●●●● · 30 minutes, open-ended. Train `net` on the images `x` so that it resists attacks of 8/255, with at most
 # `passes` passes. The check runs your function for about 10 s, and attacks 512 validation images with the quick suite. At least two
-# of five must stay right. Your loop as it is does not reach this.
+# of five must stay right. A plain loop may fall short.
 
 
 # %% tags=["exercise"]
@@ -864,7 +904,7 @@ my_training = check(my_training)
 #         optimizer.step()
 # ```
 #
-# One of many answers. You can beat it.
+# You can beat it.
 # </details>
 
 # %% [markdown]
@@ -894,8 +934,9 @@ oatlib.explore(nets, data, network="yours", eps=eps, surfaces=surfaces, hide=["c
 #
 # **What we did not show:**
 #
-# * That your network resists *every* attack. The quick suite is several attacks, and longer ones leave fewer images right.
-# * That the price must be paid on other data. Here it is built into the images.
+# * That your network resists *every* attack. The quick suite runs several short attacks. Longer ones can find more errors.
+# * That the price must be paid on other data. Here robustness on vivid shapes is free (dashed line of the explorer), and only
+#   that on pale shapes costs clean accuracy. A small network and short training add to the price.
 # * How results vary with the seed. Each network was trained once.
 # * That three steps are always enough. Lesson 02b shows a training that fools itself.
 #
