@@ -710,8 +710,8 @@ print(torch.allclose(normalise(changed), normalise(clean), atol=1e-2))
 # %% [markdown]
 # ### Exercise: second_domain
 # Difficulty ●●●●● · 20 minutes, open. Invent a change of the images that makes separate statistics matter. The check trains
-# on images and changed images, half and half, without attacks: with one BatchNorm, and with separate statistics (scale and
-# shift stay common). On changed images, separate statistics must win by at least 15 points. How far can you get?
+# on images and changed images, half and half, without attacks, for 60 steps: with one BatchNorm, and with separate
+# statistics (scale and shift stay common). On changed images, separate statistics must win by at least 15 points. How far can you get?
 
 
 # %% tags=["exercise"]
@@ -744,6 +744,7 @@ second_domain = check(second_domain)
 found = two_branches.domain_test(second_domain)  # those of the check
 found = found | two_branches.domain_test(second_domain, two_branches.RIVALS)
 ways = (*two_branches.CHECKED, *two_branches.RIVALS)
+gentle = two_branches.domain_test(second_domain, gentle=True)  # half the rate, clipped, twice the steps
 
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
@@ -756,7 +757,9 @@ each = [f"{way} {kept[way]:.1f} % ({' and '.join(f'{share:.1%}' for share in fou
 say(
     f"On changed images, mean of {n_seeds} seeds (each seed): {'; '.join(each)}. Two scales and shifts with common statistics "
     f"are {scales - plain:+.1f} points from one BatchNorm, and {scales - statistics:+.1f} points from two sets of "
-    f"statistics. Two sets of statistics in addition change them by {both - scales:+.1f} points."
+    f"statistics. Two sets of statistics in addition change them by {both - scales:+.1f} points.\n\n"
+    f"With gentler training (half the learning rate, clipped gradients, 120 steps) one BatchNorm reaches "
+    f"**{gentle['one BatchNorm'][1]:.1%}** and two sets of statistics **{gentle['two sets of statistics'][1]:.1%}**."
 )
 figures.bars(
     ["images as they are", "changed images"],
@@ -767,9 +770,9 @@ figures.bars(
 )
 
 # %% [markdown]
-# Where the images themselves differ in their statistics, separate statistics help. Separate scales and shifts are a rival
-# here too. With so few seeds, which differ widely, the order of the two is not settled. Separate statistics do not restore
-# everything, probably because the padding does not change with the image.
+# Where the images themselves differ in their statistics, separate statistics help in a short and rough training. With a
+# gentler one a single BatchNorm learns both kinds of images as well. So the statistics decide how easily the network
+# trains, not what it can do.
 #
 # ## A new way to measure wrongly
 #
@@ -835,7 +838,7 @@ print("attacks leave the running statistics as they were:", torch.equal(kept, ne
 # |---|---|---|
 # | Dual BatchNorm gives one network two settings | your network, exhibit 1 | **yes** |
 # | because attacked images have other statistics | exhibits 1 and 3 | **no**: because of scale and shift |
-# | A mixture of statistics hurts when they differ | `second_domain` | **yes** |
+# | A mixture of statistics hurts when they differ | `second_domain` | **in a short, rough training only** |
 # | One BatchNorm cannot give two settings | exhibit 1, extra channel | **no**: it can once the network is told |
 #
 # > **Pitfalls**
