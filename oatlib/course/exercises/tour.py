@@ -21,7 +21,7 @@ from . import Wrong, exercise, same
 
 LEVEL = 0.95  # clean accuracy that a rule must keep
 N = 128  # test images that a rule is measured on
-MARGIN = 0.10  # how much more than the coin a rule must keep
+MARGIN = 0.13  # how far below the best possible robust accuracy at LEVEL a rule may stay
 
 
 @cache
@@ -201,11 +201,13 @@ def how_vivid(theirs) -> str:
     measured = (
         f"Chosen for clean accuracy {LEVEL:.0%} on validation images, your rule has clean "
         f"{result.clean:.1%} and robust {result.robust:.1%} ({low:.1%} to {high:.1%}, n = "
-        f"{result.n} test images). The coin at that clean accuracy: {tossed:.1%}."
+        f"{result.n} test images). The coin at that clean accuracy: {tossed:.1%}. Best "
+        f"possible at {LEVEL:.0%}: {best:.1%}."
     )
-    if result.robust < tossed + MARGIN:
-        raise Wrong(f"the score is valid, but too weak. {measured} Beat the coin by {MARGIN:.0%}.")
-    return f"{measured} Best possible at {LEVEL:.0%}: {best:.1%}."
+    if result.robust < best - MARGIN:
+        most = f"To pass, be at most {100 * MARGIN:.0f} points below the best possible."
+        raise Wrong(f"the score is valid, but too weak. {measured} {most}")
+    return measured
 
 
 def _check_score(theirs, x: Tensor, score, vividness: Tensor) -> None:

@@ -59,6 +59,7 @@ WRONG = {
         (f"{VIVID} torch.ones(len(x))", "the same score"),
         (f"{VIVID} (x - 0.5).abs()", "one number per image"),
         (f"{VIVID} x.flatten(1).amax(1)", "dark shape"),
+        (f"{VIVID} x.flatten(1).std(1)", "too weak"),
         (f"{VIVID} -{CONTRAST}.amax(1)", "turn the sign"),
         (f"{VIVID} {CONTRAST}.amax(1) / {CONTRAST}.amax()", "other images of its batch"),
     ],
