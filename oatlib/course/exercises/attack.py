@@ -250,7 +250,7 @@ def _check_best(net, points, got, y: Tensor) -> None:
     raise Wrong("for some image it does not return the iterate with the highest loss.")
 
 
-RIVAL_EPS, RIVAL_STEPS, RIVAL_IMAGES = 16 / 255, 10, 128
+RIVAL_EPS, RIVAL_STEPS, RIVAL_IMAGES = 16 / 255, 10, 256
 
 
 class _Meter(torch.autograd.Function):
@@ -269,20 +269,24 @@ class _Meter(torch.autograd.Function):
 
 @cache
 def _rival() -> tuple[nn.Module, Tensor, Tensor, Tensor, Tensor]:
-    """Return a robust network, images, labels, and where PGD-10 and the quick suite succeed."""
+    """Return a robust network, images, labels, and where the rival and the quick suite succeed.
+
+    The rival is PGD-10 with steps of eps, which is stronger here than PGD-10 with shorter steps.
+    """
     data = load_data("shapes", seed=0)
     panel = data.val.panel(RIVAL_IMAGES)
     net = load(FOLDER / "pgd-at.safetensors").eval().requires_grad_(False).at(1.0)
+    rival = PGD(RIVAL_EPS, RIVAL_STEPS, step_size=RIVAL_EPS)
     fooled = [
         net(attack(net, panel.x, panel.y, torch.Generator().manual_seed(0))).argmax(1) != panel.y
-        for attack in (PGD(RIVAL_EPS, RIVAL_STEPS), Suite(RIVAL_EPS, budget="quick"))
+        for attack in (rival, Suite(RIVAL_EPS, budget="quick"))
     ]
     return net, panel.x, panel.y, fooled[0], fooled[1]
 
 
 @exercise(parts.my_attack, "oatlib.course.parts.my_attack")
 def my_attack(theirs) -> str:
-    """net, x, y, eps, gradients -> attacked images that fool more than those of PGD-10."""
+    """net, x, y, eps, gradients -> attacked images that fool more than PGD-10 with steps of eps."""
     net, x, y, rival, suite = _rival()
     n = len(x)
     used = {"forward": 0, "backward": 0}
@@ -313,13 +317,13 @@ def my_attack(theirs) -> str:
     gained = int((fooled & ~rival).sum())
     lost = int((rival & ~fooled).sum())
     score = (
-        f"It fools {int(fooled.sum())} of {n} images, PGD-10 {int(rival.sum())}, with "
+        f"It fools {int(fooled.sum())} of {n} images, PGD-10 with α = ε {int(rival.sum())}, with "
         f"{used['backward'] / n:.3g} gradients per image."
     )
     # McNemar: of the images on which the two differ, how many does each win?
     limit = 1.96 * (gained + lost) ** 0.5
     if gained <= lost:
-        raise Wrong(f"it does not beat PGD-10 yet. {score}")
+        raise Wrong(f"it does not beat PGD-10 with α = ε yet. {score}")
     if gained - lost <= limit:
         raise Wrong(
             f"it is ahead, but by no more than chance: +{gained} and -{lost} images; the "

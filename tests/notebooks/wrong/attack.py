@@ -93,13 +93,16 @@ WRONG = {
                  "losses.sum().backward()\n        gradient = x_adv.grad"), "gradients of the weights"),
     ],
     "my_attack": [
-        (MINE, "does not beat PGD-10 yet|no more than chance"),
+        (MINE, "does not beat PGD-10 with α = ε yet"),
         (changed(MINE, "range(gradients)", "range(2 * gradients)"), "more than 10 gradients per image"),
         (changed(MINE, "x_adv = x\n", "x_adv = [x + net(x).sum() for _ in range(12)][0]\n"),
          "forward passes per image"),
         (changed(MINE, ".clamp(-eps, eps)).clamp(0, 1)", ").clamp(0, 1)"), "moved by more than eps"),
         (changed(MINE, ".clamp(-eps, eps)).clamp(0, 1)", ".clamp(-eps, eps))"), r"outside \[0, 1\]"),
         (changed(MINE, "return x_adv", "return x_adv / 0"), "not finite"),
-        (changed(MINE, "eps / 4", "eps / 8"), "does not beat PGD-10 yet"),
+        (changed(MINE, "eps / 4", "eps / 8"), "does not beat PGD-10 with α = ε yet"),
+        ("def my_attack(net, x, y, eps, gradients):\n"
+         "    return oatlib.PGD(eps, steps=gradients, step_size=eps)(net, x, y)",
+         "does not beat PGD-10 with α = ε yet"),
     ],
 }  # fmt: skip
