@@ -771,8 +771,8 @@ figures.bars(
 
 # %% [markdown]
 # Where the images themselves differ in their statistics, separate statistics help in a short and rough training. With a
-# gentler one a single BatchNorm learns both kinds of images as well. So the statistics decide how easily the network
-# trains, not what it can do.
+# gentler one a single BatchNorm learns both kinds of images as well. In this example, statistics decide how easily the
+# network trains, not what it can do.
 #
 # ## A new way to measure wrongly
 #
@@ -836,8 +836,8 @@ print("attacks leave the running statistics as they were:", torch.equal(kept, ne
 #
 # | statement | evidence | here |
 # |---|---|---|
-# | Dual BatchNorm gives one network two settings | your network, exhibit 1 | **yes** |
-# | because attacked images have other statistics | exhibits 1 and 3 | **no**: because of scale and shift |
+# | Dual BatchNorm gives one network two settings | your network, exhibit 1 | **yes**, but the second is no better than one BatchNorm for all |
+# | because attacked images have other statistics | exhibits 1 and 3 | **no**: scale and shift make the settings; statistics add robustness to the second |
 # | A mixture of statistics hurts when they differ | `second_domain` | **in a short, rough training only** |
 # | One BatchNorm cannot give two settings | exhibit 1, extra channel | **no**: it can once the network is told |
 #

@@ -62,7 +62,7 @@ attack = Suite(RADIUS, budget="quick")  # the default attack of oatlib.evaluate
 # ## Two settings, and nothing in between
 #
 # Lesson 03 ended with a network that has two settings, one per BatchNorm. λ = 0 is accurate, λ = 1 is robust. The ready
-# network `blend` is trained like that. We want a **dial** between these two, its **ends**.
+# network `blend` is trained like that. The two settings are the ends of the **dial** that we want.
 #
 # There are two cheap ways. The first mixes weights: the scales and shifts of the BatchNorms are (1 - λ) times those of
 # λ = 0, plus λ times those of λ = 1. The second tosses a **coin** for each image, and one of the two settings answers.
@@ -804,7 +804,7 @@ say(
 # ### Ablation: turn only these channels
 #
 # A correlation is no proof. So intervene. Take `oat` at λ = 0.1, and **turn** eight channels of the first layer: give
-# them the γ of λ = 1. All else keeps λ = 0.1. Turning the other eight hardly changes their γ. So the control **dims**
+# them the γ of λ = 1. All else keeps λ = 0.1. Turning the other eight would be no control, because their γ hardly changes. So the control **dims**
 # them: it multiplies their γ by the mean factor of the texture filters.
 #
 # ### Exercise: Turned
@@ -910,7 +910,7 @@ say(
 )
 
 # %% [markdown]
-# So from λ = 0.1 to λ = 1, the dial of `oat` mostly sets how much the network uses the texture. Dimming as such does
+# So from λ = 0.1 to λ = 1, the dial of `oat` sets how much the network uses the texture, at least in this direction. Dimming as such does
 # not help: with the other channels dimmed, mostly the texture is left. What does an attack change at λ = 0 and at λ = 1?
 
 # %% jupyter={"source_hidden": true}
@@ -993,9 +993,7 @@ for point in alone:  # only counts are stored, so the order of its images is arb
 if alone:
     dials["a network for each λ (long suite)"] = alone
 takeaway = "Between the ends, mixed weights lie below the coin. The other three lie above it."
-figures.frontier(dials, takeaway=takeaway).update_yaxes(
-    title_text="robust accuracy, % (upper bounds, quick suite unless noted)"
-)
+figures.frontier(dials, takeaway=takeaway).update_yaxes(title_text="robust, % (upper bounds)")
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -1014,7 +1012,7 @@ say(
 )
 
 # %% [markdown]
-# A network that is told λ is far above the coin. Mixed outputs come close without any training in between, at twice the
+# A network that is told λ is far above the coin. Mixed outputs cannot be told apart from it here, without any training in between, at twice the
 # cost.
 #
 # ## Is this sane?

@@ -196,7 +196,7 @@ def frontier(
     return layout(
         fig,
         f"clean accuracy, % (bars: 95 % intervals, {size})",
-        "robust accuracy, %",
+        "robust accuracy, % (upper bounds)",
         title,
         height,
         takeaway,
