@@ -331,7 +331,7 @@ game = Game()
 before = scores(game.net)
 
 # %%
-lesson.predict("after", "After 150 rounds, how many points are right under PGD-20?", 0, 100)
+lesson.predict("after", "After 150 rounds, what share of the points is right under PGD-20?", 0, 100)
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -622,7 +622,7 @@ say(
 # Look at the clean images whose shape lies. Only the texture tells their class.
 
 # %%
-lesson.predict("lying", "Clean images whose shape lies: how many does your network get right?", 0, 100)
+lesson.predict("lying", "Clean images whose shape lies: what share does your network get right?", 0, 100)
 
 # %%
 from oatlib.data.scenes import effect_of, scene_of

@@ -740,7 +740,10 @@ def lowest(rows, column=3):
 
 def table(arms):
     """A table of four accuracies: mean over the seeds, lowest and highest."""
-    lines = ["| trained with | clean | FGSM | PGD-20 | quick suite |", "|---|---|---|---|---|"]
+    lines = [
+        "| trained with | clean | FGSM | PGD-20 (upper bound) | quick suite (upper bound) |",
+        "|---|---|---|---|---|",
+    ]
     for name, rows in arms.items():
         cells = []
         for column in range(4):
@@ -783,7 +786,7 @@ def dots(groups, n, takeaway):
             name=f"ε = {radius}",
             marker=figures.style(number)["marker"],
         )
-    title = f"robust accuracy, % (n = {n} for each seed)"
+    title = f"robust accuracy, % (upper bounds, n = {n} for each seed)"
     ticks = [name.replace(", ", ",<br>").replace(" + ", " +<br>") for name in next(iter(groups.values()))]
     figures.layout(fig, "", title, height=400, takeaway=takeaway)
     return fig.update_xaxes(tickvals=list(range(len(ticks))), ticktext=ticks, showgrid=False, zeroline=False)
@@ -974,7 +977,7 @@ say(
 #
 # The first version of this package trained `oats`, the network with two dials of lesson 00, against PGD with **two** steps. Its
 # reported numbers came from PGD-20 and looked good. The weights are kept as an exhibit. Beside it stands today's `oats`. In the
-# images of the first version vivid shapes lied as often as faint ones. Each network is measured on its own images, so compare
+# images of the first version vivid shapes lied as often as pale ones. Each network is measured on its own images, so compare
 # the fall from left to right, not the heights.
 
 # %%
