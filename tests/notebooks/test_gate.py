@@ -161,7 +161,7 @@ def changed(key, value):
 
 
 def bloated(notebook):
-    notebook.cells[3].outputs[0].data["text/plain"] = "x" * 400_000
+    notebook.cells[3].outputs[0].data["text/plain"] = "x" * 1_400_000
 
 
 def with_state(notebook):
@@ -190,7 +190,7 @@ BROKEN = {
     "widget state": (with_state, "holds widget state"),
     "a live widget": (output(**{lessons.HEAVY[0]: {}}), f"cell 3: holds {lessons.HEAVY[0]}"),
     "a live figure": (output(**{lessons.HEAVY[1]: {}}), f"cell 3: holds {lessons.HEAVY[1]}"),
-    "too much": (bloated, "has 401 kB, 300 are allowed; largest outputs: cell 3 with 400 kB"),
+    "too much": (bloated, "has 1401 kB, 1100 are allowed; largest outputs: cell 3 with 1400 kB"),
     "not run": (changed("execution_count", None), "execution counts 1, -, 3"),
     "a checked cell without output": (changed("outputs", []), "cell 2: has no output"),
     "no output": (lambda notebook: notebook.cells[3].outputs.clear(), "cell 3: has no output"),
