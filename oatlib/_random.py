@@ -1,14 +1,31 @@
-"""Random tensors that a CPU generator makes equal on every device.
+"""Random numbers from explicit sources: tensors that are equal on every device, and a seed for code
+that only uses the global generator.
 
-The numbers are sampled on the device of the generator and then moved to that of the tensor.
+Tensors are sampled on the device of their generator and then moved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+
+@contextmanager
+def global_seed(seed: int) -> Iterator[None]:
+    """Seed PyTorch's global CPU generator, and restore it afterwards, also after an error.
+
+    Only for code that accepts no generator, such as the initialisers of `torch.nn`.
+
+    Args:
+        seed: The seed.
+    """
+    with torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would also reseed the accelerators
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def randn_like_on(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._random import global_seed
+
 
 def curve(x: Tensor, lam: Tensor) -> Tensor:
     """Return the curve: a wave at λ = 0, a straight line at λ = 1, a mixture in between."""
@@ -52,8 +54,7 @@ def learn(make: Callable[[], CurveNet], steps: int, seed: int) -> CurveNet:
     Returns:
         The network.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with global_seed(seed):
         net = make()
     draw = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(net.parameters(), 0.01)

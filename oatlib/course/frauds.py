@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._random import global_seed
 from ..attacks.base import Attack
 from ..attacks.pgd import FGSM, PGD
 from ..attacks.transfer import Transfer
@@ -188,8 +189,7 @@ def _one_step(seed: int, eps: float = 12 / 255) -> Fraud:
     steps.
     """
     data = load_data("shapes", seed=seed, classes=2, n_train=2048, n_test=8, **CONSTANT_TRUST)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with global_seed(seed):
         net = nn.Sequential(
             nn.Flatten(),
             nn.Linear(768, 256),

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from plotly.subplots import make_subplots
 from torch import Tensor, nn
 
+from .._random import global_seed
 from . import figures
 
 N = 512  # points
@@ -84,8 +85,7 @@ class TwoPixels:
             told: Whether the classifier is told λ.
             steps: Training steps.
         """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with global_seed(self.seed):
             toy = Told(told)
         generator = torch.Generator().manual_seed(self.seed)
         optimizer = torch.optim.Adam(toy.parameters(), 0.03)

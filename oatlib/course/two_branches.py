@@ -10,12 +10,13 @@ both, between the branches, so that each part of dual BatchNorm is tested alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._random import global_seed
 from ..attacks.base import Attack
 from ..attacks.suite import default_attack
 from ..data.load import Data, batches, load_data
@@ -194,8 +195,7 @@ def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
         make: Function that builds a network.
         seed: Seed of the weights.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with global_seed(seed):
         return make()
 
 
@@ -355,7 +355,6 @@ CHECKED = ("one BatchNorm", "two sets of statistics")  # what the exercise compa
 RIVALS = ("two scales and shifts", "two of both")
 
 
-@cache
 def domain_test(
     second: Callable[[Tensor], Tensor], ways: tuple[str, ...] = CHECKED, gentle: bool = False
 ) -> dict[str, list[float]]:

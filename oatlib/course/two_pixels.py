@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._random import global_seed
+
 POINTS = 256
 LIES = 0.1  # probability that the loud cue shows the other class
 WARM_UP = 200  # rounds of training on clean points
@@ -60,8 +62,7 @@ def small_net(
         factor: See `Zoom`.
         between: Makes the activation between two layers.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with global_seed(seed):
         layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
     parts: list[nn.Module] = [Zoom(factor), nn.Flatten(), layers[0]]
     for layer in layers[1:]:

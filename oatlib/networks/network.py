@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from .. import record
 from .._check import briefly, device_of, of_type, path_of, real, seed_of
+from .._random import global_seed
 from .._suggest import lookup
 from ..layers.film import lambda_codes
 from ..layers.folded import FoldPlan
@@ -61,10 +62,7 @@ class Network(nn.Module):
         self.spec = spec
         self.trained: list[dict] = []
         self.slider = (spec.stops[0], spec.stops[-1])
-        # PyTorch's initialisers only use the global generator: seed it and restore it afterwards.
-        with torch.random.fork_rng(devices=[]):
-            # torch.manual_seed would also reseed the accelerators
-            torch.default_generator.manual_seed(seed_of(seed))
+        with global_seed(seed_of(seed)):
             codes = _codes_of(spec, seed)
             backbone = lookup("backbone", spec.backbone, BACKBONES)
             options = spec.unit_options(1 if codes is None else codes.shape[1])

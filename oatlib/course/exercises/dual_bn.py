@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..._random import global_seed
 from .. import parts, two_branches
 from . import Wrong, exercise, same
 
@@ -260,8 +261,7 @@ def _check_eval(mine, reference: parts.DualBN) -> None:
 @exercise(two_branches.SmallNet, "oatlib.course.two_branches.SmallNet")
 def SmallNet(theirs) -> None:
     """norm, cin, classes -> network with convs, norms, head; forward(x, branch) -> logits."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
+    with global_seed(0):
         reference = two_branches.SmallNet(parts.DualBN, 3, 8)
         mine = theirs(parts.DualBN, 3, 8)
     with torch.no_grad():  # the two branches differ

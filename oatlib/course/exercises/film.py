@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..._random import global_seed
 from ...layers.folded import per_channel
 from .. import parts
 from ..curve import CurveNet, curve_error, learn
@@ -84,8 +85,7 @@ def FiLM(theirs) -> None:
 
 def _module(theirs: Callable, *sizes: int) -> nn.Module:
     """Build the learner's module, with the same random numbers every time."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
+    with global_seed(0):
         built = theirs(*sizes)
     if not isinstance(built, nn.Module):
         raise Wrong(

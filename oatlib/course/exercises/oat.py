@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..._random import global_seed
 from ...attacks.suite import Suite
 from ...data.load import load_data
 from ...data.splits import Split
@@ -271,8 +272,7 @@ def _step_batch() -> tuple[Tensor, Tensor, Tensor]:
 
 def _step_net() -> parts.DialNet:
     """Return a DialNet, always with the same weights, whose answers depend clearly on λ."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with global_seed(0):
         net = parts.DialNet(generator=torch.Generator().manual_seed(0))
         for module in net.modules():
             if isinstance(module, parts.FiLM):
