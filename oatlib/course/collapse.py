@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from ..attacks.accuracy import robust_accuracy
 from ..attacks.base import Attack
 from ..attacks.pgd import FGSM, FGSMRS, NFGSM, PGD
 from ..attacks.suite import Suite
@@ -87,7 +88,7 @@ def alignment(net: nn.Module, x: Tensor, y: Tensor, radius: float, source: Gener
 def under_suite(net: nn.Module, x: Tensor, y: Tensor, radius: float) -> float:
     """Return robust accuracy under the quick suite, in [0, 1]."""
     suite = Suite(radius, budget="quick")
-    return suite.run(net, x, y, torch.Generator().manual_seed(1), progress=False).robust
+    return robust_accuracy(net, x, y, suite, torch.Generator().manual_seed(1))
 
 
 def measured(net: nn.Module, x: Tensor, y: Tensor, radius: float) -> list[float]:
