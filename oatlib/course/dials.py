@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..attacks.freeze import frozen
 from ..attacks.pgd import PGD
 from ..attacks.suite import Suite
 from ..data.load import Data, load_data
@@ -140,11 +141,12 @@ class LiveEnds(LiveCurve):
             return
         x, y = self.split.x, self.split.y
         first, last = (torch.full((len(y),), stop) for stop in (0, len(self.net.stops) - 1))
-        self.net.eval()
         generator = torch.Generator().manual_seed(0)
-        x_adv = self.attack(lambda images: self.net(images, last), x, y, generator)
-        with torch.no_grad():
-            answers = (self.net(x, first), self.net(x_adv, last))
+        # eval mode, and the mode before that afterwards, also after an error
+        with frozen(self.net):
+            x_adv = self.attack(lambda images: self.net(images, last), x, y, generator)
+            with torch.no_grad():
+                answers = (self.net(x, first), self.net(x_adv, last))
         right = [100 * (logits.argmax(1) == y).double().mean().item() for logits in answers]
         line = f"step {taken} of {self.total}, loss {loss:.2f}"
         self.add(taken, dict(zip(self.NAMES, right, strict=True)), line)

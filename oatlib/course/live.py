@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import ipywidgets
 
 from . import figures
-from .sliders import Figure, _show
+from .sliders import Figure, show_in
 
 
 class LiveCurve(ipywidgets.VBox):
@@ -59,7 +59,7 @@ class LiveCurve(ipywidgets.VBox):
         self.x.append(x)
         for name, values_so_far in self.series.items():
             values_so_far.append(values[name])
-        _show(self.figure, self._drawn())
+        show_in(self.figure, self._drawn())
         self._line.value = line
 
     def _drawn(self):

@@ -169,16 +169,13 @@ class Block(nn.Module):
         cout: Channels of the output.
         stride: Stride of the conv.
         code_dim: Length of a code of λ.
-        norm: Class of the dual BatchNorm: that of the learner, or the one above.
         film: Class of the generator.
     """
 
-    def __init__(
-        self, cin: int, cout: int, stride: int, code_dim: int, norm: type = DualBN, film=FiLM
-    ):
+    def __init__(self, cin: int, cout: int, stride: int, code_dim: int, film: type = FiLM):
         super().__init__()
         self.conv = nn.Conv2d(cin, cout, 3, stride, padding=1, bias=False)
-        self.norm = norm(cout)
+        self.norm = DualBN(cout)
         self.film = film(code_dim, cout)
 
     def forward(self, x: Tensor, branch: Tensor, code: Tensor) -> Tensor:
@@ -217,7 +214,7 @@ class DialNet(nn.Module):
         self.register_buffer("codes", torch.linalg.qr(square)[0][: len(self.stops)])
         sizes = zip((cin, *CHANNELS), CHANNELS, (1, 2, 2), strict=False)
         self.blocks = nn.ModuleList(block(*size, CODE_DIM) for size in sizes)
-        # the parts of a learner replace those of a block that somebody else wrote
+        # The library's block holds the library's norm and generator. Replace them by the learner's.
         for built, channels in zip(cast(Any, self.blocks), CHANNELS, strict=True):
             if norm is not None:
                 built.norm = norm(channels)

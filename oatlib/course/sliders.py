@@ -154,7 +154,7 @@ class Sliders(ipywidgets.VBox):
     def _drawn(self) -> Iterator[bool]:
         """A job for the worker: run the actions of buttons that were clicked, then draw.
 
-        While a play button is on, the job goes on: it runs the action of that button and draws
+        While a play button is on, the job continues: it runs the action of that button and draws
         again. The slow pace of the worker waits between two drawings.
         """
         while self._due:
@@ -176,7 +176,7 @@ class Sliders(ipywidgets.VBox):
     def _redraw(self) -> None:
         """Draw the figure for the current values of the controls."""
         figure, note = _parts(self._draw(**self.values))
-        _show(self.figure, figure)
+        show_in(self.figure, figure)
         self._note.value, self._error.value = note, ""
 
     def _playing(self) -> list[str]:
@@ -295,8 +295,8 @@ def _parts(drawn) -> tuple[go.Figure, str]:
     return drawn if isinstance(drawn, tuple) else (drawn, "")
 
 
-def _show(shown: Figure, figure: go.Figure) -> None:
-    """Update the figure on the page.
+def show_in(shown: Figure, figure: go.Figure) -> None:
+    """Make a figure on the page show another one.
 
     Traces are changed in place if their types are the same, else replaced.
     """

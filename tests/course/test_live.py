@@ -17,13 +17,17 @@ def test_points_are_added_to_every_curve():
     assert live.figure.layout.meta["takeaway"] == "It grows." and "step 2" in live.children[1].value
 
 
-def test_the_two_ends_are_measured_now_and_then():
+def test_the_two_ends_are_measured_now_and_then_in_eval_mode_and_the_network_stays_as_it_was():
     data = oatlib.load_data("shapes", seed=0, n_train=8, n_val=16, n_test=8, size=8, classes=3)
     net = parts.DialNet(classes=3)
     live = LiveEnds(net, data, total=120, eps=8 / 255)
+    seen, before = set(), {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    net.register_forward_pre_hook(lambda module, _: seen.add(module.training))
     for taken in range(1, 121):
         live.step(taken, 1.0)
-    assert len(live.x) == LiveEnds.LOOKS and live.x[-1] == 120 and not net.training
+    assert len(live.x) == LiveEnds.LOOKS and live.x[-1] == 120
+    assert seen == {False} and net.training and all(part.training for part in net.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     clean, attacked = live.series.values()
     assert all(0 <= a <= 100 for a in [*clean, *attacked])
 
