@@ -47,7 +47,7 @@ def randomised(net, seed=0):
             if isinstance(part, FiLM):
                 part.out.weight.mul_(10)
         for linear in net.body.head.each:
-            linear.weight.mul_(3)
+            linear.weight.mul_(4)
     return net
 
 
@@ -89,7 +89,7 @@ def assert_folding_changes_nothing(net, form, tolerance):
     """Against the unfolded network in eval mode, for logits of a size at which all its parts matter."""
     x = images(channels=net.spec.shape[0]).to(net.body.head.each[0].weight)
     expected = logits(net, x, LAMS)
-    assert expected.std() > 0.2, "logits too small to compare"
+    assert expected.std() > 0.3, "logits too small to compare"
     one_image = logits(net, x[:1].expand(len(STOPS), -1, -1, -1), torch.tensor(STOPS, dtype=torch.float64))
     assert torch.pdist(one_image).min() > 0.05 * one_image.abs().max(), "the λ stops are too alike to tell apart"
     assert gap(form(net, x, LAMS), expected) < tolerance
