@@ -678,13 +678,11 @@ def audits(record: dict) -> list[str]:
         alarms.append(f"`{row['name']}`, {where}: {', '.join(row['raised'])}")
     return [
         "",
-        f"`oatlib.audit` ({suites} suite) on newly trained networks ({names}), {len(seeds)} seeds, "
-        "n = "
-        f"{' or '.join(map(str, sizes))} validation images: of {counts['honest'][0]} honest "
-        "settings "
-        f"{counts['honest'][1]} raised anything{' (' + '; '.join(alarms) + ')' if alarms else ''}, "
-        "of "
-        f"{counts['fraud'][0]} planted frauds {counts['fraud'][1]} were not caught by name.{known} "
+        f"`oatlib.audit` ({suites} suite) ran on newly trained networks ({names}), {len(seeds)} "
+        f"seeds, n = {' or '.join(map(str, sizes))} validation images. Of {counts['honest'][0]} "
+        f"honest settings {counts['honest'][1]} raised anything"
+        f"{': ' + '; '.join(alarms) if alarms else ''}. Of {counts['fraud'][0]} planted frauds "
+        f"{counts['fraud'][1]} were not caught by name.{known} "
         "Recorded in "
         "`bench/results/honest.json`; repeat with `python -m bench.honest`.",
     ]

@@ -146,7 +146,7 @@ def test_the_ends_of_a_dial_are_means_over_the_seeds():
     assert cells[1:4] == ["2", "100.0 / 0.0", "80.0 / 60.0"] and cells[5] == "5 s" and cells[6].startswith("dial")
 
 
-@pytest.mark.parametrize("faults, alarms, caught", [(0, "0 raised anything, of", True), (1, "1 raised", False)])
+@pytest.mark.parametrize("faults, alarms, caught", [(0, "0 raised anything. Of", True), (1, "1 raised", False)])
 def test_the_audit_names_false_alarms_and_misses(faults, alarms, caught):
     def row(kind, name, fault):
         return {"kind": kind, "name": name, "seed": 0, "n": 64, "suite": "fast", "lam": 0.2, "width": 1.0,
@@ -154,6 +154,6 @@ def test_the_audit_names_false_alarms_and_misses(faults, alarms, caught):
 
     rows = [row("honest", "oat", faults), row("honest", "blend", 0), row("fraud", "noise", faults)]
     text = "\n".join(readme.audits({"rows": [*rows, row("exhibit", "old", faults)]}))
-    assert f"of 2 honest settings {alarms}" in text and f"of 1 planted frauds {faults}" in text
+    assert f"Of 2 honest settings {alarms}" in text and f"Of 1 planted frauds {faults}" in text
     assert ("is caught by name" in text) == caught
     assert ("`oat`, λ = 0.2, width 1, seed 0: claim" in text) == bool(faults)
