@@ -32,7 +32,6 @@ retrain: bool = False  # train the networks here instead of loading the included
 import plotly.graph_objects as go
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 import oatlib
 from oatlib import FGSM, PGD, Suite
@@ -41,6 +40,7 @@ from oatlib.course.diagram import diagram
 from oatlib.course.exercises import check, mine
 from oatlib.course.lesson import begin, say
 from oatlib.course.sliders import sliders
+from oatlib.course.two_pixels import accuracy, small_net, two_cues
 
 lesson = begin("02_adversarial_training", globals())
 data = oatlib.load_data(data_set, seed=seed)
@@ -135,35 +135,8 @@ diagram("02")
 #
 # The built-in images have the same two kinds of cues: the shape is loud, the texture is faint.
 
-
 # %%
-def two_cues(seed):
-    """256 images of two pixels, (256, 2), their classes, and which loud cues lie."""
-    generator = torch.Generator().manual_seed(seed)
-    y = torch.arange(256) % 2
-    side = 2.0 * y - 1  # -1 or 1
-    lies = torch.rand(256, generator=generator) < 0.1
-    noise = torch.randn(2, 256, generator=generator)
-    loud = side * (1 - 2.0 * lies) * (0.2 + 0.07 * noise[0])
-    faint = side * (0.03 + 0.006 * noise[1])
-    return 0.5 + torch.stack([loud, faint], 1), y, lies
-
-
-class Spread(nn.Module):
-    """Move pixels from [0, 1] to [-5, 5]."""
-
-    def forward(self, x):
-        return 10 * (x - 0.5)
-
-
-def small_net(seed):
-    """A fully connected network for two pixels and two classes."""
-    torch.manual_seed(seed)
-    hidden = [nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh()]
-    return nn.Sequential(Spread(), *hidden, nn.Linear(32, 2))
-
-
-points, labels, lies = two_cues(seed)
+points, labels, lies = two_cues(seed)  # 256 images (256, 2), their classes, and which loud cues lie
 
 # %% [markdown]
 # ### First function: one loss for clean and attacked images
@@ -315,12 +288,6 @@ class Game:
 
 
 # %%
-def accuracy(net, x, y):
-    """Share of right answers."""
-    with torch.no_grad():
-        return (net.eval()(x).argmax(1) == y).float().mean().item()
-
-
 def scores(net, eps=0.1):
     """Accuracy on the points as they are, and after PGD-20."""
     x_adv = PGD(eps, 20)(net.eval(), points, labels)
@@ -873,7 +840,7 @@ my_training = check(my_training)
 # %% [markdown]
 # <details><summary>Hint</summary>
 # Ideas, each worth a try: a learning rate that grows at first and falls at the end; an ε that grows from 0 over the first
-# third; shorter gradients with <code>nn.utils.clip_grad_norm_</code>; fewer steps of the attack, and so more updates.
+# third; shorter gradients with <code>torch.nn.utils.clip_grad_norm_</code>; fewer steps of the attack, and so more updates.
 # </details>
 
 # %% [markdown] tags=["solution"]
@@ -900,7 +867,7 @@ my_training = check(my_training)
 #         loss = F.cross_entropy(net(x_adv), y[index])
 #         optimizer.zero_grad()
 #         loss.backward()
-#         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+#         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
 #         optimizer.step()
 # ```
 #
