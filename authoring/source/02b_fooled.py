@@ -786,9 +786,9 @@ def dots(groups, n, takeaway):
             name=f"ε = {radius}",
             marker=figures.style(number)["marker"],
         )
-    title = f"robust accuracy, % (upper bounds, n = {n} for each seed)"
+    title = "robust, % (upper bounds)"
     ticks = [name.replace(", ", ",<br>").replace(" + ", " +<br>") for name in next(iter(groups.values()))]
-    figures.layout(fig, "", title, height=400, takeaway=takeaway)
+    figures.layout(fig, f"trained with (n = {n} points for each of the seeds)", title, height=400, takeaway=takeaway)
     return fig.update_xaxes(tickvals=list(range(len(ticks))), ticktext=ticks, showgrid=False, zeroline=False)
 
 
@@ -832,7 +832,7 @@ say(
 # ### Exercise: repair
 # Difficulty ●●●●○ · 25 minutes. Open-ended: invent the attack of training for ε = 0.1. It may compute **at most two gradients**
 # per point and round; forward passes are free. The check trains 400 rounds on two seeds, counts your gradients, and measures
-# PGD-20. At least three quarters of the points must stay right. `last` is what your function returned in the round before, or
+# with the quick suite. At least three quarters of the points must stay right. `last` is what your function returned in the round before, or
 # None. `generator` is for random numbers. Can you do it with one gradient?
 
 

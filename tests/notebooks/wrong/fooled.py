@@ -125,6 +125,11 @@ WRONG = {
     for _ in range(7):
         images = inside(images + eps / 4 * gradient(images).sign())
     return images""", "at most 2 are allowed"),
+        # right on most points under PGD-20, and on hardly any under the suite
+        (f"""{REPAIR}    images = x
+    for _ in range(2):
+        images = inside(images + eps / 2 * gradient(images).sign())
+    return images""", "the quick suite leaves .*At least 75% under the suite"),
         (f"{REPAIR}    return gradient(x).sum(1)", "a tensor of the shape of x"),
         (f"{REPAIR}    return x + 4 * eps * gradient(x).sign()", "too low|At least 75% under"),
         (f"{REPAIR}    noise = eps * (2 * torch.rand(x.shape, generator=generator) - 1)\n"
