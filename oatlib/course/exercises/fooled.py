@@ -406,8 +406,8 @@ def repair(theirs) -> str:
     gradients = max(score[2] for score in scores)
     measured = (
         f"after {ROUNDS} rounds the quick suite leaves {robust:.1%} and clean accuracy is "
-        f"{clean:.1%}, the worst of {len(SEEDS)} seeds (n = {POINTS} points each), with {gradients:g} "
-        "gradient(s) per point and round."
+        f"{clean:.1%}, the worst of {len(SEEDS)} seeds (n = {POINTS} points each), "
+        f"with {gradients:g} gradient(s) per point and round."
     )
     if clean < ENOUGH:
         raise Wrong(f"{measured} Clean accuracy is too low: do not push further than eps.")
