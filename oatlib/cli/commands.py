@@ -296,6 +296,17 @@ def _course(options) -> int:
     return 0
 
 
+@_writes("html")
+def _class(options) -> int:
+    from ..course.class_report import read_class
+
+    report = read_class(options.folder)
+    print(report)
+    if options.html and not _save(report.save, options.html, options, "report"):
+        return 1
+    return 0
+
+
 COMMANDS = {
     "train": _train,
     "eval": _eval,
@@ -304,6 +315,7 @@ COMMANDS = {
     "choose": _choose,
     "export": _export,
     "course": _course,
+    "class": _class,
     "rerun": _rerun,
     "doctor": lambda _: doctor(),
 }

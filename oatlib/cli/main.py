@@ -263,6 +263,7 @@ def _parser() -> _Parser:
     _add_export(commands)
     _add_explore(commands)
     _add_course(commands)
+    _add_class(commands)
     _add_rerun(commands)
     _command(commands, "doctor", "report versions, device, and which optional parts work")
     return parser
@@ -570,6 +571,20 @@ def _add_course(commands) -> None:
         help="folder to copy to; it is created if needed (default %(default)s)",
     )
     parser.notes = lambda: ["example: oatlib course lessons"]
+
+
+def _add_class(commands) -> None:
+    parser = _command(
+        commands, "class", "report who solved which exercise, and what a class guessed"
+    )
+    parser.add_argument(
+        "folder",
+        type=_file,
+        help="folder with what learners handed in: notebooks, records of oatlib rerun, or "
+        "my_progress.json, in a folder for each learner",
+    )
+    parser.add_argument("--html", type=_page, help="file to write the report to, as a web page")
+    parser.notes = lambda: ["example: oatlib class handed-in --html class.html"]
 
 
 def _add_rerun(commands) -> None:

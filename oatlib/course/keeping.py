@@ -166,7 +166,7 @@ def _with_what_it_needs(
         begun.add(wanted)
         # an exercise that is not solved may be defined in a cell, and be wrong
         is_open = wanted in library and wanted != name
-        source = None if is_open else _definition(wanted, cells)
+        source = None if is_open else definition(wanted, cells)
         if source is None:
             if wanted in kept:
                 return
@@ -188,11 +188,15 @@ def _with_what_it_needs(
     return found
 
 
-def _definition(name: str, cells: Sequence[str]) -> str | None:
-    """Return the newest top-level statement that defines a name, or None.
+def definition(name: str, cells: Sequence[str]) -> str | None:
+    """Return the source of the newest top-level statement that defines a name, or None.
 
     Statements such as `pgd = check(pgd)` do not count: only functions, classes, imports and
     constants can be kept.
+
+    Args:
+        name: The name.
+        cells: Sources of the cells that were run, the oldest first.
     """
     for cell in reversed(cells):
         try:

@@ -5,6 +5,7 @@ A lesson calls `begin` in its first cell and uses the `Lesson` that it returns.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -26,6 +27,7 @@ from ..reruns.parameters import Parameter, checked, declared
 from ..training.loop import train
 from ..training.presets import Preset
 from ..training.recipes import build
+from . import keeping, progress
 
 RECORDS = bundled("course")
 LONGEST_CELL = 60  # characters of a list or a dictionary in the table of results
@@ -41,7 +43,8 @@ def begin(name: str, names: dict[str, Any]) -> Lesson:
             cells that were run.
 
     Returns:
-        The lesson. It keeps the guesses of an earlier `begin` in the same notebook.
+        The lesson. It keeps the guesses of an earlier `begin` in the same notebook. Guesses of an
+        earlier session come back from `my_progress.json`, see `progress`.
 
     Raises:
         ValueError: If a parameter is invalid, or if no parameters cell was run.
@@ -64,6 +67,11 @@ def _parameters(cells: Sequence[str]) -> dict[str, Parameter]:
         except ValueError:  # not a parameters cell
             pass
     raise ValueError("no parameters cell was run: run the lesson from its first cell, in Jupyter")
+
+
+def _in_notebook() -> bool:
+    """Whether the code runs in cells of a notebook, which have a folder to keep files in."""
+    return bool(keeping.notebook_cells())
 
 
 def say(text: str) -> None:
@@ -89,6 +97,11 @@ class Lesson:
         self.name, self.parameters, self.guesses = name, dict(parameters), guesses
         self._started = time.monotonic()
 
+    @property
+    def number(self) -> str:
+        """Number of the lesson, such as "01"."""
+        return self.name.partition("_")[0]
+
     def predict(
         self,
         key: str,
@@ -110,11 +123,31 @@ class Lesson:
 
         Returns:
             The widget. The same key and question give the same widget, so that a kept guess
-            survives when the cell is run again.
+            survives when the cell is run again. A guess of an earlier session is kept, too.
         """
         if key not in self.guesses or self.guesses[key].question != question:
-            self.guesses[key] = Guess(question, low, high, unit, options)
+            guess = Guess(question, low, high, unit, options)
+            guess.restore(self._done()["guesses"].get(key, {}))
+            if _in_notebook():
+                guess.on_change = lambda entry: self._note(key, entry)
+            self.guesses[key] = guess
         return self.guesses[key]
+
+    def _done(self) -> dict[str, dict]:
+        """Return what `my_progress.json` holds for this lesson: guesses and checks."""
+        nothing: dict[str, dict] = {"guesses": {}, "checks": {}}
+        if not _in_notebook():
+            return nothing
+        try:
+            return progress.read().get(self.number, nothing)
+        except progress.NotRemembered as error:
+            print(error)
+            return nothing
+
+    def _note(self, key: str, entry: dict) -> None:
+        """Write a kept guess to `my_progress.json`."""
+        with contextlib.suppress(progress.NotRemembered):  # said where the file is read
+            progress.note_guess(self.number, key, entry)
 
     def reveal(self, key: str, answer, comment: str = "") -> ipywidgets.HTML:
         """Show the answer to `predict(key, ...)` beside the guess.
@@ -207,7 +240,8 @@ class Lesson:
     def finish(self, **results) -> None:
         """Display the results of the lesson as a table and as a record.
 
-        `oatlib rerun` writes the record to a file.
+        `oatlib rerun` writes the record to a file. The record also holds what the learner did: the
+        guesses with their answers, and every checked answer to an exercise with its verdict.
 
         Args:
             **results: Values by name: numbers, texts, tensors, tables of `evaluate`, or lists and
@@ -219,6 +253,10 @@ class Lesson:
             "lesson": self.name,
             "parameters": self.parameters,
             "results": found,
+            "learner": {
+                "guesses": {key: guess.entry for key, guess in self.guesses.items()},
+                "checks": self._done()["checks"],
+            },
             "seconds": took,
             "versions": versions(),
             "threads": torch.get_num_threads(),
@@ -231,7 +269,8 @@ class Lesson:
 class Guess(ipywidgets.VBox):
     """A question with a slider or some choices.
 
-    `value` is None until the learner keeps a guess. After that it is fixed.
+    `value` is None until the learner keeps a guess. After that it is fixed. `on_change` is called
+    with `entry` when a guess is kept, and when its answer is shown.
 
     Args:
         question: The question, as HTML.
@@ -243,6 +282,9 @@ class Guess(ipywidgets.VBox):
 
     def __init__(self, question: str, low: float, high: float, unit: str, options: Sequence[str]):
         self.question, self.unit, self.value = question, unit, None
+        self.answer: float | str | None = None  # known after `beside`
+        self.on_change: Callable[[dict], None] | None = None
+        self.scale = {"options": list(options)} if options else {"low": low, "high": high}
         self._shown: list = []
         if options:
             self.control = ipywidgets.ToggleButtons(
@@ -274,10 +316,46 @@ class Guess(ipywidgets.VBox):
     def _keep(self, _) -> None:
         if self.control.value is None:  # no option is chosen yet
             return
+        self._fix()
+        if self.on_change:
+            self.on_change(self.entry)
+
+    def _fix(self) -> None:
+        """Take the position of the control as the guess."""
         self.value, self.control.disabled, self.button.disabled = self.control.value, True, True
         self.button.description = "kept"
         for html, answer, comment in self._shown:
             html.value = self._text(answer, comment)
+
+    @property
+    def entry(self) -> dict:
+        """Question, scale, guess and answer, ready for JSON. None: not known yet."""
+        return {
+            "question": self.question,
+            "unit": self.unit,
+            **self.scale,
+            "guess": self.value,
+            "answer": self.answer,
+        }
+
+    def restore(self, entry: Mapping) -> None:
+        """Keep the guess of an earlier session, if it was made for the same question.
+
+        Args:
+            entry: `entry` of the earlier widget, or what a file holds in its place.
+        """
+        asked = {key: entry.get(key) for key in ("question", "unit", *self.scale)}
+        guess = entry.get("guess")
+        if asked != {"question": self.question, "unit": self.unit, **self.scale}:
+            return
+        if "options" in self.scale:
+            is_valid = guess in self.scale["options"]
+        else:
+            is_number = isinstance(guess, int | float) and not isinstance(guess, bool)
+            is_valid = is_number and self.scale["low"] <= guess <= self.scale["high"]
+        if is_valid:
+            self.control.value = guess
+            self._fix()
 
     def beside(self, answer, comment: str) -> ipywidgets.HTML:
         """Return a widget with the answer.
@@ -290,6 +368,9 @@ class Guess(ipywidgets.VBox):
         """
         html = ipywidgets.HTML(self._text(answer, comment))
         self._shown.append((html, answer, comment))
+        self.answer = answer if isinstance(answer, str) else float(answer)
+        if self.on_change and self.value is not None:
+            self.on_change(self.entry)
         return html
 
     def _text(self, answer, comment: str) -> str:

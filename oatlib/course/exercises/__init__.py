@@ -6,7 +6,8 @@ which runs what the learner wrote, a function or a class. The docstring of a che
 of the answer, "arguments -> result".
 
 `check` keeps accepted answers in the file `my_oatlib.py`, and `mine` brings them back in a later
-lesson (see `keeping`).
+lesson (see `keeping`). It notes every verdict in `my_progress.json`, for the report of a class (see
+`progress`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from textwrap import fill
 import torch
 from IPython.display import display
 
-from .. import keeping
+from .. import keeping, progress
 
 EXERCISES: dict[str, Exercise] = {}
 
@@ -90,6 +91,7 @@ def check(theirs: Callable) -> Callable:
     name = theirs.__name__
     given = find(name)
     mistake, note = _judged(theirs, given)
+    _remember(name, given, mistake)
     if mistake is None:
         _show("right", name, f"right. {note}{_kept(name, given)}The library has it as", given.where)
         return theirs
@@ -201,6 +203,17 @@ def _kept(name: str, given: Exercise) -> str:
     except keeping.NotKept as error:
         return f"It is not kept for later lessons: {error} "
     return f"Kept in {path.name}. "
+
+
+def _remember(name: str, given: Exercise, mistake: str | None) -> None:
+    """Note a verdict in `my_progress.json`, unless the exercise is open or no notebook runs."""
+    source = None if mistake == "" else keeping.definition(name, keeping.notebook_cells())
+    if source is None:
+        return
+    try:
+        progress.note_check(given.lesson, name, source, mistake or progress.RIGHT)
+    except progress.NotRemembered as error:
+        print(error)
 
 
 # state: (mark, colour of the border)
