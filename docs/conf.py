@@ -33,6 +33,7 @@ include_patterns = [
     "bench/README.md",
     "data/README.md",
     "docs/*.md",
+    "docs/teaching/*.md",
     "notebooks/*.ipynb",
     "notebooks/*.md",
 ]

@@ -140,13 +140,13 @@ class Lesson:
             return nothing
         try:
             return progress.read().get(self.number, nothing)
-        except progress.NotRemembered as error:
+        except RecordError as error:
             print(error)
             return nothing
 
     def _note(self, key: str, entry: dict) -> None:
         """Write a kept guess to `my_progress.json`."""
-        with contextlib.suppress(progress.NotRemembered):  # said where the file is read
+        with contextlib.suppress(RecordError):  # said where the file is read
             progress.note_guess(self.number, key, entry)
 
     def reveal(self, key: str, answer, comment: str = "") -> ipywidgets.HTML:

@@ -24,10 +24,6 @@ RIGHT = "right"  # verdict of an accepted answer
 MOST = 100  # answers that are remembered for one exercise, the newest
 
 
-class NotRemembered(Exception):
-    """The file cannot be read or written. The message is a sentence for the learner."""
-
-
 def read(folder: Path | str = ".") -> dict[str, dict]:
     """Return the content of the file by number of lesson; empty if there is no file.
 
@@ -35,7 +31,7 @@ def read(folder: Path | str = ".") -> dict[str, dict]:
         folder: Folder of the file.
 
     Raises:
-        NotRemembered: If the file cannot be read.
+        RecordError: If the file cannot be read.
     """
     path = Path(folder, FILE)
     if not path.exists():
@@ -43,7 +39,7 @@ def read(folder: Path | str = ".") -> dict[str, dict]:
     try:
         return parsed(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise NotRemembered(
+        raise RecordError(
             f"{path} cannot be read ({error}). Delete it, or put back a copy of it."
         ) from None
 
@@ -101,7 +97,7 @@ def note_guess(lesson: str, key: str, entry: dict, folder: Path | str = ".") -> 
         folder: Folder of the file.
 
     Raises:
-        NotRemembered: If the file cannot be read or written.
+        RecordError: If the file cannot be read or written.
     """
 
     def change(part: dict) -> None:
@@ -123,7 +119,7 @@ def note_check(
         folder: Folder of the file.
 
     Raises:
-        NotRemembered: If the file cannot be read or written.
+        RecordError: If the file cannot be read or written.
     """
     entry = {"answer": hashlib.sha256(source.encode()).hexdigest()[:8], "verdict": verdict}
 
@@ -146,5 +142,5 @@ def _change(lesson: str, change: Callable[[dict], None], folder: Path | str) -> 
     content = json.dumps(lessons, indent=1, ensure_ascii=False) + "\n"
     try:
         write_bytes(Path(folder, FILE), content.encode())
-    except (OSError, RecordError) as error:
-        raise NotRemembered(f"{FILE} cannot be written: {error}") from None
+    except OSError as error:
+        raise RecordError(f"{FILE} cannot be written: {error}") from None

@@ -9,6 +9,7 @@ from authoring import lessons
 from oatlib.course import exercises, keeping, progress
 from oatlib.course.class_report import RECORD
 from oatlib.course.lesson import Guess
+from oatlib.record import RecordError
 from oatlib.reruns.kernel import Progress, execute, prepared
 
 GOOD = "def project(x_adv, x, eps):\n    return x + (x_adv - x).clamp(-eps, eps).clamp(-x, 1 - x)"
@@ -70,7 +71,7 @@ def test_a_broken_file_is_named_and_stops_nobody(tmp_path, monkeypatch, shown, c
     monkeypatch.chdir(tmp_path)
     path = tmp_path / progress.FILE
     path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(progress.NotRemembered, match=r"my_progress\.json cannot be read.*Delete it"):
+    with pytest.raises(RecordError, match=r"my_progress\.json cannot be read.*Delete it"):
         progress.read()
     assert checked(BAD, monkeypatch) is exercises.find("project").answer
     assert "cannot be read" in capsys.readouterr().out

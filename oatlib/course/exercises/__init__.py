@@ -25,6 +25,7 @@ from textwrap import fill
 import torch
 from IPython.display import display
 
+from ...record import RecordError
 from .. import keeping, progress
 
 EXERCISES: dict[str, Exercise] = {}
@@ -212,7 +213,7 @@ def _remember(name: str, given: Exercise, mistake: str | None) -> None:
         return
     try:
         progress.note_check(given.lesson, name, source, mistake or progress.RIGHT)
-    except progress.NotRemembered as error:
+    except RecordError as error:
         print(error)
 
 
