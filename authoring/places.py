@@ -25,6 +25,7 @@ COLAB = Path("colab")  # folder of the notebooks for Colab
 PAGES = (Path("README.md"), Path("notebooks", "README.md"))
 BEGIN, END = "<!-- places:begin -->", "<!-- places:end -->"
 ADDRESS = re.compile(r"https://github\.com/(?P<owner>[\w.-]+)/(?P<name>[\w.-]+?)(?:\.git)?/?")
+LINK = re.compile(r"\]\((?!https?://)(?P<file>[^)#]*\.(?:ipynb|md|py))(?P<heading>#[^)]*)?\)")
 BRANCH = "main"
 FIRST = "00_tour"
 SETUP = """# Set-up on Colab, about a minute. Run this cell first.
@@ -120,19 +121,24 @@ def badges(address: str) -> str:
 def colab(source: Path, address: str):
     """The notebook of a lesson with a set-up cell in front, without outputs.
 
-    Links to other lessons lead to Colab, too.
+    Links to other lessons lead to Colab, those to other files to the repository.
     """
     notebook = lessons.build(source)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = re.sub(
-                r"\((\w+)\.ipynb\)", lambda m: f"({colab_link(address, m[1])})", cell.source
-            )
-            page = f"{address}/blob/{BRANCH}/notebooks/GLOSSARY.md"
-            cell.source = cell.source.replace("(GLOSSARY.md", f"({page}")
+            cell.source = LINK.sub(lambda match: _link(match, address), cell.source)
     setup = nbformat.v4.new_code_cell(SETUP.format(address=address), id=f"{source.stem}-setup")
     notebook.cells.insert(1, setup)
     return notebook
+
+
+def _link(match: re.Match, address: str) -> str:
+    """A link of a lesson to another file, as it works on Colab."""
+    file, heading = match["file"], match["heading"] or ""
+    if file.endswith(".ipynb"):
+        return f"]({colab_link(address, Path(file).stem)})"
+    path = file.removeprefix("../") if file.startswith("../") else f"notebooks/{file}"
+    return f"]({address}/blob/{BRANCH}/{path}{heading})"
 
 
 if __name__ == "__main__":
