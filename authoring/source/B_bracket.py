@@ -1,0 +1,564 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+#   oatlib:
+#     seconds: 35
+# ---
+
+# %% [markdown]
+# # B · Between which two numbers does robust accuracy lie?
+#
+# **You will be able to**
+#
+# * say why an attack gives an upper bound of robust accuracy, and what a lower bound needs
+# * propagate a box of pixels through a network, and prove that some images cannot be fooled
+# * cut boxes until every image of a small world is decided
+# * say what it costs to train a network for proofs
+#
+# This is an appendix. No other lesson needs it.
+#
+# **Before this:** [02 · Adversarial training](02_adversarial_training.ipynb) · **Run time:** about 35 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
+
+# %% tags=["parameters"]
+n: int = 256  # 64 to 512: images that are attacked and bounded
+epochs: int = 5  # 1 to 15: of the training on images here
+seed: int = 0  # 0 to 9999: of data, weights and attacks
+recompute: bool = False  # train the recorded networks again (7 minutes)
+
+# %%
+import plotly.graph_objects as go
+import torch
+from torch import nn
+
+import oatlib
+from oatlib import Suite
+from oatlib.course import bounds, figures
+from oatlib.course.exercises import check, mine
+from oatlib.course.exercises.bracket import trained
+from oatlib.course.lesson import begin, say
+from oatlib.course.sliders import sliders
+from oatlib.course.two_pixels import two_cues
+
+lesson = begin("B_bracket", globals())
+torch.set_printoptions(precision=2, sci_mode=False)
+
+# %% [markdown]
+# ## The failure
+#
+# An attack that fails proves nothing: a better one may succeed. So accuracy under an attack is an **upper bound** of robust
+# accuracy. The picture shows it for small networks that were trained against PGD-3, over the radius ε. The lower edge of
+# the band is a **lower bound**: the share of images for which simple arithmetic *proves* that no attack can succeed. The
+# true robust accuracy lies in between.
+
+# %%
+record = lesson.recorded("bracket_images", bounds.bracket_images)
+radii, seeds = record["radii"], record["seeds"]
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+
+
+def mean_of(arm, key):
+    """The mean over the seeds at each radius, in percent."""
+    columns = zip(*(run[key] for run in record["arms"][arm]), strict=True)
+    return [100 * sum(values) / len(values) for values in columns]
+
+
+def brackets(*arms, takeaway):
+    """Bands from the lower to the upper bound, one for each training."""
+    fig = go.Figure()
+    for i, arm in enumerate(arms):
+        upper, lower = mean_of(arm, "upper"), mean_of(arm, "lower")
+        look = figures.style(i)
+        fig.add_scatter(x=radii, y=upper, name=f"{arm}: upper bound", mode="lines+markers", **look)
+        look["line"]["dash"] = "dot"
+        fill = {"fill": "tonexty", "fillcolor": figures.tint(i)}
+        fig.add_scatter(x=radii, y=lower, name=f"{arm}: lower bound", mode="lines+markers", **fill, **look)
+    return figures.layout(fig, "ε in 1/255", "robust accuracy, %", takeaway=takeaway, height=400)
+
+
+at_8 = radii.index(8)
+brackets("PGD-3", takeaway="Above ε = 0 the band reaches from 0 to the accuracy under attack: nothing is proven.")
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+upper, lower = mean_of("PGD-3", "upper"), mean_of("PGD-3", "lower")
+say(
+    f"At ε = 8/255 the quick suite leaves {upper[at_8]:.1f} %, and {lower[at_8]:.1f} % are proven (mean of {len(seeds)} trainings, "
+    f"n = {record['n']}). At ε = 0 both bounds are clean accuracy, {upper[0]:.1f} %."
+)
+
+# %%
+lesson.predict("trained", "A network is trained so that proofs succeed. What share is proven at ε = 8/255?", 0, 100)
+
+# %% [markdown]
+# ## Small enough to print: one layer
+#
+# Two pixels lie between 0.4 and 0.6. What can a linear layer make of them? A negative weight turns the order around, so
+# the lowest input does not give the lowest output. It is easier with the centre c of the box and its radius r. A layer
+# z = Wx + b moves them to
+#
+# $$c' = W c + b, \qquad r' = |W|\, r$$
+#
+# where |W| holds the absolute values of the weights.
+
+# %%
+weight = torch.tensor([[2.0, -1.0]])
+bias = torch.tensor([0.5])
+centre, radius = torch.tensor([0.5, 0.5]), torch.tensor([0.1, 0.1])
+print("centre", weight @ centre + bias)
+print("radius", weight.abs() @ radius)
+corners = torch.cartesian_prod(torch.tensor([0.4, 0.6]), torch.tensor([0.4, 0.6]))
+print("at the four corners", (corners @ weight.T + bias).flatten())
+
+# %% [markdown]
+# ### Exercise: interval_linear
+# Difficulty ●●○○○ · 6 minutes. Return the lowest and the highest outputs of a linear layer for a box of inputs.
+
+
+# %% tags=["exercise"]
+def interval_linear(weight, bias, low, high):
+    """weight (out, in), bias (out,), low and high (N, in) -> the lowest
+    and the highest outputs, each (N, out)."""
+    raise NotImplementedError  # your code instead of this line
+
+
+# %%
+interval_linear = check(interval_linear)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# <code>centre = (low + high) / 2</code>, and the radius is half of <code>high - low</code>. <code>x @ weight.T + bias</code> is the layer
+# for a batch.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def interval_linear(weight, bias, low, high):
+#     centre = (low + high) / 2
+#     radius = (high - low) / 2
+#     centre = centre @ weight.T + bias
+#     radius = radius @ weight.abs().T
+#     return centre - radius, centre + radius
+# ```
+# </details>
+
+# %% [markdown]
+# ## A whole network
+#
+# ReLU, tanh and the scaling of pixels never fall when their input rises. So for them the ends of the box are enough.
+# The box of the logits follows, layer by layer.
+#
+# ### Exercise: logit_box
+# Difficulty ●●○○○ · 8 minutes. Return the box of the logits, for all images at most ε from x, with pixels in [0, 1].
+
+
+# %% tags=["exercise"]
+def logit_box(net, x, eps):
+    """net, an nn.Sequential; images (N, pixels), eps -> the lowest and
+    the highest logits, each (N, classes)."""
+    raise NotImplementedError
+
+
+# %%
+logit_box = check(logit_box)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# <code>for layer in net:</code> and <code>isinstance(layer, nn.Linear)</code>. Every other layer is called on both ends.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def logit_box(net, x, eps):
+#     low = (x - eps).clamp(0, 1)
+#     high = (x + eps).clamp(0, 1)
+#     for layer in net:
+#         if isinstance(layer, nn.Linear):
+#             low, high = interval_linear(layer.weight, layer.bias, low, high)
+#         else:
+#             low, high = layer(low), layer(high)
+#     return low, high
+# ```
+# </details>
+
+# %% [markdown]
+# The images of two pixels are those of lesson 02: a loud cue that sometimes lies, and a faint one. The network was trained
+# against PGD.
+
+# %%
+EPS = 0.1
+net = trained(seed)
+x, y, _ = two_cues(seed + 100)  # images that training has not seen
+with torch.no_grad():
+    low, high = logit_box(net, x[:3], EPS)
+print("class", y[:3])
+print("lowest logits ", low)
+print("highest logits", high)
+
+# %% tags=["nbval-check-output"]
+with torch.no_grad():
+    due_low, due_high = bounds.box_of(net, *bounds.ball(x, EPS))
+    low, high = logit_box(net, x, EPS)
+print("as in the library:", torch.allclose(low, due_low, atol=1e-5) and torch.allclose(high, due_high, atol=1e-5))
+
+# %% [markdown]
+# ## The proof
+#
+# An image of class y is **certified** if its logit stays above every other logit k. Two boxes are too careful: both logits
+# cannot be at their worst for the same image. So merge the last layer with the difference. With the box (c, r) of the last
+# features,
+#
+# $$\min\,(z_y - z_k) \;\ge\; (w_y - w_k)\, c - |w_y - w_k|\, r + b_y - b_k .$$
+#
+# ### Exercise: certify
+# Difficulty ●●●○○ · 12 minutes. Return which images are proven, from the last layer and the box of its inputs.
+
+
+# %% tags=["exercise"]
+def certify(weight, bias, low, high, y):
+    """weight (classes, features), bias (classes,), low and high (N,
+    features), y (N,) -> booleans (N,), True where the class is proven."""
+    raise NotImplementedError
+
+
+# %%
+certify = check(certify)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# Loop over the other class k. <code>weight[y] - weight[k]</code> has a row for each image. For y = k nothing is to be shown.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def certify(weight, bias, low, high, y):
+#     centre, radius = (low + high) / 2, (high - low) / 2
+#     proven = torch.ones(len(y), dtype=torch.bool)
+#     for other in range(len(bias)):
+#         difference = weight[y] - weight[other]
+#         least = (difference * centre).sum(1) - (difference.abs() * radius).sum(1)
+#         least = least + bias[y] - bias[other]
+#         proven &= (least > 0) | (y == other)
+#     return proven
+# ```
+# </details>
+
+# %%
+*rest, last = net
+with torch.no_grad():
+    features = logit_box(nn.Sequential(*rest), x, EPS)
+    proven = certify(last.weight, last.bias, *features, y)
+    apart = (low.gather(1, y[:, None]) > high.gather(1, 1 - y[:, None])).flatten()  # two classes
+attack = Suite(EPS, budget="quick")
+left = attack.run(net, x, y, torch.Generator().manual_seed(seed), progress=False)
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+
+
+def share(mask):
+    """A share of images with its 95 % interval."""
+    low, high = oatlib.wilson(int(mask.sum()), len(mask))
+    return f"{mask.float().mean():.1%} ({low:.1%} to {high:.1%})"
+
+
+say(
+    f"Of {len(x)} images, clean accuracy is {left.clean:.1%}. The boxes of the logits prove {share(apart)}, the merged difference "
+    f"{share(proven)}, and the quick suite leaves {left.robust:.1%}. The same images are counted each time, so the bounds hold "
+    "for these images without an interval; the interval is for other images of this world."
+)
+
+# %% [markdown]
+# ## Close the gap: cut the box
+#
+# A bound of a small box is tighter than that of a large one. Cut a box into two halves: if both are proven, so is the
+# whole. If the centre of a box is misclassified, the image is proven to be *not* robust. Go on with what is open.
+
+# %%
+rounds = list(range(0, 15, 2))
+decided = [bounds.split_and_certify(net, x, y, EPS, count) for count in rounds]
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+COLOUR = {"proven": 0, "fooled": 1, "open": 2}
+robust_now, fooled_now = decided[-1]
+slow = torch.tensor([len(bounds.boxes_of_image(net, x[i : i + 1], y[i : i + 1], EPS, 8)) for i in range(64)])
+shown = {
+    "robust, needs cuts": int((slow * robust_now[:64]).argmax()),
+    "not robust": int((slow * fooled_now[:64]).argmax()),
+}
+grid = torch.linspace(0.1, 0.9, 81)
+plane = torch.cartesian_prod(grid, grid)
+with torch.no_grad():
+    logits = net(plane)
+height = (logits[:, 1] - logits[:, 0]).reshape(81, 81).T
+
+
+def cut(image, cuts):
+    i = shown[image]
+    boxes = bounds.boxes_of_image(net, x[i : i + 1], y[i : i + 1], EPS, cuts)
+    fig = go.Figure()
+    line = {"start": 0, "end": 0, "size": 1, "coloring": "none"}
+    fig.add_contour(
+        x=grid,
+        y=grid,
+        z=height,
+        contours=line,
+        line={"color": "#777", "width": 2},
+        showscale=False,
+        hoverinfo="skip",
+        name="border of the classes",
+        showlegend=True,
+    )
+    for state, number in COLOUR.items():
+        corners = [(lo.tolist(), hi.tolist()) for lo, hi, kind in boxes if kind == state]
+        xs = [v for lo, hi in corners for v in (lo[0], hi[0], hi[0], lo[0], lo[0], None)]
+        ys = [v for lo, hi in corners for v in (lo[1], lo[1], hi[1], hi[1], lo[1], None)]
+        fill = {"fill": "toself", "fillcolor": figures.tint(number, 0.35)}
+        fig.add_scatter(
+            x=xs or [None],
+            y=ys or [None],
+            mode="lines",
+            name=state,
+            line={"color": figures.COLOURS[number], "width": 1},
+            **fill,
+        )
+    figures.layout(
+        fig,
+        "loud pixel",
+        "faint pixel",
+        height=440,
+        takeaway="After some cuts no box is open: all are proven, or one is fooled.",
+    )
+    fig.update_xaxes(range=[x[i, 0].item() - 0.12, x[i, 0].item() + 0.12], constrain="domain")
+    fig.update_yaxes(range=[x[i, 1].item() - 0.12, x[i, 1].item() + 0.12], scaleanchor="x", constrain="domain")
+    states = [kind for *_, kind in boxes]
+    counts = ", ".join(f"{states.count(kind)} {kind}" for kind in COLOUR)
+    return fig, f"{len(boxes)} boxes: {counts}"
+
+
+sliders(cut, image=list(shown), cuts=(0, 8, 1), start_at={"image": "robust, needs cuts", "cuts": 4})
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+curves = {
+    "not yet fooled (upper bound)": [100 * (~fooled).float().mean().item() for _, fooled in decided],
+    "proven (lower bound)": [100 * robust.float().mean().item() for robust, _ in decided],
+}
+figures.lines(
+    rounds,
+    curves,
+    x_name="cuts of every open box, one after the other",
+    y_name="robust accuracy, %",
+    takeaway="With more cuts the upper bound falls and the lower bound rises, until they meet.",
+)
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+undecided = (~decided[-1][0] & ~decided[-1][1]).sum()
+say(
+    f"After {rounds[-1]} cuts {undecided} of {len(x)} images are undecided. Robust accuracy is **exactly** "
+    f"{decided[-1][0].float().mean():.1%} on these images"
+    f"{'' if not undecided else ' (or a little more)'}. The quick suite said {left.robust:.1%}: here it found "
+    f"{'every' if left.robust <= 1 - decided[-1][1].float().mean() + 1e-6 else 'nearly every'} image that can be fooled."
+)
+
+# %% [markdown]
+# ### Exercise: decide
+# Difficulty ●●●●○ · 25 minutes. Decide the images yourself: return which are proven robust, and which are proven not to be. At
+# least ninety-eight of a hundred must be decided, on three networks, and none wrongly. An image is robust only if *all* of
+# its boxes are proven.
+
+
+# %% tags=["exercise"]
+def decide(net, x, y, eps):
+    """net, images (N, 2), y (N,), eps -> booleans (N,): proven robust;
+    booleans (N,): proven not robust, by a misclassified image."""
+    raise NotImplementedError
+
+
+# %%
+decide = check(decide)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# Keep <code>low</code>, <code>high</code> and, for each box, the index of its image. In each round: box of the last features, <code>certify</code>,
+# the class of the centre; drop what is done; halve the others along the longer side. About twelve rounds are enough.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def decide(net, x, y, eps):
+#     low, high = (x - eps).clamp(0, 1), (x + eps).clamp(0, 1)
+#     image = torch.arange(len(x))
+#     fooled = torch.zeros(len(x), dtype=torch.bool)
+#     *rest, last = net
+#     for _ in range(13):
+#         box = low, high
+#         for layer in rest:
+#             if isinstance(layer, nn.Linear):
+#                 box = interval_linear(layer.weight, layer.bias, *box)
+#             else:
+#                 box = layer(box[0]), layer(box[1])
+#         proven = certify(last.weight, last.bias, *box, y[image])
+#         wrong = net((low + high) / 2).argmax(1) != y[image]
+#         fooled[image[wrong]] = True
+#         is_open = ~proven & ~fooled[image]
+#         low, high, image = low[is_open], high[is_open], image[is_open]
+#         # halve along the longer side
+#         rows, side = torch.arange(len(image)), (high - low).argmax(1)
+#         middle = ((low + high) / 2)[rows, side]
+#         left_high, right_low = high.clone(), low.clone()
+#         left_high[rows, side] = middle
+#         right_low[rows, side] = middle
+#         low, high = torch.cat([low, right_low]), torch.cat([left_high, high])
+#         image = torch.cat([image, image])
+#     robust = ~fooled
+#     robust[image] = False
+#     return robust, fooled
+# ```
+# </details>
+
+# %%
+robust_mine, fooled_mine = mine("decide")(net, x, y, EPS)
+print("proven robust", robust_mine.sum().item(), " proven not robust", fooled_mine.sum().item(), " of", len(x))
+
+# %% [markdown]
+# ## Images: too many pixels to cut
+#
+# An image of this course has 768 values. Halving each once gives $2^{768}$ boxes. So the bounds stay loose, unless the
+# network is **trained for them**: put the worst margins of the bounds into the loss (interval bound propagation, IBP).
+# With a share of 0 this is standard training.
+
+# %%
+data = oatlib.load_data("shapes", seed=seed)
+panel = data.val.panel(n)
+small = bounds.small_conv_net(data, seed)
+bounds.train_small(small, data, bounds.bound_loss(8 / 255, share=0.9), epochs, seed)
+
+# %%
+here = bounds.bracket(small.eval(), panel.x, panel.y)
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+certified_arm = "bounds, share 0.9"
+lower_90 = mean_of(certified_arm, "lower")[at_8]
+say(
+    f"This network, after {epochs} epochs: clean {here['upper'][0]:.1%}; at ε = 8/255 between **{here['lower'][at_8]:.1%}** and "
+    f"**{here['upper'][at_8]:.1%}** (n = {n})."
+)
+
+# %% [markdown]
+# Longer trainings, from the record. The **ablation**: the share of the bounds in the loss, from none (PGD-3 alone) to 0.9.
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+brackets(
+    "PGD-3",
+    certified_arm,
+    takeaway="Trained for the bounds, the band is narrow: most of what survives the attack is proven.",
+)
+
+# %%
+comment = f"mean of {len(seeds)} trainings with share 0.9, n = {record['n']}."
+lesson.reveal("trained", lower_90, comment)
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+data_of_record = oatlib.load_data("shapes", seed=0)
+best = oatlib.best_frontier()[-1]
+rows = [
+    "| training | clean, % | proven at 8/255, % (lower bound) | quick suite at 8/255, % (upper bound) | gap |",
+    "|---|---|---|---|---|",
+]
+
+
+def seeds_of(arm, key, at):
+    """The seeds of one number, in percent."""
+    return ", ".join(f"{100 * run[key][at]:.1f}" for run in record["arms"][arm])
+
+
+for arm in record["arms"]:
+    gap = mean_of(arm, "upper")[at_8] - mean_of(arm, "lower")[at_8]
+    rows.append(
+        f"| {arm} | {seeds_of(arm, 'upper', 0)} | {seeds_of(arm, 'lower', at_8)} | {seeds_of(arm, 'upper', at_8)} | {gap:.1f} |"
+    )
+say("\n".join(rows))
+cost = mean_of("PGD-3", "upper")[0] - mean_of(certified_arm, "upper")[0]
+lost = mean_of("PGD-3", "upper")[at_8] - mean_of(certified_arm, "upper")[at_8]
+say(
+    f"One number for each of {len(seeds)} seeds; n = {record['n']}, {record['epochs']} epochs. The proof costs **{cost:.1f} points** of clean "
+    f"accuracy, and the upper bound is {abs(lost):.1f} points {'lower' if lost > 0 else 'higher'} than that of PGD training. "
+    f"The best possible rule of this world has robust accuracy {best.robust:.1%}."
+)
+
+# %%
+lesson.predict("gap", "ε = 4/255, share 0.9: how many points lie between the two bounds?", 0, 60, "points")
+
+# %%
+at_4 = radii.index(4)
+gap_4 = mean_of(certified_arm, "upper")[at_4] - mean_of(certified_arm, "lower")[at_4]
+lesson.reveal("gap", gap_4, f"at ε = 8/255 it is {mean_of(certified_arm, 'upper')[at_8] - lower_90:.1f}.")
+
+# %% [markdown]
+# Three checks of the measurement. At ε = 0 both bounds must be clean accuracy. A larger radius can only lower them. At a
+# radius where every image is possible, nothing may be proven.
+
+# %% tags=["nbval-check-output"]
+print("equal at ε = 0:", here["upper"][0] == here["lower"][0])
+for key in ("upper", "lower"):
+    print(f"{key} bound falls with ε:", here[key] == sorted(here[key], reverse=True))
+pairs = zip(here["lower"], here["upper"], strict=True)
+print("lower never above upper:", all(low <= high for low, high in pairs))
+print("proven at ε = 1/2:", bounds.certified(small, panel.x, panel.y, 0.5).sum().item())
+
+# %% [markdown]
+# > **Pitfalls**
+# > * *Calling what an attack leaves robust*: it is an upper bound. Only a proof gives a lower one.
+# > * *Calling what is not proven fragile*: loose bounds prove nothing, and the image may still be robust.
+# > * *Comparing a proven number with an attacked one*: compare lower with lower, and upper with upper.
+# > * *Forgetting [0, 1]*: without clipping, the box is larger than the ball of images, and less is proven.
+# > * *Certifying for the predicted class*: use the label. Else misclassified images count as robust.
+# > * *Floating point*: a margin just above 0 may be rounding. Serious tools round outwards.
+#
+# ## What we showed, and what we did not show
+#
+# Attack and proof are two ends of one ruler. In two pixels they meet. For images they meet only if the network is trained
+# for it, and this training costs clean accuracy.
+# **What we did not show:** bounds for networks with a dial. BatchNorm and FiLM are linear in a fixed setting, so the same
+# arithmetic applies; their bounds prove next to nothing, as for PGD training here. Tighter bounds (linear relaxations)
+# and complete solvers exist, and reach further than intervals.
+#
+# ## Try this
+#
+# * Train with `share=0.3` in the cell above. What happens to the two bounds?
+# * Replace PGD by no attack, `trained(seed, "none")`. How many images does `decide` prove?
+# * Bound each pair of classes without merging the last layer, on images. How much is lost?
+#
+# ## Sources
+#
+# * Gowal et al. 2018, *On the Effectiveness of Interval Bound Propagation for Training Verifiably Robust Models* (IBP)
+# * Wong and Kolter 2018, *Provable Defenses against Adversarial Examples via the Convex Outer Adversarial Polytope*
+# * Katz et al. 2017, *Reluplex: An Efficient SMT Solver for Verifying Deep Neural Networks*
+# * Zhang et al. 2018, *Efficient Neural Network Robustness Certification with General Activation Functions* (CROWN)
+
+# %%
+lesson.finish(
+    upper=here["upper"],
+    lower=here["lower"],
+    radii=radii,
+    exact=decided[-1][0].float().mean().item(),
+    proven=proven.float().mean().item(),
+)
