@@ -42,7 +42,7 @@ from oatlib.course import figures, two_branches
 from oatlib.course.diagram import diagram
 from oatlib.course.exercises import check, mine
 from oatlib.course.lesson import begin, say
-from oatlib.course.seeds import over_seeds, points, verdict
+from oatlib.course.seeds import in_points, over_seeds, verdict
 from oatlib.course.sliders import sliders
 from oatlib.explorer.description import captions
 from oatlib.layers import dual_bn
@@ -130,7 +130,7 @@ say(
     f"n = {one_norm[0]['n']} validation images each, recorded. Robust accuracies are upper bounds: the quick suite at "
     f"8/255. The 95 % interval of a single accuracy is at most ±{widest:.1%}.\n\n"
     f"The **coin** of lesson 00 lets one of the two other networks answer each image: the line in the figure. At the same "
-    f"clean accuracy, half and half differs from it by {points(over_tossed)} of robust accuracy (95 % interval over "
+    f"clean accuracy, half and half differs from it by {in_points(over_tossed)} of robust accuracy (95 % interval over "
     f"seeds). So half and half is **{better} a coin**."
 )
 
@@ -618,8 +618,8 @@ def minus(first, second, key):
 say(
     f"**Exhibit 1.** Clean accuracy in branch 0 minus that in branch 1, mean of {n_seeds} seeds with its 95 % interval.\n\n"
     "| separate | branch 0 minus branch 1 |\n|---|---|\n"
-    + "".join(f"| {way} | {points(difference(way))} |\n" for way in (*ways_alone, BOTH))
-    + f"| nothing, but told by an extra channel | {points(difference('nothing', 'told'))} |"
+    + "".join(f"| {way} | {in_points(difference(way))} |\n" for way in (*ways_alone, BOTH))
+    + f"| nothing, but told by an extra channel | {in_points(difference('nothing', 'told'))} |"
 )
 
 # %% jupyter={"source_hidden": true}
@@ -639,13 +639,13 @@ say(
     "**Exhibit 2.** Branch 1 with statistics, scale and shift separate, minus another network. The robust accuracies are "
     f"upper bounds. Means of {n_seeds} seeds with 95 % intervals.\n\n"
     "| branch 1 of dual BatchNorm | difference |\n|---|---|\n"
-    f"| robust, against separate scale and shift only | {points(added['not told'])} |\n"
-    f"| the same, both told by an extra channel | {points(added['told'])} |\n"
-    + "".join(f"| {name} | {points(values)} |\n" for name, values in against.items())
+    f"| robust, against separate scale and shift only | {in_points(added['not told'])} |\n"
+    f"| the same, both told by an extra channel | {in_points(added['told'])} |\n"
+    + "".join(f"| {name} | {in_points(values)} |\n" for name, values in against.items())
 )
 say(
     "At the clean accuracy of the network with one BatchNorm, its robust accuracy minus that of a coin between the two "
-    f"branches: **{points(off_over_coin)}**."
+    f"branches: **{in_points(off_over_coin)}**."
 )
 
 # %% jupyter={"source_hidden": true}
@@ -659,7 +659,7 @@ versus = {
 coin_off = verdict(*over_seeds(off_over_coin)[1:], "above", "below", "not different from")
 say(
     f"Exhibit 2 in words. Added to separate scale and shift, separate statistics make branch 1 **{helps} robust** (over "
-    f"both rows, {points(added['not told'] + added['told'])}). "
+    f"both rows, {in_points(added['not told'] + added['told'])}). "
     + " ".join(f"Branch 1, {name}: **{word}**." for name, word in versus.items())
     + f" And the network with one BatchNorm is **{coin_off}** a coin between the two branches."
 )
@@ -900,7 +900,7 @@ say(
     + "\n".join(rows)
     + f"\n\nMean (lowest to highest seed): {len(two_branches.DOMAIN_SEEDS)} seeds for yours, {len(domains['seeds'])} for the "
     f"solution. n = {domains['n']} images.\n\nTwo sets of statistics minus one BatchNorm, with 95 % intervals over the seeds "
-    f"of the solution: short {points(gains['short'])}, gentle {points(gains['gentle'])}. So a second set of statistics "
+    f"of the solution: short {in_points(gains['short'])}, gentle {in_points(gains['gentle'])}. So a second set of statistics "
     f"**{helped['short']}** after the short training. After the gentle one it **{helped['gentle']}**."
 )
 

@@ -35,7 +35,7 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
     return middle, middle - margin, middle + margin
 
 
-def points(values: Sequence[float]) -> str:
+def in_points(values: Sequence[float]) -> str:
     """Return the mean of some differences of accuracies with its interval, in points, as text.
 
     Args:

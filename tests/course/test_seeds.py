@@ -9,7 +9,7 @@ def test_the_interval_is_that_of_student():
     middle, low, high = seeds.over_seeds([0.1, 0.2, 0.3])
     assert middle == pytest.approx(0.2)
     assert high - middle == middle - low == pytest.approx(4.303 * 0.1 / 3**0.5)
-    assert seeds.points([0.1, 0.2, 0.3]) == "+20.0 points (-4.8 to +44.8)"
+    assert seeds.in_points([0.1, 0.2, 0.3]) == "+20.0 points (-4.8 to +44.8)"
     assert seeds.over_seeds([0.5] * 5) == (0.5, 0.5, 0.5)
 
 
