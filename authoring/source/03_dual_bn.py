@@ -152,7 +152,8 @@ diagram("03")
 
 # %% [markdown]
 # The two BatchNorms are called **branches**: branch 0 is BN_c, branch 1 is BN_a. Each branch has two things of its own:
-# its **statistics**, and its learned **scale and shift**. The network has to be told the branch of every image.
+# its **statistics**, which are measured, and its **scale and shift**, which are trained. The network has to be told the
+# branch of every image.
 # Which part gives the second setting?
 
 # %%
@@ -191,7 +192,7 @@ print(z)
 
 # %% [markdown]
 # Channel 1 of the clean images is now negative in all three rows, and a ReLU would set it to 0. A learned shift can raise
-# it, but raises all six images alike. Now each group by itself:
+# it again. But it raises all six images alike. Now each group by itself:
 
 
 # %%
@@ -437,8 +438,8 @@ SmallNet = check(SmallNet)
 # ### Exercise: half_step
 # Difficulty ●●●○○ · 12 minutes. One training step. The first half of the batch stays clean, in branch 0. The second half is
 # attacked, in branch 1. `attack(f, x, y)` returns attacked images. Give it a function f from images to logits: the network
-# in branch 1 and in eval mode. That is how it will answer attacked images. Then the whole batch takes one forward, in train
-# mode:
+# in branch 1 and in eval mode. That is how it will answer attacked images. Then the whole batch goes through the network
+# once, in train mode:
 #
 # $$\text{loss} = \tfrac12\,L(\text{clean images, branch 0}) + \tfrac12\,L(\text{attacked images, branch 1})$$
 
@@ -514,17 +515,18 @@ say(f"{table}\n\nAfter {steps} steps, with 95 % intervals, n = {n}, quick suite 
 # %% [markdown]
 # One network, two settings: every image gets two answers, and you choose the branch.
 #
-# **Branch or λ?** At test time nobody knows whether an image is attacked. The branch is a *choice*: branch 1 means "answer
+# **Branch or λ?** At test time it is not known whether an image is attacked. The branch is a *choice*: branch 1 means "answer
 # robustly", for clean images too. OAT (lesson 05) chooses by λ, the weight of robustness: BN_c for λ = 0, BN_a for any
-# λ > 0. For 0 < λ < 1 the loss has a clean and an attacked part, and both go through BN_a. So BN_a, "attacked" in the
-# diagram, then learns from clean images too.
+# λ > 0. For 0 < λ < 1 the loss has a clean and an attacked part, and both go through BN_a. So BN_a then learns from clean
+# images, too.
 
 # %% [markdown]
 # ## The ablation: you assemble it
 #
-# The boxes say what each branch has to itself. *Told by an extra channel* adds an input channel, of one grey for branch 0
-# and another for branch 1. Each point is a network trained from one of the seeds. Grey points: nothing is separate, so the
-# part is off. One line is a coin between the two branches, the other a coin between the two networks of the first figure.
+# The boxes say what each branch has of its own. *Told by an extra channel* adds an input channel, of one grey for branch 0
+# and another for branch 1. Each point is a network trained from one of the seeds. The grey points are the networks with one
+# BatchNorm: the part of this lesson is off. One line is a coin between the two branches. The other is a coin between the
+# two networks of the first figure.
 #
 # At the start both parts are separate: dual BatchNorm. Untick one box at a time.
 

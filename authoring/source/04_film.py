@@ -136,6 +136,8 @@ def within(share, count):
     return f"{share:.1%} ({low:.1%} to {high:.1%})"
 
 
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 inside = mixed[1:-1]  # all four are shown, none is picked
 gained = sum(over_coin(point, coin) for point in inside) / len(inside)
 ends = [redrawn(end) for end in coin]
@@ -158,7 +160,7 @@ say(
 )
 
 # %% [markdown]
-# Nobody trained the settings in between. Let us do that. Then the network must know λ.
+# `blend` was never trained between its ends. Let us train these settings, too. Then the network must know λ.
 # This lesson builds the part that tells it: thick, orange in the diagram. Each block has its own generator; the diagram
 # draws one.
 
@@ -692,6 +694,8 @@ def at_clean(pool, clean):
     return float("nan")
 
 
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
 runs = record["arms"]
 of_gamma = {
     f"{key} at λ = {lam}": [a[i][key] - b[i][key] for a, b in zip(runs["FiLM"], runs["β only"], strict=True)]
@@ -902,7 +906,7 @@ say(
 
 # %% tags=["exercise"]
 class Turned(nn.Module):
-    """film, channels -> a generator whose γ in row `to` is that of row `source` in these channels."""
+    """film, channels -> a generator: γ of these channels in row `to` is that of row `source`."""
 
     def __init__(self, film, channels, to=1, source=-1):
         super().__init__()
@@ -925,7 +929,7 @@ Turned = check(Turned)
 #
 # ```python
 # class Turned(nn.Module):
-#     """film, channels -> a generator whose γ in row `to` is that of row `source` in these channels."""
+#     """film, channels -> a generator: γ of these channels in row `to` is that of row `source`."""
 #
 #     def __init__(self, film, channels, to=1, source=-1):
 #         super().__init__()
