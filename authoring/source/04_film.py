@@ -796,8 +796,8 @@ gap_text = (
 fig = figures.bars(
     [str(i + 1) for i in range(len(r))],
     {
-        "texture filters": [*r[readers].tolist(), *[None] * len(others)],
-        "the others": [*[None] * cut, *r[others].tolist()],
+        "texture filters": [*r[readers].tolist(), *[0.0] * len(others)],
+        "the others": [*[0.0] * cut, *r[others].tolist()],
     },
     x_name="filter of the first layer, in the order of r",
     y_name="r",
