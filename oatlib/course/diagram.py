@@ -116,8 +116,8 @@ TAKEAWAYS = {
     "01": "An attack follows the gradient of the loss back to the image and moves the image.",
     "02": "Training follows the same gradient to the weights. The attack moves x up, SGD moves the "
     "weights down.",
-    "03": "Clean and attacked images go through a BatchNorm each: statistics, which are measured, "
-    "then scale and shift, which are trained. All other layers are shared.",
+    "03": "Clean and attacked images have a BatchNorm each: statistics are measured, scale and "
+    "shift trained.",
     "04": "A generator turns a code of λ into a scale and a shift per channel, behind the norm.",
     "05": "λ is drawn for every image. It chooses the BatchNorm, the FiLM and the weight of the "
     "losses.",
@@ -137,7 +137,7 @@ def diagram(lesson: str, findings: Mapping[str, str] | None = None) -> None:
     """
     if lesson not in LESSONS:
         raise ValueError(f"there is no diagram of lesson {lesson!r}: {', '.join(LESSONS)}")
-    said = "".join(f" {kind}: {text}." for kind, text in (findings or {}).items())
+    said = "".join(f"\n{kind}, {text}" for kind, text in (findings or {}).items())
     data = {
         "image/svg+xml": svg(lesson, findings),
         "text/plain": f"Diagram: {TAKEAWAYS[lesson]}{said}",
