@@ -12,6 +12,7 @@ from html import escape
 from IPython.display import display
 
 WIDTH, HEIGHT = 840, 330
+SHOWN = 780  # pixels on the page; JupyterLab cuts off what is wider than its output
 INK, QUIET, PAPER, NEW = "#30363c", "#8a9096", "#ffffff", "#e0661a"
 NEW_FILL, NEW_TEXT = "#fdf0e7", "#b04d10"  # the text has a contrast of 4.5:1 on both
 LESSONS = ("01", "02", "03", "04", "05")
@@ -184,7 +185,7 @@ def svg(lesson: str, findings: Mapping[str, str] | None = None) -> str:
     height = HEIGHT - top
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {top} {WIDTH} {height}" '
-        f'width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="13" role="img" '
+        f'width="{SHOWN}" height="{SHOWN * height // WIDTH}" font-family="sans-serif" font-size="13" role="img" '
         'style="max-width:100%;height:auto">'
         f"<title>{escape(TAKEAWAYS[lesson])}</title><defs>{heads}</defs>"
         f'<rect y="{top}" width="{WIDTH}" height="{height}" rx="8" fill="{PAPER}"/>{frame}{body}'
