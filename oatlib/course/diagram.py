@@ -185,7 +185,8 @@ def svg(lesson: str, findings: Mapping[str, str] | None = None) -> str:
     height = HEIGHT - top
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {top} {WIDTH} {height}" '
-        f'width="{SHOWN}" height="{SHOWN * height // WIDTH}" font-family="sans-serif" font-size="13" role="img" '
+        f'width="{SHOWN}" height="{SHOWN * height // WIDTH}" '
+        'font-family="sans-serif" font-size="13" role="img" '
         'style="max-width:100%;height:auto">'
         f"<title>{escape(TAKEAWAYS[lesson])}</title><defs>{heads}</defs>"
         f'<rect y="{top}" width="{WIDTH}" height="{height}" rx="8" fill="{PAPER}"/>{frame}{body}'
