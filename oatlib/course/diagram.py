@@ -5,14 +5,16 @@ Every lesson adds parts. The newest are drawn in colour.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
 from IPython.display import display
 
 WIDTH, HEIGHT = 840, 330
+SHOWN = 780  # pixels on the page; JupyterLab cuts off what is wider than its output
 INK, QUIET, PAPER, NEW = "#30363c", "#8a9096", "#ffffff", "#e0661a"
-NEW_FILL = "#fdf0e7"
+NEW_FILL, NEW_TEXT = "#fdf0e7", "#b04d10"  # the text has a contrast of 4.5:1 on both
 LESSONS = ("01", "02", "03", "04", "05")
 
 
@@ -26,6 +28,7 @@ class _Box:
     width: int
     lines: tuple[str, ...]
     until: str = "05"  # the last lesson that shows it
+    is_known: bool = False  # stands for parts of an earlier lesson, so it is not drawn as new
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,19 @@ class _Arrow:
     text: str = ""
     text_at: tuple[int, int] = (0, 0)
     until: str = "05"
+    is_known: bool = False
+
+
+@dataclass(frozen=True)
+class _Label:
+    """A text between the boxes of one kind. `kind` names it for a text that is measured."""
+
+    since: str
+    kind: str
+    x: int  # middle of the text
+    y: int
+    text: str
+    until: str
 
 
 MIDDLE = 150  # y of the row of the network
@@ -47,8 +63,12 @@ BOXES = (
     _Box("00", 10, MIDDLE, 92, ("images", "x")),
     _Box("00", 140, MIDDLE, 80, ("conv",)),
     _Box("00", 250, MIDDLE, 100, ("BatchNorm",), until="02"),
-    _Box("03", 250, MIDDLE - 34, 100, ("BatchNorm", "clean"), until="04"),
-    _Box("03", 250, MIDDLE + 34, 100, ("BatchNorm", "attacked"), until="04"),
+    _Box("03", 250, MIDDLE - 34, 104, ("statistics", "of BN_c"), until="03"),
+    _Box("03", 250, MIDDLE + 34, 104, ("statistics", "of BN_a"), until="03"),
+    _Box("03", 376, MIDDLE - 34, 104, ("scale, shift", "of BN_c"), until="03"),
+    _Box("03", 376, MIDDLE + 34, 104, ("scale, shift", "of BN_a"), until="03"),
+    _Box("04", 250, MIDDLE - 34, 100, ("BatchNorm", "clean"), until="04", is_known=True),
+    _Box("04", 250, MIDDLE + 34, 100, ("BatchNorm", "attacked"), until="04", is_known=True),
     _Box("05", 250, MIDDLE - 34, 100, ("BatchNorm", "λ = 0")),
     _Box("05", 250, MIDDLE + 34, 100, ("BatchNorm", "λ > 0")),
     _Box("04", 384, MIDDLE, 92, ("FiLM", "γ·h + β")),
@@ -68,8 +88,10 @@ ARROWS = (
     _Arrow("03", ((220, 174), (234, 174), (234, 140), (250, 140))),
     _Arrow("03", ((220, 174), (234, 174), (234, 208), (250, 208))),
     _Arrow("00", ((350, 174), (506, 174)), until="02"),
-    _Arrow("03", ((350, 140), (366, 140), (366, 174), (506, 174)), until="03"),
-    _Arrow("03", ((350, 208), (366, 208), (366, 174), (506, 174)), until="03"),
+    _Arrow("03", ((354, 140), (376, 140)), until="03"),
+    _Arrow("03", ((354, 208), (376, 208)), until="03"),
+    _Arrow("03", ((480, 140), (490, 140), (490, 174), (506, 174)), until="03"),
+    _Arrow("03", ((480, 208), (490, 208), (490, 174), (506, 174)), until="03"),
     _Arrow("04", ((350, 208), (366, 208), (366, 174), (384, 174))),
     _Arrow("04", ((350, 140), (366, 140), (366, 174), (384, 174))),
     _Arrow("04", ((476, 174), (506, 174))),
@@ -86,42 +108,67 @@ ARROWS = (
         "05", ((56, 30), (56, 14), (784, 14), (784, 150)), "weight of the two losses", (560, 28)
     ),
 )
+LABELS = (
+    _Label("03", "statistics", 302, MIDDLE + 28, "measured", until="03"),
+    _Label("03", "scale and shift", 428, MIDDLE + 28, "trained", until="03"),
+)
+FINDINGS_Y = FRAME_TOP - 8  # of what a lesson found out about the parts of one kind
 TAKEAWAYS = {
     "01": "An attack follows the gradient of the loss back to the image and moves the image.",
     "02": "Training follows the same gradient to the weights. The attack moves x up, SGD moves the "
     "weights down.",
-    "03": "Clean and attacked images go through a BatchNorm each. All other layers are shared.",
+    "03": "Clean and attacked images have a BatchNorm each: statistics are measured, scale and "
+    "shift trained.",
     "04": "A generator turns a code of λ into a scale and a shift per channel, behind the norm.",
     "05": "λ is drawn for every image. It chooses the BatchNorm, the FiLM and the weight of the "
     "losses.",
 }
 
 
-def diagram(lesson: str) -> None:
+def diagram(lesson: str, findings: Mapping[str, str] | None = None) -> None:
     """Display the diagram as lesson NN has it, with its new parts in colour.
 
     Args:
         lesson: "01" to "05".
+        findings: What the lesson measured, by the kind of part: "statistics" or "scale and shift".
+            It is written above these parts.
 
     Raises:
-        ValueError: If the lesson has no diagram.
+        ValueError: If the lesson has no diagram, or no parts of such a kind.
     """
     if lesson not in LESSONS:
         raise ValueError(f"there is no diagram of lesson {lesson!r}: {', '.join(LESSONS)}")
-    data = {"image/svg+xml": svg(lesson), "text/plain": f"Diagram: {TAKEAWAYS[lesson]}"}
+    said = "".join(f"\n{kind}, {text}" for kind, text in (findings or {}).items())
+    data = {
+        "image/svg+xml": svg(lesson, findings),
+        "text/plain": f"Diagram: {TAKEAWAYS[lesson]}{said}",
+    }
     display(data, raw=True, metadata={"needs_background": "light"})
 
 
-def svg(lesson: str) -> str:
+def svg(lesson: str, findings: Mapping[str, str] | None = None) -> str:
     """Return the diagram of a lesson as SVG. Its description says what is new.
 
     Args:
         lesson: "01" to "05".
+        findings: See `diagram`.
     """
     shown = [part for part in (*ARROWS, *BOXES) if part.since <= lesson <= part.until]
     body = "".join(
-        (_box if isinstance(part, _Box) else _arrow)(part, part.since == lesson) for part in shown
+        (_box if isinstance(part, _Box) else _arrow)(
+            part, part.since == lesson and not part.is_known
+        )
+        for part in shown
     )
+    labels = {label.kind: label for label in LABELS if label.since <= lesson <= label.until}
+    body += "".join(_text(label.x, label.y, label.text) for label in labels.values())
+    for kind, text in (findings or {}).items():
+        if kind not in labels:
+            raise ValueError(
+                f"the diagram of lesson {lesson} has no parts of the kind {kind!r}: "
+                f"{', '.join(labels) or 'it has no labels'}"
+            )
+        body += _text(labels[kind].x, FINDINGS_Y, text, "bold")
     heads = "".join(
         f'<marker id="{key}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
         f'orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="{colour}"/></marker>'
@@ -130,18 +177,28 @@ def svg(lesson: str) -> str:
     # the block of conv, norm and ReLU stands three times in a row
     frame = (
         f'<rect x="128" y="{FRAME_TOP}" width="462" height="136" rx="10" fill="none" '
-        f'stroke="{QUIET}" stroke-dasharray="5 4"/><text x="582" y="{MIDDLE + 86}" '
-        f'text-anchor="end" fill="{QUIET}">three such blocks, one after the other</text>'
+        f'stroke="{QUIET}" stroke-dasharray="5 4"/><text fill="{QUIET}">'
+        f'<tspan x="138" y="{MIDDLE + 71}">three such</tspan>'
+        f'<tspan x="138" y="{MIDDLE + 86}">blocks in a row</tspan></text>'
     )
     top = min(FRAME_TOP, *(part.y for part in shown if isinstance(part, _Box))) - 20
     height = HEIGHT - top
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {top} {WIDTH} {height}" '
-        f'width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="13" role="img" '
+        f'width="{SHOWN}" height="{SHOWN * height // WIDTH}" '
+        'font-family="sans-serif" font-size="13" role="img" '
         'style="max-width:100%;height:auto">'
         f"<title>{escape(TAKEAWAYS[lesson])}</title><defs>{heads}</defs>"
         f'<rect y="{top}" width="{WIDTH}" height="{height}" rx="8" fill="{PAPER}"/>{frame}{body}'
         "</svg>"
+    )
+
+
+def _text(x: int, y: int, text: str, weight: str = "normal") -> str:
+    """A line of text around x, in the colour of new parts."""
+    return (
+        f'<text x="{x}" y="{y}" text-anchor="middle" font-size="12" font-weight="{weight}" '
+        f'fill="{NEW_TEXT}">{escape(text)}</text>'
     )
 
 

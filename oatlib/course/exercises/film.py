@@ -349,15 +349,17 @@ def reads_texture(theirs) -> None:
 
 
 class _Turned(nn.Module):
-    def __init__(self, film: nn.Module, channels: Tensor):
+    def __init__(self, film: nn.Module, channels: Tensor, to: int = 1, source: int = -1):
         super().__init__()
         self.film = film
         self.channels = channels
+        self.to = to
+        self.source = source
 
     def forward(self, codes: Tensor, width=None) -> tuple[Tensor, Tensor]:
         gamma, beta = self.film(codes, width)
         gamma = gamma.clone()
-        gamma[1, self.channels] = gamma[-1, self.channels]
+        gamma[self.to, self.channels] = gamma[self.source, self.channels]
         return gamma, beta
 
 
@@ -375,7 +377,7 @@ class _Fixed(nn.Module):
 
 @exercise(_Turned, "oatlib.layers.film.FiLM")
 def Turned(theirs) -> None:
-    """film, channels -> a module: codes -> γ and β, with γ of the channels replaced at stop 1."""
+    """film, channels, to, source -> a module: codes -> γ and β, with γ of the channels replaced."""
     inner, channels = _Fixed(), torch.tensor([0, 3])
     gamma, beta = inner.gamma.clone(), inner.beta.clone()
     built = theirs(inner, channels)
@@ -401,3 +403,11 @@ def Turned(theirs) -> None:
     same(got_beta, beta, "β has changed, too: only γ should, so that you know what the reason is.")
     if not torch.equal(inner.gamma, gamma):
         raise Wrong("it changes the table of the wrapped generator in place: clone γ first.")
+    got_gamma, _ = _two(theirs(inner, channels, to=-1, source=2)(torch.zeros(6, 4), None), (6, 5))
+    if _like(got_gamma, want):
+        raise Wrong("`to` and `source` are not used: it always copies the last row into row 1.")
+    if _like(got_gamma, backwards):
+        raise Wrong("`source` is not used: with source=2, γ should come from row 2.")
+    want = gamma.clone()
+    want[-1, channels] = gamma[2, channels]
+    same(got_gamma, want, "with to=-1 and source=2, the last row of γ should hold γ of row 2.")

@@ -81,9 +81,9 @@ def turned(*lines):
     body = "\n        ".join(("gamma, beta = self.film(codes, width)", *lines, "return gamma, beta"))
     return f"""
 class Turned(nn.Module):
-    def __init__(self, film, channels):
+    def __init__(self, film, channels, to=1, source=-1):
         super().__init__()
-        self.film, self.channels = film, channels
+        self.film, self.channels, self.to, self.source = film, channels, to, source
 
     def forward(self, codes, width=None):
         {body}
@@ -157,5 +157,7 @@ WRONG = {
         (turned(CLONED, "gamma[-1, ch] = gamma[1, ch]"), "other way round"),
         (turned(CLONED, "gamma[1, ch] = gamma[-1, ch]", "beta = 0 * beta"), "β has changed"),
         (turned("gamma[1, self.channels] = gamma[-1, self.channels]"), "in place"),
+        (turned(CLONED, "gamma[1, ch] = gamma[-1, ch]"), "are not used"),
+        (turned(CLONED, "gamma[self.to, ch] = gamma[1 if self.to < 0 else -1, ch]"), "`source` is not used"),
     ],
 }  # fmt: skip
