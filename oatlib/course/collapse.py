@@ -294,7 +294,7 @@ TWO_STEP_ARMS = {
 }
 
 
-def two_steps(seeds: int = 2) -> dict:
+def two_steps(seeds: int = 1) -> dict:
     """Train `oats` as the exhibit was trained, with its attack and with the attack of today.
 
     Args:
