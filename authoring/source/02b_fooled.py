@@ -577,7 +577,7 @@ say(
     f"**{first_round(aligned['alignment, trained against FGSM'], lambda value: value < 0.5)}**, and the gap first rises above "
     f"0.2 **{first_round(gaps, lambda value: value > 0.2)}**. Training against PGD-7: the alignment first falls below one half "
     f"**{first_round(aligned['alignment, trained against PGD-7'], lambda value: value < 0.5)}**, "
-    f"although at the end {ends['trained against PGD-7']:.0f}% are right under PGD-20."
+    f"although at the end {ends['trained against PGD-7']:.0f}% are right under PGD-20 (an upper bound)."
 )
 
 # %% [markdown]
