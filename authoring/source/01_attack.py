@@ -113,7 +113,11 @@ def accuracy(f, images):
 
 
 clean, robust = accuracy(net, x), accuracy(net, x_adv)
-lesson.reveal("left", 100 * robust, "this is its <i>robust accuracy</i> under the attack.")
+lesson.reveal(
+    "left",
+    100 * robust,
+    "its <i>robust accuracy</i> under this attack, an upper bound: another attack may find more errors.",
+)
 
 # %%
 low, high = oatlib.wilson(round(robust * n), n)
@@ -133,10 +137,10 @@ for change, images in (("none", x), ("PGD-20", x_adv), ("random signs", x_random
     table += f"| {change} | {share:.1%} ({ends[0]:.1%} to {ends[1]:.1%}) | {round(100 * erased)}% | {round(100 * added)}% |\n"
 say(
     f"All rows are the same n = {n} validation images. Every value changes by up to ε = {eps:g}/255. The textures have a mean amplitude of {255 * scene.amplitude.mean():.1f}/255.\n\n"
-    "| change | still right (95 % interval) | own texture erased | other texture added |\n|---|---|---|---|\n"
+    "| change | still right, an upper bound under attack (95 % interval) | own texture erased | other texture added |\n|---|---|---|---|\n"
     f"{table}\nThe last two columns are means, in percent of the strength of the image's own texture. They say how much of it "
     "the change erases, and how much it adds of the strongest texture of another class. The size of the change is the same for PGD-20 and random signs, so what counts is its **direction**. Another attack may find more errors. So the "
-    "accuracy under PGD-20 is an **upper bound** of the robust accuracy."
+    "accuracy under an attack is an **upper bound** of the robust accuracy."
 )
 
 # %% [markdown]
@@ -201,7 +205,7 @@ print("0.1 · sign of gradient", 0.1 * gradient.sign())
 #
 # ### Exercise: fgsm
 # Difficulty ●●○○○ · 5 minutes. Write the formula as a function for a batch of images and any network `f`.
-# If you leave the cell as it is, the lesson goes on with the library's version.
+# If you leave the cell as it is, the lesson continues with the library's version.
 
 
 # %% tags=["exercise"]
@@ -416,7 +420,7 @@ choices = ([i for i in found if inside[i]] + [i for i in range(512) if inside[i]
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 def draw_walk(image, radius, steps, start, sign, ball):
-    """The walk of PGD and the step of FGSM for one image of two pixels."""
+    """The iterates of PGD and the step of FGSM for one image of two pixels."""
     at, true = points[image : image + 1], ring[image : image + 1]
     path = torch.cat(walk(plane, at, true, radius, steps, 0.25, start, sign, ball))
     jump = fgsm(plane, at, true, radius)
@@ -740,7 +744,7 @@ figures.lines(
     [255 * size for size in sizes],
     curves,
     x_name="ε, in 1/255",
-    y_name=f"images still right, % (band: 95 % interval, n = {n})",
+    y_name=f"still right, % (upper bound; band: 95 % interval, n = {n})",
     height=420,
     takeaway="In large balls more images stay right without the sign, or with one step. Without projection hardly any stay "
     "right, but they have left the ball.",
@@ -751,19 +755,29 @@ figures.lines(
 long_steps = walk(robust_net, x, y, wide, 10, 2.0)
 long_no_sign = always_right(walk(robust_net, x, y, wide, 10, 8.0, sign=False))
 no_start = always_right(walk(robust_net, x, y, wide, 10, 0.5, start=False))
-random = dice()  # goes on from start to start
+random = dice()  # continues from start to start
 starts = [right(pgd(robust_net, x, y, wide, 10, wide / 2, random)) for _ in range(5)]
 five = torch.stack(starts).all(0)
+after_fgsm = right(fgsm(robust_net, x, y, wide))  # one step of length ε from x itself
 one_long = right(pgd(robust_net, x, y, wide, 50, wide / 2, dice()))  # as many gradients as `five`
 at_wide = {name: masks[2] for name, masks in sweep.items()}
 whole = at_wide["PGD-10, α = ε/2"]
 
+
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
+def share_of(mask):
+    """A share of the images with its 95 % interval, as text."""
+    ends = oatlib.wilson(int(mask.sum()), n)
+    return f"{mask.float().mean():.1%} ({ends[0]:.1%} to {ends[1]:.1%})"
+
+
 say(
-    f"At ε = {255 * wide:g}/255, how many more images are right without a part (n = {n}, same images):\n\n"
+    f"At ε = {255 * wide:g}/255, how many more images are right without a part (n = {n}, same images). Both shares behind each "
+    f"difference are upper bounds. PGD-10 with α = ε/2 leaves {share_of(whole)} right, and FGSM {share_of(after_fgsm)}:\n\n"
     f"| without | compared with | difference |\n|---|---|---|\n"
-    f"| many steps | PGD-10, α = ε/2 | {compare(whole, at_wide['one step, α = ε'])} |\n"
+    f"| many steps, but with the random start | PGD-10, α = ε/2 | {compare(whole, at_wide['one step, α = ε'])} |\n"
+    f"| many steps and the random start: FGSM | PGD-10, α = ε/2 | {compare(whole, after_fgsm)} |\n"
     f"| the sign | PGD-10, α = ε/2 | {compare(whole, at_wide['no sign'])} |\n"
     f"| the sign, but with steps 16 times as long | PGD-10, α = ε/2 | {compare(whole, long_no_sign)} |\n"
     f"| the best iterate, with α = 2ε | PGD-10, α = 2ε | {compare(always_right(long_steps), right(long_steps[-1]))} |\n"
@@ -775,7 +789,8 @@ say(
 # %% [markdown]
 # These sentences hold for the parameters as they come.
 #
-# * **Many steps.** At the smallest ε one step finds nearly as many errors as ten, in larger balls far fewer.
+# * **Many steps.** At the smallest ε one step finds nearly as many errors as ten, in larger balls far fewer. FGSM is such a step
+#   without a random start.
 # * **Sign.** Without it, a few pixels with large gradients use the step, and the others hardly move. Much longer steps make up
 #   for most of that.
 # * **Projection.** Without it nearly all images are misclassified, but this is no success: they have left the ball.
@@ -807,7 +822,7 @@ print("ten steps reach a higher loss than none:", bool(loss_of(built).mean() > l
 #
 # ### Exercise: my_attack
 # Difficulty ●●●●○ · 20 minutes. Return images in the ball that the network misclassifies more often than those of the
-# rival. You may take `gradients` gradients, and call `net` once more than that. Then go on: can you reach the quick suite, with a third
+# rival. You may take `gradients` gradients, and call `net` once more than that. Then improve it: can you reach the quick suite, with a third
 # of its gradients?
 
 

@@ -7,7 +7,7 @@
 * exercises: checks that name the mistake.
 * keeping: the file `my_oatlib.py`, where the answers of a learner are kept for later lessons.
 * parts: the parts of OAT as learners write them, and the network that is made of them.
-* rules, two_pixels, collapse, two_branches, curve, told_lambda, dials, live: the experiments of
-  lessons 00 to 05, as far as learners need not read them.
+* rules, two_pixels, equal_passes, collapse, two_branches, curve, told_lambda, dials, live: the
+  experiments of lessons 00 to 05, as far as learners need not read them.
 * diagram: the block diagram that grows from lesson to lesson.
 """

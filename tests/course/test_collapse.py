@@ -3,8 +3,10 @@
 import torch
 from torch import nn
 
+import oatlib
 from oatlib import FGSM, PGD
 from oatlib.course import collapse
+from oatlib.course.lesson import RECORDS
 from oatlib.course.two_pixels import POINTS, Continued, Run, accuracy, begun, small_net, two_cues
 
 
@@ -69,3 +71,27 @@ def test_every_arm_trains_and_the_penalty_changes_the_loss():
 def test_two_half_steps_have_half_the_length():
     attack = collapse.IMAGE_ARMS["two half steps"].kind(0.1)
     assert isinstance(attack, PGD) and attack.steps == 2 and attack.step_length == 0.05
+
+
+def test_equal_cost_means_at_most_as_many_gradients_as_fgsm():
+    found = collapse.on_points(seeds=1, rounds=40, radii=(0.1,))["gradients"]["0.1"]
+    rival, fgsm = found["PGD-7 at equal cost"][0], found["FGSM"][0]
+    assert fgsm - 9 < rival <= fgsm
+    assert found["FGSM, stopped by the alarm"][0] > fgsm  # no alarm yet, and two measurements
+
+
+def test_no_attack_changes_the_answer_of_the_loud_rule_to_a_vivid_point():
+    x, y, lies = two_cues(0)
+    assert abs(collapse.loud_rule(0, 0.0) - (~lies).float().mean().item()) < 0.02
+    side = (x[:, 0] - 0.5) * (2 * y - 1)
+    worst = side - 0.1  # the pixel is moved towards the other class
+    assert abs(collapse.loud_rule(0, 0.1) - (worst > 0).float().mean().item()) < 1e-6
+
+
+def test_the_control_changes_the_attack_of_training_only():
+    two, three = collapse.TWO_STEP_ARMS.values()
+    of_attack = {"margin", "steps", "step_size", "aimed"}
+    changed = {key for key in vars(two) if vars(two)[key] != vars(three)[key]}
+    assert changed == of_attack
+    exhibit = oatlib.load(RECORDS / "oats_two_steps.safetensors").trained[0]["preset"]
+    assert {key: getattr(two, key) for key in exhibit} == exhibit
