@@ -11,6 +11,7 @@ from html import escape
 from IPython.display import display
 
 WIDTH, HEIGHT = 840, 330
+SHOWN = 780  # pixels: the width of the picture on a page; JupyterLab cuts off what is wider
 INK, QUIET, PAPER, NEW = "#30363c", "#8a9096", "#ffffff", "#e0661a"
 NEW_FILL = "#fdf0e7"
 LESSONS = ("01", "02", "03", "04", "05", "07")
@@ -145,8 +146,8 @@ def svg(lesson: str) -> str:
     height = HEIGHT - top
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {top} {WIDTH} {height}" '
-        f'width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="13" role="img" '
-        'style="max-width:100%;height:auto">'
+        f'width="{SHOWN}" height="{round(height * SHOWN / WIDTH)}" font-family="sans-serif" '
+        'font-size="13" role="img" style="max-width:100%;height:auto">'
         f"<title>{escape(TAKEAWAYS[lesson])}</title><defs>{heads}</defs>"
         f'<rect y="{top}" width="{WIDTH}" height="{height}" rx="8" fill="{PAPER}"/>{frame}{body}'
         "</svg>"
