@@ -918,7 +918,8 @@ print("its bootstrap lies around 0:", abs(itself.mean().item()) < itself.std().i
 #
 # **What we did not show:** that SOLAR does not work: its networks are larger, have up to 32 widths and see photographs; that
 # own output layers have no effect here: a small effect needs more runs than ours; that the assumption of the tests holds: if both
-# methods are equally good, their runs scatter equally; or that the suite finds the worst images. Whether narrow widths lose anything
+# methods are equally good, their runs scatter equally; why own output layers might help in
+# larger networks; or that the suite finds the worst images. Whether narrow widths lose anything
 # by sharing weights is the question of [lesson 06](06_slimming.ipynb).
 #
 # ## Try this

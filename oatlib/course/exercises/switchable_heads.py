@@ -344,11 +344,12 @@ HIDDEN = 20250  # seed of the papers
 
 
 @functools.cache
-def _papers() -> tuple[list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]]:
-    """Return simulated papers: without an effect, and with one."""
+def _papers() -> list[tuple[bool, Tensor, Tensor]]:
+    """Return simulated papers in random order: whether there is an effect, and the two tables."""
     generator = torch.Generator().manual_seed(HIDDEN)
-    without = [papers.paper(generator, effect=False) for _ in range(NULL)]
-    return without, [papers.paper(generator, effect=True) for _ in range(REAL)]
+    effects = [False] * NULL + [True] * REAL
+    order = torch.randperm(len(effects), generator=generator).tolist()
+    return [(effects[i], *papers.paper(generator, effects[i])) for i in order]
 
 
 def _verdict(ours: Tensor, base: Tensor) -> bool:
@@ -365,12 +366,10 @@ def _verdict(ours: Tensor, base: Tensor) -> bool:
 @exercise(_verdict, "oatlib.course.exercises.switchable_heads._verdict")
 def verdict(theirs) -> str:
     """ours, base (4 runs, sub-networks) in points -> True: ours is really better."""
-    without, real = _papers()
-
-    def claims(some: list[tuple[Tensor, Tensor]]) -> int:
-        return sum(_yes_or_no(theirs(ours.clone(), base.clone())) for ours, base in some)
-
-    false, found = claims(without), claims(real)
+    claims = {False: 0, True: 0}
+    for effect, ours, base in _papers():
+        claims[effect] += _yes_or_no(theirs(ours.clone(), base.clone()))
+    false, found = claims[False], claims[True]
     if found == false == 0:
         raise Wrong("it never claims an effect: it makes no false claim, and finds nothing.")
     if (false, found) == (NULL, REAL):

@@ -108,6 +108,7 @@ WRONG = {
         (VERDICT + "return False", "never claims"),
         (VERDICT + "return True", "in every paper"),
         (VERDICT + "return best_gain(ours, base) > 7.71", "too many false claims"),
+        ("def verdict(ours, base, seen=[]):\n    seen.append(0)\n    return len(seen) > 300", "too many false claims"),
         (VERDICT + "values = relabelled(ours, base, best_gain)\n"
          "    return bool((values >= values[0] - 1e-6).float().mean() <= 0.05)", "misses too many"),
         (VERDICT + "return best_gain(ours, base)", "True or False"),
