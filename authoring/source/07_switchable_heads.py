@@ -9,662 +9,941 @@
 # ---
 
 # %% [markdown]
-# # 07 · Should every width have an output layer of its own, and how would you know?
+# # 07 · Do you believe +7.71?
 #
 # **You will be able to**
 #
-# * build an output layer that switches with the width, and say what it costs
-# * measure whether two widths pull a shared layer apart, and name what such a measurement cannot tell
-# * compare two methods over seeds, with an interval
-# * show why the gain of the best of many sub-networks is positive even where there is no gain, and report it honestly
+# * show how much the best of many sub-networks gains by chance
+# * compute an interval over training seeds and test images, and say what it cannot repair
+# * test a gain by exchanging the labels of the runs
+# * build an output layer for every width, and judge it by that test
+# * design a test of your own, and measure how often it is wrong
 #
 # **Before this:** [06 · Slimming](06_slimming.ipynb) · **Run time:** about 40 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
-data_set: str = "shapes"  # one of shapes, digits: the images
-n: int = 256  # 32 to 512: validation images that are measured and attacked
-eps: float = 8.0  # 0.5 to 32: radius of the attack, in 1/255 of the range of a pixel
-epochs: int = 4  # 1 to 30: of training, where no ready network fits and for what is recorded
-seed: int = 0  # 0 to 9999: of data, weights and attacks
-retrain: bool = False  # train the networks here (minutes) instead of loading those that come along
-recompute: bool = False  # train again what is otherwise read from a record (minutes)
+n: int = 128  # 32 to 512: validation images that are attacked in this notebook
+draws: int = 400  # 50 to 2000: repetitions of every bootstrap
+seed: int = 0  # 0 to 9999: of draws and attacks
+recompute: bool = False  # train and attack the 10 recorded networks again (a quarter of an hour)
 
 # %%
-import copy
-from itertools import permutations
-from pathlib import Path
+from itertools import combinations, permutations, product
 
 import plotly.graph_objects as go
 import torch
 import torch.nn.functional as F
-from scipy.stats import t as student
+from torch import nn
 
 import oatlib
-from oatlib import PGD
-from oatlib.course import figures
-from oatlib.course.exercises import check
+from oatlib.course import figures, many_seeds, papers
+from oatlib.course.diagram import diagram
+from oatlib.course.exercises import check, mine
 from oatlib.course.lesson import begin, say
+from oatlib.course.many_seeds import points
 from oatlib.course.sliders import sliders
 from oatlib.explorer.description import captions
-from oatlib.layers.head import Head
-from oatlib.layers.setting import Width
-from oatlib.layers.unit import Dials
-from oatlib.record import read_json
+from oatlib.explorer.shipped import FOLDER
 
 lesson = begin("07_switchable_heads", globals())
-data = oatlib.load_data(data_set, seed=seed)
-panel = data.val.panel(min(n, len(data.val)))
-x, y, n = panel.x, panel.y, len(panel)
-WIDTHS, radius = (0.25, 0.5, 0.75, 1.0), eps / 255
+torch.set_printoptions(precision=1, sci_mode=False, linewidth=110)
+record = lesson.recorded("solar_seeds", many_seeds.solar_seeds)
+PAPER = 7.71  # points of robust accuracy: Tareen et al. 2025, abstract
+
+
+def correct(arm, **which):
+    """Which test images are correct, (runs, sub-networks, images)."""
+    return many_seeds.correct_images(record, arm, **which)
+
+
+oats = points(correct("oats"))  # robust accuracies in percent, (runs, sub-networks)
 
 # %% [markdown]
-# ## The failure
+# ## The claim
 #
-# The networks of lesson 06 have every size in one, but the narrow sizes pay for it, most of all where they are to be
-# robust. Every width has its own BatchNorms. The last layer, which turns **features** (the channels at the end, averaged
-# over the picture) into one number per class, is the same for all: a narrow network uses its first columns.
+# Lesson 06 built `oats`, a network with two dials, λ and width. Each pair (width, λ) is a **sub-network**. **SOLAR** makes one
+# change: each width gets an output layer of its own. The abstract of its paper says how much this gains.
 
-# %%
-oats, snn = (lesson.network(name, data) for name in ("oats", "snn"))
-table = oatlib.evaluate(oats, panel, PGD(radius, 10), [0.0, 1.0], seed=seed, progress=False)
-ends = {lam: [r for r in table if r.lam == lam] for lam in (0.0, 1.0)}
-groups = {
-    "clean, λ = 0": [r.clean for r in ends[0.0]],
-    "clean, λ = 1": [r.clean for r in ends[1.0]],
-    "robust, λ = 1": [r.robust for r in ends[1.0]],
-}
-figures.bars([f"width {r.width:g}" for r in ends[0.0]], groups, n=n, height=400)
-
-# %%
-narrow, wide = ends[1.0][0], ends[1.0][-1]
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+ELSEWHERE = (9.01, 2.72, 1.26)  # SVHN, STL-10, CIFAR-100
 say(
-    f"`oats` at λ = 1, width {narrow.width:g}: robust **{narrow.robust:.1%}** ({narrow.robust_low:.1%} to {narrow.robust_high:.1%}); "
-    f"at width 1: **{wide.robust:.1%}** ({wide.robust_low:.1%} to {wide.robust_high:.1%}). n = {n}, {narrow.attack['text']}, "
-    f"95 % intervals. PGD gives upper bounds."
+    f"Over OATS, it claims to gain **up to {PAPER:+g} points** of robust accuracy on CIFAR-10 (and on three other data sets up to "
+    f"{', '.join(f'{gain:+g}' for gain in ELSEWHERE)}).\n\n"
+    "*Up to* means: on the best of many sub-networks. How large is such a number if there is nothing to gain? "
+    f"To find out, we trained the same small `oats` (four layers, four widths) {len(oats)} times, on the same images. Only the training seed "
+    "differs: first weights, order of the images, draws of λ, attacks. All networks are measured on the same "
+    f"n = {record['n']} test images, with the quick suite. So all robust accuracies are upper bounds."
 )
+question = "oats minus oats of another seed: how many points of robust accuracy does the best sub-network gain?"
+lesson.predict("chance", question, 0, 20, "points")
 
-# %%
-attacked = {w: PGD(radius, 10)(oats.at(1.0, w), x[:6], y[:6]) for w in (0.5, 1.0)}
-rows = {
-    "image": x[:6],
-    "change × 16, width 0.5": figures.change(x[:6], attacked[0.5], 16),
-    "change × 16, width 1": figures.change(x[:6], attacked[1.0], 16),
-}
-answers = {w: [f"says {data.classes[c]}" for c in oats.at(1.0, w)(attacked[w]).argmax(1)] for w in attacked}
-told = dict(zip(rows, (captions(data, panel, range(6)), answers[0.5], answers[1.0]), strict=True))
-figures.images(rows, told)
-
-# %% [markdown]
-# Each width meets an attack of its own. Below the images stand class and drawn shape, below the changes what the width
-# says under attack.
-#
-# The idea of **SOLAR** (switchable output layer, Tareen et al. 2025): features of different widths are different crowds,
-# so they pull the shared output layer in different directions. Give every width an output layer of its own.
-#
-# ## Small enough to draw: one head, two crowds
-#
-# Two widths, features of two numbers, two classes (filled and open). Discs come from the wide network, squares from the
-# narrow one. A **head** is a line through the middle. The dial turns the direction in which the narrow network tells the
-# classes apart. The **cosine** of two gradients is 1 if they pull in the same direction and -1 if they pull against
-# each other.
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+ALL, SUBNETS = (many_seeds.subnetworks(record, broken=each) for each in (True, False))
+SEEDS = [str(s) for s in record["seeds"]]
+X_NAME = "sub-network: width (above), λ (below)"
+both_orders = list(permutations(range(len(oats)), 2))
+spans = torch.stack([oats[a] - oats[b] for a, b in both_orders])  # (pairs, sub-networks)
 
 
-# %%
-def crowd(degrees, salt):
-    """200 features of two numbers; the two classes lie apart in the direction of an angle."""
-    generator, label = torch.Generator().manual_seed(seed + salt), torch.arange(200) % 2 * 2.0 - 1
-    angle = torch.tensor(torch.pi * degrees / 180)
-    apart = label[:, None] * torch.stack([angle.cos(), angle.sin()])
-    return apart + 0.5 * torch.randn(200, 2, generator=generator), label
+def ticks(subnets):
+    return {"tickvals": list(range(len(subnets))), "ticktext": [f"{width:g}<br>{lam:g}" for width, lam in subnets]}
 
 
-def loss_of(head, features, label):
-    """Cross-entropy of two classes, written with labels of -1 and 1."""
-    return F.softplus(-label * (features @ head)).mean()
+def one_pair(first, second):
+    gains = oats[int(first)] - oats[int(second)]
+    best = int(gains.argmax())
+    fig = go.Figure()
+    fig.add_scatter(x=list(range(len(gains))), y=gains.tolist(), mode="markers", name="gain", **figures.style(0))
+    ring = {"size": 20, "symbol": "circle-open", "color": figures.COLOURS[1], "line": {"width": 3}}
+    fig.add_scatter(x=[best], y=[gains[best].item()], mode="markers", name="the best one", marker=ring)
+    fig.add_hline(0, line={"color": figures.INK, "width": 1})
+    fig.add_hline(PAPER, line={"color": figures.INK, "dash": "dot"}, annotation_text=f"{PAPER:+g}")
+    where = f"width {SUBNETS[best][0]:g}, λ = {SUBNETS[best][1]:g}"
+    note = f"Best sub-network ({where}): <b>{gains[best]:+.1f}</b>; mean of all {len(gains)}: {gains.mean():+.1f}."
+    seen = f"oats over oats: seed {first} gains {gains[best]:+.1f} points over seed {second} at {where}, and "
+    seen += f"{gains.mean():+.1f} points on average."
+    figures.layout(fig, X_NAME, "gain in robust accuracy, points", takeaway=seen)
+    fig.update_xaxes(ticks(SUBNETS)).update_yaxes(range=[min(-9, spans.min() - 2), max(9, spans.max() + 2)])
+    return fig, note
 
 
-def fitted(*crowds):
-    """The head that is best for some crowds together."""
-    head = torch.zeros(2, requires_grad=True)
-    optimizer = torch.optim.LBFGS([head], max_iter=60, line_search_fn="strong_wolfe")
-
-    def closure():
-        optimizer.zero_grad()
-        loss = sum(loss_of(head, *each) for each in crowds)
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    return head.detach()
-
-
-def pull(head, crowd):
-    """The gradient of one crowd on a head."""
-    head = head.clone().requires_grad_()
-    return torch.autograd.grad(loss_of(head, *crowd), head)[0]
-
-
-def cosine(a, b):
-    """1 if two gradients pull in the same direction, -1 if against each other."""
-    return F.cosine_similarity(a.flatten(), b.flatten(), 0).item()
-
-
-# %%
-def two_crowds(degrees, own):
-    """Both crowds, the heads, and how their gradients on a shared head agree."""
-    crowds, fig = {"wide": crowd(0, 0), "narrow": crowd(degrees, 1)}, go.Figure()
-    both = fitted(*crowds.values())
-    heads = {name: fitted(each) if own else both for name, each in crowds.items()}
-    told = []
-    for i, (name, (features, label)) in enumerate(crowds.items()):
-        for side, mark in ((1, ""), (-1, "-open")):
-            at, style = features[label == side], figures.style(i)["marker"]
-            style |= {"symbol": style["symbol"] + mark, "size": 6}
-            fig.add_scatter(x=at[:, 0], y=at[:, 1], mode="markers", name=name, marker=style, showlegend=side == 1)
-        a, b = (3 * heads[name] / heads[name].norm()).tolist()
-        line = figures.style(i)["line"] | {"width": 4} if own else {"color": figures.INK, "width": 4}
-        label_of = f"head of the {name} width" if own else "shared head"
-        fig.add_scatter(x=[-b, b], y=[a, -a], mode="lines", name=label_of, line=line, showlegend=own or i == 0)
-        told.append(f"{name} <b>{((features @ heads[name]) * label > 0).float().mean():.0%}</b> right")
-    start, end = (cosine(*(pull(head, each) for each in crowds.values())) for head in (torch.zeros(2), both))
-    told.append(f"cosine of the gradients on a shared head: {start:.2f} where training starts, {end:.2f} where it ends")
-    axis = {"range": [-3, 3]}
-    fig = figures.layout(fig, "first feature", "second feature", height=520).update_layout(width=560)
-    return fig.update_xaxes(axis).update_yaxes(axis), "; ".join(told) + " (200 features each)"
-
-
+a, b = both_orders[int(spans.max(1).values.argmax())]
 sliders(
-    two_crowds,
-    degrees=(0, 180, 5),
-    own=False,
-    labels={"degrees": "angle of the narrow width, °", "own": "a head for each width"},
-    start_at={"degrees": 75},
+    one_pair,
+    first=SEEDS,
+    second=SEEDS,
+    labels={"first": "seed of the first", "second": "seed of the second"},
+    start_at={"first": SEEDS[a], "second": SEEDS[b]},
 )
 
 # %% [markdown]
-# Look at both cosines. **At its end a shared head is where the two pulls cancel**, so there they oppose exactly, however
-# small the conflict is. A negative cosine after training proves nothing. Look where training starts, and beside a control.
-#
-# ## The same in the real head
-#
-# The gradient on the shared output layer from the narrowest and from the full width, for the same training images, over
-# the columns that both use. The control: the full width twice, with other images of the same kind.
+# The picture starts at the pair with the largest gain. There is nothing to gain: both networks are `oats`. Choose other pairs.
 
 # %%
-lesson.predict(
-    "cosine", "the cosine of the head's gradients of the narrowest and the full width of `snn`, trained?", -1, 1, ""
-)
+by_luck = spans.max(1).values  # the best sub-network of each ordered pair
+average = by_luck.mean().item()
+lesson.reveal("chance", average, "mean over all ordered pairs of two seeds.")
 
 
-# %%
-def head_gradient(net, images, labels, width):
-    """The gradient on the shared output layer from one width, with batch statistics as in training, (classes, features)."""
-    twin = copy.deepcopy(net).train()
-    loss = F.cross_entropy(twin(images, 0.0, width), labels)
-    return torch.autograd.grad(loss, twin.body.head.each[0].weight)[0]
-
-
-def whiskers(fig, values):
-    """Smallest and largest of some repetitions, (bars, repetitions) for each series of a bar chart."""
-    for bars, v in zip(fig.data, values, strict=True):
-        up, down = v.max(1).values - v.mean(1), v.mean(1) - v.min(1).values
-        bars.error_y = {"type": "data", "symmetric": False, "array": up.tolist(), "arrayminus": down.tolist()}
-
-
-order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
-batches = [(data.train.x[i], data.train.y[i]) for i in order[: 8 * (len(order) // 8)].view(8, -1)[:, :256]]
-names = [f"width {w:g} and 1" for w in WIDTHS[:-1]] + ["control: other images"]
-found = {}
-for name, net in {"untrained": oatlib.build("snn", data, seed=seed), "trained": snn}.items():
-    pulls = [{w: head_gradient(net, *batch, w) for w in WIDTHS} for batch in batches]
-    seen = {w: net.body.head.features(net.width(w)) for w in WIDTHS}  # how many columns a width uses
-    rows = [[cosine(p[w][:, : seen[w]], p[1.0][:, : seen[w]]) for p in pulls] for w in WIDTHS[:-1]]
-    rows.append([cosine(p[1.0], q[1.0]) for p, q in zip(pulls, pulls[1:] + pulls[:1], strict=True)])
-    found[name] = torch.tensor(rows)
-fig = figures.bars(
-    names, {k: v.mean(1).tolist() for k, v in found.items()}, y_name="cosine of the gradients", height=400
-)
-whiskers(fig, found.values())
-fig
-
-# %%
-lesson.reveal("cosine", found["trained"][0].mean().item(), "the mean over eight batches.")
-
-# %%
-agree = found["trained"][:-1].mean(1)
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+narrow = points(correct("oats", key="clean", broken=True))[:, len(record["lams"]) - 1]
+never = points(correct("oats", broken=True))[:, 0]
 say(
-    f"Trained, the narrower widths' gradients have cosines of {', '.join(f'{c:.2f}' for c in agree)} with the full width's, "
-    f"for the same images; the full width with itself, for other images, has {found['trained'][-1].mean():.2f}. "
-    + ("All pull the same way" if agree.min() > 0 else "Not all pull the same way")
-    + f", width {WIDTHS[agree.argmin()]:g} the least. Bars span the smallest and the largest of eight batches."
+    f"Over all {len(by_luck)} ordered pairs, the best sub-network of `oats` gains **{average:+.1f} points** over `oats` on average "
+    f"({by_luck.min():+.1f} to {by_luck.max():+.1f}). In {(by_luck >= PAPER).sum()} pairs it gains {PAPER:+g} or more. The mean over "
+    f"all pairs and sub-networks is {abs(spans.mean()):.1f}: each pair occurs in both orders.\n\n**One width is broken.** At width "
+    f"{ALL[0][0]:g} and λ = {ALL[1][1]:g} the clean accuracy of the {len(SEEDS)} runs is {narrow.min():.0f} to {narrow.max():.0f} % "
+    f"(guessing: {100 / 8:g} %). At λ = {ALL[0][1]:g} at most {never.max():.1f} % are robust. An average over it means nothing. So "
+    f"this width is left out of all tests, and {len(SUBNETS)} sub-networks remain. The rule looks at `oats` only, so it favours no method. "
+    "A picture below shows this width, and the last table has a line with it."
 )
 
 # %% [markdown]
-# A cosine above 0 says: a small step that helps the one width helps the other, too. So whether our small network has the
-# trouble that SOLAR cures is an open question; let us build the cure and measure.
+# The abstract names no number of seeds, and the public training script sets one seed. So its reader cannot know how much of the
+# gain is chance. (Two methods that are trained with the *same* seed share a part of the chance: see the ablation.) This lesson
+# builds the tools that tell. SOLAR is the example.
 #
-# ### Exercise: switched_head
-# Difficulty ●●○○○ · 3 minutes. Some backbones bring every width the *same* number of features.
+# ## First tool: say what is reported
+#
+# Two runs of each method, three sub-networks, in points:
+
+# %%
+ours = torch.tensor([[41.0, 58.0, 63.0], [47.0, 60.0, 61.0]])
+base = torch.tensor([[44.0, 57.0, 62.0], [40.0, 61.0, 66.0]])
+print("gain of each run:\n", ours - base)
+print("mean over the runs:", ours.mean(0) - base.mean(0))
+
+# %% [markdown]
+# Let $a_{sk}$ be the accuracy of sub-network $k$ in run $s$ of the new method, and $b_{sk}$ that of the old one. *Up to* reports
+#
+# $$T=\max_k\,\Big(\tfrac1S\sum_s a_{sk}-\tfrac1S\sum_s b_{sk}\Big)$$
+#
+# ### Exercise: best_gain
+# Difficulty ●○○○○ · 4 minutes. Compute T. The two tables may have different numbers of runs.
 
 
 # %% tags=["exercise"]
-def switched_head(features, heads, index):
-    """Features (N, F_w) of width number `index` -> logits (N,
-    classes), by that width's own nn.Linear of `heads`."""
+def best_gain(ours, base):
+    """ours (A runs, K sub-networks), base (B runs, K) -> largest gain
+    of the mean over the runs, a float."""
     raise NotImplementedError  # your code instead of this line
 
 
 # %%
-switched_head = check(switched_head)
+best_gain = check(best_gain)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
-# Do not search for the head by the number of features that arrive.
+# <code>.mean(0)</code> averages over the runs. <code>.item()</code> makes a float.
 # </details>
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
-# def switched_head(features, heads, index):
-#     return heads[index](features)
+# def best_gain(ours, base):
+#     gains = ours.mean(0) - base.mean(0)
+#     return gains.max().item()
 # ```
 # </details>
 
 # %% [markdown]
-# ### Exercise: head_parameters
-# Difficulty ●●○○○ · 5 minutes. What is the price? The multiply-adds stay as they are, as only one head is used at a time.
-# Count the parameters that must be stored *in addition* to those of the one shared head.
-
-
-# %% tags=["exercise"]
-def head_parameters(features, classes, widths):
-    """How many parameters more a head (weights and biases) for each
-    width has than one head for the full width."""
-    raise NotImplementedError
+# The competitor is the mean over runs **and** sub-networks:
 
 
 # %%
-head_parameters = check(head_parameters)
+def mean_gain(ours, base):
+    return (ours.mean() - base.mean()).item()
+
+
+print("best:", best_gain(ours, base), " mean:", mean_gain(ours, base))
 
 # %% [markdown]
-# <details><summary>Hint</summary>
-# A width sees <code>int(features * width)</code> features. The shared head is as large as that of the full width.
-# </details>
-
-# %% [markdown] tags=["solution"]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def head_parameters(features, classes, widths):
-#     own = sum(int(features * width) * classes + classes for width in widths)
-#     return own - (features * classes + classes)
-# ```
-# </details>
-
-# %% [markdown]
-# ## What you built is what the library keeps
-#
-# `oatlib/layers/head.py` has both kinds of heads. The counts are those of the paper's ResNet-34: features of 512 numbers,
-# ten classes, four and eight widths.
+# What do both report if the noise is known? Below, 1000 experiments are simulated. If the K gains were independent, with spread
+# σ, the best would gain about $\sigma\sqrt{2\ln K}$ by chance, or less. Sub-networks share weights, so a part of their noise is
+# common.
 
 
-# %% tags=["nbval-check-output"]
-def parameters_of(part):
-    """How many parameters a module has."""
-    return sum(p.numel() for p in part.parameters())
-
-
-shared, own = Head(64, 8, WIDTHS), Head(64, 8, WIDTHS, own=True)
-features = torch.randn(5, 64, generator=torch.Generator().manual_seed(seed))
-for index, w in enumerate(WIDTHS):
-    theirs = own(features[:, : int(64 * w)], Dials(None, None, Width(w, index)))
-    mine = switched_head(features[:, : int(64 * w)], own.each, index)
-    print(f"width {w:g}: switched_head is the library's:", torch.equal(mine, theirs))
-own(features[:, :16], Dials(None, None, Width(0.25, 0))).sum().backward()
-print("a narrow loss moves its own head only:", [head.weight.grad is not None for head in own.each])
-print("more parameters:", head_parameters(64, 8, WIDTHS) == parameters_of(own) - parameters_of(shared))
-for k in (4, 8):
-    print(f"ResNet-34 with {k} heads: {head_parameters(512, 10, [i / k for i in range(1, k + 1)]):,} parameters more")
-
-# %% [markdown]
-# ## Ablation 1: the same features, one head or many
-#
-# The fairest question first. Freeze `snn`, collect what arrives at its head at every width, and fit output layers anew:
-# once one for all widths, once one for each. Features, images, loss and optimiser are the same, and the loss has a single
-# lowest point, so no seed is involved. Where accuracies are all high, the cross-entropy tells more: lower is better.
-
-
-# %%
-def features_at(images, width):
-    """What arrives at the head of the frozen `snn`, (N, F at the width)."""
-    plain, seen = snn.at(0.0, width), []
-    hook = plain.head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    with torch.no_grad():
-        for part in images.split(256):
-            plain(part)
-    hook.remove()
-    return torch.cat(seen)
-
-
-def refit(sets, label, many):
-    """Output layers for some sets of features, one for all or one each: [(weight, bias)] per set."""
-    size, classes = [s.shape[1] for s in sets], len(data.classes)
-    weights = [torch.zeros(classes, k, requires_grad=True) for k in (size if many else size[-1:])]
-    biases = [torch.zeros(classes, requires_grad=True) for _ in weights]
-    optimizer = torch.optim.LBFGS([*weights, *biases], max_iter=60, line_search_fn="strong_wolfe")
-    heads = [(weights[i if many else 0][:, :k], biases[i if many else 0]) for i, k in enumerate(size)]
-
-    def closure():
-        optimizer.zero_grad()
-        loss = sum(F.cross_entropy(F.linear(s, *head), label) for s, head in zip(sets, heads, strict=True))
-        loss = loss + 0.0003 * sum(w.square().sum() for w, _ in heads)  # so that sure answers cost something
-        loss.backward(retain_graph=True)
-        return loss
-
-    optimizer.step(closure)
-    return heads
-
-
-# %%
-fit_on, fit_y = data.train.x[:2048], data.train.y[:2048]
-fit_sets, val_sets = ([features_at(images, w) for w in WIDTHS] for images in (fit_on, x))
-hits, losses = {}, {}
-for label, many in {"one output layer for all widths": False, "one for each": True}.items():
-    logits = [F.linear(s, *h) for s, h in zip(val_sets, refit(fit_sets, fit_y, many), strict=True)]
-    hits[label] = torch.stack([z.argmax(1) == y for z in logits])
-    losses[label] = [F.cross_entropy(z, y).item() for z in logits]
-figures.bars([f"width {w:g}" for w in WIDTHS], losses, y_name="cross-entropy, validation images", height=380)
-
-# %%
-one, each = hits.values()
-won, lost = (each & ~one).sum(1).tolist(), (one & ~each).sum(1).tolist()
-low, high = oatlib.wilson(one[0].sum().item(), n)
-say(
-    f"At width {WIDTHS[0]:g} the loss changes by {losses['one for each'][0] / losses['one output layer for all widths'][0] - 1:+.0%}. "
-    f"But of n = {n} images, heads of their own mend {', '.join(map(str, won))} and break {', '.join(map(str, lost))} at the widths "
-    f"{', '.join(f'{w:g}' for w in WIDTHS)}; the shared one was right on {one[0].float().mean():.1%} at width {WIDTHS[0]:g} "
-    f"({low:.1%} to {high:.1%})."
-)
-
-# %% [markdown]
-# ## Ablation 2: trained with and without
-#
-# Frozen features cannot adapt. So train both kinds, slimmable networks without λ, from the same seeds: the same images,
-# first weights and batches. A seed is one repetition of everything that is left to chance in training. Each line is one
-# seed: own heads minus shared head, in points of clean accuracy. (From a record that was made in the first world of this
-# package, where a shape belongs to the label equally often in every image. `recompute = True` trains again, in the world of
-# today.)
-
-
-# %%
-def both_methods():
-    """Clean accuracy per width of `snn` and `solar-snn`, from the same seeds."""
-    found = {
-        "data": data_set,
-        "world": "as above",
-        "epochs": epochs,
-        "n": len(data.val),
-        "seeds": list(range(seed, seed + 4)),
-    }
-    for recipe in ("snn", "solar-snn"):
-        found[recipe] = []
-        for s in found["seeds"]:
-            net = oatlib.build(recipe, data, seed=s, widths=4)
-            oatlib.train(net, data, oatlib.Preset(epochs=epochs), s, progress=False)
-            with torch.no_grad():
-                right = [net.at(0.0, w)(data.val.x).argmax(1) == data.val.y for w in WIDTHS]
-            found[recipe].append([each.float().mean().item() for each in right])
-    return found
-
-
-record = lesson.recorded("solar_seeds", both_methods)
-world = record.get("world", "first world")
-base = 100 * torch.tensor(record["snn"])  # (seeds, widths), in points
-gain = 100 * torch.tensor(record["solar-snn"]) - base
-lines = {f"seed {s}": row.tolist() for s, row in zip(record["seeds"], gain, strict=True)}
-fig = figures.lines(WIDTHS, lines, x_name="width", y_name="own heads minus shared, points", height=380)
-fig.add_hline(y=0, line_color=figures.INK)
-
-
-# %%
-def over_seeds(values):
-    """Mean over seeds and half of its 95 % interval (Student's t)."""
-    values = torch.as_tensor(values)
-    half = float(student.ppf(0.975, len(values) - 1)) * values.std().item() / len(values) ** 0.5
-    return values.mean().item(), half
-
-
-mean, half = over_seeds(gain.mean(1))
-say(
-    f"Mean over the widths: **{mean:+.1f} ± {half:.1f} points** (95 % interval over {len(gain)} seeds, `{record['data']}`, {world}, "
-    f"{record['epochs']} epochs, n = {record['n']} validation images). Best width of each seed: "
-    f"{gain.max(1).values.mean():+.1f} on average."
-)
-
-# %% [markdown]
-# ## The best of many
-#
-# The last number is larger than the mean; it must be. It is also the kind of number that the abstract of SOLAR gives: gains
-# over OATS of *up to* so many points, so of the sub-network that gains most. Suppose that nothing at all is gained. How
-# large would such a maximum be?
-
-# %%
-PAPER = {"clean": 4.71, "robust": 7.71}  # points, CIFAR-10, "up to", from the abstract of Tareen et al. 2025
-say(
-    f"The abstract's largest gains over OATS on CIFAR-10: {PAPER['clean']:+g} points clean, {PAPER['robust']:+g} robust. "
-    f"We look at {3 * len(WIDTHS)} sub-networks: three λ at each of {len(WIDTHS)} widths."
-)
-
-# %%
-lesson.predict(
-    "self",
-    "`oats` minus `oats`, trained from another seed: how many points does the best sub-network gain in robustness?",
-    0,
-    30,
-    "points",
-)
-
-# %% [markdown]
-# First in a world that we know. Draw the gain of every sub-network at random, 2000 experiments at once: a true gain, plus
-# noise as large as two trainings differ. Part of the noise is common to all sub-networks, as they share their weights.
-# Three ways to report: the mean over the sub-networks, the best one, and one that needs your code.
-#
-# ### Exercise: held_out_gain
-# Difficulty ●●●○○ · 8 minutes. An honest way to report a best sub-network: *choose* it on all seeds but one, and *measure*
-# it on the seed that was left out. Do so for every seed and take the mean.
-
-
-# %% tags=["exercise"]
-def held_out_gain(gains):
-    """Gains (seeds, sub-networks), a tensor -> a float: the mean
-    gain of choices made on the other seeds."""
-    raise NotImplementedError
-
-
-# %%
-held_out_gain = check(held_out_gain)
-
-# %% [markdown]
-# <details><summary>Hint</summary>
-# For seed s, the rows of the others are <code>torch.cat([gains[:s], gains[s + 1 :]])</code>; the column with their highest
-# mean is the choice.
-# </details>
-
-# %% [markdown] tags=["solution"]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def held_out_gain(gains):
-#     kept = []
-#     for s in range(len(gains)):
-#         others = torch.cat([gains[:s], gains[s + 1 :]])
-#         kept.append(gains[s, others.mean(0).argmax()].item())
-#     return sum(kept) / len(kept)
-# ```
-# </details>
-
-
-# %%
-def experiments(networks, spread, common, gain, seeds):
-    """What 2000 experiments would report, in three ways."""
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+def experiments(networks, noise, common, gain, runs):
     generator = torch.Generator().manual_seed(seed)
-    together = torch.randn(2000, seeds, 1, generator=generator)
-    alone = torch.randn(2000, seeds, networks, generator=generator)
-    gains = gain + spread * (common**0.5 * together + (1 - common) ** 0.5 * alone)
+    tables = []
+    for level in (gain, 0.0):
+        together = torch.randn(1000, runs, 1, generator=generator)
+        alone = torch.randn(1000, runs, networks, generator=generator)
+        tables.append(level + noise * (common**0.5 * together + (1 - common) ** 0.5 * alone))
+    pairs = list(zip(*tables, strict=True))
     reports = {
-        "mean of all": gains.mean((1, 2)),
-        "best of each seed": gains.max(2).values.mean(1),
-        "chosen on other seeds": torch.tensor([held_out_gain(g) for g in gains[:250]]),
+        "mean gain": torch.tensor([mean_gain(*pair) for pair in pairs]),
+        "best gain": torch.tensor([best_gain(*pair) for pair in pairs]),
     }
-    fig = figures.histograms(reports, x_name="reported gain, points", y_name="share of the experiments", height=400)
-    fig.add_vline(x=gain, line_dash="dot", line_color=figures.INK, annotation_text="true gain")
-    above = (reports["best of each seed"] > max(gain, 0)).float().mean()
-    told = "; ".join(f"{name}: <b>{r.mean():+.1f}</b> on average" for name, r in reports.items())
-    return fig, f"{told}. The best is above the true gain and above 0 in {above:.0%} of the experiments."
+    mean, best = (values.mean().item() for values in reports.values())
+    seen = f"The true gain is {gain:.1f}. With {networks} sub-networks and {runs} runs per method the mean gain is {mean:+.1f} on average, "
+    seen += f"the best gain {best:+.1f}."
+    fig = figures.histograms(reports, x_name="reported gain, points", y_name="share of 1000 experiments", takeaway=seen)
+    fig.add_vline(
+        gain, line={"color": figures.INK, "dash": "dot"}, annotation_text="true gain", annotation_position="top left"
+    )
+    above = (reports["best gain"] > max(gain, 0)).float().mean()
+    return fig, f"{seen} The best gain is above the truth in {above:.0%} of the experiments."
 
 
 sliders(
     experiments,
-    networks=(1, 48, 1),
-    spread=(0.0, 15.0, 0.5),
+    networks=(1, 192, 1),
+    noise=(0.0, 10.0, 0.5),
     common=(0.0, 0.9, 0.1),
     gain=(-5.0, 10.0, 0.5),
-    seeds=(2, 8, 1),
+    runs=(1, 8, 1),
     labels={
         "networks": "sub-networks",
-        "spread": "noise, points",
-        "common": "of it common",
-        "gain": "true gain, points",
+        "noise": "noise of a run, points",
+        "common": "part of it in common",
+        "gain": "true gain",
     },
-    start_at={"networks": 12, "spread": 6.0, "common": 0.3, "gain": 0.0, "seeds": 3},
+    start_at={"networks": 24, "noise": 3.0, "common": 0.3, "gain": 0.0, "runs": 1},
 )
 
 # %% [markdown]
-# ## A method against itself
+# More runs shrink the error of the best gain, and more sub-networks make it grow. The public code of SOLAR offers up to 32 widths
+# with 6 values of λ.
 #
-# Now with real networks. The project measured `oats` and `solar` for longer than a lesson may
-# (`bench/results/first_world/family.json`: preset `fast` of that time, four widths, λ of 0, 0.2 and 1). This record, too, is
-# of the first world. Both systems were trained against two steps and averaged the losses of their widths; today `solar` adds
-# them. Robust accuracies are those of PGD-20, so upper bounds. Beside the gain of `solar` over `oats` stands the gain of `oats`
-# over `oats`: every seed against every other. There is nothing to gain there, but there is a best sub-network.
+# ## Second tool: an interval
+#
+# Chance enters twice: through the training seed and through the test images. The **bootstrap** imitates both. It draws
+# as many runs as there are, *with replacement*, and computes the result again. The spread of many such results
+# estimates the spread of the real one. First for one column: the runs of `oats` at full width and λ = 1.
 
 # %%
-longer = read_json(Path(oatlib.__file__).parents[1] / "bench" / "results" / "first_world" / "family.json")
-points = {(run["name"], run["seed"]): run["points"] for run in longer["runs"]}
-pairs = {
-    "solar over oats, same seed": [(("solar_4", s), ("oats_4", s)) for s in range(3)],
-    "oats over oats, another seed": [(("oats_4", a), ("oats_4", b)) for a, b in permutations(range(3), 2)],
-}
+five = oats[:, -1]
+again = torch.tensor([4, 0, 4, 1, 0])  # drawn with replacement
+print("robust accuracies, %:", five, " mean:", five.mean())
+print("drawn again:         ", five[again], " mean:", five[again].mean())
+
+# %% [markdown]
+# ### Exercise: bootstrap_means
+# Difficulty ●●○○○ · 6 minutes. Repeat this draw, and return all the means.
 
 
-def gains_of(pairs, what):
-    """(pairs, sub-networks) in points."""
-    return 100 * torch.tensor(
-        [[p[what] - q[what] for p, q in zip(points[a], points[b], strict=True)] for a, b in pairs]
+# %% tags=["exercise"]
+def bootstrap_means(values, draws, generator):
+    """values (S,) -> means of S values, drawn with replacement, (draws,)"""
+    raise NotImplementedError
+
+
+# %%
+bootstrap_means = check(bootstrap_means)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# <code>torch.randint(len(values), (draws, len(values)), generator=generator)</code> are the indices of all draws.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def bootstrap_means(values, draws, generator):
+#     chosen = torch.randint(len(values), (draws, len(values)), generator=generator)
+#     return values[chosen].mean(1)
+# ```
+# </details>
+
+# %%
+generator = torch.Generator().manual_seed(seed)
+LIMITS = torch.tensor([0.025, 0.975])
+low, high = bootstrap_means(five, draws, generator).quantile(LIMITS).tolist()
+print(f"mean {five.mean():.1f} %")
+print(f"95 % of the bootstrap means lie between {low:.1f} and {high:.1f} %")
+
+# %% [markdown]
+# ### Exercise: bootstrap
+# Difficulty ●●●○○ · 15 minutes. Now with the images. In each repetition draw
+#
+# * the runs of `ours`, and separately the runs of `base`
+# * the images **once**, because all runs were tested on the same images
+#
+# and compute $T^*=T(a^*,b^*)$ of the two tables of accuracies in points.
+
+
+# %% tags=["exercise"]
+def bootstrap(ours, base, statistic, draws, generator):
+    """ours (A, K, n), base (B, K, n): True where a run (first index) is
+    right on an image (last index). statistic takes two tables (A, K),
+    (B, K) in points and returns a float -> its values, (draws,)"""
+    raise NotImplementedError
+
+
+# %%
+bootstrap = check(bootstrap)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# In a loop: three calls of <code>torch.randint</code>, then
+# <code>ours[runs][:, :, images].float().mean(2)</code> times 100.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def bootstrap(ours, base, statistic, draws, generator):
+#     n = ours.shape[2]
+#     values = []
+#     for _ in range(draws):
+#         images = torch.randint(n, (n,), generator=generator)
+#         tables = []
+#         for correct in (ours, base):
+#             runs = torch.randint(len(correct), (len(correct),), generator=generator)
+#             tables.append(100 * correct[runs][:, :, images].float().mean(2))
+#         values.append(statistic(*tables))
+#     return torch.tensor(values)
+# ```
+# </details>
+
+# %% [markdown]
+# Does it work? Compare `oats` with `oats`: one run with one other, and two runs with the three others. The true gain is 0.
+# With one run each, only the images are drawn again. How many of the intervals contain 0?
+
+# %%
+same = correct("oats")
+everyone = range(len(same))
+groups = {"one run each": [([a], [b]) for a, b in permutations(everyone, 2)]}
+groups["two and three runs"] = []
+for two in map(list, combinations(everyone, 2)):
+    three = [run for run in everyone if run not in two]
+    groups["two and three runs"] += [(two, three), (three, two)]
+intervals = {}
+for size, pairs in groups.items():
+    for name, statistic in (("mean gain", mean_gain), ("best gain", best_gain)):
+        ends = []
+        for a, b in pairs:
+            values = bootstrap(same[a], same[b], statistic, draws // 2, generator)
+            ends.append(values.quantile(LIMITS))
+        intervals[size, name] = torch.stack(ends, 1)  # lower ends, upper ends
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+holds = {key: ((low <= 0) & (high >= 0)).sum().item() for key, (low, high) in intervals.items()}
+reach = torch.cat([each.flatten() for each in intervals.values()])
+
+
+def against_itself(size):
+    fig, counts = go.Figure(), []
+    for i, name in enumerate(("mean gain", "best gain")):
+        low, high = intervals[size, name]
+        at = [number + 1 + 0.35 * i for number in range(len(low))]
+        bars = {"type": "data", "array": (high - low) / 2, "color": figures.COLOURS[i], "thickness": 2, "width": 2}
+        fig.add_scatter(
+            x=at,
+            y=(low + high) / 2,
+            error_y=bars,
+            mode="markers",
+            name=f"95 % interval of the {name}",
+            **figures.style(i),
+        )
+        counts.append(f"{holds[size, name]} of {len(low)} intervals of the {name}")
+    fig.add_hline(
+        0, line={"color": figures.INK, "dash": "dot"}, annotation_text="true gain", annotation_position="bottom right"
     )
+    seen = f"oats over oats, {size}: {counts[0]} contain 0, and {counts[1]}."
+    figures.layout(fig, "comparison", "gain in robust accuracy, points", takeaway=seen)
+    return fig.update_yaxes(range=[reach.min() - 1, reach.max() + 1]), seen
 
 
-gains = {what: {label: gains_of(each, what) for label, each in pairs.items()} for what in ("clean", "robust")}
-names, columns = ["clean, mean", "clean, best", "robust, mean", "robust, best"], {}
-for label in pairs:
-    ways = [row for what in gains for row in (gains[what][label].mean(1), gains[what][label].max(1).values)]
-    columns[label] = torch.stack(ways)  # (names, pairs)
-fig = figures.bars(names, {k: v.mean(1).tolist() for k, v in columns.items()}, y_name="gain, points", height=400)
-whiskers(fig, columns.values())
-fig
+sliders(against_itself, size=list(groups), labels={"size": "compared"})
 
-# %%
-lesson.reveal(
-    "self",
-    columns["oats over oats, another seed"][3].mean().item(),
-    "on average over the pairs, of a method over itself.",
-)
 
-# %%
-told = []
-for what, each in gains.items():
-    ours = each["solar over oats, same seed"]
-    mean, half = over_seeds(ours.mean(1))
-    best, around = over_seeds(ours.max(1).values)
-    told.append(
-        f"* {what}: mean over the sub-networks **{mean:+.1f} ± {half:.1f}**, best of each seed {best:+.1f} ± {around:.1f}, "
-        f"chosen on the other seeds {held_out_gain(ours):+.1f}"
-    )
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+def row(size, name):
+    low, high = intervals[size, name]
+    return f"| {size}, {name} | {holds[size, name]} of {len(low)} | {(low > 0).sum()} | {(high < 0).sum()} |"
+
+
+best_low, best_high = intervals["two and three runs", "best gain"]
 say(
-    f"`solar` minus `oats` in points, {len(ours)} seeds, 95 % intervals over seeds, n = {points['oats_4', 0][0]['n']} test "
-    "images each, PGD-20 at ε = 8/255, `shapes`, first world:\n\n"
-    + "\n".join(told)
-    + "\n\nIntervals this wide hold *no gain at all*, and "
-    f"hold {PAPER['clean']:+g} and {PAPER['robust']:+g}, too: the paper's claim is **neither confirmed nor refuted** here."
+    "| 95 % intervals | contain the true gain, 0 | lie above it | lie below it |\n|---|---|---|---|\n"
+    + "\n".join(row(*key) for key in intervals)
+    + "\n\n**One run each:** images drawn again do not show what another training would have done. So these intervals are far too "
+    "narrow.\n\n**Two and three runs:** the intervals of the mean are better. They are still narrower than their name says, because so few runs "
+    "do not show how far training scatters.\n\n**The best gain:** its interval shows how far the *maximum* scatters, and a maximum is positive by chance. "
+    f"With two and three runs, {(best_low > 0).sum()} intervals lie above 0 and {(best_high < 0).sum()} below."
 )
 
 # %% [markdown]
-# Whiskers span the pairs. What was chosen by luck does not come back on another seed: see the gains that were chosen on the
-# others. (Two seeds of `oats` also differ in their images, which the pairs of `solar` and `oats` share, so there is a little
-# more noise in `oats` against itself. And three seeds are few: look at how wide the intervals are.)
+# ## Third tool: what would chance give?
 #
-# ## Is it sane?
+# If two methods are equally good, the names on the runs mean nothing. So exchange them: split all runs into two groups in each
+# possible way, and compute T for each split. These values are what chance gives. For the tables from above:
+
+# %%
+runs = torch.cat([ours, base])
+for first in combinations(range(4), 2):
+    rest = [run for run in range(4) if run not in first]
+    gain = best_gain(runs[list(first)], runs[rest])
+    print("runs", first, "against", rest, "best gain", gain)
+
+# %% [markdown]
+# The first line is the real split. The **p value** is the share of splits with at least its value. A small one says:
+# chance rarely gives so much. With $\pi$ for a split,
+#
+# $$p=\frac{\#\{\pi:\;T_\pi\ge T\}}{\binom{A+B}{A}}$$
+#
+# The real split counts, too, so p is never 0. And the statistic may be *anything*, even a maximum: the same
+# maximum is taken in each split.
+#
+# ### Exercise: relabelled
+# Difficulty ●●●○○ · 10 minutes. Return the value of a statistic for all splits. The first must be the real one.
+
+
+# %% tags=["exercise"]
+def relabelled(ours, base, statistic):
+    """ours (A, K), base (B, K), statistic(table, table) -> float
+    -> its values for all splits of the A + B runs into A and B."""
+    raise NotImplementedError
+
+
+# %%
+relabelled = check(relabelled)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# The cell above does it for four runs. Collect the values instead of printing them.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# from itertools import combinations
+#
+# def relabelled(ours, base, statistic):
+#     runs = torch.cat([ours, base])
+#     values = []
+#     for first in combinations(range(len(runs)), len(ours)):
+#         rest = [run for run in range(len(runs)) if run not in first]
+#         values.append(statistic(runs[list(first)], runs[rest]))
+#     return torch.tensor(values)
+# ```
+# </details>
+
+
+# %%
+def p_value(values):
+    return (values >= values[0] - 1e-4).float().mean().item()
+
+
+p = p_value(relabelled(ours, base, best_gain))
+print(f"p of the best gain of the tables above: {p:.2f}")
+
+# %% [markdown]
+# ## The example: an output layer for every width
+#
+# In `oats` all widths share the last layer. A narrow network has fewer features, $F_w$ numbers $h_w$. It uses the first
+# $F_w$ columns of the weight $W$. SOLAR gives each width a weight of its own:
+#
+# $$\text{shared: }z=W_{[:,\,1..F_w]}\,h_w+b\qquad\qquad\text{switchable: }z=W^{(w)}h_w+b^{(w)}$$
+
+# %%
+diagram("07")
+W, bias = torch.arange(12.0).view(3, 4), torch.zeros(3)  # 3 classes, 4 features
+h = torch.tensor([[1.0, 10.0]])  # features of one image at width 0.5
+print("the columns that width 0.5 uses:\n", W[:, :2])
+
+# %% [markdown]
+# ### Exercise: shared_logits
+# Difficulty ●○○○○ · 3 minutes. Write the shared layer. The number of features that arrive says how narrow the network is.
+
+
+# %% tags=["exercise"]
+def shared_logits(features, weight, bias):
+    """features (N, F_w), weight (classes, F), bias (classes,)
+    -> logits (N, classes)"""
+    raise NotImplementedError
+
+
+# %%
+shared_logits = check(shared_logits)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# <code>features.shape[1]</code> columns, then a product with the transposed weight.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def shared_logits(features, weight, bias):
+#     columns = weight[:, : features.shape[1]]
+#     return features @ columns.T + bias
+# ```
+# </details>
+
+# %%
+print("logits at width 0.5:", shared_logits(h, W, bias))
+
+# %% [markdown]
+# ### Exercise: SwitchableHead
+# Difficulty ●●○○○ · 8 minutes. Write the module of SOLAR: one `nn.Linear` for each width, with `int(features * width)` inputs.
+# `index` is the number of the width. Some backbones bring the same number of features at all widths, so do not search for the
+# layer by that number.
+
+
+# %% tags=["exercise"]
+class SwitchableHead(nn.Module):
+    """features at full width, classes, widths (a tuple). The layers are
+    in self.each; forward(features (N, F_w), index) -> (N, classes)"""
+
+    def __init__(self, features, classes, widths):
+        super().__init__()
+        raise NotImplementedError
+
+    def forward(self, features, index):
+        raise NotImplementedError
+
+
+# %%
+SwitchableHead = check(SwitchableHead)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# A Python list hides its layers from the optimiser: use <code>nn.ModuleList</code>.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# class SwitchableHead(nn.Module):
+#     def __init__(self, features, classes, widths):
+#         super().__init__()
+#         sizes = [int(features * width) for width in widths]
+#         self.each = nn.ModuleList([nn.Linear(size, classes) for size in sizes])
+#
+#     def forward(self, features, index):
+#         return self.each[index](features)
+# ```
+# </details>
+
+# %% [markdown]
+# Put it into an `oats`. With the same weights, the network must be the library's `solar`, and a loss at the narrowest width must
+# move only the narrowest head.
+
 
 # %% tags=["nbval-check-output"]
-three = torch.tensor([[1.0, 2.0], [3.0, -1.0], [0.0, 4.0]])  # seeds, sub-networks
-print(
-    "chosen on other seeds it gains no more than the best:", held_out_gain(three) <= three.max(1).values.mean().item()
+class InNetwork(SwitchableHead):
+    def forward(self, features, dials):
+        return super().forward(features, dials.width.index)
+
+
+data = oatlib.load_data("shapes", seed=0)
+WIDTHS = (0.25, 0.5, 0.75, 1.0)
+solar = oatlib.build("solar", data, seed=seed)
+yours = oatlib.build("oats", data, seed=seed, widths=WIDTHS)
+yours.body.head = InNetwork(yours.body.head.full, len(data.classes), WIDTHS)
+yours.load_state_dict(solar.state_dict())
+x, y = data.train.x[:8], data.train.y[:8]
+agree = [torch.allclose(yours(x, 0.2, w), solar(x, 0.2, w), atol=1e-5) for w in WIDTHS]
+print("with your head, the same logits at every width:", agree)
+F.cross_entropy(yours(x, 0.2, 0.25), y).backward()
+moved = [part.weight.grad is not None for part in yours.body.head.each]
+print("a narrow loss moves its own head only:", moved)
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+more = []
+for k in (4, 32):
+    own = SwitchableHead(512, 10, tuple((i + 1) / k for i in range(k)))
+    more.append(sum(p.numel() for p in own.parameters()) - (512 * 10 + 10))
+say(
+    f"**The price.** In a ResNet-34 with 512 features and 10 classes, 4 widths need {more[0]:,} parameters more than a shared layer, and 32 "
+    f"widths {more[1]:,}. One prediction uses one head, so it takes no more multiplications."
 )
-itself = columns["oats over oats, another seed"][0].mean().item()
-print("a method against itself gains 0 in the mean:", abs(itself) < 1e-4)
-start, wide_one = torch.zeros(2), crowd(0, 0)
-print("at angle 0 the gradients agree:", cosine(pull(start, wide_one), pull(start, crowd(0, 1))) > 0.9)
-print("at angle 180 they oppose:", cosine(pull(start, wide_one), pull(start, crowd(180, 1))) < -0.9)
 
 # %% [markdown]
-# ## Your turn, on the real thing
+# ## Ablation: only the output layer changes
 #
-# `solar` beside `oats`. Mind that this `oats` was trained at three widths and this `solar` at four, one seed each: what you
-# see here is two networks, not two methods. Which of the differences would you bet on with another seed?
+# The record holds `solar` with the same seeds. World, test images and recipe are those of `oats`, and only the output layers
+# differ. So both add the losses of the widths. The library's recipe `oats` averages them: a comparison with it would change two
+# things at once. First look at every run of every sub-network.
 
 # %%
-both = {"solar": lesson.network("solar", data), "oats": oats}
-known, hidden = lesson.surfaces(both, data), ["training", "choose"]
-oatlib.explore(both, data, compare=("oats",), width=0.5, eps=eps, surfaces=known, hide=hidden)
+question = "solar over oats, same seeds: is the best gain more than chance gives (p ≤ 5 %)?"
+lesson.predict("solar", question, options=["yes", "no"])
+
+# %%
+arms = {name: points(correct(name)) for name in ("oats", "solar")}
+by_run = torch.stack([table.mean(1) for table in arms.values()])  # mean of each run
+correlation = torch.corrcoef(by_run)[0, 1].item()
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+fig = go.Figure()
+left, right = (points(correct(name, broken=True)) for name in arms)
+places = torch.arange(len(ALL))
+x = [at for k in range(len(ALL)) for _ in SEEDS for at in (k - 0.15, k + 0.15, None)]
+y = [at for pair in zip(left.T.flatten().tolist(), right.T.flatten().tolist(), strict=True) for at in (*pair, None)]
+thin = {"color": figures.INK, "width": 1}
+fig.add_scatter(x=x, y=y, mode="lines", name="the same seed", line=thin, hoverinfo="skip")
+for i, (name, table) in enumerate(zip(arms, (left, right), strict=True)):
+    where = (places - 0.15 + 0.3 * i).repeat_interleave(len(SEEDS)).tolist()
+    mark = figures.style(i)["marker"]
+    fig.add_scatter(
+        x=where, y=table.T.flatten().tolist(), mode="markers", name=f"{name}, one mark per seed", marker=mark
+    )
+edge = len(ALL) - len(SUBNETS) - 0.5
+fig.add_vrect(-0.5, edge, fillcolor=figures.GRID, line_width=0, annotation_text="broken: not tested")
+gains = arms["solar"].mean(0) - arms["oats"].mean(0)
+top = int(gains.argmax())
+overlap = (arms["solar"].amin(0) <= arms["oats"].amax(0)) & (arms["oats"].amin(0) <= arms["solar"].amax(0))
+seen = f"The seeds of one method overlap those of the other in {overlap.sum()} of {len(SUBNETS)} sub-networks. "
+seen += f"The largest mean gain is {gains[top]:+.1f} points, at width {SUBNETS[top][0]:g}, λ = {SUBNETS[top][1]:g}."
+figures.layout(fig, X_NAME, "robust accuracy, % (upper bounds)", height=440, takeaway=seen).update_xaxes(ticks(ALL))
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+say(
+    f"{seen}\n\nThe lines connect runs with the same seed. These share the first weights, the order of the images and the draws of λ. "
+    f"Over the {len(SEEDS)} seeds, the mean accuracies of `oats` and `solar` have correlation **{correlation:.2f}**. So a part of the "
+    "chance is common to both, and cancels in the difference. Then the pairs must stay together."
+)
+
+# %% [markdown]
+# For pairs, the labels are exchanged *within* a seed only. Of S seeds, each is exchanged or not: $2^S$ ways. The bootstrap draws
+# the two runs of a seed together.
+
+
+# %%
+def swapped(ours, base, statistic):
+    """Values for all exchanges of labels within seeds; the real one is first."""
+    values = []
+    for swap in product([False, True], repeat=len(ours)):
+        swap = torch.tensor(swap)[:, None]
+        pair = torch.where(swap, base, ours), torch.where(swap, ours, base)
+        values.append(statistic(*pair))
+    return torch.tensor(values)
+
+
+def drawn_together(ours, base, statistic):
+    """Your bootstrap, with the two runs of a seed side by side in one row."""
+    pairs, K = torch.cat([ours, base], 1), ours.shape[1]
+
+    def of_pairs(both, _):
+        return statistic(both[:, :K], both[:, K:])
+
+    return bootstrap(pairs, pairs, of_pairs, draws, generator)
+
+
+chance = {
+    "all splits of the runs": relabelled(arms["solar"], arms["oats"], best_gain),
+    "exchanged within seeds": swapped(arms["solar"], arms["oats"], best_gain),
+}
+p_pairs = p_value(chance["exchanged within seeds"])
+
+# %%
+answer = "yes" if p_pairs <= 0.05 else "no"
+lesson.reveal("solar", answer, f"p = {p_pairs:.2f}, exchanged within seeds.")
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+value = chance["all splits of the runs"][0].item()
+usual = {name: values.mean().item() for name, values in chance.items()}
+seen = f"The best gain of solar over oats is {value:+.1f} points. Chance gives {usual['all splits of the runs']:.1f} on average over all "
+seen += f"splits, and {usual['exchanged within seeds']:.1f} if labels are exchanged within seeds."
+fig = figures.histograms(
+    chance, bins=24, x_name="best gain in robust accuracy, points", y_name="share of the values", takeaway=seen
+)
+fig.add_vline(value, line={"color": figures.INK, "width": 3}, annotation_text="solar over oats")
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+CASES = {
+    "robust": {},
+    "robust, with the broken width": {"broken": True},
+    "clean": {"key": "clean"},
+}
+rows, results = [], {}
+for case, which in CASES.items():
+    pair = [correct(name, **which) for name in ("solar", "oats")]
+    tables = [points(each) for each in pair]
+    for name, statistic in (("mean gain", mean_gain), ("best gain", best_gain)):
+        apart = bootstrap(*pair, statistic, draws, generator).quantile(LIMITS).tolist()
+        paired = drawn_together(*pair, statistic).quantile(LIMITS).tolist()
+        p_apart, p_paired = (p_value(test(*tables, statistic)) for test in (relabelled, swapped))
+        found = statistic(*tables)
+        results[f"{case}: {name}"] = [found, *apart, p_apart, *paired, p_paired]
+        rows.append(
+            f"| {case}: {name} | **{found:+.1f}** | {apart[0]:+.1f} to {apart[1]:+.1f} | {p_apart:.2f} | {paired[0]:+.1f} to "
+            f"{paired[1]:+.1f} | {p_paired:.2f} |"
+        )
+say(
+    "| `solar` over `oats`, points | | interval, runs apart | p | interval, pairs | p, pairs |\n|---|---|---|---|---|---|\n"
+    + "\n".join(rows)
+    + f"\n\n95 % bootstrap intervals over seeds and images. p is the share of {len(chance['all splits of the runs'])} splits, or of "
+    f"{len(chance['exchanged within seeds'])} exchanges within seeds, with at least this gain; the smallest p of pairs is 1/{2 ** len(SEEDS)}. "
+    f"{len(SEEDS)} seeds per arm, n = {record['n']} test images, quick suite, ε = 8/255: robust accuracies are upper bounds. Backbone "
+    f"`{record['backbone']}`, {record['preset']}; {len(SUBNETS)} sub-networks with λ > 0 (clean: also λ = 0). These are "
+    f"{2 * len(rows)} p values: even without an effect, one of them may be small."
+)
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+mean, best = results["robust: mean gain"], results["robust: best gain"]
+clean_gains = points(correct("solar", key="clean")) - points(correct("oats", key="clean"))  # (seeds, sub-networks)
+at = int(clean_gains.mean(0).argmax())
+where = many_seeds.subnetworks(record, key="clean")[at]
+verdicts = {
+    True: "So here chance alone rarely gives so much.",
+    False: "So here the gain is **not** larger than chance explains.",
+}
+say(
+    f"**As an abstract would say it:** own output layers gain *up to* {best[0]:+.1f} points of robust accuracy. **What the tests say:** exchanging "
+    f"labels within seeds gives a best gain of at least this size in {best[6]:.0%} of the cases. The mean gain is {mean[0]:+.1f}, with the "
+    f"interval {mean[4]:+.1f} to {mean[5]:+.1f} (pairs). {verdicts[best[6] <= 0.05]} "
+    "This holds for our small networks and worlds. It neither confirms nor refutes the paper.\n\n"
+    f"**The largest number of the table** is {clean_gains.mean(0).max():+.1f} points of clean accuracy, at width {where[0]:g}, λ = {where[1]:g}. "
+    f"The gains of the single seeds are {', '.join(f'{gain:+.1f}' for gain in clean_gains[:, at].tolist())}. Look at them before you "
+    "believe their mean."
+)
+
+# %% [markdown]
+# ## Open exercise: a better test
+#
+# A test can fail in two ways. It can claim an effect that is not there, and it can miss one. To measure both you need papers
+# of which the truth is known. `papers.paper` simulates them: 4 runs of each method and 6 to 24 sub-networks. The size of the noise
+# differs from paper to paper. One sub-network in eight is unstable: its noise is six times as large. A real effect
+# is small on all sub-networks, or large on a quarter of them.
+#
+# ### Exercise: verdict
+# Difficulty ●●●●○ · 25 minutes. Decide from two tables whether `ours` is really better. The check has 300 papers without an effect,
+# and 150 with one. At most `22` false claims are accepted (one in twenty, and two standard errors). At least three in five of the
+# real effects must be found. The p value of `best_gain` alone is not enough: it misses most of them.
+
+
+# %% tags=["exercise"]
+def verdict(ours, base):
+    """ours, base (4 runs, K sub-networks) in points -> True or False:
+    is ours really better?"""
+    raise NotImplementedError
+
+
+# %%
+verdict = check(verdict)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# <code>relabelled</code> keeps the share of false claims right for any statistic. So look for a statistic that unstable sub-networks do not
+# dominate: divide each gain by the spread of its runs. How can it notice both kinds of effects?
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def verdict(ours, base):
+#     def scaled(ours, base):
+#         spread = (ours.var(0) + base.var(0)).sqrt() + 1e-6
+#         gains = (ours.mean(0) - base.mean(0)) / spread
+#         return gains.clamp(min=0).square().sum().item()
+#
+#     values = relabelled(ours, base, scaled)
+#     p = (values >= values[0] - 1e-6).float().mean()
+#     return bool(p <= 0.05)
+# ```
+#
+# The largest scaled gain passes, too. So does the smallest p value of a t test per sub-network, multiplied by their number.
+# </details>
+
+# %% [markdown]
+# Your test beside three others, on 100 new papers of each kind. And what does it say about SOLAR?
+
+# %%
+new = torch.Generator().manual_seed(seed + 1)
+without = [papers.paper(new, effect=False) for _ in range(100)]
+real = [papers.paper(new, effect=True) for _ in range(100)]
+
+
+def by_p(statistic):
+    return lambda ours, base: p_value(relabelled(ours, base, statistic)) <= 0.05
+
+
+tests = {
+    "your verdict": verdict,
+    "p of the best gain": by_p(best_gain),
+    "p of the mean gain": by_p(mean_gain),
+    f"best gain of {PAPER} or more": lambda ours, base: best_gain(ours, base) >= PAPER,
+}
+claims = {}
+for name, test in tests.items():
+    claims[name] = [sum(test(*tables) for tables in some) for some in (without, real)]
+says = verdict(arms["solar"], arms["oats"])
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+series = {
+    "papers without an effect: false claims": [false / 100 for false, _ in claims.values()],
+    "papers with an effect: found": [found / 100 for _, found in claims.values()],
+}
+false, found = claims["your verdict"]
+naive = claims[f"best gain of {PAPER} or more"]
+seen = f"Your verdict claims an effect in {false} of 100 papers without one and finds {found} of 100 real ones. A limit of {PAPER} points "
+seen += f"claims {naive[0]} and finds {naive[1]}."
+fig = figures.bars(
+    list(claims), series, n=100, y_name="claims, % of 100 papers (95 % intervals)", height=400, takeaway=seen
+)
+fig.add_hline(5, line={"color": figures.INK, "dash": "dot"}, annotation_text="5 %", annotation_position="top left")
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+say(
+    f"{seen} About SOLAR over OATS, {len(SEEDS)} seeds each, your verdict says: **{'really better' if says else 'not shown to be better'}** "
+    "in robust accuracy. (It does not use that the runs come in pairs.)"
+)
+
+# %% [markdown]
+# ## Look at two sub-networks
+#
+# The bundled `oats` and `solar`, at half width and λ = 1. Each is attacked by your PGD of lesson 01. These two are one seed each, and
+# were trained at different widths. So they show two networks, not two methods.
+
+# %%
+pgd = mine("pgd")
+pair = {name: oatlib.load(FOLDER / f"{name}.safetensors") for name in ("oats", "solar")}
+panel = data.val.panel(n)
+radius = 8 / 255
+attacked = {}
+for name, net in pair.items():
+    f = net.at(1.0, 0.5)
+    start = torch.Generator().manual_seed(seed)
+    attacked[name] = pgd(f, panel.x, panel.y, radius, 20, radius / 8, start)
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+pictures, below, right = {"image": panel.x[:6]}, {"image": captions(data, panel, range(6))}, {}
+for name, x_adv in attacked.items():
+    answers = pair[name].at(1.0, 0.5)(x_adv).argmax(1)
+    right[name] = (answers == panel.y).sum().item()
+    marks = ["✓" if a == b else "✗" for a, b in zip(answers[:6], panel.y[:6], strict=True)]
+    pictures[f"{name}: change × 8"] = figures.change(panel.x, x_adv, 8)[:6]
+    below[f"{name}: change × 8"] = [f"{m} {data.classes[a]}" for m, a in zip(marks, answers[:6], strict=True)]
+seen = f"Under PGD-20 with ε = 8/255, oats is right on {right['oats']} of n = {n} images and solar on {right['solar']} (upper bounds)."
+figures.images(pictures, below, tile=88, takeaway=seen)
+
+# %%
+surfaces = lesson.surfaces(pair, data)
+look = {"surfaces": surfaces, "hide": ["training", "choose"]}
+oatlib.explore(pair, data, compare=("oats",), width=0.5, **look)
+
+# %% [markdown]
+# Three checks that every measurement must pass, and two of your tools:
+
+# %% tags=["nbval-check-output"]
+f = pair["solar"].at(1.0, 0.5)
+start = f(panel.x).argmax(1)
+free = oatlib.PGD(0.0, 5)(f, panel.x, panel.y)
+climb = list(oatlib.PGD(0.5, 10).iterates(f, panel.x, panel.y))
+fall = [F.cross_entropy(logits, panel.y).item() for _, logits in climb]
+print("an attack with ε = 0 changes no answer:", torch.equal(f(free).argmax(1), start))
+print("with ε = 0.5 the loss rises:", fall[-1] > fall[0])
+left = (climb[-1][1].argmax(1) == panel.y).float().mean().item()
+print("and hardly any answer is right:", left < 0.1)
+itself = relabelled(oats[:3], oats[3:], mean_gain)
+print("oats over oats gains 0 on average over all splits:", abs(itself.mean().item()) < 1e-3)
+itself = bootstrap(same, same, mean_gain, 200, torch.Generator().manual_seed(seed))
+print("its bootstrap lies around 0:", abs(itself.mean().item()) < itself.std().item())
 
 # %% [markdown]
 # > **Pitfalls**
-# > * *Reporting the best of many*: the maximum of noise is positive. Report the mean, or choose on other seeds.
-# > * *One seed*: then the difference of two methods and that of two trainings are the same thing.
-# > * *Choosing on the test set*: which sub-network, which λ, which epoch. Choose on validation images.
-# > * *Counting images instead of seeds*: more images make an accuracy precise; only more seeds make a comparison so.
-# > * *A head found by its number of features*: where all widths bring as many, all of them share one head, unnoticed.
-# > * *Cosines where training ends*: there the gradients on a shared layer cancel, conflict or not.
-
-# %% [markdown]
+# > * *Reporting the best of many.* The maximum of noise is positive. Report all of them, or test the maximum.
+# > * *An interval around a maximum.* It scatters around the wrong value. Compare with what chance gives.
+# > * *One seed.* Two methods and two trainings then look the same.
+# > * *Counting images instead of seeds.* More images make an accuracy precise. Only more seeds make a comparison precise.
+# > * *Breaking pairs.* Runs with the same seed share chance. Exchange their labels within the pair.
+# > * *Two changes at once.* Change the output layer or the loss, then you know which one helped.
+# > * *Averaging over a broken sub-network.* Show every run; one failed run moves the mean.
+# > * *Reading a large p value as no effect.* Ask how often the test finds an effect of that size.
+#
 # ## What we showed, and what we did not show
 #
-# We showed what an output layer for every width costs, that the widths' gradients on our shared head can be measured, and
-# that a best sub-network gains something even against itself. **What we did not show:** that switchable heads do not help.
-# The paper's networks are larger, have up to 32 widths and more classes; there a shared head may well be torn. Our
-# intervals are wide, and our worlds are small.
+# The best of many sub-networks gains points even where nothing was gained: `oats` over `oats`, on one world and one set of
+# test images. An interval does not repair such a number, because a maximum is positive by chance. Exchanging the labels of the
+# runs gives a fair comparison, for any statistic. A better statistic finds far more real effects at the same share of false
+# claims.
+#
+# **What we did not show:** that SOLAR does not work: its networks are larger, have up to 32 widths and see photographs; that
+# own output layers have no effect here: a small effect needs more runs than ours; that the assumption of the tests holds: if both
+# methods are equally good, their runs scatter equally; why own output layers might help in
+# larger networks; or that the suite finds the worst images. Whether narrow widths lose anything
+# by sharing weights is the question of [lesson 06](06_slimming.ipynb).
 #
 # ## Try this
 #
-# * In the world of known noise, set a true gain of 2 points. How many seeds do you need until the mean shows it?
-# * Build `solar-snn` with `widths=8` and count its parameters with `oatlib.cost`.
-# * Measure the cosines for `oats` at λ = 1, on attacked images. Do its widths disagree more?
+# * In the simulated experiments: a true gain of 2 points, 24 sub-networks, noise 3. How many runs until the mean gain shows it?
+# * Write a `verdict` that averages the scaled gains. Which kind of effect does it miss?
+# * Exchange the labels of two seeds only, `swapped(arms["solar"][:2], arms["oats"][:2], mean_gain)`. What can two seeds show?
 #
 # ## Sources
 #
 # * Tareen et al. 2025, *SOLAR: Switchable Output Layer for Accuracy and Robustness in Once-for-All Training*
-# * Yu et al. 2020, *Gradient Surgery for Multi-Task Learning* (cosines of gradients as a sign of conflict)
+# * Efron 1979, *Bootstrap Methods: Another Look at the Jackknife*
+# * Fisher 1935, *The Design of Experiments* (exchanging labels)
 # * Bouthillier et al. 2021, *Accounting for Variance in Machine Learning Benchmarks*
+# * Agarwal et al. 2021, *Deep Reinforcement Learning at the Edge of the Statistical Precipice* (intervals from few runs)
 #
 # **Next:** [08 · Noise in the weights](08_weight_noise.ipynb): a dial without FiLM.
 
 # %%
 lesson.finish(
-    oats=table,
-    cosines={name: rows.mean(1).tolist() for name, rows in found.items()},
-    refitted=losses,
-    gain_snn=[*over_seeds(gain.mean(1))],
-    gains={label: dict(zip(names, v.mean(1).tolist(), strict=True)) for label, v in columns.items()},
-    held_out={what: held_out_gain(each["solar over oats, same seed"]) for what, each in gains.items()},
+    by_chance=[average, by_luck.max().item()],
+    intervals_with_zero={" ".join(key): count for key, count in holds.items()},
+    correlation=correlation,
+    solar_over_oats=results,
+    claims=claims,
+    verdict=says,
 )

@@ -376,7 +376,7 @@ say(
 # %% [markdown]
 # ### Exercise: decide
 # Difficulty ●●●●○ · 25 minutes. Decide the images yourself: return which are proven robust, and which are proven not to be. At
-# least ninety-eight of a hundred must be decided, on three networks, and none wrongly. An image is robust only if *all* of
+# least ninety-eight of a hundred must be decided, on four networks, and none wrongly. That attacks fail is no proof. An image is robust only if *all* of
 # its boxes are proven.
 
 

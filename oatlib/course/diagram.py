@@ -1,4 +1,4 @@
-"""The diagram that grows through lessons 01 to 05: a network, its attack, its training, its dial.
+"""The diagram that grows through the lessons: a network, its attack, its training, its dials.
 
 Every lesson adds parts. The newest are drawn in colour.
 """
@@ -15,7 +15,8 @@ WIDTH, HEIGHT = 840, 330
 SHOWN = 780  # pixels on the page; JupyterLab cuts off what is wider than its output
 INK, QUIET, PAPER, NEW = "#30363c", "#8a9096", "#ffffff", "#e0661a"
 NEW_FILL, NEW_TEXT = "#fdf0e7", "#b04d10"  # the text has a contrast of 4.5:1 on both
-LESSONS = ("01", "02", "03", "04", "05")
+LESSONS = ("01", "02", "03", "04", "05", "07")
+LAST = LESSONS[-1]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class _Box:
     y: int
     width: int
     lines: tuple[str, ...]
-    until: str = "05"  # the last lesson that shows it
+    until: str = LAST  # the last lesson that shows it
     is_known: bool = False  # stands for parts of an earlier lesson, so it is not drawn as new
 
 
@@ -39,7 +40,7 @@ class _Arrow:
     points: tuple[tuple[int, int], ...]
     text: str = ""
     text_at: tuple[int, int] = (0, 0)
-    until: str = "05"
+    until: str = LAST
     is_known: bool = False
 
 
@@ -73,7 +74,9 @@ BOXES = (
     _Box("05", 250, MIDDLE + 34, 100, ("BatchNorm", "λ > 0")),
     _Box("04", 384, MIDDLE, 92, ("FiLM", "γ·h + β")),
     _Box("00", 506, MIDDLE, 70, ("ReLU",)),
-    _Box("00", 620, MIDDLE, 82, ("pool and", "linear")),
+    _Box("00", 620, MIDDLE, 82, ("pool and", "linear"), until="05"),
+    _Box("07", 620, MIDDLE - 34, 82, ("linear of", "width 1/4")),
+    _Box("07", 620, MIDDLE + 34, 82, ("linear of", "width 1")),
     _Box("00", 738, MIDDLE, 92, ("loss",), until="04"),
     _Box("05", 738, MIDDLE, 92, ("(1-λ)·clean", "+ λ·attacked")),
     _Box("01", 250, 268, 326, ("PGD: move x up the gradient, stay in the ball",)),
@@ -95,8 +98,12 @@ ARROWS = (
     _Arrow("04", ((350, 208), (366, 208), (366, 174), (384, 174))),
     _Arrow("04", ((350, 140), (366, 140), (366, 174), (384, 174))),
     _Arrow("04", ((476, 174), (506, 174))),
-    _Arrow("00", ((576, 174), (620, 174))),
-    _Arrow("00", ((702, 174), (738, 174)), "logits", (704, 166)),
+    _Arrow("00", ((576, 174), (620, 174)), until="05"),
+    _Arrow("07", ((576, 174), (602, 174), (602, 140), (620, 140)), "pool", (592, 132)),
+    _Arrow("07", ((576, 174), (602, 174), (602, 208), (620, 208))),
+    _Arrow("00", ((702, 174), (738, 174)), "logits", (704, 166), until="05"),
+    _Arrow("07", ((702, 140), (720, 140), (720, 174), (738, 174))),
+    _Arrow("07", ((702, 208), (720, 208), (720, 174), (738, 174))),
     _Arrow("01", ((764, 198), (764, 248), (413, 248), (413, 268)), "∂loss/∂x", (600, 242)),
     _Arrow("01", ((250, 292), (56, 292), (56, 198)), "attacked x", (66, 284)),
     _Arrow("02", ((784, 198), (784, 268)), "∂loss/∂w", (788, 236)),
@@ -122,6 +129,7 @@ TAKEAWAYS = {
     "04": "A generator turns a code of λ into a scale and a shift per channel, behind the norm.",
     "05": "λ is drawn for every image. It chooses the BatchNorm, the FiLM and the weight of the "
     "losses.",
+    "07": "Every width has a linear layer of its own. The width chooses it, and λ does not.",
 }
 
 
@@ -129,7 +137,7 @@ def diagram(lesson: str, findings: Mapping[str, str] | None = None) -> None:
     """Display the diagram as lesson NN has it, with its new parts in colour.
 
     Args:
-        lesson: "01" to "05".
+        lesson: A lesson in `LESSONS`.
         findings: What the lesson measured, by the kind of part: "statistics" or "scale and shift".
             It is written above these parts.
 
@@ -150,7 +158,7 @@ def svg(lesson: str, findings: Mapping[str, str] | None = None) -> str:
     """Return the diagram of a lesson as SVG. Its description says what is new.
 
     Args:
-        lesson: "01" to "05".
+        lesson: A lesson in `LESSONS`.
         findings: See `diagram`.
     """
     shown = [part for part in (*ARROWS, *BOXES) if part.since <= lesson <= part.until]

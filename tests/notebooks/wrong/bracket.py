@@ -69,7 +69,7 @@ WRONG = {
     "certify": [
         (BOXES, "weaker than possible"),
         (changed(CERTIFY, " | (y == other)", ""), "proves nothing"),
-        (changed(CERTIFY, "least = least + bias[y] - bias[other]", "pass"), "called proven"),
+        (changed(CERTIFY, "(difference.abs() * radius)", "0.2 * (difference.abs() * radius)"), "called proven"),
         (
             changed(CERTIFY, "proven = torch", "y = (centre @ weight.T + bias).argmax(1)\n    proven = torch"),
             "misclassified already",
