@@ -33,16 +33,11 @@ SEEDS = (0, 1, 2)
 N, BLIND_N = 512, 256  # validation images: at the end of training, after each epoch
 STEPS_OF_BLIND = 7
 DRAWS = (1, 10)  # per gradient
-# As `fast`, but the attack of training is PGD with two steps, as in the first version of oatlib.
-TWO_STEPS = {"steps": 2, "step_size": 7.5 / 255, "aimed": 0.0}
 # name -> recipe, options, changes of the preset
 ARMS: dict[str, tuple[str, dict, dict]] = {
     "every forward": ("float", {"redraw": "forward"}, {}),
     "once per step": ("float", {"redraw": "step"}, {}),
     "no noise": ("blend", {}, {}),
-    "every forward, PGD-2": ("float", {"redraw": "forward"}, TWO_STEPS),
-    "once per step, PGD-2": ("float", {"redraw": "step"}, TWO_STEPS),
-    "no noise, PGD-2": ("blend", {}, TWO_STEPS),
     "dedicated": ("pgd-at", {"lam": 1.0}, {}),
     "standard": ("standard", {}, {}),
 }
