@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -397,20 +398,20 @@ class _Defence:
     itself are of no use.
     """
 
-    def __init__(self, answer: Callable[[Tensor], Tensor]):
-        self.__dict__["_told"] = {"images": 0, "peeked": ""}
-        _ANSWERS[id(self)] = answer
+    __slots__ = ()
 
     def __call__(self, x: Tensor) -> Tensor:
-        self.__dict__["_told"]["images"] += len(x)
-        return _ANSWERS[id(self)](x)
+        state = _STATE[id(self)]
+        state["images"] += len(x)
+        return state["answer"](x)
 
     def __getattr__(self, name: str):
-        self.__dict__["_told"]["peeked"] = name
+        _STATE[id(self)]["peeked"] = name
         raise AttributeError(f"a defence answers calls only; it shows no {name!r}")
 
 
-_ANSWERS: dict[int, Callable[[Tensor], Tensor]] = {}
+# By identity of a defence. It is not kept in the object, where an attack could change it.
+_STATE: dict[int, dict[str, Any]] = {}
 _COLOURS = [1, 2, 0]  # channel i of a hidden image is channel _COLOURS[i] of the image
 
 
@@ -435,19 +436,18 @@ def beat_dither(theirs) -> str:
     net, x, y = _target()
     x = _hidden(x)
     answer = dithered(lambda images: net(_shown(images)), _generator(11), AMPLITUDE)
-    defence = _Defence(answer)
-    state = torch.get_rng_state()
+    defence = _Defence()
+    told: dict[str, Any] = {"images": 0, "peeked": "", "answer": answer}
+    _STATE[id(defence)] = told
     try:
         got = theirs(defence, x.clone(), y.clone(), EPS, CALLS)
     finally:
-        torch.set_rng_state(state)
-        _ANSWERS.pop(id(defence))
-    told = defence.__dict__["_told"]
-    if told["peeked"]:
-        raise Wrong(
-            f"it looks into the defence ({told['peeked']}): an attacker gets answers and gradients "
-            "of f, not its parts or its generator."
-        )
+        del _STATE[id(defence)]
+        if told["peeked"]:
+            raise Wrong(
+                f"it looks into the defence ({told['peeked']}): an attacker gets answers and "
+                "gradients of f, not its parts or its generator."
+            )
     if not isinstance(got, Tensor) or got.shape != x.shape:
         raise Wrong("it should return attacked images, a tensor of the shape of x.")
     got = got.detach()

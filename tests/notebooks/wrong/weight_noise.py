@@ -155,7 +155,9 @@ WRONG = {
         (attack("    return eot_pgd(f, x, y, eps, 40, 4)"), "passed through f 160 times"),
         (attack("    return x + 3 * eps * eot_gradient(f, x, y, 40).sign()"), "leave the ball"),
         (attack("    return x + eps * eot_gradient(f, x, y, 4).sign()"), r"leave \[0, 1\]"),
-        (attack("    f.generator.manual_seed(0)\n    return eot_pgd(f, x, y, eps, 10, 4)"), "generator"),
+        (attack("    f.generator.manual_seed(0)\n    return eot_pgd(f, x, y, eps, 10, 4)"),
+         r"looks into the defence \(generator\)"),
+        (attack("    vars(f)['_told'] = 0\n    return x"), "TypeError|__dict__"),
         (
             attack("    try:\n        f = f.net\n    except AttributeError:\n        pass\n    return x"),
             r"looks into the defence \(net\)",
