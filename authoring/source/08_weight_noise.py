@@ -299,7 +299,7 @@ def ask(noise, draws, attempt):
     fig.add_scatter(x=a, y=b, name="draws", mode="lines", line={"color": figures.COLOURS[4], "width": 1})
     for i, (name, tip) in enumerate({"true gradient": w, "mean of the draws": means[0]}.items()):
         fig.add_scatter(x=[0, tip[0]], y=[0, tip[1]], name=name, mode="lines+markers", **figures.style(i))
-    cosine = torch.cosine_similarity(means, w, dim=1)
+    cosine = torch.cosine_similarity(means, w, dim=1).clamp(-1, 1)
     clean, best, here, mean = (share(p, noise).mean() for p in (points, moved(w), moved(means[0]), moved(means)))
     seen_in_it = f"With {draws} draws the attacker is off by {torch.arccos(cosine[0]).rad2deg():.0f} degrees."
     figures.layout(fig, "first coordinate", "second coordinate", height=480, takeaway=seen_in_it).update_layout(
