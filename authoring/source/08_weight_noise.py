@@ -695,11 +695,12 @@ others = sum(others) / len(others)
 
 
 def judged(values):
-    """Words for a difference that was measured with every seed."""
-    if max(map(abs, values)) < half:
-        return f"less than the ±{half:.0f} points of one measurement, so the record shows **no difference**"
-    same_sign = min(values) > 0 or max(values) < 0
-    return "the same sign with every seed" if same_sign else "the seeds do not agree on a sign"
+    """A sentence about a difference that was measured with every seed."""
+    average = sum(values) / len(values)
+    if min(values) <= 0 <= max(values):
+        return "The seeds do not agree on a sign: the record shows **no difference**."
+    size = "smaller" if abs(average) < half else "larger"
+    return f"All seeds have the same sign. The mean, {average:+.1f}, is {size} than the ±{half:.0f} points of one measurement."
 
 
 say(
@@ -708,9 +709,9 @@ say(
     f"{', '.join(f'{rows[-1]:.2f}' for rows in first['every forward'])} with the three seeds, and ten draws find {min(drops['every forward']):.1f} to "
     f"{max(drops['every forward']):.1f} points more than one (PGD-20). With one draw per step: "
     f"{min(drops['once per step']):.1f} to {max(drops['once per step']):.1f}.\n\n"
-    f"Robust accuracy at the end, one draw per step minus every forward: {min(gain):+.1f} to {max(gain):+.1f} points. That is "
-    f"{judged(gain)}.\n\nFLOAT with one draw per step minus the same network without noise: {min(noise):+.1f} to {max(noise):+.1f} "
-    f"points. That is {judged(noise)}."
+    f"Robust accuracy at the end, one draw per step minus every forward: {min(gain):+.1f} to {max(gain):+.1f} points. "
+    f"{judged(gain)}\n\nFLOAT with one draw per step minus the same network without noise: {min(noise):+.1f} to {max(noise):+.1f} "
+    f"points. {judged(noise)}"
 )
 
 # %% [markdown]
