@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from textwrap import fill
 from typing import Any, cast
 
 import torch
@@ -343,13 +344,13 @@ def svg() -> str:
         for i, column in enumerate(columns)
     ]
     parts.append(f'<text x="12" y="28" fill="{INK}">one training step</text>')
-    for row, (name, texts, stroke, fill) in enumerate(rows):
+    for row, (name, texts, stroke, inside) in enumerate(rows):
         y = 52 + 62 * row
         parts.append(f'<text x="12" y="{y + 28}" fill="{INK}">noise drawn {name}</text>')
         for i, text in enumerate(texts):
             x = 195 + 150 * i
             parts.append(
-                f'<rect x="{x}" y="{y}" width="120" height="46" rx="6" fill="{fill}" '
+                f'<rect x="{x}" y="{y}" width="120" height="46" rx="6" fill="{inside}" '
                 f'stroke="{stroke}" stroke-width="1.6"/><text x="{x + 60}" y="{y + 28}" '
                 f'text-anchor="middle" fill="{INK}">{text}</text>'
             )
@@ -365,5 +366,5 @@ def svg() -> str:
 
 def diagram() -> None:
     """Display the diagram of `svg`."""
-    data = {"image/svg+xml": svg(), "text/plain": f"Diagram: {TAKEAWAY}"}
+    data = {"image/svg+xml": svg(), "text/plain": fill(f"Diagram: {TAKEAWAY}", 100)}
     display(data, raw=True, metadata={"needs_background": "light"})

@@ -70,6 +70,7 @@ def test_the_diagram_is_svg_that_says_what_it_shows(monkeypatch):
     noisy.diagram()
     root = ElementTree.fromstring(shown[0]["image/svg+xml"])
     assert root.find("{http://www.w3.org/2000/svg}title").text == noisy.TAKEAWAY
+    assert max(map(len, shown[0]["text/plain"].splitlines())) <= 100
 
 
 def test_the_record_can_be_made(data, monkeypatch):

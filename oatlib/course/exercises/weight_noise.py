@@ -225,7 +225,7 @@ def _alpha_of(layer) -> nn.Parameter:
     return alpha
 
 
-def _compare_convs(layer: nn.Module, reference: nn.Module) -> None:
+def _compare_convs(layer: Any, reference: Any) -> None:
     """Raise Wrong if a learner's layer computes something else than the reference."""
     x = torch.rand(4, 3, 8, 8, generator=_generator(3))
     quiet = theirs_at(layer, x, 0.0)
