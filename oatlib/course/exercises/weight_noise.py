@@ -213,9 +213,10 @@ def NoisyConv(theirs) -> None:
 
 def _alpha_of(layer) -> nn.Parameter:
     """Return α of a learner's layer, or raise Wrong if its parts are not as asked."""
-    if not isinstance(layer, nn.Module) or not isinstance(getattr(layer, "conv", None), nn.Conv2d):
+    conv: Any = getattr(layer, "conv", None)
+    if not isinstance(layer, nn.Module) or not isinstance(conv, nn.Conv2d):
         raise Wrong("it should be a module with a layer `conv`, an nn.Conv2d.")
-    if layer.conv.bias is not None:
+    if conv.bias is not None:
         raise Wrong("conv has a bias: BatchNorm follows and adds its own, so use bias=False.")
     alpha = getattr(layer, "alpha", None)
     if not isinstance(alpha, nn.Parameter):
