@@ -13,197 +13,349 @@
 #
 # **You will be able to**
 #
-# * put the dial λ into the weights themselves, as FLOAT does, and read off how much of it is left after training
-# * say why the gradient of a random network points the wrong way, and mend that by averaging over draws (EOT)
-# * attack and measure a network whose weights are drawn anew at every forward, image and twin under one draw
-# * expose a defence that is only noise: its robust accuracy falls with the number of draws per gradient
+# * break a random defence with the average of many gradients (EOT)
+# * write FLOAT: a convolution with learned weight noise, and its training step
+# * show how noise blinds the attack of its own training, and repair that with one change
+# * judge a random network: draws stated, and compared with the same network without noise
 #
-# **Before this:** [03 · Dual BatchNorm](03_dual_bn.ipynb) and [05 · OAT](05_oat.ipynb) · **Run time:** about 60 s on two CPU
-# cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
+# **Before this:** [03 · Dual BatchNorm](03_dual_bn.ipynb) and [05 · OAT](05_oat.ipynb) · **Run time:** about 60 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
-data_set: str = "shapes"  # one of shapes, digits: the images
-n: int = 256  # 32 to 512: validation images that are attacked (digits has 200)
-alpha: float = 0.6  # 0 to 2: noise that is added by hand to the first layer, in σ of its weights
-epochs: int = 4  # 1 to 30: of training, where no ready network fits
-seed: int = 0  # 0 to 9999: of data, weights, noise and attacks
-retrain: bool = False  # train the network here (about 15 s) instead of loading it
-recompute: bool = False  # train both networks of the ablation again (minutes), do not read records
+n: int = 128  # 32 to 512: validation images that are attacked
+steps: int = 64  # 16 to 640: training steps of your two networks
+seed: int = 0  # 0 to 9999: of noise, weights and attacks
+recompute: bool = False  # train all networks of the record again (half an hour)
 
 # %%
-import copy
-import statistics
-import time
-import warnings
-from dataclasses import replace
-
 import plotly.graph_objects as go
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 import oatlib
 from oatlib import PGD
-from oatlib.course import figures
-from oatlib.course.exercises import check
+from oatlib.course import figures, noisy
+from oatlib.course.exercises import check, mine
 from oatlib.course.lesson import begin, say
 from oatlib.course.sliders import sliders
 from oatlib.explorer.description import captions
-from oatlib.layers.noise import WeightNoise
+from oatlib.explorer.shipped import FOLDER
 from oatlib.training.lambda_batch import LambdaBatch
-from oatlib.training.recipes import sample_stops
 from oatlib.training.step import train_step
 
 lesson = begin("08_weight_noise", globals())
-data = oatlib.load_data(data_set, seed=seed)
-panel = data.val.panel(min(n, len(data.val)))
-x, y, n, radius = panel.x, panel.y, len(panel), 8 / 255
+data = oatlib.load_data("shapes", seed=0)
+panel = data.val.panel(n)
+x, y = panel.x, panel.y
+EPS = 8 / 255
+torch.set_printoptions(precision=2, sci_mode=False, linewidth=110)
 
 
 def source(number=seed):
-    """A generator of its own for whatever is random."""
+    """A new generator of random numbers."""
     return torch.Generator().manual_seed(number)
 
 
 # %% [markdown]
-# ## The failure
+# ## A defence that looks good
 #
-# OAT turns its dial with FiLM layers: small networks beside the network, which compute a scale and a shift per channel
-# from λ. Lessons 05 to 07 built on them. What do they cost?
+# The network `standard` was trained without attacks. Here is a defence for it that needs no training: add a wave to the image
+# before the network sees it. Its phase is drawn for every pixel, and drawn again at every call. The wave is too small to see.
+
 
 # %%
-lesson.predict("film", "how much of what an OAT network stores belongs to its FiLM layers?", 0, 100)
+def dithered(net, generator, amplitude=0.002):
+    """The network behind a random wave."""
+
+    def f(images):
+        phase = 2 * torch.pi * torch.rand(images.shape, generator=generator)
+        return net(images + amplitude * torch.sin(3000 * images + phase))
+
+    return f
+
+
+def share_right(f, images, labels=y, draws=10):
+    """Accuracy of a random network: the mean over some draws."""
+    with torch.no_grad():
+        each = [(f(images).argmax(1) == labels).float().mean() for _ in range(draws)]
+    return torch.stack(each).mean().item()
+
+
+standard = oatlib.load(FOLDER / "standard.safetensors").at(0.0)
+defended = dithered(standard, source())
+looks = {"standard": [], "standard behind the wave": []}
+for name, f in zip(looks, (standard, defended), strict=True):
+    x_adv = PGD(EPS, 20)(f, x, y, source())
+    looks[name] = [share_right(f, x), share_right(f, x_adv)]
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+before, after = looks["standard"], looks["standard behind the wave"]
+figures.bars(
+    ["clean", "under PGD-20"],
+    looks,
+    n=len(y),
+    y_name="accuracy, % (under PGD-20: upper bounds)",
+    takeaway=f"Under PGD-20 {before[1]:.0%} of the answers of standard are right, and {after[1]:.0%} behind the wave.",
+)
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+say(
+    f"Clean accuracy stays at {after[0]:.1%}. Under PGD-20, robust accuracy rises from {before[1]:.1%} to **{after[1]:.1%}** "
+    f"(n = {len(y)} validation images, mean of 10 draws, bars: 95 % intervals). A robust network, without any training? "
+    "The number is an *upper bound*: PGD-20 is one attack."
+)
 
 # %%
-nets = {name: oatlib.build(name, data, seed=seed) for name in ("oat", "float")}
-words = {"conv": "convolutions", "film": "FiLM", "norm": "BatchNorm", "head": "output layer", "alpha": "noise (α)"}
-stored = {name: dict.fromkeys(words.values(), 0) for name in nets}
-for name, built in nets.items():
-    for place, p in built.named_parameters():
-        part = next(key for key in words if f".{key}" in place)
-        stored[name][words[part]] += p.numel()
-bars = {part: [stored[name][part] for name in nets] for part in words.values()}
-fig = figures.bars(["OAT", "FLOAT"], bars, y_name="parameters stored").update_layout(barmode="stack")
-fig.update_traces(width=0.4)
-
-# %%
-film = stored["oat"]["FiLM"] / sum(stored["oat"].values())
-lesson.reveal("film", 100 * film, "more than all convolutions together, in a network as small as this one.")
-
+lesson.predict("eot", "what does PGD-20 leave if every gradient is a mean over 10 draws?", 0, 100)
 
 # %% [markdown]
-# They cost nothing in an attack: for a fixed λ they fold into the weights. But a training step of OAT is long
-# for another reason. It trains at six values of λ, sends every image through unattacked, and attacks all with λ > 0. FLOAT
-# (Kundu et al. 2023) has no FiLM, trains at the two ends only, and attacks one half of the batch. Time a step of both, in
-# turn:
+# ## Break it
+#
+# What does PGD see? Look at eight pixels of one image. Ask five times for the gradient:
+
+# %%
+one = x[:1].clone().requires_grad_()
+for _ in range(5):
+    loss = F.cross_entropy(defended(one), y[:1])
+    gradient = torch.autograd.grad(loss, one)[0][0, 0, 8, 2:10]
+    print("sign of the gradient at 8 pixels", gradient.sign().int())
+
+# %% [markdown]
+# The signs change from draw to draw. By the chain rule the wave multiplies the gradient $g$ of the network, pixel by pixel:
+#
+# $$\nabla_x \ell = \big(1 + A\,\omega\cos(\omega x+\varphi)\big)\, g, \qquad A\,\omega = 0.002\cdot 3000 = 6$$
+#
+# The factor lies between -5 and 7, so its sign is nearly a coin flip. But its mean over φ is 1. So average over K draws:
+#
+# $$\bar g(x) = \frac1K\sum_{k=1}^{K}\nabla_x\,\ell\big(f_{\varphi_k}(x),\,y\big)$$
+#
+# This is **EOT**, *expectation over transformation* (Athalye et al. 2018).
+#
+# ### Exercise: eot_gradient
+# Difficulty ●●○○○ · 5 minutes. Every call of `f` is a new draw.
+
+
+# %% tags=["exercise"]
+def eot_gradient(f, x, y, draws):
+    """Gradient with respect to x of the cross-entropy, summed over
+    images and averaged over `draws` calls of f."""
+    raise NotImplementedError  # your code instead of this line
 
 
 # %%
-def seconds(built):
-    """How long one training step takes, and how many images of its batch are attacked."""
-    attack = oatlib.PRESETS["fast"].attack()
-    lambda_stop, n_clean = sample_stops(built.spec.stops, 64, source())
-    batch = LambdaBatch(data.train.x[:64], data.train.y[:64], lambda_stop, built.spec.stops)
-    started = time.perf_counter()
-    train_step(built, batch, attack, source())
-    return time.perf_counter() - started, len(batch) - n_clean
+eot_gradient = check(eot_gradient)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# Compute the gradient as in lesson 01, once for each draw, and average the gradients. (The mean of the logits has another
+# gradient, because the loss is not linear.)
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def eot_gradient(f, x, y, draws):
+#     x = x.detach().requires_grad_()
+#     total = torch.zeros_like(x)
+#     for _ in range(draws):
+#         loss = F.cross_entropy(f(x), y, reduction="sum")
+#         total += torch.autograd.grad(loss, x)[0]
+#     return total / draws
+# ```
+# </details>
+
+# %% [markdown]
+# ### Exercise: eot_pgd
+# Difficulty ●●○○○ · 6 minutes. PGD of lesson 01, with your gradient. Start at x, step length 2.5·eps/steps, and return
+# the last point.
 
 
-seconds(nets["oat"])  # the first step of all is slow
-taken = {name: [] for name in nets}
-for _ in range(5):
-    for name, built in nets.items():
-        once, attacked = seconds(built)
-        taken[name].append((once, attacked))
-ratio = statistics.median(a / b for (a, _), (b, _) in zip(*taken.values(), strict=True))
-say(
-    f"A training step of `oat` attacks {taken['oat'][0][1]} of 64 images and takes **{ratio:.2f} times** as long as one of "
-    f"`float`, which attacks {taken['float'][0][1]}. `oat` stores {sum(stored['oat'].values()):,} parameters, `float` "
-    f"{sum(stored['float'].values()):,}, of which {stored['float']['noise (α)']} are new."
+# %% tags=["exercise"]
+def eot_pgd(f, x, y, eps, steps, draws):
+    """Attacked images, in the ball of radius eps around x and in [0, 1]."""
+    raise NotImplementedError
+
+
+# %%
+eot_pgd = check(eot_pgd)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# In each step: move along <code>eot_gradient(...).sign()</code>, clamp the change from x to [-eps, eps], clamp the image to
+# [0, 1].
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def eot_pgd(f, x, y, eps, steps, draws):
+#     x_adv = x
+#     for _ in range(steps):
+#         gradient = eot_gradient(f, x_adv, y, draws)
+#         x_adv = x_adv + 2.5 * eps / steps * gradient.sign()
+#         x_adv = x + (x_adv - x).clamp(-eps, eps)
+#         x_adv = x_adv.clamp(0, 1)
+#     return x_adv
+# ```
+# </details>
+
+# %%
+DRAWS = (1, 2, 4, 10)
+broken = {draws: eot_pgd(defended, x, y, EPS, 20, draws) for draws in DRAWS}
+left = {draws: share_right(defended, images) for draws, images in broken.items()}
+
+# %%
+lesson.reveal("eot", 100 * left[10], "the defence was never there: it only hid the gradient.")
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+bands = [oatlib.wilson(round(len(y) * value), len(y)) for value in left.values()]
+curve = ([100 * v for v in left.values()], [100 * low for low, _ in bands], [100 * high for _, high in bands])
+figures.lines(
+    DRAWS,
+    {"standard behind the wave": curve},
+    x_name="draws per gradient in your attack (20 steps)",
+    y_name="robust accuracy, % (upper bound)",
+    title=f"n = {len(y)} images; band: 95 % interval",
+    takeaway=f"With 1 draw per gradient your attack leaves {left[1]:.0%}, with 10 draws {left[10]:.0%}.",
+).update_xaxes(type="log", tickvals=DRAWS, ticktext=[str(d) for d in DRAWS])
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+with torch.no_grad():
+    says = {
+        draws: [f"says {data.classes[c]}" for c in defended(images[:6]).argmax(1)] for draws, images in broken.items()
+    }
+pictures, below = {"image": x[:6]}, {"image": captions(data, panel, range(6))}
+for draws in (1, 10):
+    row = f"change × 12, draws: {draws}"
+    pictures[row], below[row] = figures.change(x[:6], broken[draws][:6], 12), says[draws]
+pictures["attacked, draws: 10"] = broken[10][:6]
+figures.images(
+    pictures,
+    below,
+    tile=84,
+    takeaway="With one draw the change looks like grains of noise. The mean of ten draws paints a texture. No pixel changes "
+    "by more than 8/255; changes are shown 12 times as large, around grey.",
 )
 
 # %% [markdown]
-# So where does λ go, if not into FiLM? **Into the weights.** Clean images meet the weights W. Attacked images meet
-# W + λ·α·σ·η: η is Gaussian noise, *new at every forward*; σ is the standard deviation of the layer's weights; α is one
-# learned number per layer, 0.25 at first. BatchNorm is dual, as in lesson 03. What should make you suspicious is the noise:
-# an attack follows gradients, and these gradients are random, too.
+# The label of an image is that of its texture. With one draw the change is grain; with ten it is a texture of another class.
 #
-# ## Small enough to draw: a score with two noisy weights
+# Athalye et al. did this in 2018. In their notebook one cat image passes through a published random defence (random resizing
+# and padding). An attack with EOT turns it into guacamole.
 #
-# Two classes of points, told apart by a score w·x; the boundary is where it is 0. The gradient of the score is w: attackers
-# push each point along it, towards the other class (here by a fixed length, an L2 attack). Now w gets noise. Who asks for a
-# gradient gets a *draw*, a thin line; the dashed line is the mean of an attacker's draws. Raise the number of draws, then the
-# noise, and try other attackers. The points are shown after the attack.
+# ### Draw it: a score with two noisy weights
+#
+# Two classes of points are separated by the boundary w·x = 0 (solid line). The gradient of the score w·x is w, so an attacker
+# moves each point along w, to the other class. Now w is noisy. Each gradient that the attacker asks for is one random draw
+# (thin line). The attacker follows the mean of its draws. The dashed line is the boundary of that mean. Small grey points are
+# the points before the attack. Change the number of draws, then the noise.
 
 
-# %%
-def two_classes(seed):
-    """200 points of two classes, ±1, and the weights of a score that tells them apart."""
-    generator = source(seed)
-    label = 2.0 * (torch.arange(200) % 2) - 1
-    points = label[:, None] * torch.tensor([0.75, 0.45]) + 0.4 * torch.randn(200, 2, generator=generator)
-    return points, label, torch.tensor([0.86, 0.51])
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+label = 2.0 * (torch.arange(200) % 2) - 1
+points = label[:, None] * torch.tensor([0.75, 0.45]) + 0.4 * torch.randn(200, 2, generator=source())
+w = torch.tensor([0.86, 0.51])
+sigma = w.pow(2).mean().sqrt()
 
 
-def push(direction):
-    """The points after an attack along a direction, (2,) or one for each attacker (K, 2)."""
+def moved(direction):
+    """The points after an L2 attack of length 1.3 along a direction, (2,) or (K, 2)."""
     unit = direction / direction.norm(dim=-1, keepdim=True)
     return points - 1.3 * label[:, None] * unit[..., None, :]
 
 
-def right_share(points, size):
-    """Share of points that are right, averaged over all draws of the noise: exactly, as it is Gaussian."""
-    margin, spread = label * (points @ w), size * sigma * points.norm(dim=-1)
-    return torch.special.ndtr(margin / spread.clamp(min=1e-6)).mean(-1)
+def share(places, size):
+    """Share of points that are right, averaged over all draws of the noise (exact, as it is Gaussian)."""
+    spread = size * sigma * places.norm(dim=-1)
+    return torch.special.ndtr(label * (places @ w) / spread.clamp(min=1e-6)).mean(-1)
 
 
-points, label, w = two_classes(seed)
-sigma = w.pow(2).mean().sqrt()
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+def border(direction, name, dash):
+    a, b = (direction / direction.norm()).tolist()
+    return go.Scatter(
+        x=[-4 * b, 4 * b], y=[4 * a, -4 * a], name=name, mode="lines", line={"color": figures.INK, "dash": dash}
+    )
 
 
-# %%
-def asked(noise, draws, attempt):
-    """The gradients of one attacker, the points after the attack, and what 200 such attackers leave on average."""
+def ask(noise, draws, attempt):
     seen = w + noise * sigma * torch.randn(200, draws, 2, generator=source(100 * attempt + draws))
     means, fig = seen.mean(1), go.Figure()
+    look = {"color": figures.INK, "size": 3, "opacity": 0.5}
+    fig.add_scatter(x=points[:, 0], y=points[:, 1], name="before the attack", mode="markers", marker=look)
     for i, sign in enumerate((-1, 1), 2):
-        a, b = push(means[0])[label == sign].T
-        fig.add_scatter(x=a, y=b, name=f"class {sign:+}, attacked", mode="markers", opacity=0.4, **figures.style(i))
-    a, b = ([v for tip in seen[0, :, i].tolist() for v in (0, tip, None)] for i in (0, 1))  # None: a gap in the line
-    fig.add_scatter(x=a, y=b, name="draws", mode="lines", line={"color": figures.INK, "width": 1})
+        a, b = moved(means[0])[label == sign].T
+        fig.add_scatter(x=a, y=b, name=f"class {sign:+}, attacked", mode="markers", opacity=0.45, **figures.style(i))
+    fig.add_trace(border(w, "boundary w·x = 0", "solid"))
+    fig.add_trace(border(means[0], "boundary of the mean", "dash"))
+    a, b = ([v for tip in seen[0, :, i].tolist() for v in (0, tip, None)] for i in (0, 1))
+    fig.add_scatter(x=a, y=b, name="draws", mode="lines", line={"color": figures.COLOURS[4], "width": 1})
     for i, (name, tip) in enumerate({"true gradient": w, "mean of the draws": means[0]}.items()):
         fig.add_scatter(x=[0, tip[0]], y=[0, tip[1]], name=name, mode="lines+markers", **figures.style(i))
-    figures.layout(fig, "first", "second", height=440).update_layout(width=680)
+    cosine = torch.cosine_similarity(means, w, dim=1).clamp(-1, 1)
+    clean, best, here, mean = (share(p, noise).mean() for p in (points, moved(w), moved(means[0]), moved(means)))
+    seen_in_it = f"With {draws} draws the attacker is off by {torch.arccos(cosine[0]).rad2deg():.0f} degrees."
+    figures.layout(fig, "first coordinate", "second coordinate", height=480, takeaway=seen_in_it).update_layout(
+        width=700
+    )
     fig.update_xaxes(range=[-2.5, 2.5]).update_yaxes(range=[-1.8, 1.8], scaleanchor="x")
-    cosine = torch.cosine_similarity(means, w, dim=1)
-    none, best, here, mean = (right_share(p, noise).mean() for p in (points, push(w), push(means[0]), push(means)))
-    told = f"This attacker is off by {torch.arccos(cosine[0]).rad2deg():.0f}° (cosine {cosine[0]:.2f}) and leaves {here:.0%} of "
-    told += f"n = 200 points right; 200 such attackers {mean:.0%} on average (cosine {cosine.mean():.2f}), the true gradient "
-    told += f"{best:.0%}, nobody {none:.0%}."
-    return fig, told
+    text = f"This attacker is off by {torch.arccos(cosine[0]).rad2deg():.0f}° and leaves {here:.0%} of 200 points right. 200 such "
+    text += (
+        f"attackers leave {mean:.0%} on average, the true gradient {best:.0%}. Without an attack {clean:.0%} are right."
+    )
+    return fig, text
 
 
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 sliders(
-    asked,
+    ask,
     draws=[1, 2, 4, 8, 16, 32],
-    noise=(0.0, 2.0, 0.1),
+    noise=(0.0, 3.0, 0.1),
     attempt=(0, 20, 1),
     labels={"draws": "draws per gradient", "noise": "noise α", "attempt": "another attacker"},
-    start_at={"draws": 1, "noise": 1.0, "attempt": 4},
+    start_at={"draws": 4, "noise": 2.0, "attempt": 1},
 )
 
 # %% [markdown]
-# A single draw is not a weak version of the truth; it is a step in another direction. The mean comes closer with every
-# draw, since the noise has mean 0 and cancels. This is **EOT**, *expectation over transformation* (Athalye et al. 2018):
-# against a random network, average the gradient over draws before each step. Build both sides.
+# A single draw is a step in another direction. The mean comes closer with every draw, because the noise has mean 0.
 #
+# ## FLOAT: noise in the weights
+#
+# Lessons 04 to 07 told the network λ with FiLM layers. FLOAT (Kundu et al. 2023) has no FiLM. It puts λ into the weights of every
+# convolution:
+#
+# $$W_\lambda = W + \lambda\,\alpha\,\sigma\,\eta, \qquad \eta \sim \mathcal N(0, 1)\ \text{per entry}$$
+#
+# σ is the standard deviation of the entries of W, without a gradient. α is one learned number per layer. It starts at 0.25.
+# Clean images meet W (λ = 0), attacked images meet W + ασ·η (λ = 1). The BatchNorm is dual, as in lesson 03. By hand:
+
+# %%
+weight = torch.tensor([[0.4, -0.2, 0.1], [0.3, 0.0, -0.6]])
+eta = torch.randn(2, 3, generator=source())
+print("σ     ", weight.std())
+print("η     ", eta)
+print("λ = 0 ", weight)
+print("λ = 1 ", weight + 1.0 * 0.25 * weight.std() * eta)
+
+# %% [markdown]
 # ### Exercise: noisy_weight
-# Difficulty ●●○○○ · 5 minutes. The defender's side: the weight that attacked images meet in a layer.
+# Difficulty ●○○○○ · 4 minutes. Write it as a function. Gradients must reach `weight` and `alpha`, but not through σ.
 
 
 # %% tags=["exercise"]
 def noisy_weight(weight, alpha, lam, generator):
     """weight + lam·alpha·σ·η. σ: std() of all entries, without
     gradient; η: N(0, 1) from the generator."""
-    raise NotImplementedError  # your code instead of this line
+    raise NotImplementedError
 
 
 # %%
@@ -211,7 +363,7 @@ noisy_weight = check(noisy_weight)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
-# η has the shape of the weight, σ is a single number. <code>detach()</code> keeps gradients from it; alpha keeps its own.
+# η has the shape of the weight, σ is a single number. <code>detach()</code> keeps gradients from it.
 # </details>
 
 # %% [markdown] tags=["solution"]
@@ -220,408 +372,631 @@ noisy_weight = check(noisy_weight)
 # ```python
 # def noisy_weight(weight, alpha, lam, generator):
 #     sigma = weight.detach().std()
-#     return weight + lam * alpha * sigma * torch.randn(weight.shape, generator=generator)
+#     eta = torch.randn(weight.shape, generator=generator)
+#     return weight + lam * alpha * sigma * eta
 # ```
 # </details>
 
 # %% [markdown]
-# ### Exercise: eot_gradient
-# Difficulty ●●○○○ · 5 minutes. The attacker's side. Every call of `f` draws new weights.
+# ### Exercise: NoisyConv
+# Difficulty ●●●○○ · 8 minutes. The layer: a 3x3 convolution `conv` without bias (padding 1) and a learned `alpha`.
+# At λ = 0 it draws nothing.
 
 
 # %% tags=["exercise"]
-def eot_gradient(f, x, y, draws):
-    """Gradient with respect to x of the cross-entropy, summed over
-    images and averaged over `draws` calls of f."""
-    raise NotImplementedError
+class NoisyConv(nn.Module):
+    """forward(x, lam, generator): convolve x with the noisy weight.
+    Has conv (an nn.Conv2d) and alpha (a parameter, 0.25)."""
+
+    def __init__(self, cin, cout, stride):
+        raise NotImplementedError
 
 
 # %%
-eot_gradient = check(eot_gradient)
+NoisyConv = check(NoisyConv)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
-# Take a gradient as in lesson 01, once for each draw, and average what comes out. (The mean of the logits has another
-# gradient: the loss is not linear.)
+# <code>F.conv2d(x, weight, stride=..., padding=1)</code> takes any weight. <code>nn.Parameter(torch.tensor(0.25))</code> is
+# found by the optimiser.
 # </details>
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
-# def eot_gradient(f, x, y, draws):
-#     x, total = x.detach().requires_grad_(), 0
-#     for _ in range(draws):
-#         loss = F.cross_entropy(f(x), y, reduction="sum")
-#         total = total + torch.autograd.grad(loss, x)[0]
-#     return total / draws
+# class NoisyConv(nn.Module):
+#     def __init__(self, cin, cout, stride):
+#         super().__init__()
+#         self.conv = nn.Conv2d(cin, cout, 3, stride, padding=1, bias=False)
+#         self.alpha = nn.Parameter(torch.tensor(0.25))
+#
+#     def forward(self, x, lam, generator):
+#         weight = self.conv.weight
+#         if lam > 0:
+#             weight = noisy_weight(weight, self.alpha, lam, generator)
+#         return F.conv2d(x, weight, stride=self.conv.stride, padding=1)
 # ```
 # </details>
 
 # %% [markdown]
-# ### Exercise: twin_accuracy
-# Difficulty ●●●○○ · 8 minutes. To measure, use **one draw for an image and its attacked twin**. With two draws, an image
-# can fail because of the attack or because of the weather, and you cannot tell. And an image counts as robust only if it
-# is right as it is, too: the unchanged image lies in the ball.
+# Your layer in a network of three blocks, with your `DualBN` of lesson 03. Copied into a `float` network of `oatlib`, it must give
+# the same logits for the same noise:
+
+# %% tags=["nbval-check-output"]
+DualBN = mine("DualBN")
+net = noisy.NoisyNet(NoisyConv, seed=seed, norm=DualBN)
+theirs = noisy.as_network(net.eval(), data)
+for lam in (0.0, 1.0):
+    ours, library = net(x[:9], lam, source(5)), theirs(x[:9], lam, noise=source(5))
+    print(f"λ = {lam:g}: the same logits as oatlib:", torch.allclose(ours, library, atol=1e-4))
+library = PGD(EPS, 3, 2.5 * EPS / 3, start="none", best=False, eot_samples=4)
+library = library(theirs.noisy(1.0, generator=source(5)), x[:9], y[:9])
+ours = eot_pgd(theirs.noisy(1.0, generator=source(5)), x[:9], y[:9], EPS, 3, 4)
+print("eot_pgd is PGD(eot_samples=4):", torch.allclose(ours, library, atol=1e-6))
+
+# %% [markdown]
+# ## Train it
+#
+# A step of FLOAT takes a batch of which one half is clean and one half attacked. As published, *every* forward draws new
+# noise. So the attack of training computes each gradient from a single draw. You have just seen how well such an attack
+# works. The alternative: one draw for the whole step.
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+noisy.diagram()
+
+# %% [markdown]
+# ### Exercise: float_step
+# Difficulty ●●●○○ · 15 minutes. Write the step for both ways. With `one_draw`, the attack and the update meet the same
+# noise: keep `generator.get_state()`, and set it before every call at λ = 1. The next step must draw new noise.
 
 
 # %% tags=["exercise"]
-def twin_accuracy(f, x, x_adv, y, draws):
-    """(clean, robust): two tensors with a share in [0, 1] for each of `draws` calls of f."""
+def float_step(net, x, y, attack, generator, one_draw):
+    """Add the gradients of one batch; return the loss, detached.
+
+    net(x, lam, generator) -> logits; attack(f, x, y) -> x_adv. First half
+    of the batch: clean, λ = 0. Second half: attacked, λ = 1.
+    Attack in eval mode, then two passes in train mode."""
     raise NotImplementedError
 
 
 # %%
-twin_accuracy = check(twin_accuracy)
+float_step = check(float_step)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
-# One call of <code>f</code> on <code>torch.cat([x, x_adv])</code> is one draw for both.
+# Write a function <code>noisy(images)</code> inside. It sets the state back if one_draw, and returns the logits at λ = 1. Use it in
+# the attack and in the update.
 # </details>
 
 # %% [markdown] tags=["solution"]
 # <details><summary>Solution</summary>
 #
 # ```python
-# def twin_accuracy(f, x, x_adv, y, draws):
-#     clean, robust = torch.zeros(draws), torch.zeros(draws)
-#     for i in range(draws):
-#         with torch.no_grad():
-#             right = f(torch.cat([x, x_adv])).argmax(1) == torch.cat([y, y])
-#         as_it_is, twin = right.chunk(2)
-#         clean[i], robust[i] = as_it_is.float().mean(), (as_it_is & twin).float().mean()
-#     return clean, robust
+# def float_step(net, x, y, attack, generator, one_draw):
+#     half = len(x) // 2
+#     state = generator.get_state()
+#
+#     def noisy(images):
+#         if one_draw:
+#             generator.set_state(state)
+#         return net(images, 1.0, generator)
+#
+#     net.eval()
+#     x_adv = attack(noisy, x[half:], y[half:])
+#     net.train()
+#     clean = net(x[:half], 0.0, generator)
+#     attacked = noisy(x_adv)
+#     loss = F.cross_entropy(torch.cat([clean, attacked]), y)
+#     loss.backward()
+#     return loss.detach()
 # ```
 # </details>
 
 # %% [markdown]
-# ## A trained FLOAT: how much noise is left?
-#
-# Every α began at 0.25 and was trained with the weights.
+# Is it the step of the library? One step with the same attacked images and the same noise:
 
-# %%
-lesson.predict("alpha", "what became of α, on average over the layers?", options=["it grew", "it stayed", "it shrank"])
-
-# %%
-net = lesson.network("float", data)
+# %% tags=["nbval-check-output"]
+few, labels = data.train.x[:24], data.train.y[:24]
+jump = EPS * torch.randn(12, 3, 16, 16, generator=source(3)).sign()
 
 
-def noises(net):
-    """{layer: its noise}, in the order of the network."""
-    parts = {name: part for name, part in net.named_modules() if isinstance(part, WeightNoise)}
-    return {name.removeprefix("body.").removesuffix(".noise"): part for name, part in parts.items()}
+def same_attack(f, images, labels, generator=None):
+    return (images + jump).clamp(0, 1)
 
 
-alphas = {layer: abs(part.alpha.item()) for layer, part in noises(net).items()}
-names = [name.replace("blocks.", "block ").replace(".", " ") for name in alphas]
-figures.bars(names, {"trained": list(alphas.values()), "at first": [0.25] * len(alphas)}, y_name="|α|")
-
-# %%
-mean_alpha = statistics.fmean(alphas.values())
-became = "it grew" if mean_alpha > 0.3 else "it shrank" if mean_alpha < 0.2 else "it stayed"
-lesson.reveal("alpha", became, f"the mean of |α| is {mean_alpha:.3f} now.")
+batch = LambdaBatch(few, labels, torch.arange(24) // 12, theirs.spec.stops)
+its_loss = train_step(theirs, batch, same_attack, source(5))
+our_loss = float_step(net, few, labels, same_attack, source(5), one_draw=True)
+print("the same loss:", torch.allclose(our_loss, its_loss, atol=1e-4))
+ours = torch.stack([conv.alpha.grad for conv in net.convs])
+library = torch.stack([unit.noise.alpha.grad for unit in theirs.body.units])
+print("the same gradients of α:", torch.allclose(ours, library, atol=1e-4))
 
 # %% [markdown]
-# ## Ablation: does the dial need its noise?
-#
-# The same network, with its α and with every α set to 0, at both ends of the dial. And a second question: what does λ do in
-# between? By default `oatlib` interpolates the folded weights of both ends. A rule in the authors' public code takes the
-# BatchNorm of the attacked end for any λ > 0 and lets λ scale the noise (`dial="rule-a"`; which rule the tables of the paper
-# were made with, we do not know).
+# Now train two networks. They differ in `one_draw` only. The loop is that of lesson 05: ε grows at first, and the attack takes
+# three steps.
 
 
 # %%
-def with_noise(net, alpha, layers):
-    """A copy whose noise is `alpha` in the first so many layers."""
-    twin = copy.deepcopy(net)
-    with torch.no_grad():
-        for part in list(noises(twin).values())[:layers]:
-            part.alpha.fill_(alpha)
-    return twin
+def train(one_draw):
+    """Train a network with float_step. Return it, and α of its first layer after every step."""
+    net, noise, starts = noisy.NoisyNet(NoisyConv, seed=seed, norm=DualBN), source(), source(1)
+    optimizer = torch.optim.SGD(net.parameters(), 0.3, 0.9, weight_decay=5e-4, nesterov=True)
+    course = [0.25]
+    for step in range(steps):
+        index = torch.randint(len(data.train), (128,), generator=starts)
+        pgd = PGD(EPS * min(1, step / 60), 3, best=False)
 
+        def attack(f, images, labels, pgd=pgd):
+            return pgd(f, images, labels, starts)
 
-def measured(net, draws, steps=5):
-    """(clean, robust) at λ = 1, each for 10 draws of the noise; the attack averages over `draws` per gradient."""
-    f = net.noisy(1.0, generator=source())
-    attacked = PGD(radius, steps, eot_samples=draws)(f, x, y, source())
-    return twin_accuracy(f, x, attacked, y, 10)
-
-
-silent = with_noise(net, 0.0, len(alphas))
-ends = {name: [part.mean().item() for part in measured(one, 1)] for name, one in {"α": net, "0": silent}.items()}
-lams = [i / 10 for i in range(11)]
-published = copy.deepcopy(net)
-published.spec = replace(net.spec, dial="rule-a")
-along = {"weights interpolated": net, "interpolated, α = 0": silent, "published code, rule A": published}
-accuracy = {
-    name: [100 * (one.at(lam)(x).argmax(1) == y).float().mean().item() for lam in lams] for name, one in along.items()
-}
-figures.lines(lams, accuracy, x_name="λ", y_name="clean accuracy, %", height=320)
-
-# %%
-low, high = oatlib.wilson(n // 2, n)
-say(
-    f"At λ = 1 the network is right on {ends['α'][0]:.1%} of clean images and on {ends['α'][1]:.1%} under PGD-5; with all α "
-    f"set to 0, on {ends['0'][0]:.1%} and {ends['0'][1]:.1%} (n = {n} validation images, a 95 % interval is at most "
-    f"±{50 * (high - low):.1f} points). Mean |α| is {mean_alpha:.3f}. Where noise is that small, the noise is not what makes the dial "
-    "work, and a rule that lets λ scale the noise only is a switch: all the way is made as soon as λ > 0."
-)
-
-# %% [markdown]
-# ## Noise that fools a weak attack
-#
-# Now a defence that is nothing but noise. Take the finished network, train nothing, and set α of its first layer by hand
-# (`alpha` in the parameters cell). Attack it as in lesson 01, with PGD, one draw per gradient.
-
-# %%
-loud = with_noise(net, alpha, 1)
-without = measured(with_noise(net, 0.0, 1), 1)[1]
-readings = {1: measured(loud, 1)}
-say(
-    f"Without noise in its first layer the network keeps **{without.mean():.1%}** under PGD-5. With α = {alpha:g} there, the "
-    f"same attack leaves **{readings[1][1].mean():.1%}** (mean over 10 draws at test time, n = {n}), and "
-    f"{readings[1][0].mean():.1%} of clean images are right. Is noise a free lunch?"
-)
-
-# %%
-lesson.predict("draws", "what does PGD leave if every gradient is a mean over 10 draws?", 0, 100)
-
-# %%
-for draws in (2, 4, 10):
-    readings[draws] = measured(loud, draws)
-seen = []
-for number in range(3):
-    f = loud.at(1.0, noise_seed=number)  # one frozen draw, which the attacker sees
-    seen.append(twin_accuracy(f, x, PGD(radius, 5)(f, x, y, source()), y, 1)[1].item())
-robust = {"no noise": without.mean().item()} | {
-    f"{k} draw{'s' * (k > 1)} per gradient": r.mean().item() for k, (_, r) in readings.items()
-}
-robust["a frozen draw, known"] = statistics.fmean(seen)
-figures.bars(list(robust), {"robust accuracy, with 95 % interval": list(robust.values())}, n=n, height=380)
-
-# %%
-gap = 100 * (readings[1][1].mean() - readings[10][1].mean()).item()
-lesson.reveal("draws", 100 * readings[10][1].mean().item(), f"{gap:.1f} points less than with one draw per gradient.")
-
-# %% [markdown]
-# From the second bar to the fifth nothing about the network changed; only the attacker asked more often. The last bar is for
-# an attacker who knows the draw, because it was frozen (`net.at(1, noise_seed=...)`): there is nothing left to average. It is
-# the mean of three draws. How robust is the random network, then? At most as the strongest attack says, and more draws may
-# find more.
-#
-# Below are the changes behind two of the bars, 12 times as large and around grey. None is larger than 8/255.
-
-# %%
-f = loud.noisy(1.0, generator=source())
-rows = {"image": x[:6]}
-for draws in (1, 10):
-    attacked = PGD(radius, 5, eot_samples=draws)(f, x[:6], y[:6], source())
-    rows[f"change × 12, draws: {draws}"] = figures.change(x[:6], attacked, 12)
-figures.images(rows, {"image": captions(data, panel, range(6))})
-
-# %% [markdown]
-# ## The same arrows, with a dimension for every pixel
-#
-# How far are single-draw gradients of this network off? Take 32 draws as the truth, and compare means of other draws with
-# it: the cosine, and the share of pixels whose sign agrees, as the step of PGD is the sign.
-
-# %%
-some, labels = x[:48], y[:48]
-f = loud.noisy(1.0, generator=source())
-slopes = torch.stack([eot_gradient(f, some, labels, 1) for _ in range(48)]).flatten(2)  # (draws, images, pixels)
-truth = slopes[16:].mean(0)
-counts, cosines, signs = (1, 2, 4, 8, 16), [], []
-for k in counts:
-    guess = slopes[:16].unflatten(0, (-1, k)).mean(1)
-    cosines.append(torch.cosine_similarity(guess, truth.expand_as(guess), dim=-1).mean().item())
-    signs.append((guess.sign() == truth.sign()).float().mean().item())
-curves = {"cosine with the truth": cosines, "share of signs that agree": signs}
-figures.lines(counts, curves, x_name="draws per gradient", height=320).update_yaxes(range=[0, 1])
-
-# %% [markdown]
-# ## What the noise costs
-#
-# A random network has no clean accuracy; it has one per draw. The band is the span from the worst to the best of 10 draws.
-
-# %%
-sizes, spans = (0.0, 0.5, 1.0, 1.5, 2.0), []
-for size in sizes:
-    f = with_noise(net, size, 1).noisy(1.0, generator=source())
-    with torch.no_grad():
-        each = torch.stack([(f(x).argmax(1) == y).float().mean() for _ in range(10)])
-    spans.append([100 * v.item() for v in (each.mean(), each.min(), each.max())])
-span = tuple(zip(*spans, strict=True))
-figures.lines(sizes, {f"clean accuracy at λ = 1, n = {n}": span}, x_name="α of the first layer", y_name="%", height=320)
-
-# %% [markdown]
-# ## Ablation: one draw for a training step, or a new one at every forward
-#
-# What decides over α? In `oatlib` the attack and the update of a training step meet *one* draw (`redraw="step"`). As
-# published, every forward draws anew (`redraw="forward"`), so the attacks of training are single-draw attacks themselves.
-# Both were trained from the same seed with the preset `fast`; that takes minutes, so you see a record. It was made in the
-# first world of this package (constant trust: a shape belongs to the label equally often in every image), with the preset
-# of that time, which attacked with two steps. Its robust accuracies are those of PGD-20, so upper bounds. Do not compare
-# them with the numbers above.
+        optimizer.zero_grad()
+        float_step(net, data.train.x[index], data.train.y[index], attack, noise, one_draw)
+        nn.utils.clip_grad_norm_(net.parameters(), 1)
+        optimizer.step()
+        course.append(abs(net.convs[0].alpha.item()))
+    return net.eval(), course
 
 
 # %%
-def compute():
-    """Train `float` both ways; α of every layer after every epoch, and accuracies at λ = 1 by draws per gradient."""
-    judged = data.val.panel(min(512, len(data.val)))
-    found = {
-        "data": data.name,
-        "world": "as above",
-        "seed": seed,
-        "n": len(judged),
-        "steps": 20,
-        "draws": [1, 2, 4, 10],
-    }
-    for redraw in ("step", "forward"):
-        trained = oatlib.build("float", data, seed=seed, redraw=redraw)
-        history = oatlib.train(trained, data, "fast", seed, progress=False)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # one draw is weak: that is what is measured here
-            attacks = [PGD(radius, 20, eot_samples=k) for k in found["draws"]]
-            tables = [oatlib.evaluate(trained, judged, a, [1.0], progress=False)[0] for a in attacks]
-        found[redraw] = {
-            "alpha": [[0.25] * len(noises(trained)), *(row["alpha"] for row in history.rows)],
-            "clean": [r.clean for r in tables],
-            "robust": [r.robust for r in tables],
-            "spread": [r.robust_spread for r in tables],
-        }
-    return found
-
-
-record = lesson.recorded("float_redraw", compute)
+question = "noise at every forward: what happens to α of the first layer (0.25 at first)?"
+lesson.predict("alpha", question, options=["it grows", "it stays", "it shrinks"])
 
 # %%
-names = {"step": "one draw for a training step", "forward": "a new draw at every forward"}
-first = {names[k]: [abs(row[0]) for row in record[k]["alpha"]] for k in names}
-figures.lines(range(len(first[names["step"]])), first, x_name="epoch", y_name="|α| of the first layer", height=320)
+trained, alpha = {}, {}
+for name, one_draw in {"a new draw at every forward": False, "one draw per step": True}.items():
+    trained[name], alpha[name] = train(one_draw)
+forward, step = alpha
 
 # %%
-curves = {}
-for key, name in names.items():
-    around = [oatlib.wilson(round(r * record["n"]), record["n"]) for r in record[key]["robust"]]
-    curves[name] = tuple([100 * v for v in values] for values in (record[key]["robust"], *zip(*around, strict=True)))
+last = {name: values[-1] for name, values in alpha.items()}
+became = "it grows" if last[forward] > 0.35 else "it stays"
+if last[forward] < 0.15:
+    became = "it shrinks"
+note = f"{last[forward]:.2f} after {steps} steps, and {last[step]:.2f} with one draw per step."
+lesson.reveal("alpha", became, note)
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 figures.lines(
-    record["draws"], curves, x_name="draws per gradient", y_name="robust accuracy, %", height=360
-).update_xaxes(type="log", tickvals=record["draws"])
+    range(0, steps + 1, 8),
+    {name: values[::8] for name, values in alpha.items()},
+    x_name="training steps",
+    y_name="|α| of the first layer",
+    takeaway=f"With a new draw at every forward α ends at {alpha[forward][-1]:.2f}, with one draw per step at {alpha[step][-1]:.2f}.",
+)
+
+# %% [markdown]
+# Why? Compare what the attack of training sees with your attack of ten draws, in both networks:
 
 # %%
-fell = {key: 100 * (record[key]["robust"][0] - record[key]["robust"][-1]) for key in names}
+more, blind = data.val.panel(256), {}
+for name, each in trained.items():
+    generator = source(7)
+
+    def f(images, each=each, generator=generator):
+        return each(images, 1.0, generator)
+
+    for draws in (1, 10):
+        x_adv = eot_pgd(f, more.x, more.y, EPS, 7, draws)
+        blind[name, draws] = share_right(f, x_adv, more.y)
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+gap = {name: 100 * (blind[name, 1] - blind[name, 10]) for name in trained}
+low, high = oatlib.wilson(len(more.y) // 2, len(more.y))
 say(
-    f"Recorded on {record['data']}, {record.get('world', 'first world')}, seed {record['seed']}, n = {record['n']} validation "
-    f"images, PGD-{record['steps']}, band: "
-    f"95 % interval. With a new draw at every forward, α of the first layer ends at "
-    f"**{abs(record['forward']['alpha'][-1][0]):.2f}**, with one draw a step at "
-    f"**{abs(record['step']['alpha'][-1][0]):.3f}**. From 1 to {record['draws'][-1]} draws per gradient robust accuracy falls "
-    f"by **{fell['forward']:.1f}** and **{fell['step']:.1f}** points, to {record['forward']['robust'][-1]:.1%} and "
-    f"{record['step']['robust'][-1]:.1%}; clean accuracy is {record['forward']['clean'][-1]:.1%} and "
-    f"{record['step']['clean'][-1]:.1%}."
+    "| right under your PGD-7, λ = 1 | 1 draw per gradient | 10 draws | difference |\n|---|---|---|---|\n"
+    + "\n".join(
+        f"| {name} | {blind[name, 1]:.1%} | {blind[name, 10]:.1%} | {gap[name]:.1f} points |" for name in trained
+    )
+    + f"\n\nOne seed, {steps} steps of training, n = {len(more.y)} validation images, the same in all cells (one accuracy has a "
+    f"95 % interval of at most ±{50 * (high - low):.0f} points). All are upper bounds. The first column is what training with a new draw sees. "
+    f"The difference in the first row is {'larger' if gap[forward] > 50 * (high - low) else 'smaller'} than that interval, so look at the "
+    "three seeds below."
 )
 
 # %% [markdown]
-# A story that fits: noise blinds the attack of training, so more noise makes the training loss smaller, so α grows; with one
-# draw a step nothing is gained by noise, and weight decay takes it away. That is a story. The record shows *that* α moves
-# so, not why.
+# This is why α can grow: more noise makes the attack weaker, and a weaker attack makes the training loss
+# smaller. So the network learns to be noisy instead of robust. It **blinds its own trainer**. With one draw per step the attack
+# sees the weights that it attacks. Noise then gains nothing, and α goes to 0.
 #
-# ## What you built is what the library keeps
+# ## Ablation: the whole training, three seeds
 #
-# `oatlib/layers/noise.py` has the noise, `oatlib/attacks/queries.py` EOT, `oatlib/evaluation/evaluate.py` the twins.
-
-# %% tags=["nbval-check-output"]
-layer = oatlib.build("float", data, seed=seed).body.stem
-weight = layer.conv.weight
-mine = noisy_weight(weight, layer.noise.alpha, 1.0, source(5))
-print("noisy_weight is WeightNoise:", torch.allclose(mine, weight + layer.noise(weight, source(5))))
-f = loud.noisy(1.0, generator=source(5))
-mine = (x + radius * eot_gradient(f, x, y, 3).sign()).clamp(0, 1)
-f = loud.noisy(1.0, generator=source(5))
-theirs = PGD(radius, 1, radius, start="none", best=False, eot_samples=3)(f, x, y)
-print("a step along eot_gradient is PGD(eot_samples=3):", torch.allclose(mine, theirs, atol=1e-6))
-f = loud.noisy(1.0, generator=source(5))
-mine = twin_accuracy(f, x[:64], PGD(radius, 2, eot_samples=2)(f, x[:64], y[:64], source(5)), y[:64], 4)
-half = replace(panel, x=x[:64], y=y[:64])
-row = oatlib.evaluate(loud, half, PGD(radius, 2, eot_samples=2), [1.0], seed=5, progress=False, noise_samples=4)[0]
-print(
-    "twin_accuracy is evaluate:",
-    [round(m.mean().item(), 4) for m in mine] == [round(row.clean, 4), round(row.robust, 4)],
-)
-fresh, frozen = loud.noisy(1.0, generator=source(5)), loud.at(1.0, noise_seed=5)
-print("at(noise_seed=5) is the first forward of noisy:", torch.allclose(fresh(x), frozen(x), atol=1e-3))
-
-# %% [markdown]
-# ## Is all of this sane?
-
-# %% tags=["nbval-check-output"]
-f = with_noise(net, 0.5, 1).noisy(1.0, generator=source())
-few, labels = x[:64], y[:64]
-clean, same = twin_accuracy(f, few, PGD(0.0, 2)(f, few, labels), labels, 3)
-print("ε = 0 takes nothing away, draw by draw:", torch.equal(clean, same))
-far = twin_accuracy(f, few, PGD(0.5, 10, eot_samples=2)(f, few, labels), labels, 3)[1]
-print("an attack that may repaint the image leaves less than half:", (far.mean() < clean.mean() / 2).item())
-one, two = (PGD(radius, 3, eot_samples=k)(silent.noisy(1.0, generator=source()), few, labels, source()) for k in (1, 2))
-print("without noise, draws change nothing:", torch.allclose(one, two, atol=1e-6))
-f = silent.at(1.0)
-print("a frozen draw of no noise is one network:", torch.equal(f(x), silent.at(1.0, noise_seed=9)(x)))
-walk = PGD(radius, 5, eot_samples=4, best=False).iterates(f, few, labels, source())
-losses = [torch.nn.functional.cross_entropy(logits, labels).item() for _, logits in walk]
-print("the loss rises along the way:", losses[-1] > losses[0])
-
-# %% [markdown]
-# ## Your turn, on the real thing
-#
-# The explorer with the network as trained, and with the noise that you added. It shows **one frozen draw** that its attack
-# sees, so compare it with the last bar above and not with the ones before. Move λ and ε, and choose another attack.
+# Your networks are small and briefly trained. The record has the recipe `float` with its nine convolutions, the preset `fast`
+# (five epochs, attack of three steps), three seeds each. The blindness is measured after every epoch.
 
 # %%
-shown = {"float": net, f"float, α = {alpha:g} in layer 1": loud}
-hidden = ["training", "choose", "width"]
-oatlib.explore(shown, data, lam=1.0, surfaces=lesson.surfaces(shown, data), hide=hidden)
+record = lesson.recorded("float_redraw", noisy.float_arms)
+arms, seeds = record["arms"], record["seeds"]
+first = {
+    name: [[abs(epoch[0]) for epoch in run["alpha"]] for run in arms[name]]
+    for name in ("every forward", "once per step")
+}
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+
+
+def over_seeds(rows, scale=1.0):
+    """Mean, lowest and highest of the seeds at every place."""
+    columns = [[scale * value for value in column] for column in zip(*rows, strict=True)]
+    return [sum(c) / len(c) for c in columns], [min(c) for c in columns], [max(c) for c in columns]
+
+
+NOISE = {"every forward": "noise drawn at every forward", "once per step": "noise drawn once per step"}
+means = {name: over_seeds(rows) for name, rows in first.items()}
+peak = max(means["every forward"][0])
+figures.lines(
+    range(len(first["every forward"][0])),
+    {NOISE[name]: band for name, band in means.items()},
+    x_name=f"epochs of training (mean of {len(seeds)} seeds, band: lowest to highest)",
+    y_name="|α| of the first layer",
+    takeaway=f"Drawn at every forward, α rises to {peak:.2f} and falls to {means['every forward'][0][-1]:.2f}. Drawn once per "
+    f"step it is {means['once per step'][0][1]:.2f} after one epoch already.",
+)
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+rows = {draws: [[pair[i] for pair in run["blind"]] for run in arms["every forward"]] for i, draws in enumerate((1, 10))}
+curves = {f"{draws} draw{'s' * (draws > 1)} per gradient": over_seeds(row, 100) for draws, row in rows.items()}
+gaps = over_seeds([[100 * (a - b) for a, b in run["blind"]] for run in arms["every forward"]])[0]
+figures.lines(
+    range(1, len(gaps) + 1),
+    curves,
+    x_name="epochs of training, a new draw at every forward",
+    y_name="right under PGD-7, % (upper bounds, n = 256)",
+    takeaway=f"After the first epoch one draw per gradient misses {gaps[0]:.1f} points of errors, after the last {gaps[-1]:.1f}.",
+).update_xaxes(dtick=1)
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+NAMES = {
+    "every forward": "FLOAT as published: drawn at every forward",
+    "once per step": "FLOAT, drawn once per step",
+    "no noise": "the same without noise (`blend`)",
+    "dedicated": "one dedicated network, λ = 1 (`pgd-at`)",
+}
+
+
+def of_seeds(name, key):
+    values = [100 * run[key] for run in arms[name]]
+    return f"{sum(values) / len(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def mean(name, key):
+    return sum(run[key] for run in arms[name]) / len(arms[name])
+
+
+ends = [(mean(name, "clean"), mean(name, "robust")) for name in ("standard", "dedicated")]
+
+
+def coin_at(name):
+    """Robust accuracy of the coin between standard and dedicated, at the clean accuracy of an arm."""
+    value = oatlib.coin(*ends, mean(name, "clean"))
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+table = "\n".join(
+    f"| {text} | {of_seeds(name, 'clean')} | {of_seeds(name, 'robust')} | {coin_at(name)} |"
+    for name, text in NAMES.items()
+)
+half = 50 * (lambda pair: pair[1] - pair[0])(oatlib.wilson(round(0.7 * record["n"]), record["n"]))
+say(
+    "| at λ = 1, mean (lowest to highest seed), % | clean | robust (upper bound) | coin, same clean accuracy |\n|---|---|---|---|\n"
+    f"{table}\n\nPreset {record['preset']}, seeds {', '.join(map(str, seeds))}, n = {record['n']} validation images (95 % interval of "
+    f"one robust accuracy: ±{half:.0f} points). Attack: {record['attack']}. *Coin*: between `standard` and the dedicated network."
+)
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+drops = {name: [100 * (run["by_draws"][0] - run["by_draws"][-1]) for run in arms[name]] for name in first}
+gain = [100 * (a["robust"] - b["robust"]) for a, b in zip(arms["once per step"], arms["every forward"], strict=True)]
+noise = [100 * (a["robust"] - b["robust"]) for a, b in zip(arms["once per step"], arms["no noise"], strict=True)]
+
+others = [abs(value) for run in arms["every forward"] for value in run["alpha"][1][1:]]
+others = sum(others) / len(others)
+
+
+def judged(values):
+    """A sentence about a difference that was measured with every seed."""
+    average = sum(values) / len(values)
+    if min(values) <= 0 <= max(values):
+        return "The seeds do not agree on a sign: the record shows **no difference**."
+    size = "smaller" if abs(average) < half else "larger"
+    return f"All seeds have the same sign. The mean, {average:+.1f}, is {size} than the ±{half:.0f} points of one measurement."
+
+
+at_end = [rows[-1] for rows in first["every forward"]]
+largest = "largest" if gain[at_end.index(max(at_end))] == max(gain) else "not largest"
+
+say(
+    f"**Verdict.** With a new draw at every forward, |α| of the first layer rises from 0.25 to **{peak:.2f}** after one epoch. "
+    f"The mean of the other layers is {others:.2f} then. There PGD-7 with one draw overestimates by **{gaps[0]:.1f} points** (n = 256). At the end |α| is "
+    f"{', '.join(f'{rows[-1]:.2f}' for rows in first['every forward'])} with the three seeds, and ten draws find {min(drops['every forward']):.1f} to "
+    f"{max(drops['every forward']):.1f} points more than one (PGD-20). With one draw per step: "
+    f"{min(drops['once per step']):.1f} to {max(drops['once per step']):.1f}.\n\n"
+    f"Robust accuracy at the end, one draw per step minus every forward: {min(gain):+.1f} to {max(gain):+.1f} points. "
+    f"{judged(gain)} The gain is {largest} with the seed whose α stayed largest.\n\nFLOAT with one draw per step minus the same network without noise: {min(noise):+.1f} to {max(noise):+.1f} "
+    f"points. {judged(noise)}"
+)
+
+# %% [markdown]
+# So the blindness is real, and in this training most of it passes: α shrinks again later. Why, we did not test. The public
+# code trains 200 epochs against seven steps. What α does there we do not know.
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+old = noisy.FIRST_VERSION
+lost = old["by_draws_step"][-1] - old["by_draws"][-1]
+say(
+    f"It need not pass. The first version of this package trained {old['epochs']} epochs against PGD-2, in a simpler world (one seed, "
+    f"n = {old['n']}). There α of the first layer ended at **{old['alpha']:.2f}**. Robust accuracy under PGD-20 was "
+    f"{old['by_draws'][0]:.1%} with one draw per gradient and {old['by_draws'][-1]:.1%} with ten. With one draw per step α ended at {old['alpha_step']:.3f}, "
+    f"and these were {old['by_draws_step'][0]:.1%} and {old['by_draws_step'][-1]:.1%}: **{100 * lost:.0f} points** more."
+)
+
+# %% [markdown]
+# ## Between the ends: the published rules
+#
+# FLOAT trains at λ = 0 and λ = 1 only. For the values in between the public code has two rules. Each gives a BatchNorm (branch 0 is
+# the clean one) and a level of noise. We do not know which of them made the tables of the paper.
+#
+# * **Rule A** uses the clean BatchNorm for λ < 0.1. The level of the noise is λ.
+# * **Rule B** uses the clean BatchNorm for λ < 0.6, at level 2λ. Otherwise the level is 2(λ - 0.5).
+#
+# ### Exercise: published_rule
+# Difficulty ●○○○○ · 4 minutes.
+
+
+# %% tags=["exercise"]
+def published_rule(name, lam):
+    """("A" or "B", λ) -> (branch, level), a pair of numbers."""
+    raise NotImplementedError
+
+
+# %%
+published_rule = check(published_rule)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# The branch is 0 or 1. At the threshold itself it is 1.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def published_rule(name, lam):
+#     if name == "A":
+#         return int(lam >= 0.1), lam
+#     if lam < 0.6:
+#         return 0, 2 * lam
+#     return 1, 2 * (lam - 0.5)
+# ```
+# </details>
+
+# %% [markdown]
+# `oatlib` interpolates the folded weights of the two ends instead. Does the noise turn the dial?
+
+# %%
+question = "rule A: how much of the change in clean accuracy lies between λ = 0.05 and 0.1?"
+lesson.predict("jump", question, 0, 100)
+
+# %%
+bundled = oatlib.load(FOLDER / "float.safetensors")
+silent = oatlib.load(FOLDER / "float.safetensors")
+with torch.no_grad():
+    for name, parameter in silent.named_parameters():
+        if name.endswith("alpha"):
+            parameter.zero_()
+lams = [0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.59, 0.6, 0.7, 0.8, 0.9, 1]
+ways = {"interpolated": [], "interpolated, all α = 0": [], "rule A": [], "rule B": []}
+for lam in lams:
+    settings = [bundled.noisy(lam, generator=source()), silent.at(lam)]
+    settings += [noisy.by_rule(bundled, *published_rule(rule, lam), source()) for rule in "AB"]
+    for way, f in zip(ways.values(), settings, strict=True):
+        way.append(share_right(f, more.x, more.y, 2))
+
+# %%
+rule_a = ways["rule A"]
+jump = 100 * (rule_a[1] - rule_a[2]) / (rule_a[0] - rule_a[-1])
+lesson.reveal("jump", jump, "the switch of the BatchNorm does it, not the noise.")
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+figures.lines(
+    lams,
+    {name: [100 * value for value in way] for name, way in ways.items()},
+    x_name="λ",
+    y_name=f"clean accuracy, % (n = {len(more.y)})",
+    takeaway=f"Rule A makes {jump:.0f} % of its way between λ = 0.05 and 0.1. The curves with and without noise agree.",
+)
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+apart = max(abs(a - b) for a, b in zip(ways["interpolated"], ways["interpolated, all α = 0"], strict=True))
+size = [abs(p.item()) for name, p in bundled.named_parameters() if name.endswith("alpha")]
+suite = oatlib.Suite(EPS, budget="quick", eot_samples=4)
+under = {}
+for lam in (0.05, 0.1):
+    f = noisy.by_rule(bundled, *published_rule("A", lam), source())
+    under[lam] = oatlib.evaluate(f, panel, suite, progress=False)[0].robust
+say(
+    f"The bundled `float` was trained with one draw per step. Its mean |α| is {sum(size) / len(size):.3f}. Setting every α to 0 changes "
+    f"clean accuracy by at most {100 * apart:.1f} points at any λ. The rules of the public code scale that noise and switch the "
+    f"BatchNorm, so here they are **switches**: by rule A robust accuracy is {under[0.05]:.1%} at λ = 0.05 and {under[0.1]:.1%} at "
+    f"λ = 0.1 (upper bounds: quick suite, 4 draws per gradient, n = {len(y)}). Interpolated weights are a dial, with or without noise."
+)
+
+# %% [markdown]
+# **Noise is not what makes the dial work.** The dial is dual BatchNorm with interpolated weights, the network `blend` of lesson 05.
+#
+# ## What it costs
+
+# %%
+stored = {}
+for name in ("oat", "float", "blend"):
+    stored[name] = sum(p.numel() for p in oatlib.build(name, data).parameters())
+oat_passes = 128 + 106 * (7 + 1)  # 22 of 128 images have λ = 0; PGD-7, then the update
+float_passes = 64 + 64 * (7 + 1)
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+times = noisy.STEP_TIME
+say(
+    f"`float` has no FiLM. It stores {stored['float']:,} parameters, `oat` {stored['oat']:,}, and `blend`, without noise, "
+    f"{stored['blend']:,}. With PGD-7 and batches of 128, a step of OAT needs {oat_passes} forward passes of an image, one of FLOAT "
+    f"{float_passes}: {oat_passes / float_passes:.2f} times as many. Measured on two threads (recorded, {times['rounds']} rounds): a "
+    f"step of `oat` takes {times['float'][0]:.2f} times as long as one of `float` ({times['float'][1]:.2f} to {times['float'][2]:.2f}), and "
+    f"{times['blend'][0]:.2f} times as long as one of `blend` ({times['blend'][1]:.2f} to {times['blend'][2]:.2f}). So the savings come from "
+    "leaving FiLM out and attacking half of the batch. Noise saves nothing."
+)
+
+# %% [markdown]
+# ## Open exercise: a stronger wave
+#
+# The second defence doubles the wave, so gradients are worse. And every image may pass through `f` **40 times** only. Forty
+# steps of one draw leave nearly all images right. Your `eot_pgd` does better, but not well. Find something that uses all
+# forty gradients for every decision.
+#
+# ### Exercise: beat_dither
+# Difficulty ●●●●○ · 25 minutes. Leave fewer than a quarter of 128 images right. The check runs your attack on a network that
+# you have not seen, behind such a wave, and judges it on ten new draws. `f` only answers calls.
+# (A batch of N images counts as one pass of each.)
+
+
+# %% tags=["exercise"]
+def beat_dither(f, x, y, eps, calls):
+    """Attacked images in the ball and in [0, 1]; every image
+    passes through f at most `calls` times."""
+    raise NotImplementedError
+
+
+# %%
+beat_dither = check(beat_dither)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# Gradients at nearby points are similar: why throw old ones away after a step? Cross-entropy has little gradient where the
+# network is sure: lesson 01 had a loss without this problem. And think of what the images are made of: textures that repeat every four
+# pixels.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def beat_dither(f, x, y, eps, calls):
+#     is_true = F.one_hot(y, 8).bool()
+#     x_adv, total, steps = x, torch.zeros_like(x), calls // 2
+#     for step in range(steps):
+#         x_adv = x_adv.detach().requires_grad_()
+#         for _ in range(2):
+#             logits = f(x_adv)
+#             margin = logits.masked_fill(is_true, -1e9).amax(1) - logits[is_true]
+#             total = total + torch.autograd.grad(margin.sum(), x_adv)[0]
+#         size = 2 * eps * (1 - step / steps)
+#         x_adv = x_adv.detach() + size * total.sign()
+#         x_adv = (x + (x_adv - x).clamp(-eps, eps)).clamp(0, 1)
+#     return x_adv
+# ```
+#
+# It climbs the margin, sums the gradients of all steps, and makes its steps shorter. Averaging the gradient
+# over the repeats of the texture is stronger still.
+# </details>
+
+# %% [markdown]
+# Your attack and the others, with forty passes each, on `standard` behind that wave:
+
+# %%
+second = dithered(standard, source(9), 0.004)
+forty = {
+    "40 steps, 1 draw": eot_pgd(second, x, y, EPS, 40, 1),
+    "10 steps, 4 draws": eot_pgd(second, x, y, EPS, 10, 4),
+    "4 steps, 10 draws": eot_pgd(second, x, y, EPS, 4, 10),
+    "beat_dither": beat_dither(second, x, y, EPS, 40),
+}
+remain = {name: share_right(second, images) for name, images in forty.items()}
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+figures.bars(
+    list(remain),
+    {"attack": list(remain.values())},
+    n=len(y),
+    y_name=f"right with 40 passes per image, % (upper bounds, n = {len(y)})",
+    takeaway=f"With the same 40 passes eot_pgd leaves at best {min(list(remain.values())[:3]):.0%} and beat_dither {remain['beat_dither']:.0%}.",
+)
+
+# %% [markdown]
+# ## Is the measurement itself sound?
+
+# %% tags=["nbval-check-output"]
+same = eot_pgd(defended, x, y, 0.0, 5, 2)
+far = eot_pgd(defended, x, y, 0.5, 10, 4)
+quiet = [eot_pgd(standard, x, y, EPS, 3, draws) for draws in (1, 2)]
+walk = PGD(EPS, 10, eot_samples=4, best=False).iterates(defended, x, y, source())
+losses = [F.cross_entropy(logits, y).item() for _, logits in walk]
+print("eps = 0 changes no image:", torch.equal(same, x))
+print("eps = 0.5 leaves almost nothing:", share_right(defended, far) < 0.1)
+print("the loss rises along the steps:", losses[-1] > losses[0])
+print("without randomness, more draws change nothing:", torch.allclose(*quiet, atol=1e-6))
+
+# %% [markdown]
+# ## Try the trained network
+#
+# The explorer shows the bundled `float` with **one frozen draw**, which its attack knows. Move λ and ε, and choose another
+# attack.
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+shown = {"float": bundled}
+oatlib.explore(shown, data, lam=1.0, surfaces=lesson.surfaces(shown, data), hide=["training", "choose", "width"])
 
 # %% [markdown]
 # > **Pitfalls**
-# > * *One draw per gradient*: the attack is weak and the defence looks good. Average; then double the draws and see whether it falls again.
-# > * *Keeping the best iterate of one draw*: with random weights, `best=True` may keep the luckiest draw instead of the strongest point.
-# > * *Two draws for an image and its twin*: chance then counts as attack.
-# > * *Averaging logits where one draw is deployed*, or the other way round: decide which network is used, and attack that one.
-# > * *Random weights without a seed*: pass a generator, or nobody can repeat your number.
-# > * *Not looking at α*: a dial made of noise that has shrunk to nothing is no dial.
-# > * *Reporting the best of several draws*: give the mean and the spread.
-
-# %% [markdown]
+# > * *One draw per gradient*: the attack is weak and the defence looks good. Average, then double the draws and look again.
+# > * *Training with the attack that noise blinds*: the loss falls, and robustness does not rise.
+# > * *Two draws for an image and its attacked version*: an image can then be wrong because of an unlucky draw. Average over draws.
+# > * *Averaging logits where one draw is deployed*: attack the network that is used.
+# > * *Random weights without a seed*: pass a generator, or nothing can be repeated.
+# > * *Not looking at α*: noise that has shrunk to nothing turns no dial.
+#
 # ## What we showed, and what we did not show
 #
-# We showed that FLOAT needs no FiLM and fewer parameters; that single-draw gradients are wrong directions; that noise added
-# by hand looks like robustness until the gradient is averaged; and how much noise our trained FLOAT has
-# left. **What we did not show:** that noise never helps (more draws at test time with a vote are another network),
-# what α does on the published networks (their values were not printed), or that 10 draws are enough.
+# A random wave looked like a defence until you averaged gradients. FLOAT's noise did the same to its own training: drawn at every
+# forward, it grew, because it made the attack weaker. Drawn once per step, it disappeared. Without any noise the network
+# is about as good, and its dial is the same.
+#
+# **What we did not show:** that noise never helps (a vote of many draws is another network); what α does in the published
+# networks, which are larger and trained longer; that ten draws are enough for every defence; or that the quick suite finds all errors.
 #
 # ## Try this
 #
-# * Set `alpha` to 1 and to 2. How does the gap between 1 draw and 10 draws grow, and what does clean accuracy pay?
-# * Replace PGD by `PGD(..., best=False)` in `measured`. Which readings become lower, and why?
-# * Put the noise into the last layers instead of the first. Does it fool PGD as well there?
-# * Turn the question round: give the *defender* 10 draws, and let the mean of the logits decide.
+# * Set `steps` to 320. When does α of the first layer turn?
+# * In `train`, replace PGD by your `eot_pgd` with four draws and `one_draw=False`. Does α still grow?
+# * Average the gradient over the repeats of the texture in `beat_dither`. How few passes are enough?
+# * Replace `0.25` by 1 in `NoisyConv`. Does one draw per step still remove the noise?
 #
 # ## Sources
 #
 # * Kundu et al. 2023, *A Fast and Efficient Conditional Learning for Tunable Trade-Off between Accuracy and Robustness* (FLOAT)
+# * Athalye, Carlini and Wagner 2018, *Obfuscated Gradients Give a False Sense of Security* (EOT against random defences; their public notebook breaks random resizing)
+# * Athalye et al. 2018, *Synthesizing Robust Adversarial Examples* (EOT)
 # * He, Rakin and Fan 2019, *Parametric Noise Injection* (learned weight noise as a defence)
-# * Athalye, Carlini and Wagner 2018, *Obfuscated Gradients Give a False Sense of Security* (EOT against random defences)
 #
 # **Next:** [09 · Sparse experts](09_sparse_experts.ipynb): a dial without noise. How many weights does it need?
 
 # %%
 lesson.finish(
-    clean=readings[1][0].mean().item(),
-    film=film,
-    step_ratio=ratio,
-    alphas=alphas,
-    robust=robust,
-    cosines=cosines,
-    attack=str(PGD(radius, 5)),
-    n=n,
+    wave=left,
+    alpha={name: values[-1] for name, values in alpha.items()},
+    blind={f"{name}, {draws}": value for (name, draws), value in blind.items()},
+    jump=jump,
+    second_wave=remain,
     recorded=record,
 )

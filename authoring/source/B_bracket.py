@@ -284,7 +284,7 @@ say(
 # ## Close the gap: cut the box
 #
 # A bound of a small box is tighter than that of a large one. Cut a box into two halves: if both are proven, so is the
-# whole. If the centre of a box is misclassified, the image is proven to be *not* robust. Go on with what is open.
+# whole. If the centre of a box is misclassified, the image is proven to be *not* robust. Continue with the open boxes.
 
 # %%
 rounds = list(range(0, 15, 2))
