@@ -1,4 +1,4 @@
-"""The diagram that grows through lessons 01 to 05: a network, its attack, its training, its dial.
+"""The diagram that grows through lessons 01 to 06: a network, its attack, its training, its dials.
 
 Every lesson adds parts. The newest are drawn in colour.
 """
@@ -10,10 +10,10 @@ from html import escape
 
 from IPython.display import display
 
-WIDTH, HEIGHT = 840, 330
+WIDTH = 840
 INK, QUIET, PAPER, NEW = "#30363c", "#8a9096", "#ffffff", "#e0661a"
 NEW_FILL = "#fdf0e7"
-LESSONS = ("01", "02", "03", "04", "05")
+LESSONS = ("01", "02", "03", "04", "05", "06")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class _Box:
     y: int
     width: int
     lines: tuple[str, ...]
-    until: str = "05"  # the last lesson that shows it
+    until: str = "06"  # the last lesson that shows it
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class _Arrow:
     points: tuple[tuple[int, int], ...]
     text: str = ""
     text_at: tuple[int, int] = (0, 0)
-    until: str = "05"
+    until: str = "06"
 
 
 MIDDLE = 150  # y of the row of the network
@@ -45,12 +45,14 @@ FRAME_TOP = MIDDLE - 44  # y of the frame around a block
 
 BOXES = (
     _Box("00", 10, MIDDLE, 92, ("images", "x")),
-    _Box("00", 140, MIDDLE, 80, ("conv",)),
+    _Box("00", 140, MIDDLE, 80, ("conv",), until="05"),
     _Box("00", 250, MIDDLE, 100, ("BatchNorm",), until="02"),
     _Box("03", 250, MIDDLE - 34, 100, ("BatchNorm", "clean"), until="04"),
     _Box("03", 250, MIDDLE + 34, 100, ("BatchNorm", "attacked"), until="04"),
-    _Box("05", 250, MIDDLE - 34, 100, ("BatchNorm", "λ = 0")),
-    _Box("05", 250, MIDDLE + 34, 100, ("BatchNorm", "λ > 0")),
+    _Box("05", 250, MIDDLE - 34, 100, ("BatchNorm", "λ = 0"), until="05"),
+    _Box("05", 250, MIDDLE + 34, 100, ("BatchNorm", "λ > 0"), until="05"),
+    _Box("06", 250, MIDDLE - 34, 100, ("BatchNorms", "λ = 0")),
+    _Box("06", 250, MIDDLE + 34, 100, ("BatchNorms", "λ > 0")),
     _Box("04", 384, MIDDLE, 92, ("FiLM", "γ·h + β")),
     _Box("00", 506, MIDDLE, 70, ("ReLU",)),
     _Box("00", 620, MIDDLE, 82, ("pool and", "linear")),
@@ -61,6 +63,8 @@ BOXES = (
     _Box("04", 384, 30, 92, ("generator", "γ(λ), β(λ)")),
     _Box("04", 250, 30, 100, ("code of λ",)),
     _Box("05", 10, 30, 92, ("λ, drawn", "per image")),
+    _Box("06", 140, MIDDLE, 80, ("conv,", "sliced")),
+    _Box("06", 140, 340, 80, ("width",)),
 )
 ARROWS = (
     _Arrow("00", ((102, 174), (140, 174))),
@@ -85,6 +89,13 @@ ARROWS = (
     _Arrow(
         "05", ((56, 30), (56, 14), (784, 14), (784, 150)), "weight of the two losses", (560, 28)
     ),
+    _Arrow("06", ((180, 340), (180, 198)), "channels", (124, 252)),
+    _Arrow(
+        "06",
+        ((220, 364), (236, 364), (236, 254), (300, 254), (300, 232)),
+        "which BatchNorm",
+        (242, 350),
+    ),
 )
 TAKEAWAYS = {
     "01": "An attack follows the gradient of the loss back to the image and moves the image.",
@@ -94,6 +105,7 @@ TAKEAWAYS = {
     "04": "A generator turns a code of λ into a scale and a shift per channel, behind the norm.",
     "05": "λ is drawn for every image. It chooses the BatchNorm, the FiLM and the weight of the "
     "losses.",
+    "06": "The width says how many channels of every conv are used, and which of its BatchNorms.",
 }
 
 
@@ -101,7 +113,7 @@ def diagram(lesson: str) -> None:
     """Display the diagram as lesson NN has it, with its new parts in colour.
 
     Args:
-        lesson: "01" to "05".
+        lesson: "01" to "06".
 
     Raises:
         ValueError: If the lesson has no diagram.
@@ -116,7 +128,7 @@ def svg(lesson: str) -> str:
     """Return the diagram of a lesson as SVG. Its description says what is new.
 
     Args:
-        lesson: "01" to "05".
+        lesson: "01" to "06".
     """
     shown = [part for part in (*ARROWS, *BOXES) if part.since <= lesson <= part.until]
     body = "".join(
@@ -134,7 +146,8 @@ def svg(lesson: str) -> str:
         f'text-anchor="end" fill="{QUIET}">three such blocks, one after the other</text>'
     )
     top = min(FRAME_TOP, *(part.y for part in shown if isinstance(part, _Box))) - 20
-    height = HEIGHT - top
+    bottom = max(part.y + BOX_HEIGHT for part in shown if isinstance(part, _Box)) + 14
+    height = bottom - top
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {top} {WIDTH} {height}" '
         f'width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="13" role="img" '
