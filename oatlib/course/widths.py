@@ -362,7 +362,7 @@ class LiveWidths(LiveCurve):
         """
         if taken % max(1, self.total // self.LOOKS) and taken < self.total:
             return
-        values = {}
+        values: dict[str, float] = {}
         # eval mode, and the mode before that afterwards, also after an error
         with frozen(self.net):
             for index, names in self.names.items():
