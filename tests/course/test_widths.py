@@ -74,7 +74,7 @@ def test_channels_of_the_narrow_network_are_those_that_are_kept():
 
 def test_the_chosen_channels_have_a_lower_loss_than_the_first():
     pruned = widths.Pruned(build("standard", DATA, backbone="plain"), DATA)
-    kept = widths.best_of_many(pruned, DATA.train.x, DATA.train.y, 0.25)
+    kept = widths.least_missed(pruned, DATA.train.x, DATA.train.y, 0.25)
     assert [len(set(index.tolist())) for index in kept] == [4, 8, 16]
     first = pruned.loss(pruned.first(0.25), DATA.train.x, DATA.train.y)
     assert pruned.loss(kept, DATA.train.x, DATA.train.y) < first
