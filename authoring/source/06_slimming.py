@@ -241,7 +241,7 @@ def run_narrow(x, width, statistics=None):
 norms = [unit.norm.pairs[0].clean for unit in standard.body.units]
 stored = [(norm.running_mean, norm.running_var) for norm in norms]
 training_images = data.train.panel(min(1024, len(data.train))).x
-same = [torch.allclose(run_narrow(panel.x, w, stored)[0], cut.at(0.0, w)(panel.x), atol=1e-3) for w in WIDTHS]
+same = [torch.allclose(run_narrow(panel.x, w, stored)[0], cut.at(0.0, w)(panel.x), 1e-3, 1e-3) for w in WIDTHS]
 print("with stored statistics it is the cut network of the library:", all(same))
 average = nn.BatchNorm2d(3, momentum=None)  # a plain average over the batches
 for batch in training_images.split(256):
@@ -290,7 +290,7 @@ def share_of_full(layer, width):
 
 shares = {f"layer {layer + 1}": [share_of_full(layer, width) for width in WIDTHS] for layer in (1, 2)}
 halves = [values[1] for values in shares.values()]
-shares |= {"independent terms of equal size": WIDTHS}
+shares |= {"independent terms of equal size": list(WIDTHS)}
 figures.lines(
     WIDTHS,
     shares,
@@ -364,11 +364,8 @@ gains = [100 * (own[0] - shared[0]) for own, shared in zip(each, one, strict=Tru
 price = [100 * (own[0] - control[0]) for own, control in zip(each, alone, strict=True)]
 within = 100 * (oatlib.wilson(round(0.95 * record["n"]), record["n"])[1] - 0.95)
 switching = "helps with every seed" if min(gains) > 0 else "does not help with every seed"
-says = (
-    "no difference that these seeds show"
-    if min(price) <= 0 <= max(price)
-    else "a difference with the same sign for every seed"
-)
+small_price = max(map(abs, price)) < within
+says = "less than the 95 % interval of one accuracy" if small_price else "more than the 95 % interval of one accuracy"
 say(
     f"| clean accuracy, % | {' | '.join(f'width {w:g}' for w in record['widths'])} |\n|---|---|---|---|---|\n{lines}\n"
     f"Mean, lowest and highest of the seeds {', '.join(map(str, record['seeds']))}; n = {record['n']} validation images, "
@@ -376,6 +373,7 @@ say(
     f"At width 0.25 a BatchNorm for each width brings {', '.join(f'{v:+.1f}' for v in gains)} points over a shared one: it "
     f"**{switching}**. Against a network trained alone the slimmable one has {', '.join(f'{v:+.1f}' for v in price)} points: "
     f"**{says}**."
+    + (" On these clean images, one network of four sizes costs hardly any accuracy." if small_price else "")
 )
 
 # %% [markdown]
