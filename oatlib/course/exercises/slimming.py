@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..._random import global_seed
@@ -107,6 +108,49 @@ def _mistaken(got: Tensor, batches: Sequence[Tensor]) -> None:
             "this is the variance of all batches thrown together; average the variances of the "
             "batches."
         )
+
+
+# --- agreement ---
+
+
+def _agreement(x: Tensor, weight: Tensor) -> Tensor:
+    terms = _terms(x, weight)
+    return terms.sum(0).var((0, 2, 3)) / terms.var((1, 3, 4)).sum(0)
+
+
+def _terms(x: Tensor, weight: Tensor) -> Tensor:
+    """Return the convolution of every input channel alone, (C, N, out, H, W)."""
+    channels = range(x.shape[1])
+    return torch.stack([F.conv2d(x[:, i : i + 1], weight[:, i : i + 1]) for i in channels])
+
+
+@exercise(_agreement, "torch.var")
+def agreement(theirs) -> None:
+    """x (N, C, H, W), weight (out, C, k, k) -> (out,): Var(sum of terms) / sum of Var(term)."""
+    generator = torch.Generator().manual_seed(0)
+    common = torch.randn(6, 1, 5, 5, generator=generator)
+    x = common + torch.randn(6, 4, 5, 5, generator=generator)
+    weight = torch.rand(3, 4, 3, 3, generator=generator)
+    got, want, terms = theirs(x, weight), _agreement(x, weight), _terms(x, weight)
+    if isinstance(got, Tensor) and got.numel() == 1:
+        raise Wrong("it returns one number: keep one ratio for each output channel, (out,).")
+    deviations = terms.sum(0).std((0, 2, 3)) / terms.std((1, 3, 4)).sum(0)
+    mistakes = {
+        "it is upside down: the variance of the sum goes above the line.": 1 / want,
+        "standard deviations do not add, not even those of independent terms: use variances.": (
+            deviations
+        ),
+        "it divides by the mean of the variances of the terms: divide by their sum.": (
+            want * x.shape[1]
+        ),
+        "this is the variance of the sum: divide it by the sum of the variances of the terms.": (
+            terms.sum(0).var((0, 2, 3))
+        ),
+    }
+    for mistake, value in mistakes.items():
+        if _like(got, value):
+            raise Wrong(mistake)
+    same(got, want, "it should be the variance of the sum over the sum of the variances.", 1e-4)
 
 
 # --- SwitchBN ---

@@ -42,6 +42,12 @@ STEP = """def oats_step(net, x, y, stop, n_clean, attack, loss):
 CONV = "def sliced_conv(x, weight, out, stride=1):\n"
 KEEP = "def keep_channels(pruned, x, y, share):\n    return {}"
 LARGEST = "[w.abs().sum((1, 2, 3)).topk(int(len(w) * share)).indices for w in pruned.weights]"
+AGREE = """def agreement(x, weight):
+    terms = [F.conv2d(x[:, i : i + 1], weight[:, i : i + 1]) for i in range(x.shape[1])]
+    of_sum = sum(terms).var((0, 2, 3))
+    of_terms = sum(term.var((0, 2, 3)) for term in terms)
+    return {}
+"""
 
 
 def changed(code, old, new):
@@ -74,6 +80,14 @@ WRONG = {
          "    return every.mean((0, 1, 3, 4)), every.std((1, 3, 4)).mean(0)", "standard deviation"),
         ("def calibrated_stats(batches):\n    every = torch.cat(batches)\n"
          "    return every.mean((0, 2, 3)), every.var((0, 2, 3))", "thrown together"),
+    ],
+    "agreement": [
+        (AGREE.format("of_sum.mean() / of_terms.mean()"), "one number"),
+        (AGREE.format("of_terms / of_sum"), "upside down"),
+        (AGREE.format("of_sum / of_terms * x.shape[1]"), "mean of the variances"),
+        (AGREE.format("of_sum"), "divide it by"),
+        (AGREE.format("sum(terms).std((0, 2, 3)) / sum(t.std((0, 2, 3)) for t in terms)"), "do not add"),
+        (AGREE.format("(of_sum / of_terms).sqrt()"), "it should be the variance"),
     ],
     "SwitchBN": [
         (changed(SWITCH, "nn.ModuleList([DualBN(out) for out in outs])", "[DualBN(out) for out in outs]"),
