@@ -754,11 +754,11 @@ rows = ""
 for i, width in enumerate(recorded["widths"]):
     cells = [spread(by_width[i], 1) for by_width in ways.values()]
     rows += f"| {width:g} | {' | '.join(cells)} | {', '.join(f'{v:+.1f}' for v in differences[i])} |\n"
-worse = [f"{w:g}" for w, d in zip(recorded["widths"], differences, strict=True) if max(d) < -1]
-better = [f"{w:g}" for w, d in zip(recorded["widths"], differences, strict=True) if min(d) > 1]
-price_text = f"With every seed, the widths together are **behind** at width {', '.join(worse)}. " if worse else ""
-price_text += f"With every seed, they are **ahead** at width {', '.join(better)}. " if better else ""
-price_text = price_text or "At no width do all seeds show a difference of more than one point. "
+price_text = "Beyond these 4 points, together is"
+for width, of_seeds in zip(recorded["widths"], differences, strict=True):
+    behind, ahead = sum(d < -4 for d in of_seeds), sum(d > 4 for d in of_seeds)
+    price_text += f" behind with {behind} and ahead with {ahead} of {len(of_seeds)} seeds at width {width:g},"
+price_text = price_text.removesuffix(",") + ". "
 hopeless = [f"{recorded['widths'][i]:g}" for i in range(3) if max(max(by_width[i]) for by_width in ways.values()) < 2]
 if hopeless:
     price_text += f"At width {', '.join(hopeless)} neither is robust at this clean accuracy: so small a network does not learn it. "
