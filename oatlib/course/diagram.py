@@ -11,11 +11,11 @@ from html import escape
 
 from IPython.display import display
 
-WIDTH, HEIGHT = 840, 330
+WIDTH = 840
 SHOWN = 780  # pixels on the page; JupyterLab cuts off what is wider than its output
 INK, QUIET, PAPER, NEW = "#30363c", "#8a9096", "#ffffff", "#e0661a"
 NEW_FILL, NEW_TEXT = "#fdf0e7", "#b04d10"  # the text has a contrast of 4.5:1 on both
-LESSONS = ("01", "02", "03", "04", "05", "07")
+LESSONS = ("01", "02", "03", "04", "05", "06", "07")
 LAST = LESSONS[-1]
 
 
@@ -62,7 +62,7 @@ FRAME_TOP = MIDDLE - 44  # y of the frame around a block
 
 BOXES = (
     _Box("00", 10, MIDDLE, 92, ("images", "x")),
-    _Box("00", 140, MIDDLE, 80, ("conv",)),
+    _Box("00", 140, MIDDLE, 80, ("conv",), until="05"),
     _Box("00", 250, MIDDLE, 100, ("BatchNorm",), until="02"),
     _Box("03", 250, MIDDLE - 34, 104, ("statistics", "of BN_c"), until="03"),
     _Box("03", 250, MIDDLE + 34, 104, ("statistics", "of BN_a"), until="03"),
@@ -70,11 +70,13 @@ BOXES = (
     _Box("03", 376, MIDDLE + 34, 104, ("scale, shift", "of BN_a"), until="03"),
     _Box("04", 250, MIDDLE - 34, 100, ("BatchNorm", "clean"), until="04", is_known=True),
     _Box("04", 250, MIDDLE + 34, 100, ("BatchNorm", "attacked"), until="04", is_known=True),
-    _Box("05", 250, MIDDLE - 34, 100, ("BatchNorm", "λ = 0")),
-    _Box("05", 250, MIDDLE + 34, 100, ("BatchNorm", "λ > 0")),
+    _Box("05", 250, MIDDLE - 34, 100, ("BatchNorm", "λ = 0"), until="05"),
+    _Box("05", 250, MIDDLE + 34, 100, ("BatchNorm", "λ > 0"), until="05"),
+    _Box("06", 250, MIDDLE - 34, 100, ("BatchNorms", "λ = 0")),
+    _Box("06", 250, MIDDLE + 34, 100, ("BatchNorms", "λ > 0")),
     _Box("04", 384, MIDDLE, 92, ("FiLM", "γ·h + β")),
     _Box("00", 506, MIDDLE, 70, ("ReLU",)),
-    _Box("00", 620, MIDDLE, 82, ("pool and", "linear"), until="05"),
+    _Box("00", 620, MIDDLE, 82, ("pool and", "linear"), until="06"),
     _Box("07", 620, MIDDLE - 34, 82, ("linear of", "width 1/4")),
     _Box("07", 620, MIDDLE + 34, 82, ("linear of", "width 1")),
     _Box("00", 738, MIDDLE, 92, ("loss",), until="04"),
@@ -84,6 +86,8 @@ BOXES = (
     _Box("04", 384, 30, 92, ("generator", "γ(λ), β(λ)")),
     _Box("04", 250, 30, 100, ("code of λ",)),
     _Box("05", 10, 30, 92, ("λ, drawn", "per image")),
+    _Box("06", 140, MIDDLE, 80, ("conv,", "sliced")),
+    _Box("06", 140, 340, 80, ("width",)),
 )
 ARROWS = (
     _Arrow("00", ((102, 174), (140, 174))),
@@ -98,10 +102,10 @@ ARROWS = (
     _Arrow("04", ((350, 208), (366, 208), (366, 174), (384, 174))),
     _Arrow("04", ((350, 140), (366, 140), (366, 174), (384, 174))),
     _Arrow("04", ((476, 174), (506, 174))),
-    _Arrow("00", ((576, 174), (620, 174)), until="05"),
+    _Arrow("00", ((576, 174), (620, 174)), until="06"),
     _Arrow("07", ((576, 174), (602, 174), (602, 140), (620, 140)), "pool", (592, 132)),
     _Arrow("07", ((576, 174), (602, 174), (602, 208), (620, 208))),
-    _Arrow("00", ((702, 174), (738, 174)), "logits", (704, 166), until="05"),
+    _Arrow("00", ((702, 174), (738, 174)), "logits", (704, 166), until="06"),
     _Arrow("07", ((702, 140), (720, 140), (720, 174), (738, 174))),
     _Arrow("07", ((702, 208), (720, 208), (720, 174), (738, 174))),
     _Arrow("01", ((764, 198), (764, 248), (413, 248), (413, 268)), "∂loss/∂x", (600, 242)),
@@ -113,6 +117,13 @@ ARROWS = (
     _Arrow("05", ((56, 78), (56, 100), (300, 100), (300, 116)), "which branch", (140, 94)),
     _Arrow(
         "05", ((56, 30), (56, 14), (784, 14), (784, 150)), "weight of the two losses", (560, 28)
+    ),
+    _Arrow("06", ((180, 340), (180, 198)), "channels", (124, 252)),
+    _Arrow(
+        "06",
+        ((220, 364), (236, 364), (236, 254), (300, 254), (300, 232)),
+        "which BatchNorm",
+        (242, 350),
     ),
 )
 LABELS = (
@@ -129,6 +140,7 @@ TAKEAWAYS = {
     "04": "A generator turns a code of λ into a scale and a shift per channel, behind the norm.",
     "05": "λ is drawn for every image. It chooses the BatchNorm, the FiLM and the weight of the "
     "losses.",
+    "06": "The width says how many channels of every conv are used, and which of its BatchNorms.",
     "07": "Every width has a linear layer of its own. The width chooses it, and λ does not.",
 }
 
@@ -186,11 +198,12 @@ def svg(lesson: str, findings: Mapping[str, str] | None = None) -> str:
     frame = (
         f'<rect x="128" y="{FRAME_TOP}" width="462" height="136" rx="10" fill="none" '
         f'stroke="{QUIET}" stroke-dasharray="5 4"/><text fill="{QUIET}">'
-        f'<tspan x="138" y="{MIDDLE + 71}">three such</tspan>'
-        f'<tspan x="138" y="{MIDDLE + 86}">blocks in a row</tspan></text>'
+        f'<tspan x="492" y="{MIDDLE + 71}">three such</tspan>'
+        f'<tspan x="492" y="{MIDDLE + 86}">blocks in a row</tspan></text>'
     )
     top = min(FRAME_TOP, *(part.y for part in shown if isinstance(part, _Box))) - 20
-    height = HEIGHT - top
+    bottom = max(part.y + BOX_HEIGHT for part in shown if isinstance(part, _Box)) + 14
+    height = bottom - top
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {top} {WIDTH} {height}" '
         f'width="{SHOWN}" height="{SHOWN * height // WIDTH}" '

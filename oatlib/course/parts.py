@@ -1,4 +1,4 @@
-"""The parts that learners write in lessons 01 to 05, as oatlib would write them in a lesson.
+"""The parts that learners write in lessons 01 to 06, as oatlib would write them in a lesson.
 
 They are the reference solutions of these exercises. They use nothing of oatlib, so that a learner
 can read them from top to bottom. `as_network` copies a trained `DialNet` into a `Network` of the
@@ -249,12 +249,213 @@ def as_network(net: DialNet, data: Data) -> Network:
         # modules of the learner, which mypy does not know
         for block, unit in zip(cast(Any, net.blocks), copied.body.units, strict=True):
             unit.conv.weight.copy_(block.conv.weight)
-            pair = unit.norm.pairs[0]
-            for row, norm in enumerate((pair.clean, pair.adv)):
-                norm.weight.copy_(block.norm.scale[row])
-                norm.bias.copy_(block.norm.shift[row])
-                norm.running_mean.copy_(block.norm.mean[row])
-                norm.running_var.copy_(block.norm.var[row])
+            _copy_norm(block.norm, unit.norm.pairs[0])
             unit.film.load_state_dict(block.film.state_dict())
         copied.body.head.each[0].load_state_dict(net.head.state_dict())
     return copied.eval()
+
+
+def sliced_conv(x: Tensor, weight: Tensor, out: int, stride: int | tuple[int, ...] = 1) -> Tensor:
+    """Apply the corner of a conv's weight that belongs to a narrow network.
+
+    Args:
+        x: Features (N, c, H, W) with the first c of the conv's input channels.
+        weight: Weight (cout, cin, k, k) of the conv at full width, k odd.
+        out: Number of output channels to compute.
+        stride: Stride of the conv.
+
+    Returns:
+        Features (N, out, H/stride, W/stride).
+    """
+    corner = weight[:out, : x.shape[1]]
+    return F.conv2d(x, corner, None, stride, weight.shape[-1] // 2)
+
+
+class SwitchBN(nn.Module):
+    """A dual BatchNorm for every width.
+
+    Args:
+        outs: Number of channels at each width, ascending.
+    """
+
+    def __init__(self, outs: Sequence[int]):
+        super().__init__()
+        self.each = nn.ModuleList(DualBN(out) for out in outs)
+
+    def forward(self, x: Tensor, branch: Tensor, index: int) -> Tensor:
+        """Normalise x (N, outs[index], H, W); branch (N,); index: which width."""
+        return self.each[index](x, branch)
+
+
+def narrow_film(film: Any, code: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+    """Compute γ and β of the first channels, with the first units of both layers of a generator.
+
+    Args:
+        film: A generator with the layers `hidden` and `out`, such as `FiLM`.
+        code: Codes (N, d).
+        channels: Number of channels c of the narrow network.
+
+    Returns:
+        γ and β, each (N, c).
+    """
+    units = 2 * channels
+    hidden = F.linear(code, film.hidden.weight[:units], film.hidden.bias[:units])
+    # the rows of the output layer are C rows of γ, then C rows of β: c of each are kept
+    weight = torch.cat([half[:channels, :units] for half in film.out.weight.chunk(2)])
+    bias = torch.cat([half[:channels] for half in film.out.bias.chunk(2)])
+    return F.leaky_relu(F.linear(F.leaky_relu(hidden), weight, bias)).chunk(2, dim=1)
+
+
+class SlimBlock(nn.Module):
+    """`Block` at several widths: sliced conv -> dual BatchNorm of the width -> FiLM -> ReLU.
+
+    Args:
+        cin: Channels of the input at full width.
+        outs: Channels of the output at each width, ascending.
+        stride: Stride of the conv.
+        code_dim: Length of a code of λ.
+    """
+
+    def __init__(self, cin: int, outs: Sequence[int], stride: int, code_dim: int):
+        super().__init__()
+        self.outs = tuple(outs)
+        self.conv = nn.Conv2d(cin, outs[-1], 3, stride, padding=1, bias=False)
+        self.norm = SwitchBN(outs)
+        self.film = FiLM(code_dim, outs[-1])
+
+    def forward(self, x: Tensor, branch: Tensor, code: Tensor, index: int) -> Tensor:
+        """x (N, c, H, W), branch (N,), code (N, d), index -> (N, outs[index], H/s, W/s)."""
+        out = self.outs[index]
+        x = sliced_conv(x, self.conv.weight, out, self.conv.stride)
+        x = self.norm(x, branch, index)
+        gamma, beta = narrow_film(self.film, code, out)
+        return torch.relu(gamma[:, :, None, None] * x + beta[:, :, None, None])
+
+
+class SlimDialNet(nn.Module):
+    """`DialNet` with a second dial, the width: the network of lesson 06.
+
+    Args:
+        block: Class of the blocks, called as block(cin, outs, stride, code_dim).
+        widths: Fractions of the channels, ascending, the last 1.
+        stops: λ stops, ascending.
+        cin: Channels of an image.
+        classes: Number of classes.
+        generator: Source of the codes of λ, see `DialNet`.
+    """
+
+    def __init__(
+        self,
+        block: Callable[[int, Sequence[int], int, int], nn.Module] = SlimBlock,
+        widths: Sequence[float] = (0.25, 0.5, 1.0),
+        stops: Sequence[float] = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0),
+        cin: int = 3,
+        classes: int = 8,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        self.widths, self.stops = tuple(widths), tuple(stops)
+        square = torch.randn(CODE_DIM, CODE_DIM, generator=generator)
+        self.register_buffer("codes", torch.linalg.qr(square)[0][: len(self.stops)])
+        sizes = zip((cin, *CHANNELS), CHANNELS, (1, 2, 2), strict=False)
+        self.blocks = nn.ModuleList(
+            block(before, [int(width * channels) for width in self.widths], stride, CODE_DIM)
+            for before, channels, stride in sizes
+        )
+        self.head = nn.Linear(CHANNELS[-1], classes)
+
+    def forward(self, x: Tensor, stop: Tensor, index: int) -> Tensor:
+        """x (N, C, H, W) in [0, 1], stop (N,), index of the width -> logits (N, classes)."""
+        branch = (stop > 0).long()  # λ = 0 uses the clean BatchNorm
+        code = self.codes[stop]  # (N, d)
+        x = (x - 0.5) * 4
+        for block in self.blocks:
+            x = block(x, branch, code, index)
+        pooled = x.mean((2, 3))  # (N, c)
+        return F.linear(pooled, self.head.weight[:, : pooled.shape[1]], self.head.bias)
+
+
+def oats_step(
+    net: SlimDialNet,
+    x: Tensor,
+    y: Tensor,
+    stop: Tensor,
+    n_clean: int,
+    attack: Callable,
+    loss: Callable,
+) -> Tensor:
+    """Add the gradients of one batch to the parameters: the mean over the widths.
+
+    Args:
+        net: The network.
+        x: Images (N, C, H, W).
+        y: Labels (N,).
+        stop: Index of each image's λ (N,), with n_clean zeros at the front.
+        n_clean: Number of images with λ = 0.
+        attack: Function (f, x, y) -> attacked images.
+        loss: Function (clean, attacked, y, lam, n_clean) -> loss, such as `hybrid_loss`.
+
+    Returns:
+        The mean of the losses of the widths, detached.
+    """
+    lam = torch.tensor(net.stops)[stop]
+    rest = stop[n_clean:]
+    total = torch.zeros(())
+    # the largest width first
+    for index in reversed(range(len(net.widths))):
+        # attack this width
+        net.eval()
+
+        def f(images: Tensor, index: int = index) -> Tensor:
+            return net(images, rest, index)
+
+        x_adv = attack(f, x[n_clean:], y[n_clean:])
+        # two passes at this width
+        net.train()
+        clean = net(x, stop, index)
+        attacked = net(x_adv, rest, index)
+        value = loss(clean, attacked, y, lam, n_clean) / len(net.widths)
+        value.backward()
+        total += value.detach()
+    return total
+
+
+def as_slim_network(net: SlimDialNet, data: Data) -> Network:
+    """Copy a `SlimDialNet` into a `Network` of oatlib, which computes the same.
+
+    Args:
+        net: The network. Its blocks may be those of a learner. They must have `conv`, `film` (with
+            the layers hidden and out) and `norm.each` (dual BatchNorms with scale, shift, mean and
+            var, each (2, c)).
+        data: The data set that it was trained on.
+
+    Returns:
+        A network with the recipe `oats` and the backbone `plain`, in eval mode.
+    """
+    copied = build(
+        "oats",
+        data,
+        backbone="plain",
+        widths=net.widths,
+        stops=net.stops,
+        code_dim=CODE_DIM,
+    )
+    with torch.no_grad():
+        copied.codes.copy_(net.codes)
+        # modules of the learner, which mypy does not know
+        for block, unit in zip(cast(Any, net.blocks), copied.body.units, strict=True):
+            unit.conv.weight.copy_(block.conv.weight)
+            for own, pair in zip(block.norm.each, unit.norm.pairs, strict=True):
+                _copy_norm(own, pair)
+            unit.film.load_state_dict(block.film.state_dict())
+        copied.body.head.each[0].load_state_dict(net.head.state_dict())
+    return copied.eval()
+
+
+def _copy_norm(own: Any, pair: Any) -> None:
+    """Copy a dual BatchNorm of the lessons into one of the library."""
+    for row, norm in enumerate((pair.clean, pair.adv)):
+        norm.weight.copy_(own.scale[row])
+        norm.bias.copy_(own.shift[row])
+        norm.running_mean.copy_(own.mean[row])
+        norm.running_var.copy_(own.var[row])

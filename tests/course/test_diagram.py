@@ -70,5 +70,5 @@ def test_it_is_displayed_as_svg_with_text_for_terminals(monkeypatch):
 
 
 def test_a_lesson_without_a_diagram_is_an_error():
-    with pytest.raises(ValueError, match="no diagram of lesson '06': 01, 02"):
-        diagram.diagram("06")
+    with pytest.raises(ValueError, match="no diagram of lesson '08': 01, 02"):
+        diagram.diagram("08")

@@ -91,3 +91,22 @@ def test_the_explorer_and_the_suite_take_it(folder, data):
 def test_without_a_folder_the_references_make_the_same_dial(tmp_path, data):
     net = trained(mine(tmp_path), data, steps=1)
     assert isinstance(net.blocks[0].norm, parts.DualBN) and isinstance(net.blocks[0].film, parts.FiLM)
+
+
+def test_a_second_dial_of_the_learners_parts_is_a_network_of_oatlib(folder, data):
+    names = ["sliced_conv", "SwitchBN", "SlimBlock", "oats_step"]
+    for name in names:
+        keeping.keep(name, "06", [solution("06_slimming", name)], folder)
+    built = {name: exercises.mine(name, folder) for name in [*names, "hybrid_loss"]}
+    assert all(built[name] is not exercises.find(name).answer for name in names)
+    net = parts.SlimDialNet(built["SlimBlock"], widths=(0.5, 1.0), classes=3)
+    x, y = data.train.x[:24], data.train.y[:24]
+    stop = torch.arange(24) // 4
+    built["oats_step"](net, x, y, stop, 4, lambda f, x, y: (x + 0.02).clamp(0, 1), built["hybrid_loss"])
+    torch.optim.SGD(net.parameters(), 0.1).step()
+    net.eval()
+    copied = parts.as_slim_network(net, data)
+    for index, width in enumerate(net.widths):
+        with torch.no_grad():
+            want = net(x, stop, index)
+            assert torch.allclose(copied(x, torch.tensor(net.stops)[stop], width), want, atol=1e-4)
