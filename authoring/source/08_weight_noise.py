@@ -611,7 +611,7 @@ oatlib.explore(shown, data, lam=1.0, surfaces=lesson.surfaces(shown, data), hide
 # * He, Rakin and Fan 2019, *Parametric Noise Injection* (learned weight noise as a defence)
 # * Athalye, Carlini and Wagner 2018, *Obfuscated Gradients Give a False Sense of Security* (EOT against random defences)
 #
-# **Next:** [09 · Sparse experts](09_sparse_experts.ipynb): a dial without noise. How many weights does it need?
+# **Next:** [09 · Sparse](09_sparse.ipynb): a dial without noise. How many weights does it need?
 
 # %%
 lesson.finish(
