@@ -128,7 +128,7 @@ def recalibrated(net: Network, data: Data, seed: int = 0) -> Network:
         seed: Seed of the attack.
     """
     twin = copy.deepcopy(net)
-    split = data.train.panel(IMAGES)
+    split = data.train.panel(min(IMAGES, len(data.train)))
     norms = [part for part in twin.modules() if isinstance(part, nn.BatchNorm2d)]
     for _ in range(2):
         generator = torch.Generator().manual_seed(seed)
@@ -204,12 +204,14 @@ def arms_at(dense: Network, data: Data, seed: int, density: float) -> dict[str, 
 def sparse_arms() -> dict:
     """Train and prune: every arm at every density, for every seed."""
     data = load_data("shapes", seed=0)
-    dense, runs = [], {f"{density:g}": [] for density in DENSITIES}  # type: ignore[var-annotated]
+    dense: list[dict] = []
+    runs: dict[str, dict[str, list]] = {f"{density:g}": {} for density in DENSITIES}
     for seed in SEEDS:
         net = dense_network(data, seed)
         dense.append(ends(net, data))
         for density in DENSITIES:
-            runs[f"{density:g}"].append(arms_at(net, data, seed, density))
+            for arm, found in arms_at(net, data, seed, density).items():
+                runs[f"{density:g}"].setdefault(arm, []).append(found)
     return {"dense": dense, "runs": runs} | about()
 
 
