@@ -81,8 +81,8 @@ def banded(values, count):
 fig = figures.lines(
     tenths,
     {name: banded(values, n) for name, values in straight.items()},
-    x_name="λ",
-    y_name=f"clean accuracy, % (bands: 95 % intervals, n = {n})",
+    x_name=f"λ (bands: 95 % intervals, n = {n})",
+    y_name="clean accuracy, %",
     takeaway=f"Half-way, blend is right on {straight['blend'][5]:.0%} and smart on {straight['smart'][5]:.0%}.",
 )
 fig.update_yaxes(range=[0, 102])
@@ -106,7 +106,8 @@ lesson.reveal("half", 100 * straight["smart"][5], f"of blend it is {straight['bl
 #
 # $$\tfrac12\cdot\tfrac12+\tfrac12\cdot\tfrac12=\tfrac12\qquad\text{instead of}\qquad 1\cdot1+0\cdot0=1$$
 #
-# The sum is too small for the threshold, and the answer is always class 0. With more layers it is worse. The map shows clean accuracy for all u and v.
+# The sum is too small for the threshold, and the answer is always class 0. That is right on half of the points, attacked or not. With
+# more layers it is worse. The map shows clean accuracy for all u and v.
 
 # %%
 cues = experts.Cues(seed)
@@ -140,7 +141,7 @@ def draw_map(fig, places, now):
     quiet = {"showlegend": False, "row": 1, "col": 1}
     fig.add_scatter(x=u, y=v, mode="lines", line={"color": "#222", "width": 3}, **quiet)
     look = {"marker": {"size": 11, "color": "#222"}, "textfont": {"color": "#222"}, "mode": "markers+text"}
-    where = ["middle right", "top center"]
+    where = ["middle right", "bottom left"]
     fig.add_scatter(
         x=[u[0], u[-1]], y=[v[0], v[-1]], text=["clean end", "robust end"], textposition=where, **look, **quiet
     )
@@ -418,7 +419,7 @@ with torch.no_grad():
 # The convolutions of a plain network, in the order in which an image meets them:
 
 # %%
-print(list(convs(halfway)))
+print(*convs(halfway), sep="\n")
 
 # %% [markdown]
 # ### Exercise: repair_channels
@@ -475,10 +476,10 @@ after = [clean_accuracy(repaired(lam)) for lam in tenths]
 lesson.reveal("repaired", 100 * after[5], f"before it was {straight['smart'][5]:.0%}; nothing was trained.")
 
 # %% [markdown]
-# ## Ablation: masks, and the repair, over several seeds
+# ## Ablation: masks, and the repair
 #
-# Three kinds of networks, each trained with several seeds: complementary masks, overlapping masks (half of the weights each, at random
-# places, which training may move), and no masks. Each with and without the repair.
+# Three kinds of networks: complementary masks, overlapping masks (half of the weights each, at random places, which training may move),
+# and no masks. Each with and without the repair. The table says how many trainings there were of each kind.
 
 # %%
 record = lesson.recorded("halfway", experts.halfway)
@@ -767,8 +768,8 @@ tossed = [100 * (oatlib.coin(*ends_of, level) or 0) for level in (0.95, 0.9)]
 figures.lines(
     eighths,
     {key: banded([p[key] for p in walked], 128) for key in ("clean", "robust")},
-    x_name="λ along your path",
-    y_name="accuracy, % (robust: upper bound; bands: 95 % intervals)",
+    x_name="λ along your path (robust: upper bound; bands: 95 % intervals, n = 128)",
+    y_name="accuracy, %",
     takeaway=f"Lowest clean accuracy {100 * min(p['clean'] for p in walked):.0f} %; robust at clean accuracy 90 %: {bent[1]:.0f} %.",
 )
 
