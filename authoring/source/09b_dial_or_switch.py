@@ -118,7 +118,8 @@ for lam in (0.0, 0.5, 1.0):
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 side = torch.linspace(0, 1.15, 47).tolist()
-ground = [[100 * cues.accuracies(u, v)[0] for u in side] for v in side]
+up = torch.linspace(-0.14, 1.15, 53).tolist()
+ground = [[100 * cues.accuracies(u, v)[0] for u in side] for v in up]
 STEPS = [step / 40 for step in range(41)]
 
 
@@ -136,7 +137,7 @@ def place(lam, shared, path):
 def draw_map(fig, places, now):
     """The map of clean accuracy, the path on it, and where it stands."""
     look = {"zmin": 50, "zmax": 100, "colorscale": [[0, "#fbe3d6"], [1, "#8fbfe0"]], "showscale": False}
-    fig.add_heatmap(x=side, y=side, z=ground, hoverinfo="skip", row=1, col=1, **look)
+    fig.add_heatmap(x=side, y=up, z=ground, hoverinfo="skip", row=1, col=1, **look)
     u, v = zip(*places, strict=True)
     quiet = {"showlegend": False, "row": 1, "col": 1}
     fig.add_scatter(x=u, y=v, mode="lines", line={"color": "#222", "width": 3}, **quiet)
