@@ -24,16 +24,17 @@ from ..training.loop import train
 from ..training.recipes import build
 
 Weights = dict[str, Tensor]  # a state dict
-SEEDS, N = (0, 1, 2), 256  # of `halfway`: trainings, and validation images
+N = 256  # validation images of `halfway`
 IMAGES = 256  # training images from which `repair_channels` takes its statistics
 LAMS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)
 ATTACK = Suite(budget="quick")
-# how the networks of `halfway` are built
+# how the networks of `halfway` are built, and with which seeds: most for the kind that collapses
 KINDS: dict[str, tuple[str, dict]] = {
     "complementary": ("smart", {}),
     "overlapping": ("smart", {"masks": "overlapping"}),
     "no masks": ("blend", {}),
 }
+SEEDS = {"complementary": (0, 1, 2), "overlapping": (0, 1), "no masks": (0,)}
 
 
 def blend_weights(first: Weights, second: Weights, lam: float) -> Weights:
@@ -235,9 +236,9 @@ def halfway_of(kind: str, seed: int) -> dict:
 
 def halfway() -> dict:
     """Train networks with three kinds of masks, and measure the way between their ends."""
-    runs = {kind: [halfway_of(kind, seed) for seed in SEEDS] for kind in KINDS}
+    runs = {kind: [halfway_of(kind, seed) for seed in SEEDS[kind]] for kind in KINDS}
     about = {"attack": str(ATTACK), "split": "val", "images": IMAGES, "preset": "fast"}
-    return {"runs": runs, "seeds": list(SEEDS)} | about
+    return {"runs": runs, "seeds": {kind: list(seeds) for kind, seeds in SEEDS.items()}} | about
 
 
 def dials_compared() -> dict:
