@@ -829,7 +829,8 @@ print("the loss is higher after the last step than at the start:", losses[-1] > 
 # * [06 · Slimming](06_slimming.ipynb): a second dial, for size
 # * [07 · Switchable heads](07_switchable_heads.ipynb): an output layer for every width
 # * [08 · Weight noise](08_weight_noise.ipynb): the dial in the weights themselves
-# * [09 · Sparse experts](09_sparse_experts.ipynb): few weights, and experts that share none
+# * [09 · Sparse](09_sparse.ipynb): few weights, chosen in training
+# * [09b · Dial or switch?](09b_dial_or_switch.ipynb): two experts in one network, and what lies between them
 # * [10 · Is it robust?](10_is_it_robust.ipynb): stronger attacks, and a verdict
 # * [A · Engineering](A_engineering.ipynb): make a dial fast and even (appendix)
 #

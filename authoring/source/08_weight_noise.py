@@ -989,7 +989,7 @@ oatlib.explore(shown, data, lam=1.0, surfaces=lesson.surfaces(shown, data), hide
 # * Athalye et al. 2018, *Synthesizing Robust Adversarial Examples* (EOT)
 # * He, Rakin and Fan 2019, *Parametric Noise Injection* (learned weight noise as a defence)
 #
-# **Next:** [09 · Sparse experts](09_sparse_experts.ipynb): a dial without noise. How many weights does it need?
+# **Next:** [09 · Sparse](09_sparse.ipynb): a dial without noise. How many weights does it need?
 
 # %%
 lesson.finish(

@@ -18,7 +18,7 @@
 # * judge a network by the worst case of several attacks, and question a claim with `oatlib.audit`
 # * say what it helps to turn the dial while somebody attacks
 #
-# **Before this:** [09 · Sparse experts](09_sparse_experts.ipynb), though lessons [01](01_attack.ipynb) and
+# **Before this:** [09b · Dial or switch?](09b_dial_or_switch.ipynb), though lessons [01](01_attack.ipynb) and
 # [05](05_oat.ipynb) are all it needs · **Run time:** about 50 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
