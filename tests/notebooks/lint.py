@@ -16,7 +16,7 @@ LONGEST = 40  # lines of a cell
 WIDE = 100  # columns of code that JupyterLab shows at 1280 pixels beside its side bar, with some to spare
 EARLY = 4  # code cells, parameters and set-up among them, within which there is something to see
 LEARNERS = 0.2  # least share of the code to read that learners write, in the lessons of PART_ONE
-PART_ONE = {"00", "01", "02", "02b", "03", "04", "05"}
+PART_ONE = {"00", "01", "02", "02b", "03", "04", "05", "10", "10b"}
 # first lines of a folded cell
 FOLDED = ("# Drawing. You need not read this cell.", "# Text and tables. You need not read this cell.")
 SECTIONS = ("Pitfalls", "What we did not show", "Try this", "Sources")
