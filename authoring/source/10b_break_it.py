@@ -28,12 +28,11 @@ recompute: bool = False  # attack the models of the gallery again (5 minutes)
 # %%
 import torch
 import torch.nn.functional as F
-from plotly.subplots import make_subplots
 
 import oatlib
 from oatlib import APGD, PGD, Square, Suite
 from oatlib.attacks.losses import cross_entropy, dlr
-from oatlib.course import figures, two_opinions, walk
+from oatlib.course import figures, one_pixel, two_opinions, walk
 from oatlib.course.exercises import check, mine
 from oatlib.course.gallery import Gallery
 from oatlib.course.lesson import begin, say
@@ -186,53 +185,13 @@ dlr_loss = check(dlr_loss)
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
-WALKS = {"short": (0.3 / 8, None), "long": (0.6, None), "halved": (0.6, halve_steps)}
-grid, one, true = torch.linspace(0.2, 0.8, 601)[:, None], torch.tensor([[0.5]]), torch.tensor([0])
+SIZES = {"short": (0.3 / 8, None), "long": (0.6, None), "halved": (0.6, halve_steps)}
+LOSSES = {"cross-entropy": cross_entropy, "DLR": dlr_loss}
 asked = 0.2 + 0.6 * torch.rand(30, 1, generator=torch.Generator().manual_seed(seed))
 
 
-def pixel(scale, wave):
-    """A network for images of one pixel (N, 1)."""
-
-    def f(p):
-        edge = 0.5 - 12 * (p - 0.66).abs() + wave * torch.sin(2 * torch.pi * p / 0.15)
-        return scale * torch.cat([0 * edge, edge, 0 * edge - 6], 1)
-
-    return f
-
-
 def by_hand(scale, wave, loss, step):
-    f, climbed = pixel(scale, wave), {"cross-entropy": cross_entropy, "DLR": dlr_loss}[loss]
-    way = walk.climb(f, one, true, 0.3, 20, climbed, *WALKS[step])[:, 0]
-    fig = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.08)
-
-    def margin(points):
-        return (f(points)[:, 1] - f(points)[:, 0]) / scale
-
-    def seen(points):
-        return climbed(f(points), true.expand(len(points)))
-
-    for row, height in enumerate((margin, seen), 1):
-        fig.add_scatter(
-            x=grid[:, 0], y=height(grid), row=row, col=1, name="the function", line={"color": figures.INK},
-            mode="lines", showlegend=row == 1,
-        )  # fmt: skip
-        fig.add_scatter(
-            x=way[:, 0], y=height(way), row=row, col=1, name="steps of the attack", mode="lines+markers",
-            **figures.style(1), showlegend=row == 1,
-        )  # fmt: skip
-    dots = {"color": figures.COLOURS[0], "symbol": "x", "size": 7}
-    fig.add_scatter(
-        x=asked[:, 0], y=margin(asked), name="30 random questions", mode="markers", marker=dots, row=1, col=1
-    )
-    fig.add_hrect(y0=0, y1=1.2, fillcolor=figures.tint(2), line_width=0, row=1, col=1)
-    figures.layout(fig, height=470, takeaway="The attack has to find the narrow place where the margin is above 0.")
-    fig.update_xaxes(title_text="the pixel (the image is at 0.5)", row=2, col=1)
-    for row, label in enumerate(("margin", loss), 1):
-        fig.update_yaxes(title_text=label, row=row, col=1)
-    first = next((k for k, m in enumerate(margin(way).tolist()) if m > 0), None)
-    told = "<b>never fools it</b>" if first is None else f"<b>fools it</b> after step {first}"
-    return fig, f"The attack {told}; {(margin(asked) > 0).sum()} of 30 random questions fool it."
+    return one_pixel.draw(scale, wave, loss, LOSSES[loss], *SIZES[step], asked)
 
 
 sliders(
@@ -240,7 +199,7 @@ sliders(
     scale=[1, 10, 30, 100],
     wave=(0.0, 1.0, 0.05),
     loss=["cross-entropy", "DLR"],
-    step=list(WALKS),
+    step=list(SIZES),
     labels={"scale": "scale of the logits", "wave": "height of the waves", "loss": "climb the", "step": "steps"},
     start_at={"step": "long", "wave": 0.2},
 )
@@ -353,13 +312,13 @@ report
 # %% [markdown]
 # ## A defence that passes
 #
-# Now a defence that the audit does **not** raise. A dial has an accurate end and a robust end. Why choose? Let each image
-# choose its own λ:
+# Now a defence that the audit does **not** raise. A dial has an accurate end and a robust end. Why choose one? Ask two
+# networks, and let the image decide:
 #
-# * The **accurate** setting (λ = 0) decides if it is sure, and if the **robust** setting (λ = 1) does not veto its class.
-# * In all other cases the robust setting decides.
+# * The **accurate** network, `oat` at λ = 0, decides if it is sure, and if the robust network does not veto its class.
+# * In all other cases the **robust** network, `pgd-at`, decides.
 #
-# An attack sees the gradient of the robust setting. The vote of the accurate setting is added as a constant.
+# An attack sees the gradient of the robust network. The vote of the accurate network is added as a constant.
 
 # %%
 defence = two_opinions.two_opinions()
@@ -399,7 +358,7 @@ say(
 # %% [markdown]
 # ### Exercise: my_attack
 # Difficulty ●●●●○ · 25 minutes, open. Break it. You know all of its code: `defence.accurate` and `defence.robust` are
-# functions from images to logits. The accurate setting must be sure of a **wrong** class, and the robust setting must
+# functions from images to logits. The accurate network must be sure of a **wrong** class, and the robust network must
 # give that class a little probability. The check runs your attack. Start from PGD, and change its loss.
 
 
@@ -415,7 +374,7 @@ my_attack = check(my_attack)
 # %% [markdown]
 # <details><summary>Hint</summary>
 # Choose a wrong class for each image, the likeliest one of <code>defence.accurate</code>. Lower the cross-entropy of *that*
-# class in both settings together. Try the second likeliest class, too, and keep what fooled the defence.
+# class in both networks together. Try two more likely classes, too, and keep what fooled the defence.
 # </details>
 
 # %% [markdown] tags=["solution"]
@@ -424,7 +383,7 @@ my_attack = check(my_attack)
 # ```python
 # def my_attack(defence, x, y, eps):
 #     result = x.clone()
-#     wrong = defence.accurate(x).scatter(1, y[:, None], -torch.inf).topk(2, 1).indices
+#     wrong = defence.accurate(x).scatter(1, y[:, None], -torch.inf).topk(3, 1).indices
 #     for target in wrong.T:
 #         x_adv = x.clone()
 #         for _ in range(20):
@@ -446,7 +405,10 @@ lesson.reveal("adaptive", 100 * broken, f"the quick suite left {numbers['quick s
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
-ends = {f"λ = {lam:g} alone": left_under(nets["oat"].at(lam), quick) for lam in (0.0, 1.0)}
+ends = {
+    "the accurate network": left_under(defence.accurate, quick),
+    "the robust network": left_under(defence.robust, quick),
+}
 bars = numbers | {"your attack": broken} | ends
 figures.bars(
     list(bars),
@@ -454,17 +416,17 @@ figures.bars(
     n=n,
     y_name="right, %",
     takeaway=f"The quick suite leaves {100 * numbers['quick suite']:.0f} % of the defence, your attack {100 * broken:.0f} %; the robust "
-    f"setting alone keeps {100 * ends['λ = 1 alone']:.0f} % (n = {n}).",
+    f"network alone keeps {100 * ends['the robust network']:.0f} % (n = {n}).",
 )
 
 # %% [markdown]
-# The last two bars are the ends of the dial alone, under the quick suite. The defence is about as accurate as its accurate end,
-# and not more robust than that. Such an attack is called **adaptive**. Tramèr et al. broke thirteen published defences in
+# The last two bars are the two networks alone, under the quick suite. The defence is nearly as accurate as the accurate one. But it
+# is far less robust than the robust one. Such an attack is called **adaptive**. Tramèr et al. broke thirteen published defences in
 # this way. A standard suite cannot replace it.
 #
 # ## The dial as a thing to attack
 #
-# Your attack turned the dial: it made each image choose λ = 0. Who else can turn λ?
+# Your attack turned a dial: it made the image choose the weak network. Who can turn λ?
 #
 # | who sets λ | what an attacker does | what is left |
 # |---|---|---|
@@ -476,7 +438,7 @@ figures.bars(
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
 say(
-    f"Left at λ = 0: **{interval(ends['λ = 0 alone'])}**; at λ = 1: {interval(ends['λ = 1 alone'])} (quick suite, n = {n}). So a dial is as robust as "
+    f"Left of `oat` at λ = 0: **{interval(ends['the accurate network'])}**; at λ = 1: {interval(left_under(robust_end, quick))} (quick suite, n = {n}). So a dial is as robust as "
     "the worst setting that an attacker can bring about."
 )
 
@@ -600,7 +562,7 @@ print("your attack stays in the ball:", (my_attack(defence, x, y, RADIUS) - x).a
 # > * *One sample of a random network*: average gradients (EOT), and accuracies.
 # > * *Trusting a list of attacks*: a new defence needs an attack that is made for it.
 # > * *Security by a secret λ*: assume that the attacker knows it, or can set it.
-# > * *Measuring the setting that you like*: a dial is as robust as the worst setting that somebody can bring about.
+# > * *Measuring the setting that you like*: a dial is as robust as the worst setting that an attacker can bring about.
 # > * *A verdict on few images*: look at the interval first.
 
 # %% [markdown]
@@ -609,7 +571,7 @@ print("your attack stays in the ball:", (my_attack(defence, x, y, RADIUS) - x).a
 # One line can blind PGD, and each kind of mask has a remedy. A defence can pass all remedies and still fall to an attack that
 # is made for it. A dial that the attacker can turn is as robust as its worst setting.
 #
-# **What we did not show:** that the honest networks are robust; their numbers are upper bounds, too, and nobody has made an
+# **What we did not show:** that the honest networks are robust; their numbers are upper bounds, too, and we have made no
 # attack for them here. Other norms, patches and photographs are open. The coin was measured for one network.
 #
 # ## Try this

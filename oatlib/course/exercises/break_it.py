@@ -1,7 +1,7 @@
 """Exercises of lesson 10b: attacks that saturation does not stop, and one made for one defence.
 
-They are the two parts of APGD that repair PGD (shorter steps at checkpoints, and a loss that ignores
-the scale of the logits), the answer of a dial whose setting is not known, and an adaptive attack.
+They are the two parts of APGD that repair PGD (shorter steps at checkpoints, a loss without a
+scale), the answer of a dial whose setting is not known, and an attack made for one defence.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def halve_steps(theirs) -> None:
         )
     few, idle = rose < 7.5, ~better
     mistakes = {
-        "it halves a step again that was halved at the last checkpoint: without a new best point an "
-        "image gets a pause first.": few | idle,
+        "it halves a step again that was halved at the last checkpoint: without a new best point "
+        "an image gets a pause first.": few | idle,
         "it looks at the rising steps only: an image without a new best point must be halved, "
         "too.": few,
         "it looks at the best loss only: an image whose loss rose in fewer than three quarters of "
@@ -104,7 +104,7 @@ def halve_steps(theirs) -> None:
     same(
         got[1],
         marks,
-        "the second tensor should say which images were halved NOW: the next checkpoint asks for it.",
+        "the second tensor should say which images were halved NOW: the next checkpoint needs it.",
     )
 
 
@@ -140,7 +140,7 @@ def mean_answer(theirs) -> None:
 # --- my_attack ---
 
 N = 96  # images of the open exercise
-ENOUGH = 0.2  # largest share that may stay right
+ENOUGH = 0.25  # largest share that may stay right
 
 
 @lru_cache(maxsize=1)
@@ -180,12 +180,12 @@ def my_attack(theirs) -> str:
     if left > ENOUGH:
         if convinced.double().mean() < 0.5:
             raise Wrong(
-                f"{measured}. The accurate setting still names the true class of most images: "
+                f"{measured}. The accurate network still names the true class of most images: "
                 "attack defence.accurate, whose gradient the defence hides."
             )
         raise Wrong(
-            f"{measured}; at most {ENOUGH:.0%} are wanted. The accurate setting is wrong, but it "
+            f"{measured}; at most {ENOUGH:.0%} are wanted. The accurate network is wrong, but it "
             f"decides only {decided.double().mean():.0%} of the images: it must be sure, and the "
-            "robust setting must support the same wrong class. Aim at one class in both."
+            "robust network must support the same wrong class. Aim at one class in both."
         )
     return f"Broken: {measured}."

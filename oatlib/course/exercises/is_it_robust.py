@@ -24,7 +24,6 @@ from . import Wrong, exercise, same
 EXHIBIT = "oats_two_steps.safetensors"
 LAM = 0.2  # where its own attack overestimates it most
 N = 128  # images of the open exercise
-BETTER = 0.1  # by how much it must beat PGD-20
 PAINTINGS = 7  # most images that `paint` may return for one image
 
 
@@ -140,7 +139,7 @@ def tile_match(theirs) -> None:
         "forgery.": dots,
         "it divides by the length of the tiles only: divide by that of the change, too.": dots
         / known.flatten(1).norm(dim=1),
-        "it compares sizes without their sign: the negative of a tile is another texture.": want.abs(),
+        "it drops the sign of the cosine: the negative of a tile is another texture.": want.abs(),
     }
     for mistake, value in mistakes.items():
         if _close(got, value):
@@ -201,9 +200,8 @@ def _paint(x: Tensor, y: Tensor, known: Tensor, eps: float) -> Tensor:
     paintings = []
     for shift in range(1, 8):
         wrong = known[(y + shift) % 8]
-        change = (wrong - known[y]).sign()
         rows, columns = x.shape[2] // 4, x.shape[3] // 4
-        paintings.append((x + eps * change.repeat(1, 1, rows, columns)).clamp(0, 1))
+        paintings.append((x + eps * wrong.repeat(1, 1, rows, columns)).clamp(0, 1))
     return torch.stack(paintings)
 
 
@@ -251,10 +249,10 @@ def paint(theirs) -> str:
         f"{len(got)} version(s) leave {_interval(left)} of {len(y)} images right, PGD-20 leaves "
         f"{_interval(by_pgd)} (95 % intervals)"
     )
-    if left > by_pgd - BETTER:
+    if left > by_pgd:
         raise Wrong(
-            f"{measured}. Leave at least {100 * BETTER:.0f} points fewer: erase the own texture "
-            "while you paint a wrong one, and try every wrong class."
+            f"{measured}. Leave no more than PGD-20: paint one wrong texture as strongly as ε "
+            "allows, over the whole image, and try every wrong class."
         )
     return f"{measured}."
 

@@ -36,7 +36,7 @@ WRONG = {
     "tile_match": [
         (f"{MATCH}    return folded @ known.T", "dot product"),
         (f"{MATCH}    return folded @ (known / known.norm(dim=1, keepdim=True)).T", "length of the tiles only"),
-        (f"{MATCH}    return F.cosine_similarity(folded[:, None], known[None], dim=2).abs()", "without their sign"),
+        (f"{MATCH}    return F.cosine_similarity(folded[:, None], known[None], dim=2).abs()", "drops the sign"),
         (f"{MATCH}    return F.cosine_similarity(folded[:, None], known[None], dim=2).T", "one row per image"),
         (f"{MATCH}    return F.cosine_similarity(folded[:, None], 1 - known[None], dim=2)", "cosine of folded"),
     ],
@@ -51,10 +51,12 @@ WRONG = {
         (f"{FORGE}    return cosines.scatter(1, y[:, None], -math.inf).amax(1).mean()", "one number per image"),
     ],
     "paint": [
-        (f"{PAINT}    return (x + eps * whole((others[0] - tiles[y]).sign())).clamp(0, 1)", "torch.stack"),
+        (f"{PAINT}    return (x + eps * whole(others[0])).clamp(0, 1)", "torch.stack"),
+        # one wrong class only, and half of its pixels only
+        (f"{PAINT}    return (x + eps * whole(others[0])).clamp(0, 1)[None]", "1 version.* every wrong class"),
         (f"{PAINT}    return torch.stack([(x + 2 * eps * whole(o)).clamp(0, 1) for o in others])", "moves by 16"),
         (f"{PAINT}    return torch.stack([(x + eps * whole(o)).clamp(0, 1) for o in others * 2])", "14 versions"),
         (f"{PAINT}    signs = torch.randn(7, *x.shape, generator=torch.Generator().manual_seed(0)).sign()\n"
-         "    return (x + eps * signs).clamp(0, 1)", "erase the own texture"),
+         "    return (x + eps * signs).clamp(0, 1)", "one wrong texture"),
     ],
 }  # fmt: skip
