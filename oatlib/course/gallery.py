@@ -37,7 +37,8 @@ class Gallery(ipywidgets.VBox):
 
     def __init__(self, record: Mapping, budget: int = BUDGET):
         self.models = {model["letter"]: model for model in record["models"]}
-        self.n, self.left, self._log = record["n"], budget, []
+        self.n, self.left = record["n"], budget
+        self._log: list[str] = []
         self._closed = False
         attacks = list(next(iter(self.models.values()))["found"])
         self.model = _choice("model", self.models)
@@ -45,7 +46,7 @@ class Gallery(ipywidgets.VBox):
         self.run = ipywidgets.Button(description="run it", layout={"width": "auto"})
         self.reveal = ipywidgets.Button(description="show the score", layout={"width": "auto"})
         self.votes = {letter: _choice(letter, VOTES) for letter in self.models}
-        self.claims, self.log, self.score = (ipywidgets.HTML() for _ in range(3))
+        self.claims, self.notes, self.score = (ipywidgets.HTML() for _ in range(3))
         self.claims.value = self._claims()
         self.run.on_click(lambda _: self._run())
         self.reveal.on_click(lambda _: self._reveal())
@@ -56,7 +57,7 @@ class Gallery(ipywidgets.VBox):
                 self.model,
                 self.attack,
                 self.run,
-                self.log,
+                self.notes,
                 ballot,
                 self.reveal,
                 self.score,
@@ -89,7 +90,7 @@ class Gallery(ipywidgets.VBox):
     def _write(self) -> None:
         """Show what was found, and how many attacks are left."""
         lines = "".join(f"<li>{escape(line)}</li>" for line in self._log)
-        self.log.value = f"<b>{self.left} attacks left.</b><ul>{lines}</ul>"
+        self.notes.value = f"<b>{self.left} attacks left.</b><ul>{lines}</ul>"
         self.run.disabled = self.left == 0 or self._closed
 
     def _reveal(self) -> None:

@@ -160,7 +160,7 @@ def gallery_attacks(elsewhere: Answer) -> dict[str, Attack]:
     """
     return {
         "half a step of FGSM": FGSM(EPS / 2),
-        "PGD-20, EOT over 10": PGD(EPS, 20, eot_samples=10),
+        "PGD-20, EOT over 5": PGD(EPS, 20, eot_samples=5),
         "PGD-20, logits / 10,000": PGD(EPS, 20),
         "Square, 300": Square(EPS, 300),
         "PGD-20 from another network": Transfer(elsewhere, PGD(EPS, 20), "standard"),

@@ -61,13 +61,13 @@ def test_a_budget_is_spent_and_the_same_attack_costs_nothing():
     gallery = Gallery(sample(), budget=2)
     gallery.run.click()
     gallery.run.click()
-    assert gallery.left == 1 and "A, one: 50%" in gallery.log.value
+    assert gallery.left == 1 and "A, one: 50%" in gallery.notes.value
     gallery.attack.value = "two"
     gallery.run.click()
     assert gallery.left == 0 and gallery.run.disabled
     gallery.model.value = "B"
     gallery.run.click()
-    assert "B" not in gallery.log.value
+    assert "B" not in gallery.notes.value
 
 
 def test_a_score_counts_right_and_wrong_votes_and_ends_the_game():

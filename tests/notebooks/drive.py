@@ -100,7 +100,7 @@ def drive_gallery(gallery):
         for attack in gallery.attack.options:
             gallery.attack.value = attack
             gallery.run.click()
-    spent = gallery.left == 0 and gallery.run.disabled and gallery.log.value.count("<li>") == budget
+    spent = gallery.left == 0 and gallery.run.disabled and gallery.notes.value.count("<li>") == budget
     yield "" if spent else f"the budget is not spent: {gallery.left} of {budget} left"
     for letter, vote in gallery.votes.items():
         vote.value = "honest" if gallery.models[letter]["honest"] else "fraud"

@@ -74,8 +74,8 @@ def worst_case(theirs) -> None:
     )
     if not isinstance(got, Tensor) or got.dtype != torch.bool or got.shape != want.shape:
         raise Wrong(
-            "it should return one True or False for each image, a tensor of bool (N,): no share of "
-            "them."
+            "it should return one True or False for each image, a tensor of bool (N,), and no "
+            "share."
         )
     if any(attack.given is None for attack in attacks):
         raise Wrong("an attack in the list was never called: all of them must be tried.")
@@ -85,13 +85,15 @@ def worst_case(theirs) -> None:
             "itself."
         )
     if torch.equal(got, ~torch.isin(torch.arange(8), attacks[-1].fools)):
-        raise Wrong("only the last attack counts here: who fell to an earlier one has fallen.")
+        raise Wrong(
+            "only the last attack counts here: an image that an earlier one fooled is not robust."
+        )
     if got[0]:
         raise Wrong("an image that is wrong as it is counts as robust: nobody needs to attack it.")
     if max(len(attack.given) for attack in attacks[1:]) > 5 or len(attacks[0].given) > 7:
         raise Wrong(
-            "an attack was given images that had fallen already: only survivors go on, or it costs "
-            "too much."
+            "an attack was given images that an earlier one had fooled: only survivors go on, or it "
+            "costs too much."
         )
     same(got, want, "it should be True where f is right on x and on what every attack made of it.")
 
