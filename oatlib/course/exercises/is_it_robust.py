@@ -86,14 +86,14 @@ def worst_case(theirs) -> None:
         )
     if torch.equal(got, ~torch.isin(torch.arange(8), attacks[-1].fools)):
         raise Wrong(
-            "only the last attack counts here: an image that an earlier one fooled is not robust."
+            "only the last attack counts here: an image that another one fooled is not robust."
         )
     if got[0]:
         raise Wrong("an image that is wrong as it is counts as robust: nobody needs to attack it.")
     if max(len(attack.given) for attack in attacks[1:]) > 5 or len(attacks[0].given) > 7:
         raise Wrong(
-            "an attack was given images that an earlier one had fooled: only survivors go on, or it "
-            "costs too much."
+            "an attack was given images that an earlier one had fooled: only survivors go on, or "
+            "it costs too much."
         )
     same(got, want, "it should be True where f is right on x and on what every attack made of it.")
 
