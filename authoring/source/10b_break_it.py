@@ -200,7 +200,7 @@ sliders(
     wave=(0.0, 1.0, 0.05),
     loss=["cross-entropy", "DLR"],
     step=list(SIZES),
-    labels={"scale": "scale of the logits", "wave": "height of the waves", "loss": "climb the", "step": "steps"},
+    labels={"scale": "scale of the logits", "wave": "waves", "loss": "climb the", "step": "steps"},
     start_at={"step": "long", "wave": 0.2},
 )
 
@@ -211,7 +211,8 @@ sliders(
 few, labels = x[:16], y[:16]
 z = robust_end(x)
 ours = walk.climb(robust_end, few, labels, RADIUS, 10, dlr_loss, 2 * RADIUS, halve_steps)
-theirs = torch.stack([at for at, _ in APGD(RADIUS, 10, start="none", loss="dlr").iterates(robust_end, few, labels)])
+apgd = APGD(RADIUS, 10, start="none", loss="dlr")
+theirs = torch.stack([at for at, _ in apgd.iterates(robust_end, few, labels)])
 print("dlr_loss is oatlib's:", torch.allclose(dlr_loss(z, y), dlr(z, y), atol=1e-5))
 print("it does not see the scale:", torch.allclose(dlr_loss(100 * z, y), dlr_loss(z, y), atol=1e-4))
 print("climb is oatlib.APGD:", ((ours - theirs).abs() < 1e-5).float().mean().item() > 0.999)
@@ -223,9 +224,8 @@ print("climb is oatlib.APGD:", ((ours - theirs).abs() < 1e-5).float().mean().ite
 # comes first: divide the logits again.
 
 # %%
-lesson.predict(
-    "ripple", "which attack breaks the ripple?", options=["logits / 10,000", "DLR", "Square", "none of them"]
-)
+choices = ["logits / 10,000", "DLR", "Square", "none of them"]
+lesson.predict("ripple", "which attack breaks the ripple?", options=choices)
 
 
 # %%
@@ -234,9 +234,14 @@ def divided(f):
     return lambda images: f(images) / 1e4
 
 
-attacks = {"PGD-20": PGD(RADIUS, 20), "PGD-20, DLR": PGD(RADIUS, 20, loss="dlr"), "Square, 500": Square(RADIUS, 500)}
-table = {name: {key: left_under(f, attack) for key, attack in attacks.items()} for name, f in defences.items()}
+attacks = {
+    "PGD-20": PGD(RADIUS, 20),
+    "PGD-20, DLR": PGD(RADIUS, 20, loss="dlr"),
+    "Square, 500": Square(RADIUS, 500),
+}
+table = {}
 for name, f in defences.items():
+    table[name] = {key: left_under(f, attack) for key, attack in attacks.items()}
     table[name]["PGD-20, logits / 10,000"] = left_under(divided(f), PGD(RADIUS, 20))
 
 # %% jupyter={"source_hidden": true}
@@ -306,7 +311,8 @@ fig.update_yaxes(range=[0, 102])
 
 # %%
 quick = Suite(RADIUS, budget="quick")
-report = oatlib.audit(ripple, panel, claim=claims["ripple"], n=min(n, 48), seed=seed, suite=quick, progress=False)
+about = {"n": min(n, 48), "seed": seed, "suite": quick, "progress": False}
+report = oatlib.audit(ripple, panel, claim=claims["ripple"], **about)
 report
 
 # %% [markdown]
@@ -547,7 +553,8 @@ say(
 # %%
 shown = {name: nets[name] for name in ("oat", "pgd-at", "standard")}
 surfaces = lesson.surfaces(shown, data)
-oatlib.explore(shown, data, surfaces=surfaces, attack="quick", lam=0.4, hide=["width", "price", "training"])
+hidden = ["width", "price", "training"]
+oatlib.explore(shown, data, surfaces=surfaces, attack="quick", lam=0.4, hide=hidden)
 
 # %% [markdown]
 # ## Is this sane?
@@ -560,7 +567,8 @@ print("ε = 0 changes no image:", torch.equal(nothing, x))
 print("ε = 0.5 leaves hardly any:", left_under(robust_end, PGD(0.5, 20)) < 0.05)
 print("the loss rises along the steps:", losses[-1] > losses[0])
 print("temperature changes no answer:", torch.equal(temperature(x).argmax(1), standard(x).argmax(1)))
-print("your attack stays in the ball:", (my_attack(defence, x, y, RADIUS) - x).abs().max().item() < RADIUS + 1e-6)
+farthest = (my_attack(defence, x, y, RADIUS) - x).abs().max().item()
+print("your attack stays in the ball:", farthest < RADIUS + 1e-6)
 
 # %% [markdown]
 # > **Pitfalls**
