@@ -57,16 +57,20 @@ class TwoOpinions:
     def decides(self, x: Tensor) -> Tensor:
         """Return (N,) True where the accurate network decides."""
         with torch.no_grad():
-            best, label = self.accurate(x).softmax(1).max(1)
-            support = self.robust(x).softmax(1).gather(1, label[:, None])[:, 0]
-        return (best > self.sure) & (support > self.veto)
+            return self._vote(x, self.robust(x))[1]
 
     def __call__(self, x: Tensor) -> Tensor:
         logits = self.robust(x)  # (N, classes)
         with torch.no_grad():
-            label = self.accurate(x).argmax(1)
-            ballot = F.one_hot(label, logits.shape[1]) * self.decides(x)[:, None]
+            label, decides = self._vote(x, logits)
+            ballot = F.one_hot(label, logits.shape[1]) * decides[:, None]
         return logits + self.vote * ballot
+
+    def _vote(self, x: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the class of the accurate network, and whether it decides, both (N,)."""
+        best, label = self.accurate(x).softmax(1).max(1)
+        support = logits.softmax(1).gather(1, label[:, None])[:, 0]
+        return label, (best > self.sure) & (support > self.veto)
 
 
 def two_opinions() -> TwoOpinions:
