@@ -365,7 +365,9 @@ allowed = max(point.robust for point in best if point.clean >= audited["clean"])
 
 
 def against(value):
-    return f"{value:.1%}, {'**above the limit**' if value > allowed else 'below the limit'}"
+    low, high = oatlib.wilson(round(value * audited["n"]), audited["n"])
+    word = "**above the limit** by more than chance" if low > allowed else "not clearly above the limit"
+    return f"{value:.1%} ({low:.1%} to {high:.1%}), {word}"
 
 
 say(
@@ -432,9 +434,9 @@ ends = {
 bars = numbers | {"your attack": broken} | ends
 figures.bars(
     list(bars),
-    {"right (upper bounds, but for clean)": list(bars.values())},
+    {"right": list(bars.values())},
     n=n,
-    y_name="right, %",
+    y_name="right (all but clean: upper bounds), %",
     takeaway=f"The quick suite leaves {100 * numbers['quick suite']:.0f} % of the defence, your attack {100 * broken:.0f} %; the robust "
     f"network alone keeps {100 * ends['the robust network']:.0f} % (n = {n}).",
 )

@@ -16,6 +16,7 @@ from ..evaluation.results import wilson
 
 VOTES = ("no vote", "honest", "fraud")
 BUDGET = 10
+AT_LEFT = {"width": "auto", "align_self": "flex-start"}
 
 
 class Gallery(ipywidgets.VBox):
@@ -43,8 +44,8 @@ class Gallery(ipywidgets.VBox):
         attacks = list(next(iter(self.models.values()))["found"])
         self.model = _choice("model", self.models)
         self.attack = _choice("attack", attacks)
-        self.run = ipywidgets.Button(description="run it", layout={"width": "auto"})
-        self.reveal = ipywidgets.Button(description="show the score", layout={"width": "auto"})
+        self.run = ipywidgets.Button(description="run it", layout=AT_LEFT)
+        self.reveal = ipywidgets.Button(description="show the score", layout=AT_LEFT)
         self.votes = {letter: _choice(letter, VOTES) for letter in self.models}
         self.claims, self.notes, self.score = (ipywidgets.HTML() for _ in range(3))
         self.claims.value = self._claims()
