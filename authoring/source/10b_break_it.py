@@ -313,6 +313,8 @@ fig = figures.lines(
 fig.update_yaxes(range=[0, 102])
 
 # %% [markdown]
+# The three curves nearly coincide: the search meets the same network behind each mask.
+#
 # A random defence needs one more remedy: average the gradient over many samples (EOT, lesson 08). `oatlib.audit` knows these
 # remedies. It runs the suite and asks questions that find each kind of mask by its name.
 
@@ -335,8 +337,8 @@ report
 
 # %%
 defence = two_opinions.two_opinions()
-numbers = {"clean": left_under(defence, PGD(0.0, 0)), "PGD-20": left_under(defence, PGD(RADIUS, 20))}
-numbers["quick suite"] = left_under(defence, quick)
+strengths = {"clean": PGD(0.0, 0), "PGD-20": PGD(RADIUS, 20), "quick suite": quick}
+numbers = {name: left_under(defence, attack) for name, attack in strengths.items()}
 record = lesson.recorded("break_it", two_opinions.measured)
 
 # %% jupyter={"source_hidden": true}
