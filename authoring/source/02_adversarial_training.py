@@ -408,6 +408,7 @@ lesson.reveal(
 from IPython.display import display
 
 low, high = oatlib.wilson(round(256 * after["robust"]), 256)
+clean_low, clean_high = oatlib.wilson(round(256 * after["clean"]), 256)
 margin = (points[:, 0] - 0.5) * (2 * labels - 1)  # by how much the loud pixel is on the right side
 loud_rule, robust_rule = (margin > 0).float().mean(), (margin > 0.1).float().mean()
 with torch.no_grad():
@@ -417,8 +418,8 @@ played.moved = points  # draw the points where they are without attack
 display(board(played, takeaway))
 say(
     f"Before the game: clean {before['clean']:.0%}, robust {before['robust']:.0%}. After it: clean "
-    f"**{after['clean']:.0%}**, robust **{after['robust']:.0%}** (95 % interval {low:.0%} to "
-    f"{high:.0%}; PGD-20, ε = 0.1, n = 256). PGD-20 gives upper bounds. The rule “loud pixel above 0.5” needs no training. It "
+    f"**{after['clean']:.0%}** (95 % interval {clean_low:.0%} to {clean_high:.0%}), robust **{after['robust']:.0%}** "
+    f"({low:.0%} to {high:.0%}; PGD-20, ε = 0.1, n = 256). PGD-20 gives upper bounds. The rule “loud pixel above 0.5” needs no training. It "
     f"is right on {loud_rule:.0%} of the clean points, and on {robust_rule:.0%} under **any** attack of this size: this number "
     "is exact. The network has given up the faint cue for such a rule: of "
     f"the {lies.sum()} points whose loud cue lies, it gets {wrong[lies].sum()} wrong without attack."
