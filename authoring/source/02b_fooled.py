@@ -1089,7 +1089,8 @@ fig.update_traces(
 )
 edges = [images_record["epochs"][0], images_record["epochs"][-1]]
 line = {"color": figures.INK, "width": 1.5}
-fig.add_scatter(x=edges, y=[50, 50], mode="lines", line=line, name="always the same class (exact)")
+fig.add_scatter(x=edges, y=[50, 50], mode="lines", line=line, name="one class only (exact)")
+fig.update_layout(height=490, margin={"t": 130})
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
