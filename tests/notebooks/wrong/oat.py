@@ -116,7 +116,13 @@ WRONG = {
         (DIAL.format("return ((1 - lam) * a.round() + lam * b.round()).log()"), "not finite"),
         (DIAL.format("return ((1 - lam) * a + lam * b + 1e-9).log().detach()"), "no gradient"),
         (DIAL.format("return torch.where(torch.rand(len(x), 1) < lam, b, a)"), "second time"),
-        (DIAL.format("return ((1 - lam) * a + lam * b + 1e-9).log()"), "by the image"),
+        (DIAL.format("return ((1 - lam) * a + lam * b + 1e-9).log()"), "is asked for"),
+        # a stretched λ: a good dial, and one that no image decides
+        (DIAL.format("share = 0.5 + 0.4 * lam\n        return ((1 - share) * a + share * b + 1e-9).log()"),
+         "as a mix with stretched λ does"),
+        # a switch so steep that its gradient says nothing
+        (DIAL.format("sure = torch.sigmoid(1e4 * (b.amax(1) - 1 + lam / 4))[:, None]\n"
+                     "        return ((1 - sure) * a + sure * b + 1e-9).log()"), "is asked for"),
         (DIAL.format("return ((0.1 * (1 - lam)) * a + (1 + lam) * b + 1e-9).log()"), "only clean accuracy counts"),
     ],
     "coin": [
