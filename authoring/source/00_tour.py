@@ -30,14 +30,15 @@ retrain: bool = False  # train the networks here (minutes) instead of loading th
 recompute: bool = False  # measure the recorded numbers here (ten minutes) instead of loading them
 
 # %%
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 
 import oatlib
-from oatlib.course import dials, figures
+from oatlib.course import dials, figures, rules
 from oatlib.course.exercises import check
 from oatlib.course.lesson import begin, say
-from oatlib.course.rules import measure_rule
 from oatlib.course.sliders import sliders
 from oatlib.data.scenes import effect_of, scene_of
 from oatlib.evaluation.baselines import robust_at
@@ -496,6 +497,8 @@ def draw_trade(fig, trust, here):
     fig.update_xaxes(range=[left, 102], **RIGHT).update_yaxes(range=[-3, 103], **RIGHT)
 
 
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 def draw_networks(fig, same):
     """Right: the measured settings of trained networks, one line for each seed."""
     for i, run in enumerate(networks[same]["runs"]):
@@ -505,8 +508,6 @@ def draw_networks(fig, same):
         fig.add_scatter(x=clean, y=kept, name="trained networks", mode="lines+markers", **look, **RIGHT)
 
 
-# %% jupyter={"source_hidden": true}
-# Drawing. You need not read this cell.
 def draw_rule(lam, lowest, same):
     """The rule at λ, and where it stands in the trade-off."""
     vividness = torch.linspace(0, 1, 201)
@@ -546,20 +547,14 @@ found = "only two points" if len(points) == 2 else "a curve"
 lesson.reveal("same", found, "then λ is a switch. A dial needs images that differ in their trust.")
 
 
-# %%
-def above_coin(run, level=0.95):
-    """Points of robust accuracy between a network and the coin between its own λ = 0 and λ = 1."""
-    pairs = dials.pairs_of(run)
-    return 100 * (robust_at(pairs, level) - oatlib.coin(pairs[0], pairs[-1], level))
-
-
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
 WORLDS = {False: "trust grows with vividness", True: "the same trust for every shape"}
 rows = ["| images | seeds | points above the coin, each seed | mean (95 % interval) |", "|---|---|---|---|"]
 verdicts = {}
 for is_same, world in WORLDS.items():
-    values = [above_coin(run) for run in networks[is_same]["runs"]]
+    # above_coin is an exercise of lesson 05
+    values = [dials.above_coin(dials.pairs_of(run), [0.95])[0] for run in networks[is_same]["runs"]]
     mean, low, high = dials.over_seeds(values)
     verdicts[is_same] = (
         "above the coin" if low > 0 else "below the coin" if high < 0 else "not clearly different from the coin"
@@ -739,32 +734,21 @@ how_vivid = check(how_vivid)
 # Your rule, the coin and the mix use the same two networks, `standard` and `pgd-at`. The rule decides by your score, and the coin
 # by chance. The **mix** asks both networks about every image, and adds their probabilities with the weights 1 - λ and λ. The trained dial
 # is `oat`, one network. All are measured on test images, which were not used to choose anything. Your rule is measured on
-# fewer of them (`n`), and it also meets the fading attack. (The numbers of the others are recorded, from `measure_dial` with seed 0.
+# fewer of them (`n`), and it also meets the fading attack. (The numbers of the others are recorded, with seed 0.
 # Without your code, *your rule* is the library's.)
 
 
 # %%
-def measure_dial():
-    """Results of the dial, of both ends of the coin and of the mix, on 1,024 test images."""
-    many = data.test.panel(1024)
-    measured = {}
-    for name, net in nets.items():
-        measured[name] = oatlib.evaluate(net, many, suite, progress=False).as_json()
-    both = oatlib.mix(nets["standard"], nets["pgd-at"])
-    between = [0.52, 0.55, 0.6, 0.7]  # below 0.5 the standard network decides
-    measured["mix"] = oatlib.evaluate(both, many, suite, between, progress=False).as_json()
-    return measured
-
-
 rule = []
 for level in (0.98, 0.95, 0.9):
-    own = measure_rule(how_vivid, two_networks, standard, robust, data, level, n, radius)
+    own = rules.measure_rule(how_vivid, two_networks, standard, robust, data, level, n, radius)
     rule.append(own)
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 is_recorded = eps == 8 and seed == 0 and not retrain
-results = lesson.recorded("tour_dial", measure_dial) if is_recorded else measure_dial()
+several = partial(rules.measure_several, nets, data, suite)
+results = lesson.recorded("tour_dial", several) if is_recorded else several()
 dial, mixed, *ends = (oatlib.Table.from_json(results[name]) for name in ("oat", "mix", "standard", "pgd-at"))
 ends = [table[0] for table in ends]
 bound = [

@@ -546,31 +546,61 @@ coin = check(coin)
 # %% [markdown]
 # ### Your dial and its own coin
 #
-# The first coin to beat chooses between the two ends of *your* dial: the same network, the same training. We compare at
-# equal clean accuracy: 98, 95 and 90 percent. Between two measured stops both accuracies are interpolated.
+# The first coin to beat chooses between the two ends of *your* dial: the same network, the same training. Compare at equal
+# clean accuracy. `robust_at(points, level)` is the robust accuracy of a dial where its clean accuracy is `level`. Between two
+# measured stops it interpolates both accuracies.
 #
-# How sure is such a number? Draw the n images again, with replacement, and compute the number again (**bootstrap**). Repeat
-# this 400 times. The middle 95 percent of the results are the interval. A difference of two dials is computed on the same
-# drawn images.
+# ### Exercise: above_coin
+# Difficulty ●●○○○ · 6 minutes. At each level of clean accuracy, how many points is a dial above the coin between its first
+# and its last setting? A difference of 0.05 is 5 points.
+
+
+# %% tags=["exercise"]
+def above_coin(points, levels, coin, robust_at):
+    """points: (clean, robust) along a dial. One number for each of the levels;
+    None where the dial or its coin is never so accurate."""
+    raise NotImplementedError
 
 
 # %%
-def at_levels(pairs):
-    """Robust accuracy of a dial where its clean accuracy is 98, 95 and 90 %."""
-    return [robust_at(pairs, level) for level in LEVELS]
+above_coin = check(above_coin)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+# A loop over the levels. The coin is <code>coin(points[0], points[-1], level)</code>. Both functions can return None.
+# </details>
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def above_coin(points, levels, coin, robust_at):
+#     gains = []
+#     for level in levels:
+#         dial = robust_at(points, level)
+#         tossed = coin(points[0], points[-1], level)
+#         if dial is None or tossed is None:
+#             gains.append(None)
+#         else:
+#             gains.append(100 * (dial - tossed))
+#     return gains
+# ```
+# </details>
+
+# %% [markdown]
+# How sure is such a number? Draw the n images again, with replacement, and compute it again (**bootstrap**). After 400
+# draws, the middle 95 of every 100 results are the interval.
 
 
-def above_coin(pairs):
-    """Points of robust accuracy between a dial and the coin between its own ends, at each level."""
-    coins = [coin(pairs[0], pairs[-1], level) for level in LEVELS]
-    both = zip(at_levels(pairs), coins, strict=True)
-    return [None if None in pair else 100 * (pair[0] - pair[1]) for pair in both]
+# %%
+def gain(points):
+    return above_coin(points, LEVELS, coin, robust_at)
 
 
 trainings = {f"seed {i}": run for i, run in zip(live_record["seeds"], live_record["runs"], strict=True)}
 trainings["yours"] = dial
-above = {name: above_coin(dials.pairs_of(run)) for name, run in trainings.items()}
-above_limits = {name: dials.bootstrap(above_coin, run) for name, run in trainings.items()}
+above = {name: gain(dials.pairs_of(run)) for name, run in trainings.items()}
+above_limits = {name: dials.bootstrap(gain, run) for name, run in trainings.items()}
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -629,6 +659,11 @@ lesson.predict("six", question, -40, 40, "points")
 
 
 # %%
+def at_levels(points):
+    """Robust accuracy of a dial at clean accuracy 98, 95 and 90 %."""
+    return [robust_at(points, level) for level in LEVELS]
+
+
 def best_of_two(six):
     """Robust accuracy of the best coin between two of the six, at each level."""
     return [dials.best_coin(six, level) for level in LEVELS]
@@ -723,13 +758,11 @@ say(
 
 # %%
 def six_against_oat(six, oat):
-    """Points by which the first dial is more robust than the second, at each level."""
-    both = zip(at_levels(six), at_levels(oat), strict=True)
-    return [100 * ((first or 0) - (second or 0)) for first, second in both]
+    return [100 * (robust_at(six, 0.95) - robust_at(oat, 0.95))]
 
 
-more = six_against_oat(dials.pairs_of(six), dials.pairs_of(others["oat"]))[1]
-low, high = dials.bootstrap(six_against_oat, six, others["oat"])[1]
+(more,) = six_against_oat(dials.pairs_of(six), dials.pairs_of(others["oat"]))
+((low, high),) = dials.bootstrap(six_against_oat, six, others["oat"])
 lesson.reveal("six", more, f"95 % interval over images {low:.1f} to {high:.1f}, seed 0.")
 
 # %% [markdown]
@@ -853,7 +886,7 @@ choices = ["FiLM", "the second BatchNorm", "each of them", "neither of them"]
 lesson.predict("part", question, options=choices)
 
 # %%
-gained = {name: [above_coin(dials.pairs_of(run))[1] for run in runs] for name, runs in record["arms"].items()}
+gained = {name: [gain(dials.pairs_of(run))[1] for run in runs] for name, runs in record["arms"].items()}
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.

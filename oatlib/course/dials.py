@@ -24,7 +24,7 @@ from ..attacks.pgd import PGD
 from ..attacks.suite import Suite
 from ..data.load import Data, load_data
 from ..data.shapes import ShapesOptions
-from ..evaluation.baselines import coin
+from ..evaluation.baselines import coin, robust_at
 from ..evaluation.results import wilson
 from ..explorer.shipped import FOLDER
 from ..networks.mixing import mix
@@ -168,6 +168,34 @@ def bootstrap(
         values.append([value or 0.0 for value in measure(*pairs)])
     limits = torch.tensor(values).quantile(torch.tensor([0.025, 0.975]), 0)  # (2, numbers)
     return [tuple(column) for column in limits.T.tolist()]
+
+
+def above_coin(
+    points: Sequence[tuple[float, float]],
+    levels: Sequence[float],
+    coin: Callable = coin,
+    robust_at: Callable = robust_at,
+) -> list[float | None]:
+    """Return by how many points a dial is above the coin between its first and its last setting.
+
+    Args:
+        points: (clean, robust) along the dial, accuracies in [0, 1].
+        levels: Clean accuracies at which they are compared.
+        coin: As `oatlib.coin`.
+        robust_at: As `oatlib.evaluation.baselines.robust_at`.
+
+    Returns:
+        One number for each level. None where the dial or the coin is never so accurate.
+    """
+    gains: list[float | None] = []
+    for level in levels:
+        dial = robust_at(points, level)
+        tossed = coin(points[0], points[-1], level)
+        if dial is None or tossed is None:
+            gains.append(None)
+        else:
+            gains.append(100 * (dial - tossed))
+    return gains
 
 
 # 97.5 % quantiles of the t distribution, by the number of values

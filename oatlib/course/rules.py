@@ -6,7 +6,7 @@ one answer where the shape is believed, else the standard one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,8 +17,12 @@ from ..attacks.accuracy import correct_at_every_point
 from ..attacks.apgd import APGD
 from ..attacks.suite import Suite
 from ..data.splits import Data, Split
+from ..evaluation.evaluate import evaluate
+from ..networks.mixing import mix
+from ..networks.network import Network
 
 EPS = 8 / 255  # radius of the attack, in pixel units
+OF_MIX = (0.52, 0.55, 0.6, 0.7)  # λ of mixes; below 0.5 the standard network decides
 SHAPE_PIXELS = (0.08, 0.12, 0.18)  # contrast above which the fading attack counts a pixel as shape
 
 Classifier = Callable[[Tensor], Tensor]  # images (N, C, H, W) -> logits (N, classes)
@@ -171,6 +175,27 @@ def _correct_when_faded(
         with torch.no_grad():
             correct &= rule(torch.where(is_shape, faded, around)).argmax(1) == y
     return correct
+
+
+def measure_several(nets: Mapping[str, Network], data: Data, suite: Suite, n: int = 1024) -> dict:
+    """Measure some networks, and the mix of `standard` and `pgd-at`, on test images.
+
+    Args:
+        nets: Networks by name, with `standard` and `pgd-at`.
+        data: The data set.
+        suite: The attack.
+        n: Number of images.
+
+    Returns:
+        The results by name of the network, ready for JSON.
+    """
+    panel = data.test.panel(min(n, len(data.test)))
+    measured = {
+        name: evaluate(net, panel, suite, progress=False).as_json() for name, net in nets.items()
+    }
+    both = mix(nets["standard"], nets["pgd-at"])
+    measured["mix"] = evaluate(both, panel, suite, OF_MIX, progress=False).as_json()
+    return measured
 
 
 def choose_threshold(

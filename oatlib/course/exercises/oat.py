@@ -25,6 +25,7 @@ from ...training.recipes import OAT_STOPS, sample_stops
 from ...training.recipes import more_at_last_stop as oatlib_more_at_last_stop
 from .. import parts
 from ..dials import Answer, choose_by_image
+from ..dials import above_coin as oatlib_above_coin
 from ..dials import hybrid_loss as oatlib_hybrid_loss
 from ..dials import oat_step as oatlib_oat_step
 from . import Wrong, exercise, same
@@ -366,6 +367,44 @@ def oat_step(theirs) -> None:
                 raise Wrong(mistake)
         raise Wrong("the gradients are not those of the mean of (1-λ)·CE(clean) + λ·CE(attacked).")
     same(got, want, "it should return the loss of the batch, one number.")
+
+
+# A dial that its coin beats at 90 %, and that is never as accurate as 99.5 %
+DIAL = [(0.99, 0.02), (0.96, 0.2), (0.88, 0.25), (0.8, 0.6)]
+GAIN_LEVELS = (0.98, 0.95, 0.9)
+
+
+@exercise(oatlib_above_coin, "oatlib.course.dials.above_coin")
+def above_coin(theirs) -> None:
+    """points, levels, coin, robust_at -> points above the own coin at each level, or None."""
+    got = theirs(list(DIAL), GAIN_LEVELS, oatlib_coin, robust_at)
+    want = [value or 0.0 for value in oatlib_above_coin(DIAL, GAIN_LEVELS)]
+    if not isinstance(got, list | tuple) or len(got) != len(want):
+        raise Wrong(f"it should return a list of {len(want)} numbers, one for each level.")
+    if any(value is None for value in got):
+        raise Wrong("it gives None where both the dial and its coin are accurate enough.")
+    found = [float(value) for value in got]
+    if _near(found, [value / 100 for value in want]):
+        raise Wrong("it gives shares: multiply by 100, so that 0.05 becomes 5 points.")
+    if _near(found, [-value for value in want]):
+        raise Wrong("the sign is turned: subtract the coin from the dial.")
+    if _near(found, [max(0.0, value) for value in want]):
+        raise Wrong("it hides that the coin is ahead: a dial below its coin has a negative number.")
+    if _near(found, [100 * (robust_at(DIAL, level) or 0) for level in GAIN_LEVELS]):
+        raise Wrong("this is the robust accuracy of the dial: subtract that of its coin.")
+    if not _near(found, want):
+        shown = ", ".join(f"{value:.2f}" for value in want)
+        raise Wrong(
+            f"for the dial {DIAL} it should return {shown}: the coin is between the first and the "
+            "last setting."
+        )
+    rare = theirs(list(DIAL), (0.995, 0.95), oatlib_coin, robust_at)
+    if rare[0] is not None:
+        raise Wrong("the dial is never right on 99.5 % of the images: give None there.")
+
+
+def _near(found: list[float], want: list[float]) -> bool:
+    return all(abs(a - b) < 1e-6 for a, b in zip(found, want, strict=True))
 
 
 N_DIAL = 128  # validation images of the open exercise

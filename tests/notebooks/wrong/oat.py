@@ -28,6 +28,7 @@ DIAL = """def my_dial(lam, standard, robust):
     return answer
 """
 
+ABOVE = "def above_coin(points, levels, coin, robust_at):\n    return"
 
 MORE = """def more_at_last_stop(stop, n_clean, stops, fraction, generator):
     chosen = torch.rand(len(stop), generator=generator) < fraction
@@ -108,6 +109,17 @@ WRONG = {
               "    clean, attacked = both[: len(x)], both[len(x) :]\n"), "share one pass"),
         (step("    return value.detach()\n", ""), "returns nothing"),
         (step("y, lam, n_clean)", "y, 1 - lam, n_clean)"), "the gradients are not those"),
+    ],
+    "above_coin": [
+        (f"{ABOVE} [robust_at(points, l) - coin(points[0], points[-1], l) for l in levels]", "multiply by 100"),
+        (f"{ABOVE} [100 * (coin(points[0], points[-1], l) - robust_at(points, l)) for l in levels]", "sign is turned"),
+        (f"{ABOVE} [max(0, 100 * (robust_at(points, l) - coin(points[0], points[-1], l))) for l in levels]", "hides"),
+        (f"{ABOVE} [100 * robust_at(points, l) for l in levels]", "subtract that of its coin"),
+        (f"{ABOVE} [100 * (robust_at(points, l) - coin(points[0], points[-2], l)) for l in levels]", "last setting"),
+        (f"{ABOVE} 100 * robust_at(points, levels[0])", "one for each level"),
+        (f"{ABOVE} [100 * ((robust_at(points, l) or 0) - (coin(points[0], points[-1], l) or 0)) for l in levels]",
+         "never right on 99.5 %"),
+        (f"{ABOVE} [None for l in levels]", "accurate enough"),
     ],
     "my_dial": [
         ("def my_dial(lam, standard, robust):\n    return robust", "λ changes nothing"),
