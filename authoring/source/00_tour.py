@@ -450,8 +450,10 @@ lesson.predict("same", question, options=["a curve", "a straight line", "only tw
 # **Right:** what this rule reaches at λ (star), and at all λ (diamonds). The diamond of λ = 0 is at the bottom right, and the
 # next one is straight above it. Robust accuracy jumps at no cost in clean accuracy, because vivid shapes never lie.
 #
-# The crosses are real networks. Each of them was trained for six values of λ, as in lesson 05. The crosses are drawn only
-# at the lowest trust of the images with which they were trained. Move λ. Then tick the box, and compare with your guess.
+# The crosses are measured: each line of crosses is one network that was trained for six values of λ, as in lesson 05. They
+# disappear when you move the lowest trust, because these networks were trained with the first position of that slider.
+#
+# Move λ. Then tick the box, and compare with your guess.
 
 # %%
 networks = {
@@ -508,6 +510,8 @@ def draw_networks(fig, same):
         fig.add_scatter(x=clean, y=kept, name="trained networks", mode="lines+markers", **look, **RIGHT)
 
 
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 def draw_rule(lam, lowest, same):
     """The rule at λ, and where it stands in the trade-off."""
     vividness = torch.linspace(0, 1, 201)
@@ -523,7 +527,9 @@ def draw_rule(lam, lowest, same):
     figures.layout(
         fig,
         height=430,
-        takeaway="Where trust grows with vividness, the best rule and the networks lie above the coin between two ends.",
+        takeaway="Where trust is the same for every shape, the best rule has two settings and the networks lie near a line."
+        if same
+        else "Where trust grows with vividness, the best rule lies far above the coin between its two ends.",
     ).update_layout(margin={"t": 116}, legend={"y": 1.12})
     fig.update_xaxes(title="vividness", **LEFT).update_xaxes(title="clean accuracy, %", **RIGHT)
     fig.update_yaxes(title="trust", **LEFT).update_yaxes(title="robust accuracy, % (networks: upper bounds)", **RIGHT)
@@ -731,11 +737,15 @@ how_vivid = check(how_vivid)
 # %% [markdown]
 # ## Ablation: a rule, a coin, a mix, a trained dial
 #
-# Your rule, the coin and the mix use the same two networks, `standard` and `pgd-at`. The rule decides by your score, and the coin
-# by chance. The **mix** asks both networks about every image, and adds their probabilities with the weights 1 - λ and λ. The trained dial
-# is `oat`, one network. All are measured on test images, which were not used to choose anything. Your rule is measured on
-# fewer of them (`n`), and it also meets the fading attack. (The numbers of the others are recorded, with seed 0.
-# Without your code, *your rule* is the library's.)
+# Three of these use the same two networks, `standard` and `pgd-at`:
+#
+# * **your rule** chooses one of them by your score
+# * the **coin** chooses by chance
+# * the **mix** asks both about every image, and adds their probabilities with the weights 1 - λ and λ.
+#
+# The trained dial is `oat`, one network. All are measured on test images, which were not used to choose anything. Your rule is
+# measured on fewer of them (`n`), and it also meets the fading attack. (The numbers of the others are recorded, with
+# seed 0. Without your code, *your rule* is the library's.)
 
 
 # %%
@@ -748,7 +758,7 @@ for level in (0.98, 0.95, 0.9):
 # Drawing. You need not read this cell.
 is_recorded = eps == 8 and seed == 0 and not retrain
 several = partial(rules.measure_several, nets, data, suite)
-results = lesson.recorded("tour_dial", several) if is_recorded else several()
+results = lesson.recorded("tour_dial", several) if is_recorded else several(n=n)
 dial, mixed, *ends = (oatlib.Table.from_json(results[name]) for name in ("oat", "mix", "standard", "pgd-at"))
 ends = [table[0] for table in ends]
 bound = [

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._random import global_seed
@@ -24,6 +25,7 @@ from ..attacks.pgd import PGD
 from ..attacks.suite import Suite
 from ..data.load import Data, load_data
 from ..data.shapes import ShapesOptions
+from ..data.splits import Split
 from ..evaluation.baselines import coin, robust_at
 from ..evaluation.results import wilson
 from ..explorer.shipped import FOLDER
@@ -37,11 +39,14 @@ from ..training.presets import Preset
 from ..training.recipes import OAT_STOPS, build, more_at_last_stop, sample_stops
 from .live import LiveCurve
 from .parts import Block, DialNet, DualBN, FiLM, as_network, pgd
+from .rules import faded_images
 
 Answer = Callable[[Tensor], Tensor]  # from images to logits
 Pairs = list[tuple[float, float]]  # (clean, robust) of every setting of a dial
 N = 512  # validation images
 KEYS = ("clean", "robust")
+AIMS = (0.0, 0.55, 0.7, 1.0)  # weights of the robust network in the mixes that are attacked
+SHARES = (0.0, 0.6, 0.64, 0.68, 0.72, 0.76, 0.8, 1.0)  # and in those that a choice must beat
 ATTACK = Suite(budget="quick")
 RADIUS = 8 / 255  # of the attack in training
 EPOCHS, SEEDS = 5, (0, 1, 2)  # of `oat_arms`
@@ -72,31 +77,25 @@ def dial_points(
         One dict for each λ: lam, n, clean and robust accuracy with their 95 % intervals, and the
         images that were classified correctly (see `to_hex`).
     """
-    chosen = net.spec.stops if lams is None else lams
-    return [_point(lam, net.at(lam), data, n, seed) for lam in chosen]
-
-
-def measured_functions(make: Callable[[float], Answer], data: Data, n: int = 256) -> list[dict]:
-    """Measure a dial that is given as functions, at five values of λ, as `dial_points` does.
-
-    Args:
-        make: Returns the function from images to logits for a λ.
-        data: The data set.
-        n: Number of validation images.
-    """
-    return [_point(lam, make(lam), data, n, 0) for lam in (0.0, 0.25, 0.5, 0.75, 1.0)]
-
-
-def _point(lam: float, f: Answer, data: Data, n: int, seed: int) -> dict:
-    """Measure one setting."""
     panel = data.val.panel(min(n, len(data.val)))
+    chosen = net.spec.stops if lams is None else lams
+    return [_point(lam, net.at(lam), panel, seed) for lam in chosen]
+
+
+def _point(
+    lam: float | None, f: Answer, split: Split, seed: int, borrowed: Sequence[Tensor] = ()
+) -> dict:
+    """Measure one setting."""
     generator = torch.Generator().manual_seed(seed)
-    masks = correct_at_every_point(f, panel.x, panel.y, ATTACK, generator)
-    point: dict[str, Any] = {"lam": lam, "n": len(panel)}
-    for key, mask in zip(KEYS, masks, strict=True):
-        low, high = wilson(int(mask.sum()), len(panel))
-        value = mask.double().mean().item()
-        point |= {key: value, f"{key}_low": low, f"{key}_high": high}
+    clean, robust = correct_at_every_point(f, split.x, split.y, ATTACK, generator)
+    with torch.no_grad():
+        for x_adv in borrowed:
+            robust &= f(x_adv).argmax(1) == split.y
+    n = len(split)
+    point: dict[str, Any] = {"lam": lam, "n": n}
+    for key, mask in zip(KEYS, (clean, robust), strict=True):
+        low, high = wilson(int(mask.sum()), n)
+        point |= {key: mask.double().mean().item(), f"{key}_low": low, f"{key}_high": high}
         point[f"{key}_images"] = to_hex(mask)
     return point
 
@@ -215,10 +214,10 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def choose_by_image(lam: float, standard: Answer, robust: Answer) -> Answer:
-    """Return a function that lets the robust network answer where it is sure of its answer.
+    """Return a function that lets the robust network answer where the shape is vivid.
 
     Args:
-        lam: λ in [0, 1]. The larger it is, the less sure the robust network must be.
+        lam: λ in [0, 1]. The larger it is, the fainter the shapes that the robust network gets.
         standard: The accurate network, from images to logits.
         robust: The robust network.
 
@@ -227,14 +226,61 @@ def choose_by_image(lam: float, standard: Answer, robust: Answer) -> Answer:
     """
 
     def answer(x: Tensor) -> Tensor:
-        by_standard = standard(x).softmax(1)
-        by_robust = robust(x).softmax(1)
-        best, second = by_robust.topk(2, 1).values.T
-        sure = torch.sigmoid(10 * (best - second - 0.9 * (1 - lam)))[:, None]
-        mixed = (1 - sure) * by_standard + sure * by_robust
+        smooth = F.avg_pool2d(x, 2, 1)
+        vividness = (smooth - 0.5).abs().mean(1).flatten(1).amax(1)
+        vivid = torch.sigmoid(100 * (vividness - (0.29 - 0.1 * lam)))[:, None]
+        mixed = (1 - vivid) * standard(x).softmax(1) + vivid * robust(x).softmax(1)
         return (mixed + 1e-9).log()
 
     return answer
+
+
+def plain_mix(share: float, standard: Answer, robust: Answer) -> Answer:
+    """Return a function that adds the probabilities of both networks, with the same weights for
+    every image.
+
+    Args:
+        share: Weight of the robust network, in [0, 1].
+        standard: The accurate network, from images to logits.
+        robust: The robust network.
+    """
+
+    def answer(x: Tensor) -> Tensor:
+        mixed = (1 - share) * standard(x).softmax(1) + share * robust(x).softmax(1)
+        return (mixed + 1e-9).log()
+
+    return answer
+
+
+def borrowed_images(standard: Answer, robust: Answer, split: Split) -> list[Tensor]:
+    """Return attacked images that were made for the two networks, for mixes, and with faint shapes.
+
+    They also fool functions of the two networks whose own gradients tell an attack little, such as
+    a steep switch.
+
+    Args:
+        standard: The accurate network, from images to logits.
+        robust: The robust network.
+        split: Images and labels.
+    """
+    made = faded_images(standard, split.x, split.y, RADIUS)
+    for share in AIMS:
+        generator = torch.Generator().manual_seed(0)
+        made.append(ATTACK(plain_mix(share, standard, robust), split.x, split.y, generator))
+    return made
+
+
+def function_points(
+    functions: Sequence[Answer], split: Split, borrowed: Sequence[Tensor] = ()
+) -> list[dict]:
+    """Measure functions from images to logits, as `dial_points` measures the settings of a network.
+
+    Args:
+        functions: The functions, by growing λ.
+        split: Images and labels.
+        borrowed: Attacked images on which they have to be right, too.
+    """
+    return [_point(None, f, split, 0, borrowed) for f in functions]
 
 
 class LiveEnds(LiveCurve):

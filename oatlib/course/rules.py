@@ -154,16 +154,31 @@ def measure_rule(
 def _correct_when_faded(
     rule: Classifier, standard: Classifier, x: Tensor, y: Tensor, eps: float
 ) -> Tensor:
-    """Return whether each image survives an attack on the score and the standard network, (N,).
+    """Return whether each image survives an attack on the score and the standard network, (N,)."""
+    correct = torch.ones_like(y, dtype=torch.bool)
+    for x_adv in faded_images(standard, x, y, eps):
+        with torch.no_grad():
+            correct &= rule(x_adv).argmax(1) == y
+    return correct
+
+
+def faded_images(standard: Classifier, x: Tensor, y: Tensor, eps: float) -> list[Tensor]:
+    """Return images with a fainter shape, attacked for rules that look at the shape.
 
     The shape fades by eps, so that the standard network answers. The pixels around the shape attack
-    that network.
+    that network. Where the shape is taken to end differs between the entries (SHAPE_PIXELS).
+
+    Args:
+        standard: The network that answers where the shape is faint.
+        x: Images (N, C, H, W).
+        y: Labels (N,).
+        eps: L-infinity radius, in pixel units.
     """
     contrast = x - 0.5
     faded = 0.5 + contrast.sign() * (contrast.abs() - eps).clamp(min=0)
     smooth = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
     strength = (smooth - 0.5).abs().mean(1, keepdim=True)  # (N, 1, H, W)
-    correct = torch.ones_like(y, dtype=torch.bool)
+    made = []
     for limit in SHAPE_PIXELS:
         is_shape = strength > limit
 
@@ -172,9 +187,8 @@ def _correct_when_faded(
 
         generator = torch.Generator().manual_seed(0)
         around = APGD(eps, 10)(faded_shape, x, y, generator)
-        with torch.no_grad():
-            correct &= rule(torch.where(is_shape, faded, around)).argmax(1) == y
-    return correct
+        made.append(torch.where(is_shape, faded, around))
+    return made
 
 
 def measure_several(nets: Mapping[str, Network], data: Data, suite: Suite, n: int = 1024) -> dict:

@@ -132,9 +132,10 @@ WRONG = {
         # a stretched λ: a good dial, and one that no image decides
         (DIAL.format("share = 0.5 + 0.4 * lam\n        return ((1 - share) * a + share * b + 1e-9).log()"),
          "as a mix with stretched λ does"),
-        # a switch so steep that its gradient says nothing
-        (DIAL.format("sure = torch.sigmoid(1e4 * (b.amax(1) - 1 + lam / 4))[:, None]\n"
-                     "        return ((1 - sure) * a + sure * b + 1e-9).log()"), "is asked for"),
+        # a switch that trusts the robust network where it is sure: its gradients hide how weak it is
+        (DIAL.format("u, v = b.topk(2, 1).values.T\n"
+                     "        sure = torch.sigmoid(10 * (u - v - 0.9 * (1 - lam)))[:, None]\n"
+                     "        return ((1 - sure) * a + sure * b + 1e-9).log()"), "over every mix"),
         (DIAL.format("return ((0.1 * (1 - lam)) * a + (1 + lam) * b + 1e-9).log()"), "only clean accuracy counts"),
     ],
     "coin": [
