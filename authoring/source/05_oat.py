@@ -826,7 +826,8 @@ say(
     f"its work. Two of them have {pair_size:.1f} times its parameters and took {pair_work:.1f} times its work. They must be the "
     "right two, and to know which ones, you have to train more than two.\n\n"
     f"**What it does not do.** Against the best coin between two dedicated networks `oat` is {in_words(best_of_two, 'six dedicated')}. "
-    f"Against `mix` it is {in_words(at_levels, 'mix')}. But `mix` sends every image through two networks. If you need only λ = 1, train "
+    f"Against `mix` it is {in_words(at_levels, 'mix')}. But `mix` sends every image through two networks, and the "
+    "open exercise below attacks it harder. If you need only λ = 1, train "
     f"`pgd-at`: at clean accuracy {others['six dedicated'][-1]['clean']:.1%} it is robust on at most {at_one[0]}, and `oat` at "
     f"clean accuracy {others['oat'][-1]['clean']:.1%} on at most {at_one[1]} (n = {rivals['n']}, 95 % intervals, seed 0)."
 )
@@ -936,7 +937,7 @@ say(
     "|---|---|---|---|---|\n"
     f"{lines}\n\nRobust accuracies are upper bounds. The table shows the lowest to the highest of the seeds "
     f"{', '.join(map(str, record['seeds']))}, and in the last two columns means over them. Quick suite, n = {untrained[0][0]['n']} validation images; backbone `{record['backbone']}`, "
-    f"{record['preset']}. The 95 % interval of one robust accuracy is about 4 points to each side.\n\n"
+    f"{record['preset']}. The 95 % interval of one robust accuracy is up to {98 / untrained[0][0]['n'] ** 0.5:.0f} points to each side.\n\n"
     f"`neither` is one compromise for all λ. Its clean accuracy is {compromise[0]:.1%}, and it is robust on at most "
     f"{compromise[1]:.1%} of the images. At this clean accuracy the whole recipe is robust on at most {min(there):.1%} to "
     f"{max(there):.1%}. So if you need only one setting, you need no dial.\n\n"
@@ -1103,6 +1104,7 @@ print("and hardly any answer is right:", left < 0.05 * len(panel.y))
 # > * *Images with λ = 0 not in front*: `attacked` and `y[n_clean:]` do not match.
 # > * *Comparing at equal λ*: two networks differ in clean accuracy there. Compare at equal clean accuracy.
 # > * *Forgetting the coin*: two ordinary networks reach every point of a straight line without further training.
+# > * *Attacking a steep switch by its own gradients only*: they tell little, so robustness is overestimated.
 # > * *Choosing λ on test images*: choose on validation images, report on test images.
 
 # %% [markdown]
