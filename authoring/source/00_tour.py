@@ -27,7 +27,7 @@ min_clean: float = 0.95  # 0.86 to 0.98: the clean accuracy that you need
 epochs: int = 4  # 1 to 30: epochs of training, where no bundled network fits
 seed: int = 0  # 0 to 9999: of data, weights and attacks
 retrain: bool = False  # train the networks here (minutes) instead of loading the bundled ones
-recompute: bool = False  # measure the recorded numbers here (ten minutes) instead of loading them
+recompute: bool = False  # measure the recorded numbers here (5 minutes) instead of loading them
 
 # %%
 from functools import partial

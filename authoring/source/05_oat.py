@@ -27,7 +27,7 @@ n: int = 512  # 64 to 512: validation images on which your network is measured
 epochs: int = 6  # 1 to 20: of your training
 seed: int = 0  # 0 to 9999: of weights, draws of λ and attacks
 retrain: bool = False  # train the networks beside yours, too, instead of loading them
-recompute: bool = False  # train everything that is recorded again (half an hour)
+recompute: bool = False  # train everything that is recorded again (15 minutes)
 
 # %%
 import copy

@@ -207,7 +207,8 @@ def how_vivid(theirs) -> str:
         f"Chosen for clean accuracy {LEVEL:.0%} on validation images, your rule has clean "
         f"{result.clean:.1%} and robust at most {result.robust:.1%} ({low:.1%} to {high:.1%}, n = "
         f"{result.n} test images). The coin at that clean accuracy: {tossed:.1%}. The same rule "
-        f"with the true vividness, which no attack changes: {ideal:.1%}. Best possible at {LEVEL:.0%}: {best:.1%}."
+        f"with the true vividness, which no attack changes: {ideal:.1%}. Best possible at "
+        f"{LEVEL:.0%}: {best:.1%}."
     )
     if result.robust < best - MARGIN:
         most = f"To pass, be at most {100 * MARGIN:.0f} points below the best possible."
