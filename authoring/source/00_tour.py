@@ -207,7 +207,7 @@ say(
 
 # %% [markdown]
 # So `standard` reads the texture, and `pgd-at` reads the shape. The attack did not replace the shape, it only faded it a
-# little. The clean accuracy that `pgd-at` loses is lost on the images whose shape lies.
+# little. `pgd-at` loses clean accuracy on the images whose shape lies.
 #
 # ## The best rule
 #
@@ -846,7 +846,7 @@ say(
 )
 
 # %% [markdown]
-# The rule and the mix need two networks and two passes per image. You wrote the rule because you know how the images are
+# The rule and the mix need two networks, and the mix needs two passes per image. You wrote the rule because you know how the images are
 # made. For photographs that is unknown. A trained dial learns its rule from data, in one network with one pass.
 # [Lesson 05](05_oat.ipynb) makes this comparison with more seeds, and attacks the mix harder.
 #

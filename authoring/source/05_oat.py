@@ -204,8 +204,8 @@ print("λ                ", stops[stop])
 
 # %% [markdown]
 # ### Exercise: draw_stops
-# Difficulty ●●○○○ · 6 minutes. Return such indices for n images, and the number of zeros at the front. With S stops, the
-# first n/S images, rounded up, get stop 0. All others get stop 1 to S - 1, equally likely.
+# Difficulty ●●○○○ · 6 minutes. For n images, return the index of each stop, and the number of zeros at the front. With S
+# stops, the first n/S images, rounded up, get stop 0. All others get stop 1 to S - 1, equally likely.
 
 
 # %% tags=["exercise"]
@@ -314,7 +314,7 @@ print("logits", net(data.train.x[:6], torch.arange(6)).shape)
 
 # %% [markdown]
 # `net(x, stop)` takes images and the stop of each; `net.stops` holds the values of λ. An image with stop 0 uses the
-# first BatchNorm (row 0 of `DualBN`), any other image the second, attacked or not. One step of OAT:
+# first BatchNorm (row 0 of `DualBN`). Any other image uses the second, attacked or not. One step of OAT:
 #
 # 1. **Attack** the images with λ > 0, each at its own λ, in eval mode.
 # 2. **Two passes** in training mode: first all images, unattacked; then the attacked ones. One common pass would mix their
@@ -1110,9 +1110,9 @@ print("and hardly any answer is right:", left < 0.05 * len(panel.y))
 # %% [markdown]
 # ## What we showed, and what we did not show
 #
-# λ becomes a dial when the network is told λ and meets all stops in training. A dial can be above its own coin only where
-# images tell how far to trust them. Two well-chosen dedicated networks with a coin, or a mix of two networks, are
-# strong rivals. What a dial saves is training work and a second pass.
+# λ becomes a dial when the network is told λ and meets all stops in training. A dial can be above the coin between the two
+# best ends only where images tell how far to trust them. Two well-chosen dedicated networks with a coin, or a mix of two
+# networks, are strong rivals. The dial took less training work, and needs one pass per image where a mix needs two.
 #
 # **What we did not show:**
 #
