@@ -527,7 +527,7 @@ def draw_rule(lam, lowest, same):
     figures.layout(
         fig,
         height=430,
-        takeaway="Where trust is the same for every shape, the best rule has two settings and the networks lie near a line."
+        takeaway="Where trust is the same for every shape, the best rule has two settings and the networks are below the coin."
         if same
         else "Where trust grows with vividness, the best rule lies far above the coin between its two ends.",
     ).update_layout(margin={"t": 116}, legend={"y": 1.12})
@@ -881,7 +881,7 @@ print("the loss is higher after the last step than at the start:", losses[-1] > 
 #
 # Small changes fool `standard`, which reads the texture. `pgd-at` reads the shape, and is wrong where the shape lies. A dial is
 # worth having where images differ in their trust. Small networks that were trained for six λ were above their own coin
-# there, and not where every shape had the same trust.
+# there, and below it where every shape had the same trust.
 #
 # **What we did not show:** how a network learns any of this, how a dial compares with a network for every λ (lesson 05), and
 # what happens on photographs. Our attacks give upper bounds. Lesson 10 runs stronger attacks.

@@ -492,7 +492,8 @@ dial = dials.dial_points(yours, data, n=n, seed=seed)
 live_record = lesson.recorded("live_dials", dials.live_dials)
 points = dials.pairs_of(dial)  # (clean, robust) at every stop
 seeds = [100 * robust_at(dials.pairs_of(run), 0.9) for run in live_record["runs"]]
-note = f"an upper bound. Five recorded trainings of this recipe reach {min(seeds):.0f} to {max(seeds):.0f} %."
+note = "an upper bound. Five recorded trainings of this recipe reach "
+note += f"{min(seeds):.0f} to {max(seeds):.0f} %."
 lesson.reveal("yours", 100 * (robust_at(points, 0.9) or 0), note)
 
 # %% [markdown]
@@ -597,7 +598,8 @@ def gain(points):
     return above_coin(points, LEVELS, coin, robust_at)
 
 
-trainings = {f"seed {i}": run for i, run in zip(live_record["seeds"], live_record["runs"], strict=True)}
+numbered = zip(live_record["seeds"], live_record["runs"], strict=True)
+trainings = {f"seed {i}": run for i, run in numbered}
 trainings["yours"] = dial
 above = {name: gain(dials.pairs_of(run)) for name, run in trainings.items()}
 above_limits = {name: dials.bootstrap(gain, run) for name, run in trainings.items()}
@@ -674,6 +676,7 @@ def coin_of_ends(six):
     return [coin(six[0], six[-1], level) for level in LEVELS]
 
 
+# %%
 rivals = lesson.recorded("oat_rivals", dials.oat_rivals)
 others = rivals["points"]  # seed 0
 six = others["six dedicated"]
@@ -737,7 +740,7 @@ def row(name):
     for k, value in enumerate(reached[name]):
         low, high = limits[name][k] if name in limits else (None, None)
         between = "" if low is None else f" ({100 * low:.0f} to {100 * high:.0f})"
-        cells.append("-" if value is None else f"{100 * value:.1f} %{between}")
+        cells.append("-" if value is None else f"{100 * value:.1f}{between}")
     cost = costs.get(name)
     return [*cells, *((f"{cost[0]:,}", f"{cost[1]:.0f}") if cost else ("-", "-"))]
 
@@ -747,10 +750,11 @@ order += ["coin between standard and pgd-at", "coin between two dedicated", "six
 order += ["blend", "oat", "mix", "best possible"]
 table = "\n".join("| " + " | ".join(row(name)) + " |" for name in order)
 say(
-    "| robust accuracy (upper bound) at clean accuracy of at least | 98 % | 95 % | 90 % | parameters | work |\n"
+    "Robust accuracy in percent (upper bounds), at clean accuracy of at least 98, 95 and 90 %:\n\n"
+    "| | 98 % | 95 % | 90 % | parameters | work |\n"
     "|---|---|---|---|---|---|\n"
     f"{table}\n\nQuick suite, validation images, n = {dial[0]['n']} for your dial and {rivals['n']} for the others, seed 0. In "
-    "brackets: 95 % intervals over images (bootstrap). A dash: never so accurate. *Best possible* is computed, and no upper "
+    "brackets: 95 % intervals over images (bootstrap; a draw in which it is never so accurate counts as 0). A dash: never so accurate. *Best possible* is computed, and no upper "
     "bound. *Coin between two dedicated* is the best pair of the six at each clean accuracy. *Work* counts passes of all "
     "training images, forward and back, attacks included. All but your dial were measured on the built-in images."
 )
@@ -839,7 +843,8 @@ say(
 # class, a faint one often does. The best rule at λ follows the shape where its trust is above 1-λ, and the invisible
 # texture elsewhere. A coin does not look at the image.
 #
-# Now give every shape the same trust. Then the image tells nothing about the choice.
+# Now give every shape the same trust. Then the image tells nothing about the choice. (Lesson 00 shows what your recipe learns in
+# such a world: its dials are below their own coin.)
 
 # %%
 hundredths = [i / 100 for i in range(101)]
@@ -887,7 +892,9 @@ choices = ["FiLM", "the second BatchNorm", "each of them", "neither of them"]
 lesson.predict("part", question, options=choices)
 
 # %%
-gained = {name: [gain(dials.pairs_of(run))[1] for run in runs] for name, runs in record["arms"].items()}
+gained = {}
+for name, runs in record["arms"].items():
+    gained[name] = [gain(dials.pairs_of(run))[1] for run in runs]
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -900,8 +907,8 @@ fig.add_vline(0, line={"color": figures.INK, "dash": "dot"})
 seen = f"The whole recipe gains {min(arms['all of OAT']):.0f} to {max(arms['all of OAT']):.0f} points over its coin, "
 seen += f"without FiLM at most {max(arms['no FiLM']):.0f}, with one BatchNorm "
 seen += f"{min(arms['one BatchNorm']):.0f} to {max(arms['one BatchNorm']):.0f}."
-about = "points above its own coin, at clean accuracy 95 % (difference of two upper bounds; one mark for each seed)"
-figures.layout(fig, about, height=300, takeaway=seen)
+about = "points above its own coin at clean accuracy 95 %<br>(difference of two upper bounds; one mark for each seed)"
+figures.layout(fig, about, height=310, takeaway=seen)
 
 # %%
 needed = choices[0] if max(gained["no FiLM"]) < 1 else choices[3]
@@ -1030,7 +1037,8 @@ shown = ", ".join(
     f"{value:+.1f} ({low:+.0f} to {high:+.0f})" for value, (low, high) in zip(apart, apart_limits, strict=True)
 )
 say(
-    "| robust accuracy (upper bound) at clean accuracy of at least | 98 % | 95 % | 90 % |\n|---|---|---|---|\n"
+    "Robust accuracy in percent (upper bounds), at clean accuracy of at least 98, 95 and 90 %:\n\n"
+    "| | 98 % | 95 % | 90 % |\n|---|---|---|---|\n"
     f"{lines}\n\nThe first two rows: n = {len(small)}, quick suite, images that fool mixes, and faded shapes. The others: quick "
     f"suite, n = {rivals['n']} (your dial: {dial[0]['n']}). In brackets: 95 % intervals over images. `my_dial` and `mix` send every "
     f"image through two networks with {costs['mix'][0]:,} parameters together. `my_dial` is {shown} points above `mix` at the three "
