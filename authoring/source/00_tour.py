@@ -180,7 +180,8 @@ figures.bars(
 
 # %%
 cost = 100 * (price["standard"].clean - price["pgd-at"].clean)
-lesson.reveal("price", cost, f"the price of robustness, {margin}. The text below shows on which images it is lost.")
+comment = f"the price of robustness, {margin}. The text below shows on which images it is lost."
+lesson.reveal("price", cost, comment)
 
 # %%
 standard_says = standard(scene.x[~truthful]).argmax(1)  # only images whose two cues disagree
@@ -450,7 +451,8 @@ lesson.predict("same", question, options=["a curve", "a straight line", "only tw
 # **Right:** what this rule reaches at λ (star), and at all λ (diamonds). The diamond of λ = 0 is at the bottom right, and the
 # next one is straight above it. Robust accuracy jumps at no cost in clean accuracy, because vivid shapes never lie.
 #
-# The crosses are measured: each line of crosses is one network that was trained for six values of λ, as in lesson 05. They
+# The crosses are measured: each line of crosses is one network that was trained for six values of λ, as in lesson 05. Dotted
+# lines are coins between two ends: those of the rule, and those of the first network. The crosses
 # disappear when you move the lowest trust, because these networks were trained with the first position of that slider.
 #
 # Move λ. Then tick the box, and compare with your guess.
@@ -458,7 +460,7 @@ lesson.predict("same", question, options=["a curve", "a straight line", "only tw
 # %%
 networks = {
     False: lesson.recorded("live_dials", dials.live_dials),
-    True: lesson.recorded("same_trust_dials", dials.same_trust_dials),  # every shape has the same trust
+    True: lesson.recorded("same_trust_dials", dials.same_trust_dials),  # the same trust
 }
 
 
@@ -489,7 +491,7 @@ def draw_trade(fig, trust, here):
     star = {"symbol": "star", "size": 15, "color": figures.COLOURS[1]}
     drawn = {
         "best rule, all λ": (points, {"mode": "markers"} | figures.style(2)),
-        "coin between its ends": (coins, {"mode": "lines", "line": DOTTED}),
+        "coin of the rule": (coins, {"mode": "lines", "line": DOTTED}),
         "here": ([here], {"mode": "markers", "marker": star}),
     }
     for name, (places, look) in drawn.items():
@@ -508,6 +510,10 @@ def draw_networks(fig, same):
         look = {"marker": {"symbol": "x", "size": 7}, "line": {"width": 1}, "marker_color": figures.COLOURS[3]}
         look |= {"line_color": figures.COLOURS[3], "legendgroup": "networks", "showlegend": i == 0}
         fig.add_scatter(x=clean, y=kept, name="trained networks", mode="lines+markers", **look, **RIGHT)
+        if i == 0:
+            line = {"color": figures.COLOURS[3], "dash": "dot", "width": 2}
+            ends_x, ends_y = [clean[0], clean[-1]], [kept[0], kept[-1]]
+            fig.add_scatter(x=ends_x, y=ends_y, name="coin of a network", mode="lines", line=line, **RIGHT)
 
 
 # %% jupyter={"source_hidden": true}
