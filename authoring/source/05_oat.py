@@ -310,7 +310,7 @@ codes = torch.Generator().manual_seed(seed)
 sizes = {"cin": data.shape[0], "classes": len(data.classes)}
 net = parts.DialNet(Block, generator=codes, norm=DualBN, film=FiLM, **sizes)
 print("parameters", sum(p.numel() for p in net.parameters()))
-print("logits", net(data.train.x[:6], torch.arange(6)).shape)
+print("logits", net.eval()(data.train.x[:6], torch.arange(6)).shape)  # BatchNorm stays as it is
 
 # %% [markdown]
 # `net(x, stop)` takes images and the stop of each; `net.stops` holds the values of λ. An image with stop 0 uses the
@@ -1013,9 +1013,8 @@ standard, robust = ready["standard"].at(0.0), ready["pgd-at"].at(1.0)
 small = data.val.panel(128)
 borrowed = dials.borrowed_images(standard, robust, small)  # attacked images of other functions
 yours_here = [my_dial(lam, standard, robust) for lam in (0.0, 0.25, 0.5, 0.75, 1.0)]
-mixes = [dials.plain_mix(share, standard, robust) for share in dials.SHARES]
 chosen = dials.function_points(yours_here, small, borrowed)
-mixed = dials.function_points(mixes, small, borrowed)
+mixed = lesson.recorded("hard_mixes", dials.hard_mixes)["points"]  # mixes, under the same attacks
 compare("my_dial", at_levels, chosen)
 compare("mix, under the same attacks", at_levels, mixed)
 

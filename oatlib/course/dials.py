@@ -1,7 +1,7 @@
 """Training and measurements of lesson 05: dials, dedicated networks, dials without a part.
 
-`live_dials`, `same_trust_dials`, `oat_rivals`, `rival_seeds` and `oat_arms` return what their
-records in `data/course` hold. All but `rival_seeds` take minutes. A point of a dial also holds
+`live_dials`, `same_trust_dials`, `oat_rivals`, `rival_seeds`, `hard_mixes` and `oat_arms` return
+what their records in `data/course` hold. Most take minutes. A point of a dial also holds
 which images were classified correctly, so that intervals can be computed by drawing the images
 again.
 """
@@ -281,6 +281,21 @@ def function_points(
         borrowed: Attacked images on which they have to be right, too.
     """
     return [_point(None, f, split, 0, borrowed) for f in functions]
+
+
+def hard_mixes(n: int = 128) -> dict:
+    """Measure plain mixes of the shipped networks, with the borrowed images of `borrowed_images`.
+
+    Args:
+        n: Number of validation images.
+    """
+    standard = load(FOLDER / "standard.safetensors").at(0.0)
+    robust = load(FOLDER / "pgd-at.safetensors").at(1.0)
+    split = load_data("shapes", seed=0).val.panel(n)
+    functions = [plain_mix(share, standard, robust) for share in SHARES]
+    points = function_points(functions, split, borrowed_images(standard, robust, split))
+    points = [point | {"lam": share} for point, share in zip(points, SHARES, strict=True)]
+    return {"points": points} | _about("fast") | {"n": n}
 
 
 class LiveEnds(LiveCurve):
