@@ -478,7 +478,7 @@ half_step = check(half_step)
 # %% [markdown]
 # ## Train what you built
 #
-# The attack is your `pgd` of lesson 01, with three steps. The training is short: expect modest numbers.
+# The attack is your `pgd` of lesson 01. The training is short: expect modest numbers.
 
 # %%
 pgd = mine("pgd")
@@ -715,8 +715,8 @@ hard = {name: attack(f, x, y, torch.Generator().manual_seed(seed)) for name, f i
 features = partial(two_branches.before_norms, blend)
 
 # %% [markdown]
-# The features of clean images in BN_c and of attacked images in BN_a are some distance apart. The **control** sends the
-# *same clean images* through both branches. No image is attacked.
+# How far apart are clean images in BN_c and attacked images in BN_a? The **control** sends the *same clean images* through
+# both branches. No image is attacked.
 
 # %%
 lesson.predict("remains", "How much of the distance remains in the control?", 0, 120)
@@ -786,9 +786,9 @@ say(
 #
 # ## When it is the statistics
 #
-# A conv is linear. Let every pixel $p$ become $a\,p + b$, with $a > 0$. Let $x$ be one channel behind the conv, with mean
-# $\mu$ and standard deviation $\sigma$, and $s$ the sum of the filter's weights. Away from the border, $x$ becomes $a\,x + b\,s$.
-# Its mean becomes $a\,\mu + b\,s$, its standard deviation $a\,\sigma$. Separate statistics remove this:
+# A conv is linear. Let every pixel $p$ become $a\,p + b$, with $a > 0$. Let $x$ be a channel behind the conv, with mean
+# $\mu$ and standard deviation $\sigma$, and $s$ the sum of its filter's weights. Away from the border, $x$ becomes
+# $a\,x + b\,s$, with mean $a\,\mu + b\,s$ and standard deviation $a\,\sigma$. Separate statistics remove this:
 #
 # $$z' = \frac{(a\,x + b\,s) - (a\,\mu + b\,s)}{a\,\sigma} = z$$
 

@@ -259,9 +259,8 @@ print((codes @ codes.T).abs())  # length 1, and at right angles
 # generator.
 #
 # * Without the inner LeakyReLU the two linear layers would be one.
-# * The outer one belongs to the published method. With it γ and β hardly become negative. So γ can switch a channel off but
-#   hardly invert it.
-# * At the start γ is near 1 and β near 0, so the network begins as if FiLM were not there.
+# * With the outer one, of the published method, γ can switch a channel off but hardly invert it. β hardly becomes negative.
+# * At the start γ is near 1 and β near 0, as if FiLM were not there.
 #
 # ### Exercise: FiLM
 # Difficulty ●●●○○ · 10 minutes. Name the layers `hidden` (d to 2C numbers) and `out` (2C to 2C). For the start, make the
@@ -677,7 +676,7 @@ fig = figures.frontier(
 ).update_yaxes(upper)
 grey = {"line_color": "#808080", "marker_color": "#808080"}
 grey |= {"error_x_color": figures.tint(5, 0.5), "error_y_color": figures.tint(5, 0.5)}
-fig.update_traces(grey, selector={"name": off})
+fig.update_traces(**grey, selector={"name": off})
 fig
 
 # %% jupyter={"source_hidden": true}
