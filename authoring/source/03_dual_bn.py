@@ -558,8 +558,8 @@ sliders(
 )
 
 # %% [markdown]
-# Where both branches have the same accuracies, the squares lie inside the rings. The last row of the table holds the two networks of
-# the first figure: trained on clean images (left) and on attacked images (right).
+# Where both branches have the same accuracies, the squares lie inside the rings. The last row of the table holds the two
+# networks of the first figure: trained on clean images (left) and on attacked images (right).
 
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.

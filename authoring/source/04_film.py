@@ -162,7 +162,7 @@ say(
 
 # %% [markdown]
 # `blend` was never trained between its ends. Let us train these settings, too. Then the network must know λ.
-# This lesson builds the part that tells it, thick and orange in the diagram. Each block has one of its own; the diagram
+# This lesson builds the part that tells it, thick and orange in the diagram. Each block has such a part; the diagram
 # draws one.
 
 # %%
@@ -319,7 +319,7 @@ print(gamma.detach())  # (6, 3): a row for each stop, a column for each channel
 # ## A curve with a knob
 #
 # A small problem whose answer depends on λ: a wave at λ = 0, a straight line at λ = 1, and their mixture in
-# between. Four networks learn it. *No λ* is not told λ, *one more input* gets it beside x. The other two have a generator
+# between. Four networks learn it. *No λ* is not told λ. *One more input* gets it beside x. The other two have a generator
 # on their second hidden layer, with λ itself as the code. *β only* keeps γ = 1; *FiLM* is yours. The first two are wider,
 # for about as many weights.
 
@@ -743,7 +743,7 @@ say(
 #
 # Which filters read the texture? Give filter $w_c$ the textures alone, then the shapes alone, and compare its outputs:
 #
-# $$r_c = \sqrt{\frac{\mathrm{mean}\,(w_c * \mathrm{texture})^2}{\mathrm{mean}\,(w_c * \mathrm{shape})^2}}$$
+# $$r_c = \sqrt{\frac{\mathrm{mean}\big[(w_c * \mathrm{texture})^2\big]}{\mathrm{mean}\big[(w_c * \mathrm{shape})^2\big]}}$$
 #
 # ### Exercise: reads_texture
 # Difficulty ●●○○○ · 6 minutes. The star is a conv without padding. The means run over images and pixels.
@@ -786,8 +786,8 @@ order = r.argsort(descending=True)
 print(r[order])
 
 # %% [markdown]
-# Some filters have a several times larger r than the others. This group ends at the largest factor between two neighbours
-# in this order.
+# For some filters r is several times larger than for the others. This group ends at the largest factor between two
+# neighbours.
 
 # %%
 factors = r[order][:-1] / r[order][1:]
@@ -1172,7 +1172,7 @@ say(
     f"|---|---|---|---|\n{rows}\n"
     f"Points of robust accuracy above a coin with the same clean accuracy, mean over the settings, with 95 % intervals. n = {n}, "
     f"quick suite. The networks for each λ: n = {open_files.N}, long suite; their intervals treat these images as "
-    "independent of those of the coin. All robust accuracies are upper bounds.\n\n"
+    "independent of those of the coin. The settings of two dials differ in clean accuracy. All robust accuracies are upper bounds.\n\n"
     f"`oat` is **{versus} mixed outputs**: the difference is {100 * apart.mean():+.0f} points {spread(apart)}. Mixed outputs need no training in "
     f"between, but twice the computation.{dedicated}"
 )
