@@ -886,6 +886,8 @@ helped = {
 }
 
 
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
 def by_seed(values):
     return f"{sum(values) / len(values):.1%} ({min(values):.1%} to {max(values):.1%})"
 
