@@ -161,9 +161,8 @@ say(
 )
 
 # %% [markdown]
-# `blend` was never trained between its ends. Let us train these settings, too. Then the network must know λ.
-# This lesson builds the part that tells it, thick and orange in the diagram. Each block has such a part; the diagram
-# draws one.
+# `blend` was never trained between its ends. To train these settings, too, the network must know λ. This lesson builds the
+# part that tells it, thick and orange in the diagram. Each block has such a part; the diagram draws one.
 
 # %%
 diagram("04")
@@ -405,7 +404,7 @@ say(
 # ### Exercise: SmallGenerator
 # Difficulty ●●●●○ · 15 minutes. Open. Your FiLM of that network has over a thousand parameters. How few are enough? The
 # check trains such a network with your generator, from three seeds. It accepts at most 64 parameters and a squared error
-# of at most 0.015. It prints your two numbers.
+# of at most 0.015.
 
 
 # %% tags=["exercise"]
@@ -453,7 +452,7 @@ SmallGenerator = check(SmallGenerator)
 # %% [markdown]
 # ## Into the network
 #
-# Now the block of the diagram. The two BatchNorms are yours, from lesson 03.
+# The two BatchNorms of a block are yours, from lesson 03.
 
 # %%
 DualBN = mine("DualBN")
@@ -732,8 +731,7 @@ say(
 
 # %% [markdown]
 # With FiLM, λ = 0.2 and λ = 1 are settings of their own. With β alone they are, too, so they need no γ. A possible
-# reason is the ReLU behind FiLM: a channel far below 0 is off until β lifts it. `CurveNet` has tanh there, which switches
-# nothing off.
+# reason is the ReLU behind FiLM: a channel far below 0 is off until β lifts it. The tanh of `CurveNet` switches nothing off.
 #
 # ## What does λ turn down?
 #
@@ -1179,8 +1177,6 @@ say(
 
 # %% [markdown]
 # ## Is this sane?
-#
-# Each line must say True.
 
 # %% tags=["nbval-check-output"]
 f = oat.at(1.0)
