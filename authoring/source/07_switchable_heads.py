@@ -67,6 +67,18 @@ oats = points(correct("oats"))  # robust accuracies in percent, (runs, sub-netwo
 
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
+ALL, SUBNETS = (many_seeds.subnetworks(record, broken=each) for each in (True, False))
+SEEDS = [str(s) for s in record["seeds"]]
+X_NAME = "sub-network: width (above), λ (below)"
+images = correct("oats")  # (runs, sub-networks, images)
+both_orders = list(permutations(range(len(oats)), 2))
+spans = torch.stack([oats[a] - oats[b] for a, b in both_orders])  # (pairs, sub-networks)
+
+
+def ticks(subnets):
+    return {"tickvals": list(range(len(subnets))), "ticktext": [f"{width:g}<br>{lam:g}" for width, lam in subnets]}
+
+
 ELSEWHERE = (9.01, 2.72, 1.26)  # SVHN, STL-10, CIFAR-100
 say(
     f"Over OATS, it claims to gain **up to {PAPER:+g} points** of robust accuracy on CIFAR-10 (and on three other data sets up to "
@@ -81,19 +93,6 @@ question = (
     "oats minus oats of another seed: how many points of accuracy under the suite does the best sub-network gain?"
 )
 lesson.predict("chance", question, 0, 20, "points")
-
-# %% jupyter={"source_hidden": true}
-# Drawing. You need not read this cell.
-ALL, SUBNETS = (many_seeds.subnetworks(record, broken=each) for each in (True, False))
-SEEDS = [str(s) for s in record["seeds"]]
-X_NAME = "sub-network: width (above), λ (below)"
-images = correct("oats")  # (runs, sub-networks, images)
-both_orders = list(permutations(range(len(oats)), 2))
-spans = torch.stack([oats[a] - oats[b] for a, b in both_orders])  # (pairs, sub-networks)
-
-
-def ticks(subnets):
-    return {"tickvals": list(range(len(subnets))), "ticktext": [f"{width:g}<br>{lam:g}" for width, lam in subnets]}
 
 
 # %% jupyter={"source_hidden": true}
@@ -627,7 +626,7 @@ extra = solar_size - shared
 say(
     f"**The price.** In a ResNet-34 with 512 features and 10 classes, 4 widths need {more[0]:,} parameters more than a shared layer, and 32 "
     f"widths {more[1]:,}. One prediction uses one head, so it takes no more multiplications. In the small networks of the ablation below, "
-    f"`solar` has {extra:,} parameters more than `oats` ({extra / shared:.1%}): too few for a control of equal size."
+    f"`solar` has {extra:,} parameters more than `oats` ({extra / shared:.1%}): so few that we trained no control of equal size."
 )
 
 # %% [markdown]
@@ -661,8 +660,6 @@ for i, (name, table) in enumerate(zip(arms, (left, right), strict=True)):
     fig.add_scatter(
         x=where, y=table.T.flatten().tolist(), mode="markers", name=f"{name}, one mark per seed", marker=mark
     )
-# %% jupyter={"source_hidden": true}
-# Drawing. You need not read this cell.
 # networks of one width: lesson 05 trained them with the same backbone, preset and number of epochs
 alone = json.loads((RECORDS / "oat_arms.json").read_text(encoding="utf-8"))
 single = {
@@ -674,6 +671,9 @@ marks = [value for values in single.values() for value in values]
 fig.add_scatter(x=at, y=marks, mode="markers", name="oat, one width", marker=figures.style(2)["marker"])
 edge = len(ALL) - len(SUBNETS) - 0.5
 fig.add_vrect(-0.5, edge, fillcolor=figures.GRID, line_width=0, annotation_text="broken: not tested")
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 gains = arms["solar"].mean(0) - arms["oats"].mean(0)
 top = int(gains.argmax())
 overlap = (arms["solar"].amin(0) <= arms["oats"].amax(0)) & (arms["oats"].amin(0) <= arms["solar"].amax(0))
@@ -798,7 +798,7 @@ say(
     f"**As an abstract would say it:** own output layers gain *up to* {best[0]:+.1f} points of robust accuracy. **What the tests say:** exchanging "
     f"labels within seeds gives a best gain of at least this size in {best[6]:.0%} of the cases. The mean gain is {mean[0]:+.1f}, with the "
     f"interval {mean[4]:+.1f} to {mean[5]:+.1f} (pairs). {verdicts[best[6] <= 0.05]} "
-    f"The test is not sensitive: with these {len(SEEDS)} pairs, the mean gain would have to be about {mean[0] + needed:+.1f} points to give "
+    f"A small gain would be missed: with these {len(SEEDS)} pairs, only a mean gain of about {mean[0] + needed:+.1f} points or more gives "
     "p ≤ 5 %. This holds for our small networks and one world. It neither confirms nor refutes the paper.\n\n"
     f"**The largest number of the table** is {clean_gains.mean(0).max():+.1f} points of clean accuracy, at width {where[0]:g}, λ = {where[1]:g}. "
     f"The gains of the single seeds are {', '.join(f'{gain:+.1f}' for gain in clean_gains[:, at].tolist())}. Look at them before you "
@@ -977,8 +977,7 @@ print("its bootstrap lies around 0:", abs(itself.mean().item()) < itself.std().i
 # * that SOLAR does not work: its networks are larger, have up to 32 widths and see photographs
 # * that own output layers have no effect here: a small effect needs more runs than ours
 # * that the assumption of the tests holds: runs of equally good methods scatter equally
-# * that a network with several widths is worth having: at narrow widths we trained no network of one width. This is the
-#   question of [lesson 06](06_slimming.ipynb)
+# * that several widths are worth having: that is the question of [lesson 06](06_slimming.ipynb)
 # * that the suite finds the worst images
 #
 # ## Try this

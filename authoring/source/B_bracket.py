@@ -57,12 +57,10 @@ torch.set_printoptions(precision=2, sci_mode=False)
 #
 # The dashed line needs no network: a rule that always answers the same class is right on one class, under any attack.
 
-# %%
-record = lesson.recorded("bracket_images", bounds.bracket_images)
-radii, seeds = record["radii"], record["seeds"]
-
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
+record = lesson.recorded("bracket_images", bounds.bracket_images)
+radii, seeds = record["radii"], record["seeds"]
 CONSTANT = 100 / 8  # percent: the rule that always answers the same of eight classes
 
 
@@ -635,7 +633,7 @@ print("and leaves at most guessing:", (climb[-1][1].argmax(1) == panel.y).float(
 # except for images at the very border of their ball. For images they come close only if the network is trained for it. This
 # training costs much clean accuracy, and its share is no better than a coin.
 #
-# **What we did not show:** bounds for networks with a dial. BatchNorm and FiLM are linear in a fixed setting, so the same
+# **What we did not show:** networks that are trained longer, or whose share grows more slowly; bounds for networks with a dial. BatchNorm and FiLM are linear in a fixed setting, so the same
 # arithmetic applies. We expect it to prove little, as for PGD training here. Tighter bounds (linear relaxations)
 # and complete solvers exist, and reach further than intervals.
 #
