@@ -625,7 +625,7 @@ grows = min(averaged) > 0.35
 
 # %%
 note = f"{min(averaged):.2f} to {max(averaged):.2f}, and with one draw per gradient {min(blinded):.2f} to {max(blinded):.2f}."
-lesson.reveal("control", "it grows" if grows else "not with every seed", note)
+lesson.reveal("control", "it grows" if grows else "it stays", note)
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -642,7 +642,7 @@ figures.lines(
     {name: over_seeds(runs) for name, runs in control["arms"].items()},
     x_name=f"training steps (mean of {len(control['seeds'])} seeds, band: lowest to highest)",
     y_name="|α| of the first layer",
-    takeaway="With new draws α ends at "
+    takeaway="α of the first layer ends at "
     + ", ".join(f"{sum(values) / len(values):.2f} ({name})" for name, values in final.items())
     + ".",
 )
