@@ -204,7 +204,7 @@ best_gain = check(best_gain)
 # </details>
 
 # %% [markdown]
-# The competitor is the mean over runs **and** sub-networks:
+# Another statistic is the mean over runs **and** sub-networks:
 
 
 # %%
@@ -545,7 +545,7 @@ print("logits at width 0.5:", shared_logits(h, W, bias))
 # %% [markdown]
 # ### Exercise: SwitchableHead
 # Difficulty ●●○○○ · 8 minutes. Write the module of SOLAR: one `nn.Linear` for each width, with `int(features * width)` inputs.
-# `index` is the number of the width. Some backbones bring the same number of features at all widths, so do not search for the
+# `index` is the number of the width. Some backbones have the same number of features at all widths, so do not choose the
 # layer by that number.
 
 

@@ -611,7 +611,7 @@ say(
 # %% [markdown]
 # With a new draw at every forward, the network **blinds the attack of its own training**: one draw misses errors that ten draws
 # find. A weaker attack makes the training loss smaller. Is this why α grows? Test it. Let the attack of training average its
-# gradients, too, and change nothing else. The record has three seeds of your small network.
+# gradients, too, and change nothing else. The record has three seeds of the small network.
 
 # %%
 question = "new draws, and the attack of training averages 10 draws per gradient: α of the first layer?"
