@@ -99,8 +99,8 @@ def brackets(*arms, takeaway):
             x=radii, y=lower, name=f"{arm}: lower bound", mode="lines+markers", error_y=bars["lower"], **fill, **look
         )
     fig.add_hline(CONSTANT, line={"color": figures.INK, "dash": "dash"}, annotation_text="always the same class")
-    title = f"mean of {len(seeds)} seeds; bars: lowest to highest; n = {record['n']}"
-    return figures.layout(fig, "ε in 1/255", "robust accuracy, %", title, height=420, takeaway=takeaway)
+    x_name = f"ε in 1/255 (mean of {len(seeds)} seeds, bars: lowest to highest, n = {record['n']})"
+    return figures.layout(fig, x_name, "robust accuracy, %", height=420, takeaway=takeaway)
 
 
 at_8 = radii.index(8)
@@ -390,7 +390,7 @@ figures.lines(
     rounds,
     curves,
     x_name="cuts of every open box, one after the other",
-    y_name=f"robust accuracy, % (the same n = {len(x)} images)",
+    y_name=f"robust accuracy, % (n = {len(x)})",
     takeaway=f"With more cuts the upper bound falls and the lower bound rises. At the end {apart_now:.1f} points are between them.",
 )
 
