@@ -679,7 +679,7 @@ top = int(gains.argmax())
 overlap = (arms["solar"].amin(0) <= arms["oats"].amax(0)) & (arms["oats"].amin(0) <= arms["solar"].amax(0))
 seen = f"The seeds of one method overlap those of the other in {overlap.sum()} of {len(SUBNETS)} sub-networks. "
 seen += f"The largest mean gain is {gains[top]:+.1f} points, at width {SUBNETS[top][0]:g}, λ = {SUBNETS[top][1]:g}."
-title = f"quick suite, n = {record['n']} test images (95 % interval of one mark: at most ±3 points)"
+title = f"95 % interval of one mark: about ±3 points (n = {record['n']} test images); oat: ±4 (n = 512)"
 figures.layout(fig, X_NAME, "robust accuracy, % (upper bounds)", title, 460, seen).update_xaxes(ticks(ALL))
 
 # %% jupyter={"source_hidden": true}
