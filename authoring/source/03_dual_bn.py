@@ -19,7 +19,7 @@
 # * find a change of the images for which separate statistics do matter
 # * recognise a robust accuracy that is too good because the attack saw the wrong BatchNorm
 #
-# **Before this:** [02 · Adversarial training](02_adversarial_training.ipynb) · **Run time:** about 45 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
+# **Before this:** [02 · Adversarial training](02_adversarial_training.ipynb) · **Run time:** about 45 s on two CPU cores · **Needs:** no internet, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 n: int = 256  # 64 to 512: validation images that are measured and attacked

@@ -18,7 +18,7 @@
 # * build a block with two BatchNorms and FiLM, and train a network of three such blocks
 # * find the channels that λ turns down, and test by an intervention what that does
 #
-# **Before this:** [03 · Is it really the statistics?](03_dual_bn.ipynb) · **Run time:** about 50 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
+# **Before this:** [03 · Is it really the statistics?](03_dual_bn.ipynb) · **Run time:** about 50 s on two CPU cores · **Needs:** no internet, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 n: int = 192  # 32 to 512: validation images that are attacked

@@ -18,7 +18,7 @@
 # * compare a dial with a coin, dedicated networks and the best possible rule, at equal clean accuracy
 # * say what a dial costs, and where it is not the best choice
 #
-# **Before this:** [04 · FiLM](04_film.ipynb) · **Run time:** about 60 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
+# **Before this:** [04 · FiLM](04_film.ipynb) · **Run time:** about 60 s on two CPU cores · **Needs:** no internet, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 your_name: str = "yours"  # your network has this name in the explorer

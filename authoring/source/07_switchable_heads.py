@@ -19,7 +19,7 @@
 # * build an output layer for every width, and judge it by that test
 # * design a test of your own, and measure how often it is wrong
 #
-# **Before this:** [06 · Slimming](06_slimming.ipynb) · **Run time:** about 40 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
+# **Before this:** [06 · Slimming](06_slimming.ipynb) · **Run time:** about 40 s on two CPU cores · **Needs:** no internet, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 n: int = 128  # 32 to 512: validation images that are attacked in this notebook

@@ -18,7 +18,7 @@
 # * show that noise blinds the attack of its own training, and test whether this is why the noise grows
 # * judge a random network: draws stated, and compared with the same network without noise
 #
-# **Before this:** [03 · Dual BatchNorm](03_dual_bn.ipynb) and [05 · OAT](05_oat.ipynb) · **Run time:** about 60 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
+# **Before this:** [03 · Dual BatchNorm](03_dual_bn.ipynb) and [05 · OAT](05_oat.ipynb) · **Run time:** about 60 s on two CPU cores · **Needs:** no internet, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 n: int = 128  # 32 to 512: validation images that are attacked

@@ -20,7 +20,7 @@
 #
 # This is an appendix. No other lesson needs it.
 #
-# **Before this:** [02 · Adversarial training](02_adversarial_training.ipynb) · **Run time:** about 35 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
+# **Before this:** [02 · Adversarial training](02_adversarial_training.ipynb) · **Run time:** about 35 s on two CPU cores · **Needs:** no internet, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 n: int = 256  # 64 to 512: images that are attacked and bounded
