@@ -907,12 +907,14 @@ print("the loss is higher after the last step than at the start:", losses[-1] > 
 # * [04 · FiLM](04_film.ipynb): one network that is told λ
 # * [05 · Once for all](05_oat.ipynb): train it for all λ
 # * [06 · Slimming](06_slimming.ipynb): a second dial, for size
-# * [07 · Switchable heads](07_switchable_heads.ipynb): an output layer for every width
-# * [08 · Weight noise](08_weight_noise.ipynb): the dial in the weights themselves
+# * [07 · Do you believe +7.71?](07_switchable_heads.ipynb): an output layer for every width, and what chance alone gives
+# * [08 · Weight noise](08_weight_noise.ipynb): break a random defence, then put noise into the weights
 # * [09 · Sparse](09_sparse.ipynb): few weights, chosen in training
 # * [09b · Dial or switch?](09b_dial_or_switch.ipynb): two experts in one network, and what lies between them
-# * [10 · Is it robust?](10_is_it_robust.ipynb): stronger attacks, and a verdict
+# * [10 · Is it robust?](10_is_it_robust.ipynb): how our own dial fooled us
+# * [10b · Break it](10b_break_it.ipynb): attack defences that an audit accepts
 # * [A · Engineering](A_engineering.ipynb): make a dial fast and even (appendix)
+# * [B · Bracket](B_bracket.ipynb): prove that no attack can succeed (appendix)
 #
 # ## Sources
 #

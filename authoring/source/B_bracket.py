@@ -639,9 +639,9 @@ print("and leaves at most guessing:", (climb[-1][1].argmax(1) == panel.y).float(
 #
 # ## Try this
 #
-# * Train with `share=0.3` in the cell above. What happens to the two bounds?
+# * Give `bounds.bound_loss` a share of 0.3 where the network on images is trained. What happens to the two bounds?
 # * Replace PGD by no attack, `trained(seed, "none")`. How many images does `decide` prove?
-# * Bound each pair of classes without merging the last layer, on images. How much is lost?
+# * On images, certify with the box of the logits (`bounds.box_of`) and not with `bounds.margins`. How much less is proven?
 #
 # ## Sources
 #
