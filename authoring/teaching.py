@@ -20,6 +20,7 @@ FOLDER = Path("docs", "teaching")
 INDEX = "README.md"
 WORDS_A_MINUTE, LINES_A_MINUTE = 150, 15  # reading: text of a technical lesson, and code
 ROUND = 5  # minutes
+OPEN = 4  # dots of an exercise that is open-ended
 
 
 def main(argv: list[str] | None = None, root: Path = lessons.ROOT) -> int:
@@ -67,7 +68,7 @@ def _between(text: str, mark: str, new: str) -> str:
 
 
 def minutes(source: Path) -> dict[str, float]:
-    """Minutes for each part of a lesson; the last exercise, the open one, is a part of its own."""
+    """Minutes for each part of a lesson; the open exercise is a part of its own."""
     cells = jupytext.read(source).cells
     text = " ".join(
         cell.source
@@ -79,14 +80,16 @@ def minutes(source: Path) -> dict[str, float]:
         for cell in cells
         if cell.cell_type == "code" and not cell.metadata.get("jupyter", {}).get("source_hidden")
     ]
-    tasks = [int(m) for m in re.findall(r"Difficulty .*? · (\d+) minutes", text)]
+    tasks = re.findall(r"Difficulty (●+)○* · (\d+) minutes", text)
+    is_open = [len(dots) >= OPEN for dots, _ in tasks]
+    needed = [int(number) for _, number in tasks]
     seconds = lessons.build(source).metadata.oatlib.seconds
     return {
         "reading": len(re.findall(r"\w+", text)) / WORDS_A_MINUTE
         + sum(len(part.splitlines()) for part in code) / LINES_A_MINUTE,
         "running": seconds / 60,
-        "exercises": sum(tasks[:-1]),
-        "last exercise": tasks[-1] if tasks else 0,
+        "exercises": sum(m for m, more in zip(needed, is_open, strict=True) if not more),
+        "open exercise": sum(m for m, more in zip(needed, is_open, strict=True) if more),
     }
 
 

@@ -26,8 +26,8 @@ LESSONS = {  # network -> the lesson that builds it
     "solar": "07_switchable_heads",
     "blend": "03_dual_bn",
     "float": "08_weight_noise",
-    "floats": "09_sparse_experts",
-    "smart": "09_sparse_experts",
+    "floats": "09_sparse",
+    "smart": "09b_dial_or_switch",
 }
 
 
@@ -49,7 +49,7 @@ def networks() -> str:
             f"{record['widths'][0]:g}: {', '.join(narrow)}" if len(record["widths"]) > 1 else ""
         )
         stored = cost(load(FOLDER / f"{name}.safetensors")).stored
-        link = f"[{LESSONS[name][:2]}](../notebooks/{LESSONS[name]}.ipynb)"
+        link = f"[{LESSONS[name].partition('_')[0]}](../notebooks/{LESSONS[name]}.ipynb)"
         lines.append(f"`{name}` | {' | '.join(wide)} | {narrow} | {stored:,} | {link}")
     (n,) = {record["n"] for record in records.values()}
     widest = 100 * (wilson(n // 2, n)[1] - 0.5)

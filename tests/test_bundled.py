@@ -19,7 +19,7 @@ def test_a_wheel_holds_every_lesson_record_and_network():
     included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     assert all((ROOT / source).exists() for source in included)
     assert all(target.startswith("oatlib/bundled/") for target in included.values())
-    lessons = {path.name for path in (ROOT / "notebooks").glob("[0-9A]*_*.ipynb")} | {"GLOSSARY.md"}
+    lessons = {path.name for path in (ROOT / "notebooks").glob("[0-9A-Z]*_*.ipynb")} | {"GLOSSARY.md"}
     assert {Path(source).name for source in included if source.startswith("notebooks/")} == lessons
     for name, folder in _bundled.IN_A_CLONE.items():
         inside = f"oatlib/bundled/{name}"
@@ -48,7 +48,7 @@ def test_the_course_is_copied_and_its_lessons_are_found(tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     assert main(["course"]) == 0
     told = capsys.readouterr().out
-    lessons = sorted(path.name for path in (ROOT / "notebooks").glob("[0-9A]*_*.ipynb"))
+    lessons = sorted(path.name for path in (ROOT / "notebooks").glob("[0-9A-Z]*_*.ipynb"))
     copied = {path.name for path in (tmp_path / "oatlib-course").iterdir()}
     assert copied == {*lessons, "GLOSSARY.md"}
     assert f"{len(lessons)} lessons" in told and f"oatlib-course/{lessons[0]}" in told.replace("\\", "/")

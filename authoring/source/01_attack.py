@@ -98,7 +98,7 @@ figures.images(
 # Each image is the sum of three parts: a drawn shape, a texture and noise. You see the **drawn shape**. You do not see the
 # **texture**, which is shown here 16 times stronger, around grey. The texture always tells the class.
 #
-# The shape is less reliable. A vivid shape always belongs to the class. A faint shape often belongs to another class, and
+# The shape is less reliable. A vivid shape always belongs to the class. A pale shape often belongs to another class, and
 # then the caption says that it **lies**. The shape of the last image lies, and the network is still right. So its answer did
 # not come from the shape.
 #
@@ -197,8 +197,8 @@ print("best of 27 moves      ", moves[losses.argmax()])
 print("0.1 · sign of gradient", 0.1 * gradient.sign())
 
 # %% [markdown]
-# The network is linear, with two classes. So the best move uses only the **sign** of the gradient. The third pixel has a
-# small gradient, but it may also move by ε.
+# The network is linear, with two classes. So the best move uses only the **sign** of the gradient. Even the third pixel
+# moves by ε, although its gradient is small.
 # This is the fast gradient sign method (FGSM):
 #
 # $$x_{\text{adv}} = \operatorname{clip}_{[0, 1]}\big(x + \varepsilon \cdot \operatorname{sign}(\nabla_x\, \ell(f(x), y))\big)$$
@@ -245,8 +245,8 @@ print("two steps", twice)
 # %% [markdown]
 # ## The ball, and how to stay in it
 #
-# After two steps, pixels have moved by 0.2, but only 0.1 was allowed. The allowed images are the **ε-ball** around x. Its
-# distance is the L-infinity norm: the largest change of any value. For an image of d values:
+# After two steps, pixels have moved by 0.2, but only 0.1 was allowed. The allowed images are the **ε-ball** around x. The
+# largest change of any value counts (the L-infinity norm). For an image of d values:
 #
 # $$B_\varepsilon(x) = \{x' \in [0, 1]^d : \max_i |x'_i - x_i| \le \varepsilon\}$$
 #
@@ -568,26 +568,32 @@ first = slope(robust_net, x, y).sign()
 
 
 def same_signs(iterates):
-    """How many signs of the gradient are as at x, in percent, for every iterate."""
-    signs = [slope(robust_net, images, y).sign() for images in iterates]
-    return [100 * (sign == first).float().mean().item() for sign in signs]
+    """Percentage of the gradient's signs that are as at x: (iterates, n)."""
+    signs = torch.stack([slope(robust_net, images, y).sign() for images in iterates])
+    return 100 * (signs == first).float().mean((2, 3, 4))
 
 
-path = walk(robust_net, x, y, wide, steps=10, ratio=0.25, start=False)
-agree = same_signs(path)
-agree_near = same_signs(walk(robust_net, x, y, radius, steps=10, ratio=0.25, start=False))
+shares = {}
+for size in (radius, wide):
+    path = walk(robust_net, x, y, size, steps=10, ratio=0.25, start=False)
+    shares[f"ε = {255 * size:g}/255"] = same_signs(path)
+near, agree = [share.mean(1).tolist() for share in shares.values()]
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
+bands = {}
+for name, share in shares.items():  # mean over the images, with its 95 % interval
+    middle, half = share.mean(1), 1.96 * share.std(1) / n**0.5
+    bands[name] = (middle.tolist(), (middle - half).tolist(), (middle + half).tolist())
 figures.lines(
     range(len(agree)),
-    {f"ε = {255 * radius:g}/255": agree_near, f"ε = {255 * wide:g}/255": agree},
-    x_name="steps of PGD",
-    y_name="signs that are as at x, %",
+    bands,
+    x_name=f"steps of PGD (bands: 95 % intervals, n = {n})",
+    y_name="same sign as at x, %",
     height=320,
     takeaway=f"After {len(agree) - 1} steps {agree[-1]:.0f} % of the signs are those of the first gradient; in the smaller "
-    f"ball {agree_near[-1]:.0f} %.",
-).update_yaxes(range=[min(50, *agree, *agree_near) - 2, 102])
+    f"ball {near[-1]:.0f} %.",
+).update_yaxes(range=[min(50, *agree, *near) - 2, 102])
 
 # %%
 lesson.reveal("agree", agree[-1], "the others changed. FGSM knows only the first.")
@@ -694,12 +700,16 @@ rates, above = "", None
 ranked = sorted(kept.items(), key=lambda row: row[1].sum().item(), reverse=True)
 for name, mask in [*ranked, ("quick suite", suite)]:
     ends = oatlib.wilson(int(mask.sum()), n)
-    fewer = "" if above is None else compare(mask, above)
-    rates += f"| {name} | {mask.float().mean():.1%} | {ends[0]:.1%} to {ends[1]:.1%} | {fewer} |\n"
-    above = mask
+    fewer = "" if above is None else compare(kept.get(name, suite), kept[above])
+    more = ""
+    if above is not None and name in attacks:  # how much higher the loss is, on the same images
+        rise = loss_of(attacks[name]) - loss_of(attacks[above])
+        more = f"{rise.mean():+.2f} ± {1.96 * rise.std() / n**0.5:.2f}"
+    rates += f"| {name} | {mask.float().mean():.1%} | {ends[0]:.1%} to {ends[1]:.1%} | {fewer} | {more} |\n"
+    above = name
 say(
-    f"| attack at ε = {255 * wide:g}/255 | still right (upper bound) | 95 % interval, n = {n} | fewer right than in the row above |\n|---|---|---|---|\n{rates}\n"
-    "The last column compares the same images. "
+    f"| attack at ε = {255 * wide:g}/255 | still right (upper bound) | 95 % interval, n = {n} | fewer right than in the row above | mean loss above that of the row above |\n|---|---|---|---|---|\n{rates}\n"
+    "The last two columns compare the same images, so their intervals are narrower than those of the figure. "
     "The network is the same in all rows. The numbers differ only by the search, and each is an **upper bound**. The quick "
     "suite is a series of attacks, with up to 30 gradients per image. Why is PGD with α = ε/16 so weak? Ten such steps cannot "
     "cross the ball: α times the number of steps should be at least 2ε."
@@ -739,7 +749,8 @@ curves = {}
 for name, masks in sweep.items():
     ends = [oatlib.wilson(int(mask.sum()), n) for mask in masks]
     middle = [100 * mask.float().mean().item() for mask in masks]
-    curves[name] = (middle, [100 * end[0] for end in ends], [100 * end[1] for end in ends])
+    label = "no projection: outside the ball, no bound" if name == "no projection" else name
+    curves[label] = (middle, [100 * end[0] for end in ends], [100 * end[1] for end in ends])
 figures.lines(
     [255 * size for size in sizes],
     curves,
@@ -776,21 +787,20 @@ say(
     f"At ε = {255 * wide:g}/255, how many more images are right without a part (n = {n}, same images). Both shares behind each "
     f"difference are upper bounds. PGD-10 with α = ε/2 leaves {share_of(whole)} right, and FGSM {share_of(after_fgsm)}:\n\n"
     f"| without | compared with | difference |\n|---|---|---|\n"
-    f"| many steps, but with the random start | PGD-10, α = ε/2 | {compare(whole, at_wide['one step, α = ε'])} |\n"
-    f"| many steps and the random start: FGSM | PGD-10, α = ε/2 | {compare(whole, after_fgsm)} |\n"
+    f"| many steps (one step of length ε from a random start) | PGD-10, α = ε/2 | {compare(whole, at_wide['one step, α = ε'])} |\n"
+    f"| many steps and the random start (FGSM) | PGD-10, α = ε/2 | {compare(whole, after_fgsm)} |\n"
     f"| the sign | PGD-10, α = ε/2 | {compare(whole, at_wide['no sign'])} |\n"
     f"| the sign, but with steps 16 times as long | PGD-10, α = ε/2 | {compare(whole, long_no_sign)} |\n"
     f"| the best iterate, with α = 2ε | PGD-10, α = 2ε | {compare(always_right(long_steps), right(long_steps[-1]))} |\n"
     f"| the random start | PGD-10, α = ε/2 | {compare(whole, no_start)} |\n"
-    f"| four of five random starts | PGD-10 from five starts | {compare(five, starts[0])} |\n"
-    f"| four of five random starts, but with five times the steps | PGD-10 from five starts | {compare(five, one_long)} |"
+    f"| four of the five starts | PGD-10 from five starts | {compare(five, starts[0])} |\n"
+    f"| four of the five starts, but with five times the steps | PGD-10 from five starts | {compare(five, one_long)} |"
 )
 
 # %% [markdown]
-# These sentences hold for the parameters as they come.
+# These sentences hold for unchanged parameters.
 #
-# * **Many steps.** At the smallest ε one step finds nearly as many errors as ten, in larger balls far fewer. FGSM is such a step
-#   without a random start.
+# * **Many steps.** At the smallest ε one step finds nearly as many errors as ten, in larger balls far fewer.
 # * **Sign.** Without it, a few pixels with large gradients use the step, and the others hardly move. Much longer steps make up
 #   for most of that.
 # * **Projection.** Without it nearly all images are misclassified, but this is no success: they have left the ball.
@@ -802,7 +812,7 @@ say(
 #
 # ## Is this attack sane?
 #
-# With ε = 0 an attack must give the clean accuracy. With a huge ε it must leave nearly nothing. Ten steps
+# With ε = 0 an attack must give the clean accuracy. With a huge ε it must leave little. Ten steps
 # must reach a higher loss than none.
 # If your attack fails a test, correct it before you believe a robust accuracy.
 
@@ -884,7 +894,7 @@ say(
 # ## The same attack in the explorer
 #
 # The explorer attacks both networks, on all validation images. It calls the quick suite *quick cascade*. Choose PGD-20 for the
-# attack of this lesson, and take it step by step.
+# attack of this lesson, and take it step by step. Its robust accuracies are upper bounds, too.
 
 # %%
 pair = {name: lesson.network(name, data) for name in ("standard", "pgd-at")}
@@ -928,4 +938,5 @@ oatlib.explore(pair, data, eps=eps, surfaces=lesson.surfaces(pair, data), hide=h
 accuracies = {name: mask.float().mean().item() for name, mask in kept.items()}
 found = {"clean": clean, "robust": robust, "interval": [low, high], "random": by_chance}
 found |= {"suite": suite.float().mean().item(), "attacks": accuracies, "losses": mean_loss, "agree": agree[-1]}
-lesson.finish(**found, mine=ours.float().mean().item(), attack=str(PGD(radius, steps=20)))
+found |= {"mine": ours.float().mean().item(), "attack": str(PGD(radius, steps=20))}
+lesson.finish(**found, note="accuracies under attack are upper bounds")

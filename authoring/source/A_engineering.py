@@ -20,7 +20,7 @@
 #
 # This is an appendix. No other lesson needs it.
 #
-# **Before this:** [04 · How does one network know λ?](04_film.ipynb) · **Run time:** about 40 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
+# **Before this:** [04 · How does one network know λ?](04_film.ipynb) · **Run time:** about 40 s on two CPU cores · **Needs:** no internet, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 n: int = 160  # 32 to 512: images that are attacked

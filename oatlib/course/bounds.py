@@ -9,14 +9,17 @@ smaller ones, which makes the bounds tight.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from textwrap import fill
 
 import torch
 import torch.nn.functional as F
+from IPython.display import display
 from torch import Tensor, nn
 
 from .._random import global_seed
 from ..attacks.suite import Suite
 from ..data.load import Data, load_data
+from .diagram import INK, NEW, NEW_FILL, PAPER, QUIET
 from .parts import pgd
 from .two_pixels import Zoom
 
@@ -338,3 +341,47 @@ def bracket(net: nn.Sequential, x: Tensor, y: Tensor) -> dict[str, list[float]]:
         upper.append(found.robust if radius else found.clean)
         lower.append(certified(net, x, y, radius / 255).float().mean().item())
     return {"upper": upper, "lower": lower}
+
+
+TAKEAWAY = (
+    "A box of pixels is propagated through the layers: linear layers move its centre and its "
+    "radius, ReLU moves its two ends. At the end the difference of two logits is bounded."
+)
+
+
+def svg() -> str:
+    """Return a diagram of a box that is propagated through a network, as SVG."""
+    boxes = (
+        ("all images of the ball", "x - ε to x + ε, clipped", QUIET, PAPER),
+        ("linear", "c' = Wc + b, r' = |W| r", NEW, NEW_FILL),
+        ("ReLU", "both ends", QUIET, PAPER),
+        ("last layer, difference", "lowest z_y - z_k &gt; 0 ?", NEW, NEW_FILL),
+    )
+    parts = []
+    for i, (name, text, stroke, inside) in enumerate(boxes):
+        x = 8 + 196 * i
+        parts.append(
+            f'<rect x="{x}" y="40" width="170" height="56" rx="6" fill="{inside}" '
+            f'stroke="{stroke}" stroke-width="1.6"/><text x="{x + 85}" y="63" '
+            f'text-anchor="middle" fill="{INK}">{name}</text><text x="{x + 85}" y="84" '
+            f'text-anchor="middle" fill="{INK}" font-size="12">{text}</text>'
+        )
+        if i < len(boxes) - 1:
+            parts.append(f'<path d="M{x + 170} 68 h26" stroke="{QUIET}"/>')
+    # linear and ReLU alternate
+    parts.append(f'<path d="M204 34 v-8 h366 v8" fill="none" stroke="{QUIET}"/>')
+    parts.append(
+        f'<text x="387" y="18" text-anchor="middle" fill="{INK}">repeated, layer by layer</text>'
+    )
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 774 112" width="774" height="112" '
+        'font-family="sans-serif" font-size="13" role="img" style="max-width:100%;height:auto">'
+        f'<title>{TAKEAWAY}</title><rect width="774" height="112" rx="8" fill="{PAPER}"/>'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def diagram() -> None:
+    """Display the diagram of `svg`."""
+    data = {"image/svg+xml": svg(), "text/plain": fill(f"Diagram: {TAKEAWAY}", 100)}
+    display(data, raw=True, metadata={"needs_background": "light"})

@@ -1,37 +1,57 @@
-"""Measurements of lesson 05 that take minutes: dials, dedicated networks, dials without a part.
+"""Training and measurements of lesson 05: dials, dedicated networks, dials without a part.
 
-Each function returns what its record in `data/course` holds.
+`live_dials`, `same_trust_dials`, `oat_rivals`, `rival_seeds`, `hard_mixes` and `oat_arms` return
+what their records in `data/course` hold. Most take minutes. A point of a dial also holds
+which images were classified correctly, so that intervals can be computed by drawing the images
+again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from .._random import global_seed
+from ..attacks.accuracy import correct_at_every_point
 from ..attacks.freeze import frozen
 from ..attacks.pgd import PGD
 from ..attacks.suite import Suite
 from ..data.load import Data, load_data
-from ..evaluation.baselines import coin
-from ..evaluation.evaluate import evaluate
+from ..data.shapes import ShapesOptions
+from ..data.splits import Split
+from ..evaluation.baselines import coin, robust_at
+from ..evaluation.results import wilson
 from ..explorer.shipped import FOLDER
 from ..networks.mixing import mix
 from ..networks.network import Network, load
+from ..record import read_json
+from ..training.labels import Labels
 from ..training.loop import train
+from ..training.losses import hybrid
 from ..training.presets import Preset
-from ..training.recipes import OAT_STOPS, build
+from ..training.recipes import OAT_STOPS, build, more_at_last_stop, sample_stops
 from .live import LiveCurve
-from .parts import DialNet
+from .parts import Block, DialNet, DualBN, FiLM, as_network, pgd
+from .rules import faded_images
 
 Answer = Callable[[Tensor], Tensor]  # from images to logits
+Pairs = list[tuple[float, float]]  # (clean, robust) of every setting of a dial
 N = 512  # validation images
-KEPT = ("lam", "n", "clean", "clean_low", "clean_high", "robust", "robust_low", "robust_high")
+KEYS = ("clean", "robust")
+AIMS = (0.0, 0.55, 0.7, 1.0)  # weights of the robust network in the mixes that are attacked
+SHARES = (0.0, 0.6, 0.64, 0.68, 0.72, 0.76, 0.8, 1.0)  # and in those that a choice must beat
 ATTACK = Suite(budget="quick")
+RADIUS = 8 / 255  # of the attack in training
 EPOCHS, SEEDS = 5, (0, 1, 2)  # of `oat_arms`
+LIVE_EPOCHS, LIVE_SEEDS = 6, (0, 1, 2, 3, 4)  # of `live_dials`
+BATCH = 128
 ARMS: dict[str, dict[str, Any]] = {
     "all of OAT": {},
     "λ = 0 and λ = 1 only": {"at_last_stop": 1.0},
@@ -54,18 +74,150 @@ def dial_points(
         seed: Seed of the attack.
 
     Returns:
-        One dict for each λ: lam, n, clean and robust accuracy with their 95 % intervals.
+        One dict for each λ: lam, n, clean and robust accuracy with their 95 % intervals, and the
+        images that were classified correctly (see `to_hex`).
     """
     panel = data.val.panel(min(n, len(data.val)))
-    table = evaluate(net, panel, ATTACK, lams, seed=seed, progress=False)
-    return [{key: getattr(result, key) for key in KEPT} for result in table]
+    chosen = net.spec.stops if lams is None else lams
+    return [_point(lam, net.at(lam), panel, seed) for lam in chosen]
+
+
+def _point(
+    lam: float | None, f: Answer, split: Split, seed: int, borrowed: Sequence[Tensor] = ()
+) -> dict:
+    """Measure one setting."""
+    generator = torch.Generator().manual_seed(seed)
+    clean, robust = correct_at_every_point(f, split.x, split.y, ATTACK, generator)
+    with torch.no_grad():
+        for x_adv in borrowed:
+            robust &= f(x_adv).argmax(1) == split.y
+    n = len(split)
+    point: dict[str, Any] = {"lam": lam, "n": n}
+    for key, mask in zip(KEYS, (clean, robust), strict=True):
+        low, high = wilson(int(mask.sum()), n)
+        point |= {key: mask.double().mean().item(), f"{key}_low": low, f"{key}_high": high}
+        point[f"{key}_images"] = to_hex(mask)
+    return point
+
+
+def to_hex(mask: Tensor) -> str:
+    """Write a mask (N,) as hexadecimal digits, four images in each.
+
+    Example:
+        >>> to_hex(torch.tensor([True, False, False, True, True]))
+        '98'
+    """
+    bits = "".join("1" if value else "0" for value in mask.tolist())
+    digits = -(-len(bits) // 4)
+    return f"{int(bits.ljust(4 * digits, '0'), 2):0{digits}x}"
+
+
+def from_hex(text: str, n: int) -> Tensor:
+    """Read a mask (N,) that `to_hex` wrote.
+
+    Args:
+        text: Hexadecimal digits.
+        n: Number of images N.
+    """
+    bits = f"{int(text, 16):0{4 * len(text)}b}"[:n]
+    return torch.tensor([bit == "1" for bit in bits])
+
+
+def pairs_of(points: Sequence[dict]) -> Pairs:
+    """Return (clean, robust) of every point of a dial."""
+    return [(point["clean"], point["robust"]) for point in points]
+
+
+def bootstrap(
+    measure: Callable[..., Sequence[float | None]],
+    *dials: Sequence[dict],
+    times: int = 400,
+    seed: int = 0,
+) -> list[tuple[float, float]]:
+    """Return 95 % intervals of numbers that are computed from measured dials.
+
+    The images are drawn again with replacement (bootstrap). All settings of all dials are measured
+    on the same drawn images, so a difference of two dials gets the interval of a paired comparison.
+    The intervals do not say how much another training would change.
+
+    Args:
+        measure: Function from the (clean, robust) pairs of each dial to numbers. None, "never so
+            accurate", counts as 0.
+        *dials: Points of `dial_points`, all on the same images.
+        times: How often the images are drawn.
+        seed: Seed of these draws.
+
+    Returns:
+        (low, high) for each number.
+    """
+    n = dials[0][0]["n"]
+    masks = [
+        torch.stack([from_hex(point[f"{key}_images"], n) for point in dial for key in KEYS])
+        for dial in dials
+    ]
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randint(n, (times, n), generator=generator)
+    # how often each image was drawn, (times, n)
+    counts = torch.zeros(times, n).scatter_add_(1, chosen, torch.ones(times, n))
+    # accuracies of every setting in every draw, (times, settings, 2)
+    drawn = [(counts @ mask.float().T / n).reshape(times, -1, 2).tolist() for mask in masks]
+    values = []
+    for settings in zip(*drawn, strict=True):
+        pairs = [[tuple(pair) for pair in dial] for dial in settings]
+        values.append([value or 0.0 for value in measure(*pairs)])
+    limits = torch.tensor(values).quantile(torch.tensor([0.025, 0.975]), 0)  # (2, numbers)
+    return [tuple(column) for column in limits.T.tolist()]
+
+
+def above_coin(
+    points: Sequence[tuple[float, float]],
+    levels: Sequence[float],
+    coin: Callable = coin,
+    robust_at: Callable = robust_at,
+) -> list[float | None]:
+    """Return by how many points a dial is above the coin between its first and its last setting.
+
+    Args:
+        points: (clean, robust) along the dial, accuracies in [0, 1].
+        levels: Clean accuracies at which they are compared.
+        coin: As `oatlib.coin`.
+        robust_at: As `oatlib.evaluation.baselines.robust_at`.
+
+    Returns:
+        One number for each level. None where the dial or the coin is never so accurate.
+    """
+    gains: list[float | None] = []
+    for level in levels:
+        dial = robust_at(points, level)
+        tossed = coin(points[0], points[-1], level)
+        if dial is None or tossed is None:
+            gains.append(None)
+        else:
+            gains.append(100 * (dial - tossed))
+    return gains
+
+
+# 97.5 % quantiles of the t distribution, by the number of values
+T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
+
+
+def over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the mean of some trainings, and its 95 % interval (t distribution).
+
+    Args:
+        values: One number for each of 2 to 5 seeds.
+    """
+    found = torch.tensor(values, dtype=torch.float64)
+    mean = found.mean().item()
+    reach = T[len(values)] * found.std().item() / len(values) ** 0.5
+    return mean, mean - reach, mean + reach
 
 
 def choose_by_image(lam: float, standard: Answer, robust: Answer) -> Answer:
-    """Return a function that lets the robust network answer where it is sure of its answer.
+    """Return a function that lets the robust network answer where the shape is vivid.
 
     Args:
-        lam: λ in [0, 1]. The larger it is, the less sure the robust network must be.
+        lam: λ in [0, 1]. The larger it is, the fainter the shapes that the robust network gets.
         standard: The accurate network, from images to logits.
         robust: The robust network.
 
@@ -74,33 +226,76 @@ def choose_by_image(lam: float, standard: Answer, robust: Answer) -> Answer:
     """
 
     def answer(x: Tensor) -> Tensor:
-        by_standard = standard(x).softmax(1)
-        by_robust = robust(x).softmax(1)
-        best, second = by_robust.topk(2, 1).values.T
-        sure = torch.sigmoid(20 * (best - second - (1.1 - 1.2 * lam)))[:, None]
-        mixed = (1 - sure) * by_standard + sure * by_robust
+        smooth = F.avg_pool2d(x, 2, 1)
+        vividness = (smooth - 0.5).abs().mean(1).flatten(1).amax(1)
+        vivid = torch.sigmoid(100 * (vividness - (0.29 - 0.1 * lam)))[:, None]
+        mixed = (1 - vivid) * standard(x).softmax(1) + vivid * robust(x).softmax(1)
         return (mixed + 1e-9).log()
 
     return answer
 
 
-def measured_functions(make: Callable[[float], Answer], data: Data, n: int = 256) -> list[dict]:
-    """Measure a dial that is given as functions, at five values of λ, by the quick suite.
+def plain_mix(share: float, standard: Answer, robust: Answer) -> Answer:
+    """Return a function that adds the probabilities of both networks, with the same weights for
+    every image.
 
     Args:
-        make: Returns the function from images to logits for a λ.
-        data: The data set.
-        n: Number of validation images.
-
-    Returns:
-        One dict for each λ: lam, n, clean and robust accuracy.
+        share: Weight of the robust network, in [0, 1].
+        standard: The accurate network, from images to logits.
+        robust: The robust network.
     """
-    panel = data.val.panel(min(n, len(data.val)))
-    points = []
-    for lam in (0.0, 0.25, 0.5, 0.75, 1.0):
-        (result,) = evaluate(make(lam), panel, ATTACK, seed=0, progress=False)
-        points.append({"lam": lam, "n": len(panel), "clean": result.clean, "robust": result.robust})
-    return points
+
+    def answer(x: Tensor) -> Tensor:
+        mixed = (1 - share) * standard(x).softmax(1) + share * robust(x).softmax(1)
+        return (mixed + 1e-9).log()
+
+    return answer
+
+
+def borrowed_images(standard: Answer, robust: Answer, split: Split) -> list[Tensor]:
+    """Return attacked images that were made for the two networks, for mixes, and with faint shapes.
+
+    They also fool functions of the two networks whose own gradients tell an attack little, such as
+    a steep switch.
+
+    Args:
+        standard: The accurate network, from images to logits.
+        robust: The robust network.
+        split: Images and labels.
+    """
+    made = faded_images(standard, split.x, split.y, RADIUS)
+    for share in AIMS:
+        generator = torch.Generator().manual_seed(0)
+        made.append(ATTACK(plain_mix(share, standard, robust), split.x, split.y, generator))
+    return made
+
+
+def function_points(
+    functions: Sequence[Answer], split: Split, borrowed: Sequence[Tensor] = ()
+) -> list[dict]:
+    """Measure functions from images to logits, as `dial_points` measures the settings of a network.
+
+    Args:
+        functions: The functions, by growing λ.
+        split: Images and labels.
+        borrowed: Attacked images on which they have to be right, too.
+    """
+    return [_point(None, f, split, 0, borrowed) for f in functions]
+
+
+def hard_mixes(n: int = 128) -> dict:
+    """Measure plain mixes of the shipped networks, with the borrowed images of `borrowed_images`.
+
+    Args:
+        n: Number of validation images.
+    """
+    standard = load(FOLDER / "standard.safetensors").at(0.0)
+    robust = load(FOLDER / "pgd-at.safetensors").at(1.0)
+    split = load_data("shapes", seed=0).val.panel(n)
+    functions = [plain_mix(share, standard, robust) for share in SHARES]
+    points = function_points(functions, split, borrowed_images(standard, robust, split))
+    points = [point | {"lam": share} for point, share in zip(points, SHARES, strict=True)]
+    return {"points": points} | _about("fast") | {"n": n}
 
 
 class LiveEnds(LiveCurve):
@@ -209,32 +404,182 @@ def best_coin(points: Sequence[tuple[float, float]], clean: float) -> float | No
     return max((robust for robust in found if robust is not None), default=None)
 
 
-def six_dedicated() -> dict:
-    """Train one OAT network, and a dedicated network for each of its λ."""
+def oat_step(
+    net: DialNet,
+    x: Tensor,
+    y: Tensor,
+    stop: Tensor,
+    n_clean: int,
+    attack: Callable,
+    loss: Callable,
+) -> Tensor:
+    """Add the gradients of one batch of OAT to the parameters, and return the loss.
+
+    Args:
+        net: The network.
+        x: Images (N, C, H, W).
+        y: Labels (N,).
+        stop: The stop of each image (N,), the first `n_clean` of them 0.
+        n_clean: Number of images that are not attacked.
+        attack: attack(f, x, y) returns attacked images; f maps images to logits.
+        loss: loss(clean, attacked, y, lam, n_clean) returns one number.
+    """
+    lam = torch.tensor(net.stops)[stop]
+    rest = stop[n_clean:]
+    # attack the images with λ > 0, each at its own λ
+    net.eval()
+    x_adv = attack(lambda images: net(images, rest), x[n_clean:], y[n_clean:])
+    # send both kinds through, and let BatchNorm learn
+    net.train()
+    clean = net(x, stop)
+    attacked = net(x_adv, rest)
+    value = loss(clean, attacked, y, lam, n_clean)
+    value.backward()
+    return value.detach()
+
+
+def hybrid_loss(clean: Tensor, attacked: Tensor, y: Tensor, lam: Tensor, n_clean: int) -> Tensor:
+    """Return the mean over all images of (1-λ)·CE(clean) + λ·CE(attacked)."""
+    return hybrid(clean, attacked, Labels(y, lam, n_clean))
+
+
+def live_dial(data: Data, epochs: int = LIVE_EPOCHS, seed: int = 0) -> DialNet:
+    """Train a dial exactly as lesson 05 does, with the library's parts.
+
+    Args:
+        data: The data set.
+        epochs: Epochs of training.
+        seed: Seed of weights, draws of λ and attacks.
+    """
+    with global_seed(seed):
+        codes = torch.Generator().manual_seed(seed)
+        sizes = {"cin": data.shape[0], "classes": len(data.classes)}
+        net = DialNet(Block, generator=codes, norm=DualBN, film=FiLM, **sizes)
+    total = epochs * (len(data.train) // BATCH)
+    generator = torch.Generator().manual_seed(seed)
+
+    def batches() -> Iterator[tuple[Tensor, Tensor, Tensor, int]]:
+        while True:
+            for index in torch.randperm(len(data.train), generator=generator).split(BATCH):
+                stop, n_clean = sample_stops(net.stops, len(index), generator)
+                stop = more_at_last_stop(stop, n_clean, net.stops, 0.3, generator)
+                yield data.train.x[index], data.train.y[index], stop, n_clean
+
+    optimizer = torch.optim.SGD(net.parameters(), 0.5, 0.9, weight_decay=1e-3, nesterov=True)
+    rate = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.5, total, pct_start=0.5, div_factor=10, cycle_momentum=False
+    )
+    for taken, batch in zip(range(1, total + 1), batches(), strict=False):
+        done = taken / total
+        eps = RADIUS * min(1, done / 0.2)
+        steps, step_size = (1, 1.25 * eps) if done < 0.4 else (3, 0.83 * eps)
+        attack = partial(pgd, eps=eps, steps=steps, step_size=step_size, generator=generator)
+
+        optimizer.zero_grad()
+        oat_step(net, *batch, attack, hybrid_loss)
+        nn.utils.clip_grad_norm_(net.parameters(), 1)
+        optimizer.step()
+        rate.step()
+    return net
+
+
+def live_run(seed: int) -> list[dict]:
+    """Train the dial of lesson 05 with one seed, and measure it."""
     data = load_data("shapes", seed=0)
-
-    def trained(recipe: str, **options) -> list[dict]:
-        net = build(recipe, data, seed=0, **options)
-        train(net, data, "fast", seed=0, progress=False)
-        return dial_points(net, data)
-
-    six = [trained("standard")[0]]
-    six += [trained("pgd-at", lam=lam)[0] for lam in OAT_STOPS[1:]]
-    six = [point | {"lam": lam} for point, lam in zip(six, OAT_STOPS, strict=True)]
-    return {"oat": trained("oat"), "six": six} | _about("fast")
+    return dial_points(as_network(live_dial(data, seed=seed), data), data, seed=seed)
 
 
-def oat_baselines() -> dict:
-    """Measure the shipped networks that a dial competes with."""
+def live_dials() -> dict:
+    """Train the dial of lesson 05 with several seeds."""
+    runs = [live_run(seed) for seed in LIVE_SEEDS]
+    about = _about(f"that of the lesson, {LIVE_EPOCHS} epochs") | {"seeds": list(LIVE_SEEDS)}
+    return {"runs": runs} | about
+
+
+SAME_TRUST_SEEDS = (0, 1, 2)  # of `same_trust_dials`
+
+
+def same_trust_run(seed: int, trust: float) -> list[dict]:
+    """Train the dial of lesson 05 where every shape has the same trust, and measure it."""
+    data = load_data("shapes", seed=0, trust=trust, full_trust=None)
+    return dial_points(as_network(live_dial(data, seed=seed), data), data, seed=seed)
+
+
+def same_trust_dials() -> dict:
+    """Train the dial of lesson 05 with several seeds where every shape has the same trust.
+
+    The trust is the mean of the built-in images. Nothing else differs from `live_dials`.
+    """
+    options = ShapesOptions()
+    even = torch.linspace(0, 1, 20_001)
+    trust = round(options.trust_of(even).mean().item(), 3)
+    runs = [same_trust_run(seed, trust) for seed in SAME_TRUST_SEEDS]
+    about = _about(f"that of lesson 05, {LIVE_EPOCHS} epochs") | {"seeds": list(SAME_TRUST_SEEDS)}
+    return {"runs": runs, "trust": trust} | about
+
+
+# λ at which a dial without stops between its ends is measured
+TENTHS = [tenth / 10 for tenth in range(11)]
+# in a mix the robust network takes over between 0.5 and 0.6
+OF_MIX = sorted({*TENTHS, *(0.5 + step / 50 for step in range(1, 5))})
+
+
+def trained(recipe: str, lam: float | None = None) -> Network:
+    """Train a network with the preset `fast` and seed 0, or load the shipped one of that kind.
+
+    Args:
+        recipe: Name of the recipe.
+        lam: The λ of "pgd-at". The shipped network has λ = 1.
+    """
+    if lam in (None, 1.0):
+        return load(FOLDER / f"{recipe}.safetensors")
     data = load_data("shapes", seed=0)
-    tenths = [tenth / 10 for tenth in range(11)]
-    lams = {"standard": None, "pgd-at": None, "blend": tenths}
-    nets = {name: load(FOLDER / f"{name}.safetensors") for name in lams}
-    points = {name: dial_points(net, data, lams[name]) for name, net in nets.items()}
-    # between 0.5 and 0.6 the robust network takes over
-    finer = sorted({*tenths, *(0.5 + step / 50 for step in range(1, 5))})
-    points["mix"] = dial_points(mix(nets["standard"], nets["pgd-at"]), data, finer)
-    return {"points": points} | _about("fast")
+    net = build(recipe, data, seed=0, lam=lam)
+    train(net, data, "fast", seed=0, progress=False)
+    return net
+
+
+def oat_rivals(trained: Callable[..., Network] = trained) -> dict:
+    """Measure an OAT network and what it competes with, all trained with seed 0.
+
+    Args:
+        trained: Returns the network of a recipe, and of a λ if the recipe has one.
+    """
+    data = load_data("shapes", seed=0)
+    dedicated = [trained("standard"), *(trained("pgd-at", lam) for lam in OAT_STOPS[1:])]
+    six = [dial_points(net, data)[0] for net in dedicated]
+    points = {
+        "oat": dial_points(trained("oat"), data),
+        "six dedicated": [point | {"lam": lam} for point, lam in zip(six, OAT_STOPS, strict=True)],
+        "blend": dial_points(trained("blend"), data, TENTHS),
+        "mix": dial_points(mix(dedicated[0], dedicated[-1]), data, OF_MIX),
+    }
+    return {"points": points} | _about("fast") | {"seed": 0}
+
+
+BENCH = Path(__file__).parents[2] / "bench" / "results" / "once_for_all.json"
+
+
+def rival_seeds() -> dict:
+    """Collect what `python -m bench.once_for_all` measured for three seeds, on test images.
+
+    This takes hours, so it is not repeated here. Each seed has images of its own.
+
+    Returns:
+        "runs": for each seed the (clean, robust) pairs of every system, and its number of images.
+    """
+    found = read_json(BENCH)
+    runs: dict[int, dict] = {}
+    for part in found["runs"]:
+        name = {"mix of two": "mix"}.get(part["system"], part["system"])
+        name = "six dedicated" if name.startswith("dedicated") else name
+        if name in ("oat", "six dedicated", "blend", "mix"):
+            run = runs.setdefault(part["seed"], {"seed": part["seed"], "n": {}})
+            pairs = [[point["clean"], point["robust"]] for point in part["points"]]
+            run[name] = run.get(name, []) + pairs
+            run["n"][name] = part["points"][0]["n"]
+    about = {"attack": found["attack_text"], "split": "test", "source": found["command"]}
+    return {"runs": list(runs.values())} | about
 
 
 def oat_arms() -> dict:
@@ -254,4 +599,4 @@ def oat_arms() -> dict:
 
 def _about(preset: str) -> dict:
     """Return how the networks of a record were trained and measured."""
-    return {"attack": str(ATTACK), "split": "val", "seed": 0, "preset": preset}
+    return {"attack": str(ATTACK), "split": "val", "n": N, "preset": preset}

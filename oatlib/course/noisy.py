@@ -326,6 +326,60 @@ def about() -> dict:
     }
 
 
+# name -> draws per gradient of the attack of training, whether a step has one draw of the noise
+CONTROL_ARMS = {
+    "new draws, 1 per gradient": (1, False),
+    "new draws, 4 per gradient": (4, False),
+    "new draws, 10 per gradient": (10, False),
+    "one draw per step": (1, True),
+}
+CONTROL_STEPS, CONTROL_EVERY = 64, 8
+
+
+def alpha_of_course(draws: int, one_draw: bool, seed: int, data: Data) -> list[float]:
+    """Train a small network as lesson 08 does, and return |α| of its first layer.
+
+    Args:
+        draws: Draws of the noise per gradient of the attack of training.
+        one_draw: Whether all passes of a step meet the same noise.
+        seed: Seed of weights, batches, noise and attacks.
+        data: The data set.
+
+    Returns:
+        |α| at the start, then after every `CONTROL_EVERY` steps.
+    """
+    net = NoisyNet(seed=seed)
+    noise = torch.Generator().manual_seed(seed)
+    starts = torch.Generator().manual_seed(seed + 1)
+    optimizer = torch.optim.SGD(net.parameters(), 0.3, 0.9, weight_decay=5e-4, nesterov=True)
+    first = cast(Any, net.convs[0])
+    course = [0.25]
+    for step in range(CONTROL_STEPS):
+        index = torch.randint(len(data.train), (128,), generator=starts)
+        pgd = PGD(RADIUS * min(1, step / 60), 3, best=False, eot_samples=draws)
+
+        def attack(f, images, labels, pgd=pgd):
+            return pgd(f, images, labels, starts)
+
+        optimizer.zero_grad()
+        float_step_of_course(net, data.train.x[index], data.train.y[index], attack, noise, one_draw)
+        nn.utils.clip_grad_norm_(net.parameters(), 1)
+        optimizer.step()
+        if (step + 1) % CONTROL_EVERY == 0:
+            course.append(round(abs(first.alpha.item()), 2))
+    return course
+
+
+def float_control() -> dict:
+    """Let the attack of training average its gradients: does α still grow? About three minutes."""
+    data = load_data("shapes", seed=0)
+    arms = {
+        name: [alpha_of_course(*options, seed, data) for seed in SEEDS]
+        for name, options in CONTROL_ARMS.items()
+    }
+    return {"arms": arms, "seeds": list(SEEDS), "steps": CONTROL_STEPS, "every": CONTROL_EVERY}
+
+
 TAKEAWAY = (
     "A training step computes three gradients for the attack, then updates the weights. Drawn at "
     "every forward, each of these meets other noise. Drawn once per step, all meet the same."

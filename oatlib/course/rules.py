@@ -6,7 +6,7 @@ one answer where the shape is believed, else the standard one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,8 +17,12 @@ from ..attacks.accuracy import correct_at_every_point
 from ..attacks.apgd import APGD
 from ..attacks.suite import Suite
 from ..data.splits import Data, Split
+from ..evaluation.evaluate import evaluate
+from ..networks.mixing import mix
+from ..networks.network import Network
 
 EPS = 8 / 255  # radius of the attack, in pixel units
+OF_MIX = (0.52, 0.55, 0.6, 0.7)  # λ of mixes; below 0.5 the standard network decides
 SHAPE_PIXELS = (0.08, 0.12, 0.18)  # contrast above which the fading attack counts a pixel as shape
 
 Classifier = Callable[[Tensor], Tensor]  # images (N, C, H, W) -> logits (N, classes)
@@ -150,16 +154,31 @@ def measure_rule(
 def _correct_when_faded(
     rule: Classifier, standard: Classifier, x: Tensor, y: Tensor, eps: float
 ) -> Tensor:
-    """Return whether each image survives an attack on the score and the standard network, (N,).
+    """Return whether each image survives an attack on the score and the standard network, (N,)."""
+    correct = torch.ones_like(y, dtype=torch.bool)
+    for x_adv in faded_images(standard, x, y, eps):
+        with torch.no_grad():
+            correct &= rule(x_adv).argmax(1) == y
+    return correct
+
+
+def faded_images(standard: Classifier, x: Tensor, y: Tensor, eps: float) -> list[Tensor]:
+    """Return images with a fainter shape, attacked for rules that look at the shape.
 
     The shape fades by eps, so that the standard network answers. The pixels around the shape attack
-    that network.
+    that network. Where the shape is taken to end differs between the entries (SHAPE_PIXELS).
+
+    Args:
+        standard: The network that answers where the shape is faint.
+        x: Images (N, C, H, W).
+        y: Labels (N,).
+        eps: L-infinity radius, in pixel units.
     """
     contrast = x - 0.5
     faded = 0.5 + contrast.sign() * (contrast.abs() - eps).clamp(min=0)
     smooth = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
     strength = (smooth - 0.5).abs().mean(1, keepdim=True)  # (N, 1, H, W)
-    correct = torch.ones_like(y, dtype=torch.bool)
+    made = []
     for limit in SHAPE_PIXELS:
         is_shape = strength > limit
 
@@ -168,9 +187,29 @@ def _correct_when_faded(
 
         generator = torch.Generator().manual_seed(0)
         around = APGD(eps, 10)(faded_shape, x, y, generator)
-        with torch.no_grad():
-            correct &= rule(torch.where(is_shape, faded, around)).argmax(1) == y
-    return correct
+        made.append(torch.where(is_shape, faded, around))
+    return made
+
+
+def measure_several(nets: Mapping[str, Network], data: Data, suite: Suite, n: int = 1024) -> dict:
+    """Measure some networks, and the mix of `standard` and `pgd-at`, on test images.
+
+    Args:
+        nets: Networks by name, with `standard` and `pgd-at`.
+        data: The data set.
+        suite: The attack.
+        n: Number of images.
+
+    Returns:
+        The results by name of the network, ready for JSON.
+    """
+    panel = data.test.panel(min(n, len(data.test)))
+    measured = {
+        name: evaluate(net, panel, suite, progress=False).as_json() for name, net in nets.items()
+    }
+    both = mix(nets["standard"], nets["pgd-at"])
+    measured["mix"] = evaluate(both, panel, suite, OF_MIX, progress=False).as_json()
+    return measured
 
 
 def choose_threshold(

@@ -170,5 +170,5 @@ def draw_border(
     fig.update_xaxes(range=[-0.45, 0.45], row=1, col=1)
     fig.update_yaxes(scaleanchor="x", range=[-0.45, 0.45], row=1, col=1)
     fig.update_xaxes(title_text="clean accuracy, %", range=[45, 103], row=1, col=2)
-    fig.update_yaxes(title_text="robust accuracy, %", range=[-3, 103], row=1, col=2)
+    fig.update_yaxes(title_text="robust accuracy, % (exact)", range=[-3, 103], row=1, col=2)
     return fig

@@ -30,7 +30,6 @@ from ..networks.network import Network
 from ..training.loop import train
 from ..training.presets import Preset
 from ..training.recipes import build
-from .dials import KEPT
 from .live import LiveCurve
 from .parts import CHANNELS, CODE_DIM, SlimDialNet
 
@@ -39,6 +38,7 @@ DIAL_WIDTHS = (0.25, 0.5, 1.0)  # of `slim_dials`
 SEEDS, N = (0, 1, 2), 512  # validation images
 CLEAN_EPOCHS, DIAL_EPOCHS = 5, 6
 ATTACK = Suite(budget="quick")
+KEPT = ("lam", "n", "clean", "clean_low", "clean_high", "robust", "robust_low", "robust_high")
 
 
 @contextmanager

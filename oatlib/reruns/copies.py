@@ -25,7 +25,7 @@ def copy_lessons(folder: str | Path) -> list[Path]:
             lessons are missing in this installation.
     """
     folder = Path(folder)
-    lessons = sorted(bundled("notebooks").glob("[0-9A]*_*.ipynb"))
+    lessons = sorted(bundled("notebooks").glob("[0-9A-Z]*_*.ipynb"))
     if not lessons:
         raise ValueError(f"there are no lessons in {bundled('notebooks')}: install oatlib again")
     if folder.exists() and not folder.is_dir():

@@ -1,5 +1,7 @@
 """Bounds hold: no image of a box gives other logits, no attack fools a certified image, and cutting decides truly."""
 
+from xml.etree import ElementTree
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -129,3 +131,12 @@ def test_training_for_bounds_proves_what_training_against_an_attack_does_not():
         bounds.train_small(net, data, loss, 8, 0)
         shares.append(bounds.certified(net, data.val.x, data.val.y, 2 / 255).float().mean().item())
     assert shares[0] > shares[1] + 0.1, shares
+
+
+def test_the_diagram_is_svg_that_says_what_it_shows(monkeypatch):
+    shown = []
+    monkeypatch.setattr(bounds, "display", lambda data, **about: shown.append(data))
+    bounds.diagram()
+    root = ElementTree.fromstring(shown[0]["image/svg+xml"])
+    assert root.find("{http://www.w3.org/2000/svg}title").text == bounds.TAKEAWAY
+    assert max(map(len, shown[0]["text/plain"].splitlines())) <= 100

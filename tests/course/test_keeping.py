@@ -175,3 +175,12 @@ def test_the_learner_is_told_before_the_file_runs(tmp_path, monkeypatch, shown):
 def test_an_unknown_name_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="there is no exercise 'prject'"):
         exercises.mine("prject", tmp_path)
+
+
+def test_two_lessons_cannot_have_an_exercise_of_one_name():
+    def project(theirs):
+        """A check of another module."""
+
+    with pytest.raises(ValueError, match=r"'project' is an exercise of oatlib\.course\.exercises\.attack"):
+        exercises.exercise(GOOD, "nowhere")(project)
+    assert exercises.find("project").lesson == "01"

@@ -9,7 +9,7 @@ import torch
 
 import oatlib
 from authoring import lessons
-from oatlib.course import exercises, keeping, parts
+from oatlib.course import dials, exercises, keeping, parts
 from oatlib.course.dials import dial_points
 
 PARTS = {"pgd": "01_attack", "DualBN": "03_dual_bn", "FiLM": "04_film", "Block": "04_film"}
@@ -110,3 +110,19 @@ def test_a_second_dial_of_the_learners_parts_is_a_network_of_oatlib(folder, data
         with torch.no_grad():
             want = net(x, stop, index)
             assert torch.allclose(copied(x, torch.tensor(net.stops)[stop], width), want, atol=1e-4)
+
+
+def test_the_recorded_dials_are_trained_as_the_lesson_trains(data):
+    """The cells of lesson 05 that make and train the network, with the library's parts, against `live_dial`."""
+    names = ("pgd", "DualBN", "FiLM", "Block", "draw_stops", "more_at_last_stop", "hybrid_loss", "oat_step")
+    space = {name: exercises.find(name).answer for name in names} | {"data": data, "epochs": 3, "seed": 1}
+    space |= {"torch": torch, "nn": torch.nn, "parts": parts, "RADIUS": 8 / 255}
+    cells = jupytext.read(lessons.sources()["05_oat"]).cells
+    for start in ("torch.manual_seed(seed)", "BATCH, TOTAL ="):
+        (source,) = [cell.source for cell in cells if cell.cell_type == "code" and cell.source.startswith(start)]
+        exec(source, space)
+    for _ in space["train_dial"]():
+        pass
+    recorded = dials.live_dial(data, epochs=3, seed=1).state_dict()
+    for key, value in space["net"].state_dict().items():
+        assert torch.allclose(value, recorded[key], atol=1e-6), key

@@ -88,3 +88,13 @@ def test_the_record_can_be_made(data, monkeypatch):
     run = found["every forward"][0]
     assert len(run["alpha"]) == 2 and len(run["blind"]) == 1 and len(run["by_draws"]) == len(noisy.DRAWS)
     assert found["dedicated"][0].keys() == {"clean", "robust", "spread"}
+
+
+def test_the_control_can_be_made(data, monkeypatch):
+    monkeypatch.setattr(noisy, "load_data", lambda *_, **__: data)
+    monkeypatch.setattr(noisy, "CONTROL_STEPS", 2)
+    monkeypatch.setattr(noisy, "CONTROL_EVERY", 1)
+    monkeypatch.setattr(noisy, "SEEDS", (0,))
+    monkeypatch.setattr(noisy, "CONTROL_ARMS", {"new": (2, False), "one": (1, True)})
+    found = noisy.float_control()
+    assert {name: len(runs[0]) for name, runs in found["arms"].items()} == {"new": 3, "one": 3}

@@ -3,6 +3,7 @@
 import gc
 import time
 
+from oatlib.course.gallery import Gallery
 from oatlib.course.lesson import Guess
 from oatlib.course.sliders import Sliders
 from oatlib.explorer.named_attacks import CHOICES
@@ -91,7 +92,24 @@ def drive_guess(guess):
     yield f"{guess.question!r}: kept {guess.value}, shown {shown}" if guess.value is None or lost else ""
 
 
-KINDS = {Sliders: drive_sliders, Explorer: drive_explorer, Guess: drive_guess}
+def drive_gallery(gallery):
+    """Every attack on every model until the budget is spent, all votes, then the score."""
+    budget = gallery.left
+    for letter in gallery.models:
+        gallery.model.value = letter
+        for attack in gallery.attack.options:
+            gallery.attack.value = attack
+            gallery.run.click()
+    spent = gallery.left == 0 and gallery.run.disabled and gallery.notes.value.count("<li>") == budget
+    yield "" if spent else f"the budget is not spent: {gallery.left} of {budget} left"
+    for letter, vote in gallery.votes.items():
+        vote.value = "honest" if gallery.models[letter]["honest"] else "fraud"
+    gallery.reveal.click()
+    perfect = f"{len(gallery.models)} of {len(gallery.models)} points"
+    yield "" if perfect in gallery.score.value else f"right votes score {gallery.score.value}"
+
+
+KINDS = {Sliders: drive_sliders, Explorer: drive_explorer, Guess: drive_guess, Gallery: drive_gallery}
 
 
 def drive():

@@ -15,8 +15,8 @@ GOALS, EXERCISES = range(3, 6), range(2, 8)
 LONGEST = 40  # lines of a cell
 WIDE = 100  # columns of code that JupyterLab shows at 1280 pixels beside its side bar, with some to spare
 EARLY = 4  # code cells, parameters and set-up among them, within which there is something to see
-LEARNERS = 0.2  # least share of the code to read that learners write, in the lessons of PART_ONE
-PART_ONE = {"00", "01", "02", "02b", "03", "04", "05", "06", "07", "08", "B"}
+LEARNERS = 0.2  # least share of the code to read that learners write, in all lessons but those of READING
+READING = {"A"}  # lessons that mostly show code of the library
 # first lines of a folded cell
 FOLDED = ("# Drawing. You need not read this cell.", "# Text and tables. You need not read this cell.")
 SECTIONS = ("Pitfalls", "What we did not show", "Try this", "Sources")
@@ -176,8 +176,8 @@ def who_writes(notebook: NotebookNode) -> dict[str, int]:
 
 @rule
 def learners_code(name, notebook):
-    """In the lessons of part one learners write a part of the code, and it is not the drawing."""
-    if name.partition("_")[0] not in PART_ONE:
+    """Learners write a part of the code, and it is not the drawing."""
+    if name.partition("_")[0] in READING:
         return
     counts = who_writes(notebook)
     whole = counts["learner"] + counts["read"]

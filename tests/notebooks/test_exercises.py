@@ -23,7 +23,7 @@ SOLUTION = re.compile(r"<summary>Solution</summary>(?:(?!</details>).)*?```pytho
 
 def function(code):
     """The name of the function or class that some code defines last."""
-    return re.findall(r"^(?:def|class) (\w+)\(", code, re.MULTILINE)[-1]
+    return re.findall(r"^(?:def|class) (\w+)[(:]", code, re.MULTILINE)[-1]
 
 
 def answer(code):

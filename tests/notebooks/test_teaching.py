@@ -93,7 +93,7 @@ def test_minutes_count_reading_running_and_exercises(tmp_path):
     before = teaching.minutes(source)
     source.write_text(text + "\n# %% [markdown]\n# " + "word " * 1500, encoding="utf-8")
     assert teaching.minutes(source)["reading"] == pytest.approx(before["reading"] + 10, abs=0.1)
-    assert before["exercises"] + before["last exercise"] == 48
+    assert before["exercises"] + before["open exercise"] == 48
 
 
 def test_a_question_in_a_variable_is_found(tmp_path):

@@ -66,10 +66,16 @@ def exercise(answer: Callable, where: str):
         where: Where the library has it, such as "oatlib.attacks.geometry.project".
 
     Returns:
-        A decorator, which returns the check unchanged.
+        A decorator, which returns the check unchanged. It raises a ValueError if another lesson has
+        an exercise of that name: `my_oatlib.py` keeps one answer for a name.
     """
 
     def register(look: Callable) -> Callable:
+        known = EXERCISES.get(look.__name__)
+        if known and known.look.__module__ != look.__module__:
+            raise ValueError(
+                f"{look.__name__!r} is an exercise of {known.look.__module__}: choose another name"
+            )
         EXERCISES[look.__name__] = Exercise(look, answer, where)
         return look
 

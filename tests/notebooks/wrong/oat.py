@@ -28,6 +28,7 @@ DIAL = """def my_dial(lam, standard, robust):
     return answer
 """
 
+ABOVE = "def above_coin(points, levels, coin, robust_at):\n    return"
 
 MORE = """def more_at_last_stop(stop, n_clean, stops, fraction, generator):
     chosen = torch.rand(len(stop), generator=generator) < fraction
@@ -109,6 +110,17 @@ WRONG = {
         (step("    return value.detach()\n", ""), "returns nothing"),
         (step("y, lam, n_clean)", "y, 1 - lam, n_clean)"), "the gradients are not those"),
     ],
+    "above_coin": [
+        (f"{ABOVE} [robust_at(points, l) - coin(points[0], points[-1], l) for l in levels]", "multiply by 100"),
+        (f"{ABOVE} [100 * (coin(points[0], points[-1], l) - robust_at(points, l)) for l in levels]", "sign is turned"),
+        (f"{ABOVE} [max(0, 100 * (robust_at(points, l) - coin(points[0], points[-1], l))) for l in levels]", "hides"),
+        (f"{ABOVE} [100 * robust_at(points, l) for l in levels]", "subtract that of its coin"),
+        (f"{ABOVE} [100 * (robust_at(points, l) - coin(points[0], points[-2], l)) for l in levels]", "last setting"),
+        (f"{ABOVE} 100 * robust_at(points, levels[0])", "one for each level"),
+        (f"{ABOVE} [100 * ((robust_at(points, l) or 0) - (coin(points[0], points[-1], l) or 0)) for l in levels]",
+         "never right on 99.5 %"),
+        (f"{ABOVE} [None for l in levels]", "accurate enough"),
+    ],
     "my_dial": [
         ("def my_dial(lam, standard, robust):\n    return robust", "λ changes nothing"),
         ("def my_dial(lam, standard, robust):\n    return lam", "return a function"),
@@ -116,7 +128,14 @@ WRONG = {
         (DIAL.format("return ((1 - lam) * a.round() + lam * b.round()).log()"), "not finite"),
         (DIAL.format("return ((1 - lam) * a + lam * b + 1e-9).log().detach()"), "no gradient"),
         (DIAL.format("return torch.where(torch.rand(len(x), 1) < lam, b, a)"), "second time"),
-        (DIAL.format("return ((1 - lam) * a + lam * b + 1e-9).log()"), "by the image"),
+        (DIAL.format("return ((1 - lam) * a + lam * b + 1e-9).log()"), "is asked for"),
+        # a stretched λ: a good dial, and one that no image decides
+        (DIAL.format("share = 0.5 + 0.4 * lam\n        return ((1 - share) * a + share * b + 1e-9).log()"),
+         "as a mix with stretched λ does"),
+        # a switch that trusts the robust network where it is sure: its gradients hide how weak it is
+        (DIAL.format("u, v = b.topk(2, 1).values.T\n"
+                     "        sure = torch.sigmoid(10 * (u - v - 0.9 * (1 - lam)))[:, None]\n"
+                     "        return ((1 - sure) * a + sure * b + 1e-9).log()"), "over every mix"),
         (DIAL.format("return ((0.1 * (1 - lam)) * a + (1 + lam) * b + 1e-9).log()"), "only clean accuracy counts"),
     ],
     "coin": [
