@@ -379,20 +379,20 @@ say(
 )
 
 # %% [markdown]
-# ### Exercise: my_attack
+# ### Exercise: break_defence
 # Difficulty ●●●●○ · 25 minutes, open. Break it. You know all of its code: `defence.accurate` and `defence.robust` are
 # functions from images to logits. The accurate network must be sure of a **wrong** class, and the robust network must
 # give that class a little probability. The check runs your attack. Start from PGD, and change its loss.
 
 
 # %% tags=["exercise"]
-def my_attack(defence, x, y, eps):
+def break_defence(defence, x, y, eps):
     """Attacked images within eps of x and in [0, 1] that fool the defence."""
     raise NotImplementedError
 
 
 # %%
-my_attack = check(my_attack)
+break_defence = check(break_defence)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -404,7 +404,7 @@ my_attack = check(my_attack)
 # <details><summary>Solution</summary>
 #
 # ```python
-# def my_attack(defence, x, y, eps):
+# def break_defence(defence, x, y, eps):
 #     result = x.clone()
 #     wrong = defence.accurate(x).scatter(1, y[:, None], -torch.inf).topk(3, 1).indices
 #     for target in wrong.T:
@@ -423,7 +423,7 @@ my_attack = check(my_attack)
 # </details>
 
 # %%
-struck = my_attack(defence, x, y, RADIUS)
+struck = break_defence(defence, x, y, RADIUS)
 broken = left_under(defence, lambda *_: struck)
 lesson.reveal("adaptive", 100 * broken, f"the quick suite left {numbers['quick suite']:.0%}.")
 
@@ -456,7 +456,7 @@ figures.bars(
 # |---|---|---|
 # | a setting in the request | sets λ = 0 | the accuracy of λ = 0 under attack |
 # | the battery, or the load | waits, or sends many requests, until the owner saves time with a smaller setting | the accuracy of that setting |
-# | a rule that looks at the image | makes the image look as if it were safe | what `my_attack` left |
+# | a rule that looks at the image | makes the image look as if it were safe | what `break_defence` left |
 # | a coin for each image | attacks the *mean* answer | to be measured |
 
 # %% jupyter={"source_hidden": true}
@@ -626,4 +626,4 @@ print("your attack stays in the ball:", farthest < RADIUS + 1e-6)
 # [benchmarks](../bench/README.md) have figures under the stronger attacks.
 
 # %%
-lesson.finish(claims=claims, table=table, defence=numbers, my_attack=broken, ends=ends, coin=[middle, half])
+lesson.finish(claims=claims, table=table, defence=numbers, break_defence=broken, ends=ends, coin=[middle, half])

@@ -137,7 +137,7 @@ def mean_answer(theirs) -> None:
     same(got, want, "it should be the logarithm of the mean of the softmax outputs.", 1e-4)
 
 
-# --- my_attack ---
+# --- break_defence ---
 
 N = 96  # images of the open exercise
 ENOUGH = 0.25  # largest share that may stay right
@@ -151,7 +151,7 @@ def _judge() -> tuple[TwoOpinions, Tensor, Tensor]:
 
 
 @exercise(adaptive_attack, "oatlib.course.two_opinions.adaptive_attack")
-def my_attack(theirs) -> str:
+def break_defence(theirs) -> str:
     """defence, x (N, C, H, W), y (N,), eps -> attacked images that fool the defence."""
     judge, x, y = _judge()
     got = theirs(two_opinions(), x.clone(), y.clone(), EPS)

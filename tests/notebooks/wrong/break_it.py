@@ -8,7 +8,7 @@ HALVE = "def halve_steps(size, rose, better, halved, steps):\n    stuck ="
 STUCK = "(rose < 0.75 * steps) | (~better & ~halved)"
 SIZES = "\n    return torch.where(stuck, size / 2, size)"
 MEAN = "def mean_answer(functions, x):\n    logits = torch.stack([f(x) for f in functions])\n"
-ATTACK = "def my_attack(defence, x, y, eps):\n"
+ATTACK = "def break_defence(defence, x, y, eps):\n"
 
 WRONG = {
     "dlr_loss": [
@@ -33,7 +33,7 @@ WRONG = {
         (f"{MEAN}    return logits[0]", "one function only"),
         (f"{MEAN}    return logits.detach().softmax(2).mean(0).log()", "no gradient reaches"),
     ],
-    "my_attack": [
+    "break_defence": [
         (f"{ATTACK}    return oatlib.PGD(eps, 20)(defence, x, y)", "gradient the defence hides"),
         # the accurate setting is fooled, but the robust network vetoes it
         (f"{ATTACK}    return oatlib.PGD(eps, 20)(defence.accurate, x, y)", "robust network must support"),
