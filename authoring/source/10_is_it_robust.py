@@ -190,13 +190,6 @@ painted = {"PGD-20": images["PGD-20"][LAM]}
 painted |= {name: attacked(f, attack) for name, attack in tests.items()}
 painted["logits / 10"] = attacked(lambda at: f(at) / 10, PGD(RADIUS, 20))
 kept = {name: right(f, x_adv) for name, x_adv in painted.items()}
-
-# %%
-between = [(a + b) / 2 for a, b in itertools.pairwise(stops[:3])]
-pairs = {}
-for lam in between:
-    g = exhibit.at(lam)
-    pairs[lam] = [right(g, attacked(g, attack)) for attack in (PGD(RADIUS, 20), suite)]
 slope = own_mask.rising(f, x, y)  # share of images whose loss rises along the gradient
 
 # %% jupyter={"source_hidden": true}
@@ -216,6 +209,11 @@ figures.bars(
 
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
+between = [(a + b) / 2 for a, b in itertools.pairwise(stops[:3])]
+pairs = {}
+for lam in between:
+    g = exhibit.at(lam)
+    pairs[lam] = [right(g, attacked(g, attack)) for attack in (PGD(RADIUS, 20), suite)]
 gap_between = {lam: (a.float().mean() - b.float().mean()).item() for lam, (a, b) in pairs.items()}
 gap_at = max(gaps[lam] for lam in stops[:3])
 whole = left["PGD-20"] - left["suite"]
@@ -494,10 +492,6 @@ figures.images(
 # What do the weak attacks do with the rest of their change? Compare it with the texture of the image's **own** class. A negative
 # cosine means that the attack erases this texture.
 
-# %%
-rows_of = torch.arange(n)
-own_cosine = {name: tile_match(painted[name] - x, known)[rows_of, y] for name in readers}
-
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
 by_outcome = []
@@ -505,7 +499,7 @@ for name in readers:
     values = forgery(x, painted[name], y, known)
     groups = [values[kept[name]], values[~kept[name] & right(f, x)]]
     cells_of = ["{:.2f} ± {:.2f} ({})".format(*mean_and_half(group), len(group)) for group in groups]
-    own_mean, own_half = mean_and_half(own_cosine[name])
+    own_mean, own_half = mean_and_half(tile_match(painted[name] - x, known)[torch.arange(n), y])
     by_outcome.append(f"| {name} | {own_mean:.2f} ± {own_half:.2f} | {cells_of[0]} | {cells_of[1]} |")
 say(
     f"| attack, λ = {LAM} | cosine with the own texture | meter where the network stays right | meter where it is fooled |\n"
@@ -572,12 +566,12 @@ def erasing(x, y, k):
 
 by_hand = right_on_all(f, paint(x, y, known, RADIUS))
 by_erasing = right_on_all(f, [erasing(x, y, k) for k in range(1, 8)])
-source = torch.Generator().manual_seed(seed)
-coins = [RADIUS * torch.randn(x.shape, generator=source).sign() for _ in range(7)]
-by_signs = right_on_all(f, [(x + coin).clamp(0, 1) for coin in coins])
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
+source = torch.Generator().manual_seed(seed)
+coins = [RADIUS * torch.randn(x.shape, generator=source).sign() for _ in range(7)]
+by_signs = right_on_all(f, [(x + coin).clamp(0, 1) for coin in coins])
 hand = by_hand.float().mean().item()
 hand_at_one = right_on_all(robust_end, paint(x, y, known, RADIUS)).float().mean().item()
 clean_at_one = (robust_end(x).argmax(1) == y).float().mean().item()
@@ -728,6 +722,14 @@ for world_name, arms in record["worlds"].items():
         cells.append(over_seeds([row["its own attack"]["forged"] for row in at], 2))
         rows.append(f"| {world_name} | {name} | " + " | ".join(cells) + " |")
 lines = "\n".join(rows)
+say(
+    "| images | attack of training | clean, % | two-step attack, % | its own attack, % | PGD-20, % | quick suite, % | meter of its own attack |\n"
+    f"|---|---|---|---|---|---|---|---|\n{lines}\n\nλ = {LAM}; lowest to highest of the seeds "
+    f"{', '.join(map(str, record['seeds']))}; n = {record['n']} validation images. All but clean are upper bounds."
+)
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
 apart = min(two[0]) > max(two[1])
 pgd_apart = min(by_pgd[0]) > max(by_pgd[1])
 
@@ -737,9 +739,6 @@ def mean(values):
 
 
 say(
-    "| images | attack of training | clean, % | two-step attack, % | its own attack, % | PGD-20, % | quick suite, % | meter of its own attack |\n"
-    f"|---|---|---|---|---|---|---|---|\n{lines}\n\nλ = {LAM}; lowest to highest of the seeds "
-    f"{', '.join(map(str, record['seeds']))}; n = {record['n']} validation images. All but clean are upper bounds.\n\n"
     f"First world, the same two-step attack: it leaves {over_seeds(two[0])} points more than the suite on networks that were trained "
     f"against it, and {over_seeds(two[1])} points on the others. "
     + (

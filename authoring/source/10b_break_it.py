@@ -347,8 +347,11 @@ report
 #
 # An attack sees the gradient of the robust network. The vote of the accurate network is added as a constant.
 #
-# $$f(x) = f_\text{robust}(x) + 8\, e_k\cdot\mathbf 1\big[p_\text{accurate}(k) > 0.9\ \text{and}\ p_\text{robust}(k) > 0.02\big],
-# \qquad k = \arg\max f_\text{accurate}(x)$$
+# With the probabilities $p$ and $q$ of the accurate and the robust network, and $k$ the class that the accurate one names:
+#
+# $$f(x) = f_\text{robust}(x) + c\; e_k\cdot\mathbf 1\big[p_k > s\ \text{and}\ q_k > v\big]$$
+#
+# The diagram shows the values of $s$, $v$ and $c$.
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
