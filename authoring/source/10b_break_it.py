@@ -18,7 +18,7 @@
 # * write an attack for one defence that passes all standard attacks
 # * say what a dial adds to the things that an attacker can turn
 #
-# **Before this:** [10 · Is it robust?](10_is_it_robust.ipynb) · **Run time:** about 60 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
+# **Before this:** [10 · Is it robust?](10_is_it_robust.ipynb) · **Run time:** about 60 s on two CPU cores · **Needs:** no internet, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 n: int = 96  # 32 to 256: validation images that are attacked
@@ -33,6 +33,7 @@ import oatlib
 from oatlib import APGD, PGD, Square, Suite
 from oatlib.attacks.losses import cross_entropy, dlr
 from oatlib.course import figures, one_pixel, two_opinions, walk
+from oatlib.course.diagram import flow
 from oatlib.course.exercises import check, mine
 from oatlib.course.gallery import Gallery
 from oatlib.course.lesson import begin, say
@@ -92,16 +93,16 @@ figures.bars(
 )
 
 # %% [markdown]
-# No network became better. PGD-20 became blind. This is **gradient masking**. Why?
+# No network became better: PGD-20 only fails to find the errors. This is **gradient masking**. Why?
 #
 # ## Small enough to draw: an image of one pixel
 #
 # One pixel, three classes. The **margin** is the best wrong logit minus the true one; above 0 the network is fooled. Here
 # that happens at one narrow place. Three things can keep an attack away from it:
 #
-# 1. *The step*: fixed steps are too short to leave a small hill, or too long to hit the place.
+# 1. *The step*: fixed steps are too short to leave a local maximum, or too long to hit the place.
 # 2. *Saturation*: a very sure network has a cross-entropy of exactly 0, and no slope.
-# 3. *Waves*: the slope is there, and says nothing about where the loss is high.
+# 3. *Waves*: there is a slope, but it does not point to where the loss is high.
 #
 # APGD (Croce and Hein 2020) answers the first: its step becomes shorter. The loss **DLR** answers the second. A search
 # without gradients, such as Square, answers the third.
@@ -181,7 +182,7 @@ dlr_loss = check(dlr_loss)
 
 # %% [markdown]
 # `walk.climb` is the whole attack around your two parts: a step up the sign of the slope, a quarter of the last move as
-# momentum, back into the ball. Move the sliders. Upper picture: what counts. Lower: what the attack sees.
+# momentum, back into the ball. Move the sliders. The upper picture shows the margin, which decides. The lower one shows the loss, which the attack climbs.
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -220,12 +221,15 @@ print("climb is oatlib.APGD:", ((ours - theirs).abs() < 1e-5).float().mean().ite
 # %% [markdown]
 # ## Ablation: which part unmasks which defence?
 #
-# Ablation: the same images and random numbers, one change of the attack at a time. The cheapest remedy for a temperature
-# comes first: divide the logits again.
+# Ablation: the same images and random numbers, one change of the attack at a time. Two remedies need no new attack:
+#
+# * Divide the logits again.
+# * Leave the line out: attack the network behind it, and show the images to the whole defence. This is the simplest form of BPDA
+#   (Athalye et al. 2018): where a part has no useful gradient, use that of a similar part, here of the identity.
 
 # %%
-choices = ["logits / 10,000", "DLR", "Square", "none of them"]
-lesson.predict("ripple", "which attack breaks the ripple?", options=choices)
+choices = ["logits / 10,000", "line left out", "DLR", "Square", "none of them"]
+lesson.predict("ripple", "which attack finds most errors of the ripple?", options=choices)
 
 
 # %%
@@ -245,19 +249,23 @@ def by_questions(f):
     return shares
 
 
+# PGD-20 on the network behind the line, once for all defences
+behind = PGD(RADIUS, 20)(standard, x, y, torch.Generator().manual_seed(seed))
 table, curves = {}, {}
 for name, f in defences.items():
-    curves[name] = by_questions(f)
+    # Square compares margins only. A temperature leaves their order, so it asks the same questions.
+    curves[name] = curves["standard"] if name == "temperature" else by_questions(f)
     table[name] = {
         "PGD-20": claims[name],
         "PGD-20, logits / 10,000": left_under(divided(f), PGD(RADIUS, 20)),
+        "PGD-20, line left out": left_under(f, lambda *_: behind),
         "PGD-20, DLR": left_under(f, PGD(RADIUS, 20, loss="dlr")),
         "Square, 300": curves[name][-1],
     }
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
-order = ["PGD-20", "PGD-20, logits / 10,000", "PGD-20, DLR", "Square, 300"]
+order = list(table["ripple"])
 worst = {name: min(row.values()) for name, row in table.items()}
 figures.bars(
     names,
@@ -265,15 +273,15 @@ figures.bars(
     n=n,
     y_name="right under attack (an upper bound), %",
     height=400,
-    takeaway=f"The best of four attacks leaves {100 * worst['temperature']:.0f} % of temperature, "
+    takeaway=f"The best of five attacks leaves {100 * worst['temperature']:.0f} % of temperature, "
     f"{100 * worst['quantised']:.0f} % of quantised and {100 * worst['ripple']:.0f} % of ripple (n = {n}).",
 )
 
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
 breaks = [key for key in order[1:] if table["ripple"][key] < table["ripple"]["PGD-20"] - 0.3]
-short = {"PGD-20, logits / 10,000": "logits / 10,000", "PGD-20, DLR": "DLR", "Square, 300": "Square"}
-found = short[min(breaks, key=table["ripple"].__getitem__)] if breaks else "none of them"
+found = min(breaks, key=table["ripple"].__getitem__) if breaks else "none of them"
+found = found.removeprefix("PGD-20, ").removesuffix(", 300")
 
 
 def interval(share, count=n):
@@ -283,14 +291,15 @@ def interval(share, count=n):
 
 
 say(
-    f"Temperature: dividing the logits leaves **{interval(table['temperature'][order[1]])}**, DLR "
-    f"**{interval(table['temperature'][order[2]])}**. They have no gradient problem any more. Quantised and ripple: only the search "
-    f"without gradients finds errors, **{interval(table['quantised'][order[3]])}** and **{interval(table['ripple'][order[3]])}** are left "
-    f"(n = {n}, upper bounds)."
+    f"Left (n = {n}, upper bounds), temperature: logits / 10,000 **{interval(table['temperature'][order[1]])}**, DLR "
+    f"{interval(table['temperature'][order[3]])}. Quantised and ripple: DLR does not help, Square leaves "
+    f"{interval(table['quantised']['Square, 300'])} and {interval(table['ripple']['Square, 300'])}, and leaving the line out "
+    f"**{interval(table['quantised'][order[2]])}** and **{interval(table['ripple'][order[2]])}**. Square needs to know nothing. To leave a line out, "
+    "an attacker must know the defence."
 )
 
 # %%
-lesson.reveal("ripple", found, "its slope is real, but it points nowhere.")
+lesson.reveal("ripple", found, "the slope of the wave says nothing; that of the network behind it does.")
 
 # %% [markdown]
 # How many questions does a search need? All 300 are shown, not only the first.
@@ -299,7 +308,7 @@ lesson.reveal("ripple", found, "its slope is real, but it points nowhere.")
 # Drawing. You need not read this cell.
 questions = [0, 5, 10, 20, 35, 50, 75, 100, 150, 200, 250, 299]
 bands = {}
-for name in ("ripple", "quantised", "temperature"):
+for name in ("ripple", "quantised", "standard"):
     values = [curves[name][question] for question in questions]
     limits = [oatlib.wilson(round(n * value), n) for value in values]
     bands[name] = ([100 * v for v in values], [100 * a for a, _ in limits], [100 * b for _, b in limits])
@@ -313,7 +322,7 @@ fig = figures.lines(
 fig.update_yaxes(range=[0, 102])
 
 # %% [markdown]
-# The three curves nearly coincide: the search meets the same network behind each mask.
+# The three curves nearly coincide, and that is the point: for a search without gradients, the line in front changes nothing.
 #
 # A random defence needs one more remedy: average the gradient over many samples (EOT, lesson 08). `oatlib.audit` knows these
 # remedies. It runs the suite and asks questions that find each kind of mask by its name.
@@ -334,6 +343,16 @@ report
 # * In all other cases the **robust** network, `pgd-at`, decides.
 #
 # An attack sees the gradient of the robust network. The vote of the accurate network is added as a constant.
+#
+# With the probabilities $p$ and $q$ of the accurate and the robust network, and $k$ the class that the accurate one names:
+#
+# $$f(x) = f_\text{robust}(x) + c\; e_k\cdot\mathbf 1\big[p_k > s\ \text{and}\ q_k > v\big]$$
+#
+# The diagram shows the values of $s$, $v$ and $c$.
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+flow("10b")
 
 # %%
 defence = two_opinions.two_opinions()
@@ -355,27 +374,32 @@ say(
 lesson.predict("adaptive", "what does an attack that is made for this defence leave?")
 
 # %% [markdown]
-# One alarm needs no attack. For these images the best possible rule is known. Is the defence better than the best rule?
+# One alarm needs no attack. For these images the best possible rule is known (lesson 05). For each λ it has the largest
+# $(1-\lambda)\cdot\text{clean} + \lambda\cdot\text{robust}$ that any rule can have. Is the defence better than the best rule?
 
 # %%
-hundredths = [i / 100 for i in range(101)]
-best = oatlib.best_frontier(hundredths)
-allowed = max(point.robust for point in best if point.clean >= audited["clean"])
+wide = record["claimed"]  # PGD-20 on more images: a claim about a limit needs a narrow interval
+limits = oatlib.best_frontier([i / 10 for i in range(11)])
+limit = min(limits, key=lambda point: abs(point.clean - wide["clean"]))  # the rule that is about as accurate
+best = (1 - limit.lam) * limit.clean + limit.lam * limit.robust
 
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
 
 
-def against(value):
-    low, high = oatlib.wilson(round(value * audited["n"]), audited["n"])
-    word = "**above the limit** by more than chance" if low > allowed else "not clearly above the limit"
-    return f"{value:.1%} ({low:.1%} to {high:.1%}), {word}"
+def against(clean, robust, count):
+    """The score of a defence with its 95 % interval, and whether that lies above the limit."""
+    score = (1 - limit.lam) * clean + limit.lam * robust
+    square = robust + (clean - robust) * (1 - limit.lam) ** 2  # mean of the squared score of an image
+    half = 1.96 * ((square - score**2) / count) ** 0.5
+    word = "**above the limit by more than chance**" if score - half > best else "not clearly above it"
+    return f"{score:.1%} ± {100 * half:.1f} (n = {count}), {word}"
 
 
 say(
-    f"At clean accuracy {audited['clean']:.1%} no rule can keep more than {allowed:.1%} on average over such images. PGD-20 reports "
-    f"{against(audited['claim'])}. The suite leaves {against(audited['robust'])} (n = {audited['n']}). A number above the limit cannot be true. A number "
-    "below it may still be far too high. No photograph offers this check."
+    f"At λ = {limit.lam:g} the limit is {best:.1%}, on average over such images. With the number of PGD-20 the defence has "
+    f"{against(wide['clean'], wide['robust'], wide['n'])}. With that of the suite it has {against(audited['clean'], audited['robust'], audited['n'])}. "
+    "A number above the limit cannot be true. A number below it may still be far too high. For photographs no such limit is known."
 )
 
 # %% [markdown]
@@ -427,26 +451,75 @@ struck = break_defence(defence, x, y, RADIUS)
 broken = left_under(defence, lambda *_: struck)
 lesson.reveal("adaptive", 100 * broken, f"the quick suite left {numbers['quick suite']:.0%}.")
 
+# %% [markdown]
+# ### Is it better than a coin?
+#
+# Two rivals have no trick. One is a **coin** that asks the accurate network with probability $p$, else the robust one. We choose $p$ so
+# that its clean accuracy is that of the defence. The other is **one setting** of the dial, `oat` at λ = 0.2.
+
+# %%
+ends = [left_under(f, quick) for f in (defence.accurate, defence.robust)]
+cleans = [left_under(f, strengths["clean"]) for f in (defence.accurate, defence.robust)]
+p = (numbers["clean"] - cleans[1]) / (cleans[0] - cleans[1])
+coin = p * ends[0] + (1 - p) * ends[1]
+one_setting = nets["oat"].at(0.2)
+single = [left_under(one_setting, attack) for attack in (strengths["clean"], quick)]
+
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
-ends = {
-    "the accurate network": left_under(defence.accurate, quick),
-    "the robust network": left_under(defence.robust, quick),
+rivals = {
+    "the defence": (numbers["clean"], broken),
+    "a coin": (numbers["clean"], coin),
+    "oat at λ = 0.2": tuple(single),
+    "the accurate network": (cleans[0], ends[0]),
+    "the robust network": (cleans[1], ends[1]),
 }
-bars = numbers | {"your attack": broken} | ends
 figures.bars(
-    list(bars),
-    {"right": list(bars.values())},
+    list(rivals),
+    {
+        "clean": [clean for clean, _ in rivals.values()],
+        "under attack (an upper bound)": [robust for _, robust in rivals.values()],
+    },
     n=n,
-    y_name="right (all but clean: upper bounds), %",
-    takeaway=f"The quick suite leaves {100 * numbers['quick suite']:.0f} % of the defence, your attack {100 * broken:.0f} %; the robust "
-    f"network alone keeps {100 * ends['the robust network']:.0f} % (n = {n}).",
+    y_name="right, %",
+    takeaway=f"Your attack leaves {100 * broken:.0f} % of the defence; a coin of the same clean accuracy keeps {100 * coin:.0f} %, and one "
+    f"setting of the dial {100 * single[1]:.0f} % (quick suite, n = {n}).",
+)
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+low, high = oatlib.wilson(round(broken * n), n)
+beats = "beats the coin" if low > coin else "loses to the coin" if high < coin else "is no better than the coin"
+say(
+    f"At clean accuracy {numbers['clean']:.0%} the defence keeps **{interval(broken)}** under your attack. The coin keeps {coin:.0%}: the defence {beats}. "
+    f"One setting of the dial keeps **{interval(single[1])}** at clean accuracy {single[0]:.0%}. All are upper bounds (n = {n}; the rivals under the quick suite)."
+)
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+shown = ((defence(x).argmax(1) == y) & (defence(struck).argmax(1) != y)).nonzero()[:5, 0]
+shown = shown if len(shown) else torch.arange(5)
+named = {
+    key: [data.classes[c] for c in defence(images)[shown].argmax(1)]
+    for key, images in {"image": x, "struck": struck}.items()
+}
+figures.images(
+    {
+        "image": x[shown],
+        "your attack, ε = 8/255": struck[shown],
+        "its change × 16": figures.change(x[shown], struck[shown], 16),
+    },
+    {
+        "image": [f"says {name}" for name in named["image"]],
+        "your attack, ε = 8/255": [f"says {name}" for name in named["struck"]],
+    },
+    tile=84,
+    takeaway="Five images that the defence names correctly, and wrongly after your attack. The changes are small; below, they are magnified 16 times.",
 )
 
 # %% [markdown]
-# The last two bars are the two networks alone, under the quick suite. The defence is nearly as accurate as the accurate one. But it
-# is far less robust than the robust one. Such an attack is called **adaptive**. Tramèr et al. broke thirteen published defences in
-# this way. A standard suite cannot replace it.
+# Such an attack is called **adaptive**. Tramèr et al. broke thirteen published defences in this way. A standard suite cannot
+# replace it.
 #
 # ## The dial as a thing to attack
 #
@@ -462,7 +535,7 @@ figures.bars(
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
 say(
-    f"Left of `oat` at λ = 0: **{interval(ends['the accurate network'])}**; at λ = 1: {interval(left_under(robust_end, quick))} (quick suite, n = {n}). So a dial is as robust as "
+    f"Left of `oat` at λ = 0: **{interval(ends[0])}**; at λ = 1: {interval(left_under(robust_end, quick))} (quick suite, n = {n}, upper bounds). So a dial is as robust as "
     "the worst setting that an attacker can bring about."
 )
 
@@ -502,7 +575,7 @@ mean_answer = check(mean_answer)
 # %%
 lams = (0.6, 0.8, 1.0)
 settings = [nets["oat"].at(lam) for lam in lams]
-game = data.val.panel(min(3 * n, len(data.val)))  # more images: the differences are small
+game = data.val.panel(min(2 * n, len(data.val)))  # more images: the differences are small
 
 
 def right_at(f, x_adv):
@@ -525,7 +598,7 @@ shares = ", ".join(f"λ = {lam:g}: {mask.float().mean():.1%}" for lam, mask in z
 say(
     f"Fixed and known ({shares}); drawn for each image: **{drawn.mean():.1%}**. Compared with the best fixed λ the coin {verdict}: "
     f"{100 * middle:+.1f} points, 95 % interval {100 * (middle - half):+.1f} to {100 * (middle + half):+.1f} (APGD-20, upper bounds, "
-    f"n = {len(game)}, one network). The coin is no secret that helps: assume that the attacker knows how λ is chosen."
+    f"n = {len(game)}, one network). An attacker who does not know the draw attacks the mean, and that is enough here."
 )
 
 # %% [markdown]
@@ -601,8 +674,8 @@ print("your attack stays in the ball:", farthest < RADIUS + 1e-6)
 # %% [markdown]
 # ## What we showed, and what we did not show
 #
-# One line can blind PGD, and each kind of mask has a remedy. A defence can pass all remedies and still fall to an attack that
-# is made for it. A dial that the attacker can turn is as robust as its worst setting.
+# One line can make PGD fail, and each of these lines has a remedy. A defence can pass the audit and still fall to an attack that
+# is made for it. Then it may be no better than a coin. A dial that the attacker can turn is as robust as its worst setting.
 #
 # **What we did not show:** that the honest networks are robust; their numbers are upper bounds, too, and we have made no
 # attack for them here. Other norms, patches and photographs are open. The coin was measured for one network.
@@ -626,4 +699,6 @@ print("your attack stays in the ball:", farthest < RADIUS + 1e-6)
 # [benchmarks](../bench/README.md) have figures under the stronger attacks.
 
 # %%
-lesson.finish(claims=claims, table=table, defence=numbers, break_defence=broken, ends=ends, coin=[middle, half])
+lesson.finish(
+    claims=claims, table=table, defence=numbers, break_defence=broken, ends=ends, rivals=rivals, drawn=[middle, half]
+)

@@ -145,6 +145,65 @@ TAKEAWAYS = {
 }
 
 
+# Small diagrams of one part, from left to right; the new parts are those of `since` "new".
+FLOWS: dict[str, tuple[str, tuple[_Box | _Arrow, ...]]] = {
+    "10": (
+        "An attack changes an image. The mean cell of the change is a tile. Its cosine with each "
+        "known tile says what was painted; the largest over the wrong classes is the meter.",
+        (
+            _Box("old", 10, 10, 100, ("change", "x_adv - x")),
+            _Box("new", 160, 10, 130, ("fold_tile:", "mean 4x4 cell")),
+            _Box("new", 340, 10, 150, ("tile_match: cosine", "with each tile")),
+            _Box("new", 540, 10, 140, ("forgery: largest", "of wrong classes")),
+            _Box("old", 730, 10, 100, ("meter,", "at most 1")),
+            _Box("old", 340, 90, 150, ("known tiles of", "all classes")),
+            _Arrow("old", ((110, 34), (160, 34))),
+            _Arrow("old", ((290, 34), (340, 34))),
+            _Arrow("old", ((490, 34), (540, 34))),
+            _Arrow("old", ((680, 34), (730, 34))),
+            _Arrow("old", ((415, 90), (415, 58))),
+        ),
+    ),
+    "10b": (
+        "Both networks see the image. If the accurate one is sure and the robust one does not veto "
+        "its class, its vote is added to the logits of the robust one. The vote has no gradient.",
+        (
+            _Box("old", 10, 50, 80, ("image", "x")),
+            _Box("old", 150, 10, 120, ("accurate", "network")),
+            _Box("old", 150, 90, 120, ("robust", "network")),
+            _Box("new", 330, 10, 130, ("sure of class k?", "p > 0.9")),
+            _Box("new", 520, 10, 130, ("no veto of k?", "p > 0.02")),
+            _Box("new", 700, 50, 130, ("logits, + 8 at k", "if both")),
+            _Arrow("old", ((90, 74), (120, 74), (120, 34), (150, 34))),
+            _Arrow("old", ((90, 74), (120, 74), (120, 114), (150, 114))),
+            _Arrow("new", ((270, 34), (330, 34))),
+            _Arrow("new", ((460, 34), (520, 34))),
+            _Arrow("new", ((650, 34), (765, 34), (765, 50)), "vote: no gradient", (656, 26)),
+            _Arrow("new", ((585, 114), (585, 58))),
+            _Arrow("old", ((270, 114), (765, 114), (765, 98)), "logits, with gradient", (300, 132)),
+        ),
+    ),
+}
+
+
+def flow(lesson: str) -> None:
+    """Display the small diagram of a lesson that adds no part to the network.
+
+    Args:
+        lesson: A lesson in `FLOWS`.
+    """
+    takeaway, parts = FLOWS[lesson]
+    body = "".join(
+        (_box if isinstance(part, _Box) else _arrow)(part, part.since == "new") for part in parts
+    )
+    bottom = max(part.y + BOX_HEIGHT for part in parts if isinstance(part, _Box)) + 12
+    data = {
+        "image/svg+xml": _page(takeaway, 0, bottom, body),
+        "text/plain": f"Diagram: {takeaway}",
+    }
+    display(data, raw=True, metadata={"needs_background": "light"})
+
+
 def diagram(lesson: str, findings: Mapping[str, str] | None = None) -> None:
     """Display the diagram as lesson NN has it, with its new parts in colour.
 
@@ -189,11 +248,6 @@ def svg(lesson: str, findings: Mapping[str, str] | None = None) -> str:
                 f"{', '.join(labels) or 'it has no labels'}"
             )
         body += _text(labels[kind].x, FINDINGS_Y, text, "bold")
-    heads = "".join(
-        f'<marker id="{key}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
-        f'orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="{colour}"/></marker>'
-        for key, colour in (("quiet", QUIET), ("new", NEW))
-    )
     # the block of conv, norm and ReLU stands three times in a row
     frame = (
         f'<rect x="128" y="{FRAME_TOP}" width="462" height="136" rx="10" fill="none" '
@@ -203,14 +257,24 @@ def svg(lesson: str, findings: Mapping[str, str] | None = None) -> str:
     )
     top = min(FRAME_TOP, *(part.y for part in shown if isinstance(part, _Box))) - 20
     bottom = max(part.y + BOX_HEIGHT for part in shown if isinstance(part, _Box)) + 14
+    return _page(TAKEAWAYS[lesson], top, bottom, frame + body)
+
+
+def _page(title: str, top: int, bottom: int, body: str) -> str:
+    """Return an SVG image of some parts, from y = top to y = bottom."""
+    heads = "".join(
+        f'<marker id="{key}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+        f'orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="{colour}"/></marker>'
+        for key, colour in (("quiet", QUIET), ("new", NEW))
+    )
     height = bottom - top
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {top} {WIDTH} {height}" '
         f'width="{SHOWN}" height="{SHOWN * height // WIDTH}" '
         'font-family="sans-serif" font-size="13" role="img" '
         'style="max-width:100%;height:auto">'
-        f"<title>{escape(TAKEAWAYS[lesson])}</title><defs>{heads}</defs>"
-        f'<rect y="{top}" width="{WIDTH}" height="{height}" rx="8" fill="{PAPER}"/>{frame}{body}'
+        f"<title>{escape(title)}</title><defs>{heads}</defs>"
+        f'<rect y="{top}" width="{WIDTH}" height="{height}" rx="8" fill="{PAPER}"/>{body}'
         "</svg>"
     )
 
