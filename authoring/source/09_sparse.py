@@ -38,6 +38,7 @@ from plotly.subplots import make_subplots
 import oatlib
 from oatlib import PGD
 from oatlib.course import figures, sparse
+from oatlib.course.diagram import steps
 from oatlib.course.exercises import check
 from oatlib.course.lesson import begin, say
 from oatlib.course.live import LiveCurve
@@ -89,7 +90,7 @@ figures.lines(
     curves,
     x_name="share of the weights that is kept",
     y_name="accuracy, % (bands: 95 % intervals, n = 128)",
-    takeaway=f"With half of the weights {half['robust']:.0%} are robust, with a tenth {cut[1]['robust']:.0%}.",
+    takeaway=f"With half of the weights the network is robust on {half['robust']:.0%}, with a tenth on {cut[1]['robust']:.0%}.",
 )
 
 # %% jupyter={"source_hidden": true}
@@ -97,11 +98,11 @@ figures.lines(
 say(
     f"With all weights `blend` is right on {cut[-1]['clean']:.0%} of clean images, and robust on {cut[-1]['robust']:.0%}. With three "
     f"in ten it is right on **{cut[3]['clean']:.0%}** and robust on **{cut[3]['robust']:.0%}**, with one in ten on "
-    f"{cut[1]['clean']:.0%} and {cut[1]['robust']:.0%}. (n = 128 validation images, one network.)"
+    f"{cut[1]['clean']:.0%} and {cut[1]['robust']:.0%}. (n = 128 validation images, one network; robust: upper bounds.)"
 )
 
 # %% [markdown]
-# Is this a fair test of pruning? Nothing was done after the cut. First write the cut yourself.
+# Is this a fair test of pruning? Nothing was done after the cut. First write the cut yourself, then repair it.
 #
 # ## Small enough to see: 18 weights
 #
@@ -167,32 +168,63 @@ lesson.reveal("statistics", 100 * own["new statistics"]["robust"], f"without the
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
+
+
+def with_interval(value, count):
+    low, high = oatlib.wilson(round(value * count), count)
+    return f"**{value:.0%}** ({low:.0%} to {high:.0%})"
+
+
+before, renewal = ([with_interval(own[name][key], n) for key in ("clean", "robust")] for name in own)
 say(
-    f"Your masks keep {density:.0%} of the weights. Before new statistics the network is right on "
-    f"**{own['cut']['clean']:.0%}** of clean images and robust on **{own['cut']['robust']:.0%}**; afterwards on "
-    f"**{own['new statistics']['clean']:.0%}** and **{own['new statistics']['robust']:.0%}** (n = {n})."
+    f"Your masks keep {density:.0%} of the weights. Before new statistics the network is right on {before[0]} of clean images and "
+    f"robust on {before[1]}. Afterwards it is right on {renewal[0]} and robust on {renewal[1]}. (n = {n}, 95 % intervals; robust: "
+    "upper bounds by the quick suite.)"
 )
 
 # %% [markdown]
 # A second repair is to train on, with the mask kept fixed. How much comes back in one epoch, and in three? That is measured
-# below. First comes the competitor.
+# below. First comes the other way to a sparse network.
 #
 # ## Sparse from the start
 #
-# Begin with a random mask, and let it move. After each round of training the *smallest* kept weights go. As many *grow*, where
-# training pushes hardest. An absent weight is 0, but it has a gradient. **Momentum**, the running sum of gradients, remembers
-# how it was pushed. With kept weights K, absent weights A and drop rate r:
+# Begin with a random mask, and let it move. After each round of training **drop** the smallest kept weights. Then **grow** as many
+# absent weights: those with the largest momentum. An absent weight is 0, but it has a gradient. Its **momentum** is the running
+# sum of these gradients. With kept weights K, absent weights A and drop rate r:
 #
 # $$D=\{\lceil r|K|\rceil\ \text{smallest}\ |w_i|,\ i\in K\},\qquad
 # G=\{|D|\ \text{largest}\ |m_j|,\ j\in A\cup D\},\qquad K\leftarrow (K\setminus D)\cup G$$
 #
-# This is sparse momentum (Dettmers and Zettlemoyer 2019). FLOATS trains like this. By hand:
+# This is sparse momentum (Dettmers and Zettlemoyer 2019). FLOATS trains like this.
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+ways = {
+    "prune": [
+        ("train", "all weights"),
+        ("cut: keep", "the largest"),
+        ("new", "statistics"),
+        ("train on,", "mask fixed"),
+    ],
+    "sparse from the start": [
+        ("random mask",),
+        ("train", "an epoch"),
+        ("drop", "the smallest"),
+        ("grow those with", "most momentum"),
+    ],
+}
+steps(
+    ways, "Pruning cuts once, after training. Sparse training moves its mask after each epoch.", "sparse from the start"
+)
+
+# %% [markdown]
+# Here are the weights and the momenta of the small matrix:
 
 # %%
 keep = largest.clone()
 push = torch.randn(6, 3, generator=torch.Generator().manual_seed(8))
-print("kept weights, by size      ", matrix[keep].abs().sort().values)
-print("largest push on absent ones", push[~keep].abs().sort(descending=True).values[:6])
+print("kept weights, by size       ", matrix[keep].abs().sort().values)
+print("largest momenta, absent ones", push[~keep].abs().sort(descending=True).values[:6])
 
 # %% [markdown]
 # ### Exercise: drop_smallest
@@ -336,8 +368,8 @@ lesson.reveal("found", held[True], f"if the mask may not move, it holds {held[Fa
 # %% [markdown]
 # ## All layers of a network
 #
-# A network has many layers, and not all need the same density. Each layer drops the same *share*. But a layer grows more if its
-# kept weights are pushed more: the growth is divided in proportion to their mean |momentum|. The library's
+# A network has many layers, and not all need the same density. Each layer drops the same *share* of its weights. The number of
+# weights that grow is divided among the layers, in proportion to the mean |momentum| of their kept weights. The library's
 # `allocate(total, shares, room)` divides a whole number:
 
 # %%
@@ -348,7 +380,7 @@ print(allocate(10, [3.0, 1.0, 1.0], [4, 20, 20]))  # the first layer has room fo
 # ### Exercise: Rewiring
 # Difficulty ●●●○○ · 15 minutes. Write this for all layers, with your two functions. `clear` sets absent weights to 0, in place.
 # `rewire` drops in each layer, then clears, so that what grows again starts at 0. It then grows as many weights as it dropped in
-# all. The share of a layer is the mean |momentum| of what it still keeps. Its room is `int(0.99 · absent weights)`.
+# all. The share of a layer is the mean |momentum| of the weights that it still keeps. Its room is `int(0.99 · absent weights)`.
 
 
 # %% tags=["exercise"]
@@ -743,8 +775,8 @@ shrunk = sparse.ends(small, data, n)
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 say(
-    f"Your function, or the solution: clean **{shrunk['clean']:.0%}**, robust **{shrunk['robust']:.0%}** (n = {n}, upper bound). The dense "
-    f"network has {cut[-1]['clean']:.0%} and {cut[-1]['robust']:.0%}, the cut alone {own['cut']['clean']:.0%} and {own['cut']['robust']:.0%}."
+    f"Your function, or the solution: clean {with_interval(shrunk['clean'], n)}, robust {with_interval(shrunk['robust'], n)} (n = {n}, 95 % "
+    f"intervals; robust: upper bound). The dense network has {cut[-1]['clean']:.0%} and {cut[-1]['robust']:.0%}, the cut alone {own['cut']['clean']:.0%} and {own['cut']['robust']:.0%}."
 )
 
 # %% [markdown]
