@@ -1035,9 +1035,14 @@ with torch.no_grad():
 #
 # A network that is cut by hand fails. Fresh statistics and a good choice of channels repair a part, without training. Training all
 # widths together, with a BatchNorm for each, gives one network of several sizes. On clean images it is as accurate as networks
-# trained alone. In robustness the full width lost much with two seeds, and hardly anything with the third. **What we
-# did not show:** a dial of half the width that beats its coin: the training is short. Nor did we show how large this price is for longer training, for photographs or for large networks; that the channels of other
-# networks agree; that the time of large layers falls in the same way. All robust accuracies are upper bounds.
+# trained alone. In robustness the full width lost much with two seeds, and hardly anything with the third. All robust accuracies
+# are upper bounds.
+#
+# **What we did not show:**
+#
+# * that your dial, after its short training, beats a coin at half the width
+# * how large the price of sharing is for longer training, for photographs or for large networks
+# * that the channels of other networks agree, or that the time of large layers falls in the same way
 #
 # ## Try this
 #

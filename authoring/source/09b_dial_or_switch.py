@@ -911,9 +911,14 @@ print("and few answers are right:", left < 0.15)
 #
 # Experts without common weights are a switch on the straight line, because channels half-way are too small. Common weights or a repair remove the dip.
 # Neither makes the path robust: in our measurements interpolated weights stay behind a coin. In our run a path with a trained third point
-# reached its coin, and did not beat it. Better dials were trained at many λ, as `oat`, or mix two answers.
-# **What we did not show:** a dial better than networks that were trained for each λ: `oat` is not. Nor that any of this holds for photographs or large networks; which masks SMART's authors used, or that they wanted a
-# middle; that no better path exists. All robust accuracies are upper bounds.
+# reached its coin, and did not beat it. Better dials were trained at many λ, as `oat`, or mix two answers. All robust accuracies are
+# upper bounds.
+#
+# **What we did not show:**
+#
+# * a dial that beats networks trained for each λ: here `oat` did not
+# * that any of this holds for photographs or large networks, or that no better path exists
+# * which masks SMART's authors used, or that they wanted a middle
 #
 # ## Try this
 #
