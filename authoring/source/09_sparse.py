@@ -618,7 +618,7 @@ say(
     f"bounds. n = {record['dense'][0]['n']} validation images; the 95 % interval of one number is at most 4.5 points to each side. Backbone "
     f"`{record['backbone']}`, preset `{record['preset']}`. Pruned networks train on with a learning rate of at most {record['more']['lr']}. "
     f"Guessing gives {100 / len(data.classes):.1f} %. Weights of the small networks: {'; '.join(counts)}. Of their {len(small_ones)} trainings, "
-    f"{len(stopped)} fell to chance ({', '.join(stopped)}). Those networks have the weights of their last good epoch."
+    f"{len(stopped)} fell to chance ({', '.join(sorted(set(stopped)))}). Those networks have the weights of their last good epoch."
 )
 
 
@@ -661,7 +661,7 @@ say(
 # So the answer depends on the baseline. Against the bare cut, sparse training looks much better. After equally long training, pruned and
 # sparse networks are close in robust accuracy. In clean accuracy the sparse ones are a little better at a tenth of the weights.
 # Rewiring does help a network that *is* trained sparse. And zeros beat a cut in width: a sparse network is more robust than a small one
-# with as many weights. It multiplies more, however, as the next section shows. More training helps the dense network, too.
+# with as many weights. But an ordinary convolution multiplies by zeros, too (next section). More training also helps the dense network.
 #
 # Sparse training has one advantage left: it never holds a dense network. That matters if the dense network does not fit into
 # memory. But the momentum of absent weights needs memory, too.
