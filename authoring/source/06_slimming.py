@@ -24,7 +24,7 @@
 your_name: str = "yours"  # your network has this name in the explorer
 data_set: str = "shapes"  # one of shapes, digits: the images
 n: int = 256  # 64 to 512: validation images on which networks are measured
-epochs: int = 4  # 1 to 20: of your training
+epochs: int = 5  # 1 to 20: of your training
 seed: int = 0  # 0 to 9999: of weights, draws of λ and attacks
 retrain: bool = False  # train the network beside yours, too, instead of loading it
 recompute: bool = False  # train everything that is recorded again (20 minutes)
