@@ -5,7 +5,7 @@ Every lesson adds parts. The newest are drawn in colour.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -268,6 +268,48 @@ def _page(title: str, top: int, bottom: int, body: str) -> str:
         for key, colour in (("quiet", QUIET), ("new", NEW))
     )
     height = bottom - top
+    return _page(top, height, TAKEAWAYS[lesson], frame + body)
+
+
+def steps(rows: Mapping[str, Sequence[Sequence[str]]], takeaway: str, back: str = "") -> None:
+    """Display procedures as rows of boxes, from left to right.
+
+    Args:
+        rows: By name of the procedure, its steps. Each step is the lines of a box.
+        takeaway: What the diagram shows, in a sentence. It is its text alternative.
+        back: Name of a row whose last step is followed by its second one again.
+    """
+    data = {"image/svg+xml": steps_svg(rows, takeaway, back), "text/plain": f"Diagram: {takeaway}"}
+    display(data, raw=True, metadata={"needs_background": "light"})
+
+
+def steps_svg(rows: Mapping[str, Sequence[Sequence[str]]], takeaway: str, back: str = "") -> str:
+    """Return the diagram of `steps` as SVG."""
+    body, width, distance, pitch = "", 138, 166, 112
+    for i, (name, boxes) in enumerate(rows.items()):
+        y = 34 + pitch * i
+        middle = y + BOX_HEIGHT // 2
+        body += f'<text x="10" y="{y - 10}" font-weight="bold" fill="{INK}">{escape(name)}</text>'
+        for k, lines in enumerate(boxes):
+            x = 10 + distance * k
+            body += _box(_Box("", x, y, width, tuple(lines)), name == back and k > 0)
+            if k:
+                body += _arrow(_Arrow("", ((x - distance + width, middle), (x, middle))), False)
+        if name == back:
+            last, second, low = 10 + distance * (len(boxes) - 1), 10 + distance, y + BOX_HEIGHT
+            corners = [(last, low), (last, low + 18), (second, low + 18), (second, low)]
+            points = tuple((x + width // 2, corner) for x, corner in corners)
+            body += _arrow(_Arrow("", points, "again", (second + width, low + 14)), True)
+    return _page(0, pitch * len(rows), takeaway, body)
+
+
+def _page(top: int, height: int, title: str, body: str) -> str:
+    """A drawing on paper, from y = `top` on."""
+    heads = "".join(
+        f'<marker id="{key}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+        f'orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="{colour}"/></marker>'
+        for key, colour in (("quiet", QUIET), ("new", NEW))
+    )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {top} {WIDTH} {height}" '
         f'width="{SHOWN}" height="{SHOWN * height // WIDTH}" '

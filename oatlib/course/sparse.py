@@ -23,6 +23,7 @@ from ..networks.network import Network, masked_units
 from ..training.loop import train
 from ..training.presets import Preset
 from ..training.recipes import build
+from .widths import narrow_backbone
 
 SEEDS, N = (0, 1, 2), 512  # of `sparse_arms`: trainings, and validation images
 DENSITIES = (0.3, 0.1)
@@ -33,6 +34,8 @@ ATTACK = Suite(RADIUS, budget="quick")
 # Training after pruning: the full attack from the first step, and a lower learning rate.
 MORE = Preset(ramp=0.0, lr=0.2, warmup=0.2)
 EPOCHS_MORE = (1, 3)
+# Width of a dense copy of the backbone with about as many weights, by density (see `weights`).
+SMALL = {0.3: 0.5625, 0.1: 0.3125}
 LONGER = Preset().epochs + max(EPOCHS_MORE)  # as long as pruning with the most training
 
 
@@ -164,11 +167,44 @@ def ends(net: Network, data: Data, n: int = N, seed: int = 0) -> dict:
     return {"n": len(panel), "clean": right} | robust_end
 
 
-def dense_network(data: Data, seed: int) -> Network:
-    """Train `blend`, the network that is pruned."""
-    net = build("blend", data, BACKBONE, seed)
-    train(net, data, "fast", seed, progress=False)
+def dense_network(
+    data: Data, seed: int, backbone: str = BACKBONE, epochs: int = Preset().epochs
+) -> Network:
+    """Train `blend` with all weights of a backbone."""
+    net = build("blend", data, backbone, seed)
+    train(net, data, Preset(epochs=epochs), seed, progress=False)
     return net
+
+
+def small_arms(data: Data, seed: int, density: float) -> dict[str, dict]:
+    """Measure dense networks with about as many weights as a sparse one, trained alone.
+
+    Returns:
+        Results of `ends` by the name of the arm. "stopped" says whether the training ended early,
+        because clean accuracy fell to chance. Such a network has the weights of its last good
+        epoch.
+    """
+    arms = {}
+    with narrow_backbone(SMALL[density]) as backbone:
+        for name, epochs in (("small", Preset().epochs), ("small, 3 more epochs", LONGER)):
+            net = dense_network(data, seed, backbone, epochs)
+            arms[name] = ends(net, data) | {"stopped": net.trained[-1]["status"] == "stopped"}
+    return arms
+
+
+def weights(data: Data) -> dict[str, dict[str, int]]:
+    """Count the weights in the convs of a sparse network and of the small one, by density."""
+
+    def sizes(backbone: str) -> list[int]:
+        net = build("blend", data, backbone)
+        return [part.weight.numel() for part in net.modules() if isinstance(part, nn.Conv2d)]
+
+    counts = {}
+    for density, width in SMALL.items():
+        kept = sum(count(size, density) for size in sizes(BACKBONE))
+        with narrow_backbone(width) as backbone:
+            counts[f"{density:g}"] = {"sparse": kept, "small": sum(sizes(backbone))}
+    return counts
 
 
 def trained_sparse(
@@ -183,7 +219,7 @@ def trained_sparse(
 
 
 def arms_at(dense: Network, data: Data, seed: int, density: float) -> dict[str, dict]:
-    """Measure what is left of a dense network after pruning, and networks trained sparse."""
+    """Measure a dense network after pruning, networks trained sparse, and small dense ones."""
     cut = pruned(dense, density)
     arms = {
         "pruned": ends(cut, data),
@@ -198,21 +234,24 @@ def arms_at(dense: Network, data: Data, seed: int, density: float) -> dict[str, 
     arms["sparse from the start"] = ends(trained_sparse(data, seed, density), data)
     arms["sparse, 3 more epochs"] = ends(trained_sparse(data, seed, density, epochs=LONGER), data)
     arms["sparse, masks fixed"] = ends(trained_sparse(data, seed, density, moves=False), data)
-    return arms
+    return arms | small_arms(data, seed, density)
 
 
 def sparse_arms() -> dict:
     """Train and prune: every arm at every density, for every seed."""
     data = load_data("shapes", seed=0)
     dense: list[dict] = []
+    longer: list[dict] = []
     runs: dict[str, dict[str, list]] = {f"{density:g}": {} for density in DENSITIES}
     for seed in SEEDS:
         net = dense_network(data, seed)
         dense.append(ends(net, data))
+        longer.append(ends(dense_network(data, seed, epochs=LONGER), data))
         for density in DENSITIES:
             for arm, found in arms_at(net, data, seed, density).items():
                 runs[f"{density:g}"].setdefault(arm, []).append(found)
-    return {"dense": dense, "runs": runs} | about()
+    counts = {"weights": weights(data)}
+    return {"dense": dense, "dense, 3 more epochs": longer, "runs": runs} | about() | counts
 
 
 def about() -> dict:

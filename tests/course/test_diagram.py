@@ -72,3 +72,17 @@ def test_it_is_displayed_as_svg_with_text_for_terminals(monkeypatch):
 def test_a_lesson_without_a_diagram_is_an_error():
     with pytest.raises(ValueError, match="no diagram of lesson '08': 01, 02"):
         diagram.diagram("08")
+
+
+def test_steps_lie_inside_and_one_row_may_repeat():
+    rows = {"a": [("one", "step"), ("two",), ("three",)], "b": [("one",)] * 5}
+    root = ElementTree.fromstring(diagram.steps_svg(rows, "a < b", back="a"))
+    assert root.find(f"{SVG}title").text == "a < b"
+    _, _, width, height = map(float, root.get("viewBox").split())
+    rects = list(root.iter(f"{SVG}rect"))
+    assert len(rects) == 1 + 3 + 5
+    for part in rects[1:]:
+        assert float(part.get("x")) + float(part.get("width")) <= width
+        assert float(part.get("y")) + float(part.get("height")) <= height
+    lines = len(list(root.iter(f"{SVG}polyline")))
+    assert lines == 2 + 4 + 1

@@ -52,3 +52,8 @@ def test_the_toy_learns_its_matrix_where_the_mask_is_right():
     for _ in range(5):
         weight, momentum, error = sparse.toy_training(weight, momentum, truth != 0, truth, inputs)
     assert error < 1e-4 and torch.allclose(weight, truth, atol=0.01)
+
+
+def test_the_small_networks_have_about_as_many_weights_as_the_sparse_ones(data):
+    for counts in sparse.weights(data).values():
+        assert counts["sparse"] <= counts["small"] < 1.1 * counts["sparse"]
