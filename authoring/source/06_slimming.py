@@ -18,7 +18,7 @@
 # * build a network with two dials, λ and width, and write the step that trains all widths
 # * compare it with networks that were trained alone at each size, and choose a setting within limits
 #
-# **Before this:** [05 · OAT](05_oat.ipynb) · **Run time:** about 60 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
+# **Before this:** [05 · OAT](05_oat.ipynb) · **Run time:** about 60 s on two CPU cores · **Needs:** no internet, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 your_name: str = "yours"  # your network has this name in the explorer
@@ -1046,7 +1046,7 @@ with torch.no_grad():
 #
 # ## Try this
 #
-# * Set `widths=(0.25, 1.0)` where the network is made. What does the full width lose?
+# * Train a second network with `widths=(0.25, 1.0)`. What does the full width lose?
 # * Give half the width the BatchNorms of the full one (first channels). What is left?
 # * Train `us-snn`, and add a width with `oatlib.calibrate(net, data, [0.3, 0.6])`. It was trained for any width.
 #

@@ -18,7 +18,7 @@
 # * compare pruning fairly with a network that is sparse from the start
 # * say what a sparse network saves, and what it does not
 #
-# **Before this:** [08 · Weight noise](08_weight_noise.ipynb) · **Run time:** about 55 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
+# **Before this:** [08 · Weight noise](08_weight_noise.ipynb) · **Run time:** about 55 s on two CPU cores · **Needs:** no internet, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 density: float = 0.1  # 0.05 to 0.5: share of the weights that your networks keep

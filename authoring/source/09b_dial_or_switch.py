@@ -18,7 +18,7 @@
 # * repair the collapse without training, and say why that does not yet make a good dial
 # * compare dials at equal clean accuracy, with a coin, with dedicated networks and over several seeds
 #
-# **Before this:** [09 · Sparse](09_sparse.ipynb) · **Run time:** about 60 s on two CPU cores · **Needs:** no network, no GPU · **Words:** [glossary](GLOSSARY.md)
+# **Before this:** [09 · Sparse](09_sparse.ipynb) · **Run time:** about 60 s on two CPU cores · **Needs:** no internet, no GPU · **Words:** [glossary](GLOSSARY.md)
 
 # %% tags=["parameters"]
 n: int = 256  # 64 to 512: validation images that are measured
