@@ -260,17 +260,6 @@ def svg(lesson: str, findings: Mapping[str, str] | None = None) -> str:
     return _page(TAKEAWAYS[lesson], top, bottom, frame + body)
 
 
-def _page(title: str, top: int, bottom: int, body: str) -> str:
-    """Return an SVG image of some parts, from y = top to y = bottom."""
-    heads = "".join(
-        f'<marker id="{key}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
-        f'orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="{colour}"/></marker>'
-        for key, colour in (("quiet", QUIET), ("new", NEW))
-    )
-    height = bottom - top
-    return _page(top, height, TAKEAWAYS[lesson], frame + body)
-
-
 def steps(rows: Mapping[str, Sequence[Sequence[str]]], takeaway: str, back: str = "") -> None:
     """Display procedures as rows of boxes, from left to right.
 
@@ -300,11 +289,12 @@ def steps_svg(rows: Mapping[str, Sequence[Sequence[str]]], takeaway: str, back: 
             corners = [(last, low), (last, low + 18), (second, low + 18), (second, low)]
             points = tuple((x + width // 2, corner) for x, corner in corners)
             body += _arrow(_Arrow("", points, "again", (second + width, low + 14)), True)
-    return _page(0, pitch * len(rows), takeaway, body)
+    return _page(takeaway, 0, pitch * len(rows), body)
 
 
-def _page(top: int, height: int, title: str, body: str) -> str:
-    """A drawing on paper, from y = `top` on."""
+def _page(title: str, top: int, bottom: int, body: str) -> str:
+    """Return an SVG image of some parts, from y = top to y = bottom."""
+    height = bottom - top
     heads = "".join(
         f'<marker id="{key}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
         f'orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="{colour}"/></marker>'
