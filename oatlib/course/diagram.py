@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from textwrap import fill
 
 from IPython.display import display
 
 WIDTH = 840
+TEXT_COLUMNS = 100  # of the text alternative
 SHOWN = 780  # pixels on the page; JupyterLab cuts off what is wider than its output
 INK, QUIET, PAPER, NEW = "#30363c", "#8a9096", "#ffffff", "#e0661a"
 NEW_FILL, NEW_TEXT = "#fdf0e7", "#b04d10"  # the text has a contrast of 4.5:1 on both
@@ -199,7 +201,7 @@ def flow(lesson: str) -> None:
     bottom = max(part.y + BOX_HEIGHT for part in parts if isinstance(part, _Box)) + 12
     data = {
         "image/svg+xml": _page(takeaway, 0, bottom, body),
-        "text/plain": f"Diagram: {takeaway}",
+        "text/plain": fill(f"Diagram: {takeaway}", TEXT_COLUMNS),
     }
     display(data, raw=True, metadata={"needs_background": "light"})
 
@@ -268,7 +270,10 @@ def steps(rows: Mapping[str, Sequence[Sequence[str]]], takeaway: str, back: str 
         takeaway: What the diagram shows, in a sentence. It is its text alternative.
         back: Name of a row whose last step is followed by its second one again.
     """
-    data = {"image/svg+xml": steps_svg(rows, takeaway, back), "text/plain": f"Diagram: {takeaway}"}
+    data = {
+        "image/svg+xml": steps_svg(rows, takeaway, back),
+        "text/plain": fill(f"Diagram: {takeaway}", TEXT_COLUMNS),
+    }
     display(data, raw=True, metadata={"needs_background": "light"})
 
 

@@ -8,7 +8,7 @@ from authoring import lessons
 from tests.notebooks import lint
 
 SOURCES = lessons.sources()
-NAME = "08_good"
+NAME = "A_good"
 EXERCISE = '''
 # %% [markdown]
 # ### Exercise: NAME
