@@ -974,13 +974,13 @@ say(
     f"made for it, and {survive['made for width 1']:.1%} under PGD-20 made for the full width: **{flattery:+.1f} points** by the borrowed attack. "
     f"On {(own_right < other_right).sum()} images only its own attack finds an error, on {(own_right > other_right).sum()} only the borrowed one."
 )
-rows_of = {"image": panel.x[:6]}
+rows_of = {"image": panel.x[:5]}
 for name, x_adv in adversarial.items():
-    rows_of[f"attacked,<br>{name}"] = x_adv[:6]
-    rows_of[f"change × 8,<br>{name}"] = figures.change(panel.x, x_adv, 8)[:6]
-answers = {"image": captions(data, panel, range(6))}
+    rows_of[f"attacked,<br>{name}"] = x_adv[:5]
+    rows_of[f"change × 8,<br>{name}"] = figures.change(panel.x, x_adv, 8)[:5]
+answers = {"image": captions(data, panel, range(5))}
 for name, x_adv in adversarial.items():
-    answers[f"attacked,<br>{name}"] = [f"says {data.classes[k]}" for k in narrow_half(x_adv[:6]).argmax(1)]
+    answers[f"attacked,<br>{name}"] = [f"says {data.classes[k]}" for k in narrow_half(x_adv[:5]).argmax(1)]
 figures.images(
     rows_of,
     answers,
