@@ -26,6 +26,7 @@ RICH = ("text/html", "text/markdown", "image/png")  # shown instead of plain tex
 RAW = re.compile(  # a dictionary, or a dataclass of two fields or more, as Python writes them
     r"""\{(?:'[^'\n]*'|"[^"\n]*"|[\w.]+): |\b[A-Z]\w*\(\w+=[^()\n]*, \w+="""
 )
+UNEQUAL = re.compile(r"^.*: +False$", re.MULTILINE)  # what a checked cell must not print
 CHECKED = "nbval-check-output"  # tag of a cell: nbval compares what the cell prints
 SHOWING = {
     "print",
@@ -167,6 +168,8 @@ def _unfit_outputs(cell: NotebookNode) -> Iterator[str]:
                 yield f"holds {mime}, dead without a kernel: a picture takes its place"
         if is_checked(cell) and data and "image/png" in data:
             yield f"has the tag {CHECKED} and shows a picture: print words or rounded numbers"
+        if is_checked(cell) and (hit := UNEQUAL.search(output.get("text", ""))):
+            yield f"says that something is not as it should be: {hit[0].strip()!r}"
         yield from _unreadable(output)
         if hit := PLACE.search(
             output.get("text", "") + "".join(str(v) for k, v in data.items() if k != "image/png")

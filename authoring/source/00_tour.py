@@ -14,7 +14,7 @@
 # **You will be able to**
 #
 # * say what a robust network is, and read a plot of robust against clean accuracy
-# * program the best rule for images with two cues: an obvious one that can be wrong, and a faint one that can be attacked
+# * program the best rule for images with two cues: an obvious one that can be wrong, and a weak one that can be attacked
 # * choose λ of a trained network, and measure what the choice costs
 # * compare a dial with a coin, which it has to beat, and with the best possible rule, which it cannot beat
 #
@@ -214,8 +214,8 @@ say(
 #
 # Two numbers of an image say which cue to believe.
 #
-# * **Vividness** says how strongly a shape differs from the grey background, from 0 (the faintest) to 1.
-# * **Trust** is the probability that the shape belongs to the class. A vivid shape never lies, a faint one often does.
+# * **Vividness** says how strongly a shape differs from the grey background, from 0 (the palest) to 1.
+# * **Trust** is the probability that the shape belongs to the class. A vivid shape never lies, a pale one often does.
 
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
@@ -243,7 +243,7 @@ print("truthful  ", truthful[:5])
 
 # %% [markdown]
 # ### Exercise: trust_of
-# Difficulty ●○○○○ · 5 minutes. The trust $r$ depends on the vividness $v$. It is $r_0$ for the faintest shape. From there
+# Difficulty ●○○○○ · 5 minutes. The trust $r$ depends on the vividness $v$. It is $r_0$ for the palest shape. From there
 # it rises along a straight line, until it reaches 1 at vividness $v_1$. Then it stays 1:
 #
 # $$r(v) = \min\left(1,\; r_0 + (1 - r_0)\, \frac{v}{v_1}\right)$$
@@ -411,7 +411,7 @@ print("the curve is oatlib.best_frontier:", gaps.abs().max().item() < 1e-3)
 # rival. Toss a **coin** for every image: with probability p the second of two rules answers, else the first.
 #
 # ### Exercise: toss
-# Difficulty ●○○○○ · 4 minutes. Which two accuracies does the coin have on average? The attacker may know p, but not the
+# Difficulty ●○○○○ · 4 minutes. Which two accuracies does the coin have on average? Assume the worst: the attacker sees the
 # result of the toss.
 
 
@@ -593,7 +593,7 @@ say(
 # | `standard` | trained on clean images only | none |
 # | `pgd-at` | trained on attacked images only | none |
 # | `oat` | one network, trained for all λ at once (lesson 05) | λ |
-# | `blend` | two sets of weights, and the dial mixes them | λ |
+# | `blend` | two BatchNorms for each conv, and the dial mixes their numbers | λ |
 #
 # (A second dial, for the size of a network, comes in [lesson 06](06_slimming.ipynb).)
 #

@@ -138,7 +138,7 @@ for change, images in (("none", x), ("PGD-20", x_adv), ("random signs", x_random
 say(
     f"All rows are the same n = {n} validation images. Every value changes by up to ε = {eps:g}/255. The textures have a mean amplitude of {255 * scene.amplitude.mean():.1f}/255.\n\n"
     "| change | still right, an upper bound under attack (95 % interval) | own texture erased | other texture added |\n|---|---|---|---|\n"
-    f"{table}\nThe last two columns are means, in percent of the strength of the image's own texture. They say how much of it "
+    f"{table}\nThe last two columns are means, in percent of the strength of the image's own texture (lesson 00 gave medians). They say how much of it "
     "the change erases, and how much it adds of the strongest texture of another class. The size of the change is the same for PGD-20 and random signs, so what counts is its **direction**. Another attack may find more errors. So the "
     "accuracy under an attack is an **upper bound** of the robust accuracy."
 )

@@ -668,7 +668,7 @@ say(
     + "\n".join(rows)
     + "\n\nA step of PGD uses only the sign of the gradient. So the attacker also changes cues that "
     f"the network hardly uses. Against pgd-at it erases {effects['pgd-at'].erased.mean():.0%} of the "
-    f"texture. But where the shape lies, pgd-at answers as the texture tells in only {texture_says['pgd-at']:.0%}."
+    f"texture. But where the shape lies, pgd-at gives the answer of the texture for only {texture_says['pgd-at']:.0%} of the images."
 )
 say(
     f"**A ceiling before training.** A network that does not use the texture can at best follow the "

@@ -919,7 +919,7 @@ say(
 
 # %% [markdown]
 # Where the images themselves differ in their statistics, separate statistics can decide how *easily* a network trains. The
-# right half of the figure does not show that they decide what it can learn.
+# right half of the figure has no such difference beyond its intervals: after the gentle training both learn.
 #
 # ## A new way to measure wrongly
 #

@@ -736,7 +736,7 @@ say(
 # ## What does λ turn down?
 #
 # Now the ready network `oat`, trained for longer, with all six stops. Its first conv has 16 filters. Every image is a drawn
-# shape, a texture too faint to see, and noise. The texture always tells the class, but an attack can repaint it. A faint
+# shape, a texture too faint to see, and noise. The texture always tells the class, but an attack can repaint it. A pale
 # shape often belongs to another class, a vivid one never does.
 #
 # Which filters read the texture? Give filter $w_c$ the textures alone, then the shapes alone, and compare its outputs:
@@ -1130,7 +1130,7 @@ for point in alone:  # only counts are stored, so the order of its images is arb
     verdicts.append(torch.tensor([-2, 0, -1]).repeat_interleave(counts))
     point["run"] = len(verdicts) - 1
 if alone:
-    dials["a network for each λ (long suite)"] = alone
+    dials["a network for each λ (suite `fast`)"] = alone
     dials["a coin between two of these networks"] = [alone[0], alone[-1]]
 
 
@@ -1159,17 +1159,17 @@ apart = mean_gains["oat, told λ"][1] - mean_gains["blend, mixed outputs (two pa
 versus = verdict(*limits(apart), "above", "below", "not clearly apart from")
 dedicated = ""
 if alone:
-    ahead = mean_gains["oat, told λ"][1] - mean_gains["a network for each λ (long suite)"][1]
+    ahead = mean_gains["oat, told λ"][1] - mean_gains["a network for each λ (suite `fast`)"][1]
     beside = verdict(*limits(ahead), "above", "below", "not clearly apart from")
     dedicated = (
         f" `oat` is **{beside} the networks for each λ**: {100 * ahead.mean():+.0f} points {spread(ahead)}. "
-        "The long suite is stronger than the quick one, which favours `oat` here."
+        "The suite of budget `fast` is stronger than the quick one, which favours `oat` here. Lesson 05 compares `oat` with dedicated networks under the same suite: there it is behind."
     )
 say(
     "| dial | settings between its ends | above the coin of `blend`, points | above the coin of two networks |\n"
     f"|---|---|---|---|\n{rows}\n"
     f"Points of robust accuracy above a coin with the same clean accuracy, mean over the settings, with 95 % intervals. n = {n}, "
-    f"quick suite. The networks for each λ: n = {open_files.N}, long suite; their intervals treat these images as "
+    f"quick suite. The networks for each λ: n = {open_files.N}, suite of budget `fast`; their intervals treat these images as "
     "independent of those of the coin. The settings of two dials differ in clean accuracy. All robust accuracies are upper bounds.\n\n"
     f"`oat` is **{versus} mixed outputs**: the difference is {100 * apart.mean():+.0f} points {spread(apart)}. Mixed outputs need no training in "
     f"between, but twice the computation.{dedicated}"

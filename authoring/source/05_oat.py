@@ -108,7 +108,7 @@ diagram("05")
 # ## Small enough to draw: two pixels
 #
 # Each point is an image of two pixels. The first pixel shows the class clearly, but is wrong in some images. The second
-# is nearly always right, but so faint that an attacker can replace it. The classifier is linear: two weights and a bias.
+# is always right on clean images, but so weak that an attacker can replace it. The classifier is linear: two weights and a bias.
 # Its worst attack is known exactly: each pixel moves by ε towards the wrong class.
 #
 # A tiny network computes the weights and the bias from λ. Its loss is (1-λ)·clean + λ·attacked. Compare three ways to
@@ -135,7 +135,7 @@ alone = [
 SEEN = {
     "λ = 1 always": "This classifier has learned one border.",
     "drawn, hidden": "Every λ gives the same border: one compromise.",
-    "drawn, told": "The border turns with λ. One network comes close to all six dedicated classifiers.",
+    "drawn, told": "The border turns with λ. One network comes close to all six classifiers that were trained for one λ each.",
 }
 
 
@@ -801,6 +801,7 @@ say(
     + "\n".join(lines)
     + f"\n\nMean over {len(three['runs'])} seeds, "
     f"and its 95 % interval over seeds. Differences of upper bounds, quick suite, n = {sizes['oat']} test images (`mix`: {sizes['mix']}). "
+    "`mix` was measured at few λ here, so its 98 % column is too low; the table above has finer mixes of one seed. "
     "*Ahead* and *behind*: the interval excludes 0. Three values can agree by chance, so these intervals are rough."
 )
 
@@ -840,7 +841,7 @@ say(
 # ### Where no dial beats the coin
 #
 # Why can a dial beat the coin? The *image* shows how far to trust its shape. A vivid shape never belongs to another
-# class, a faint one often does. The best rule at λ follows the shape where its trust is above 1-λ, and the invisible
+# class, a pale one often does. The best rule at λ follows the shape where its trust is above 1-λ, and the invisible
 # texture elsewhere. A coin does not look at the image.
 #
 # Now give every shape the same trust. Then the image tells nothing about the choice. (Lesson 00 shows what your recipe learns in

@@ -708,7 +708,7 @@ say(
 # ## Together or alone?
 #
 # The same question as before, now with λ: one network with three widths, against three dials that were trained alone. Each
-# alone has the size of one width.
+# alone has the size of one width. Trainings of one recipe differ much: three seeds of nearly this dial lie far apart in lesson 05.
 
 # %%
 question = "at full width and clean accuracy 90 %: robust accuracy of together minus alone?"

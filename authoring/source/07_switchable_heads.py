@@ -63,7 +63,8 @@ oats = points(correct("oats"))  # robust accuracies in percent, (runs, sub-netwo
 # ## The claim
 #
 # Lesson 06 built `oats`, a network with two dials, λ and width. Each pair (width, λ) is a **sub-network**. **SOLAR** makes one
-# change: each width gets an output layer of its own. The abstract of its paper says how much this gains.
+# change: each width gets an output layer of its own. The abstract of its paper says how much this gains. Before you try it: how large
+# is such a number by chance?
 
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
@@ -87,7 +88,7 @@ say(
     f"To find out, we trained the same small `oats` (four layers, four widths) {len(oats)} times, on the same images. Only the training seed "
     "differs: first weights, order of the images, draws of λ, attacks. All networks are measured on the same "
     f"n = {record['n']} test images, with the quick suite. It is an attack, so all robust accuracies of this lesson are upper bounds. "
-    "A gain is the difference of two upper bounds, and bounds nothing."
+    "A gain is the difference of two upper bounds. The true gain can be smaller or larger."
 )
 question = (
     "oats minus oats of another seed: how many points of accuracy under the suite does the best sub-network gain?"

@@ -59,7 +59,8 @@ def source(number=seed):
 # %% [markdown]
 # ## A defence that looks good
 #
-# The network `standard` was trained without attacks. Here is a defence for it that needs no training: add a wave to the image
+# Lessons 04 to 07 told the network λ through FiLM. This lesson puts **noise** into the weights. Noise makes measuring harder, so
+# that comes first. The network `standard` was trained without attacks. Here is a defence for it that needs no training: add a wave to the image
 # before the network sees it. Its phase is drawn for every pixel, and drawn again at every call. The wave is too small to see.
 
 
@@ -843,7 +844,7 @@ published_rule = check(published_rule)
 # </details>
 
 # %% [markdown]
-# `oatlib` interpolates the folded weights of the two ends instead. Does the noise turn the dial?
+# `oatlib` uses neither rule. It moves from the folded weights of one end to those of the other. Does the noise change anything then?
 
 # %%
 question = "rule A: how much of the change in clean accuracy lies between λ = 0.05 and 0.1?"

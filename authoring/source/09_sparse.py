@@ -64,7 +64,8 @@ torch.set_printoptions(precision=2, sci_mode=False, linewidth=110)
 # easier to train all weights, and to remove the small ones afterwards. This is **pruning**.
 #
 # We prune `blend`: FLOAT without its noise, so that only one thing changes. Each convolution keeps a share of its weights, the
-# **density**. Clean accuracy is measured at λ = 0. Robust accuracy is measured at λ = 1 by the quick suite: an upper bound.
+# **density**. We measure the two ends of the dial; what lies between them is the question of lesson 09b. Clean accuracy is
+# measured at λ = 0. Robust accuracy is measured at λ = 1 by the quick suite: an upper bound.
 
 # %%
 shares = [0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0]

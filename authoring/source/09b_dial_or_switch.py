@@ -428,6 +428,7 @@ rescale = check(rescale)
 # %% tags=["nbval-check-output"]
 random = torch.Generator().manual_seed(seed)
 conv = torch.nn.Conv2d(3, 4, 3)
+torch.nn.init.normal_(conv.weight, generator=random)
 norm = torch.nn.BatchNorm2d(4)
 torch.nn.init.normal_(norm.bias, generator=random)
 torch.nn.init.uniform_(norm.weight, 0.5, 2, generator=random)
@@ -435,7 +436,7 @@ with torch.no_grad():
     normed = norm(conv(x))
     now = conv(x).mean((0, 2, 3)), conv(x).std((0, 2, 3))
     changed = rescale(conv.weight, conv.bias, now, (norm.bias, norm.weight))
-    print("rescale is BatchNorm:", torch.allclose(F.conv2d(x, *changed), normed, atol=1e-2))
+    print("rescale is BatchNorm:", torch.allclose(F.conv2d(x, *changed), normed, atol=1e-3))
 
 # %% [markdown]
 # The convolutions of a plain network, in the order in which an image meets them:
@@ -707,7 +708,9 @@ say(
     "| robust accuracy, %, at clean accuracy of at least | 98 % | 95 % | 90 % | passes |\n|---|---|---|---|---|\n"
     + "\n".join(lines)
     + f"\n\nMeans over the seeds {', '.join(seeds)}, lowest to highest in brackets. {compared['attack_text']}: upper bounds. n = {compared['n']:,} test "
-    "images (512 where two networks or two outputs are mixed); the 95 % interval of one number is 3 to 4 points to each side."
+    "images (512 where two networks or two outputs are mixed); the 95 % interval of one number is 3 to 4 points to each side. "
+    "Mixed outputs were measured at few λ: between λ = 0.5 and 0.6 their accuracy is interpolated, so their 98 % column is too low. "
+    "Lessons 00 and 05 measured finer mixes of one seed."
 )
 
 

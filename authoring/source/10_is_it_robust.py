@@ -174,7 +174,9 @@ suspects += ["starts or steps", "step length", "training"]
 lesson.predict("cause", "which suspect explains the gap?", options=suspects)
 
 # %% [markdown]
-# The tests use the same images and random numbers. The first three, and the division by ten, change one thing about PGD-20.
+# The tests use the same images and random numbers. Four of them change one thing about PGD-20: the number of starts, the number of
+# steps, the length of a step, or the logits, which are divided by ten. *APGD* is PGD that shortens its own steps (lesson 10b). *With
+# 7 targets* it aims at each wrong class in turn.
 
 # %%
 f = exhibit.at(LAM)
@@ -257,7 +259,7 @@ evidence = {
     ),
     "saturation": (f"part of the gap that dividing by ten closes: {closing('logits / 10')}", word("logits / 10")),
     "shattered gradients": (
-        f"a step of 1/255 raises the loss of {slope:.0%} of the images; Square leaves {left['no gradient: Square']:.0%}",
+        f"a step of 1/255 raises the loss of {slope:.0%} of the images; a search without gradients (Square, lesson 10b) leaves {left['no gradient: Square']:.0%}",
         "no" if slope > 0.9 else "perhaps",
     ),
     "starts or steps": (
@@ -658,7 +660,7 @@ say(
 # %% [markdown]
 # ## Train again
 #
-# Ablation: train the same network, `oat`, again. Only the attack of training changes. The first kind has two
+# Ablation: train `oat`, a network of the exhibit's kind with one width. Only the attack of training changes. The first kind has two
 # steps on a ball of 1.25 ε, as in the first version. The second kind has three steps on the ball of radius ε, and half
 # of the images are attacked towards one wrong class. So this trainer *can* paint clean forgeries. Today's preset `fast` trains
 # with this attack. We train in the first world (the images of the first version), and in today's world.
@@ -763,7 +765,7 @@ found = "training" if apart and pgd_apart else "not proved"
 lesson.reveal("cause", found, "it explains a part, the largest that we found a cause for.")
 
 # %% [markdown]
-# Why did we not see it? In lesson 02 we had compared two steps with seven, and found no difference. That test was made at
+# Why did we not see it? An early version of lesson 02 had compared two steps with seven, and found no difference. That test was made at
 # λ = 1 only. There the network does not use the textures. At smaller λ it does.
 #
 # ## It happens to others
@@ -813,7 +815,7 @@ print("the own texture is no forgery:", own_texture.max().item() < 0.2)
 # erase the own texture. An added wrong texture, painted by hand, fools the network without a gradient. Another training makes the
 # gap of PGD-20 smaller. It does not close it. **What we did not show:** what causes the rest of the gap; which part of the new attack is needed, the third step, the smaller ball or the
 # target; that the cause is the same on photographs, whose textures are not known; or that anything *is* robust. Every number here
-# is an upper bound. Only *certified* bounds come from the other side.
+# is an upper bound. Only *certified* bounds come from the other side: see [appendix B](B_bracket.ipynb).
 #
 # ## Try this
 #

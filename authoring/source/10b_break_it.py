@@ -51,7 +51,8 @@ standard, robust_end = nets["standard"].at(0.0), nets["oat"].at(1.0)
 # ## Three defences in one line each
 #
 # In lesson 10 a network fooled itself. Here a defender fools you, by accident or on purpose. Each of these functions changes
-# one line of the *standard* network, which was never trained against an attack.
+# one line of the *standard* network, which was never trained against an attack. *Temperature* multiplies its logits. *Quantised*
+# rounds the pixels. *Ripple* adds a wave, as in lesson 08, but without chance.
 
 
 # %%
@@ -366,7 +367,7 @@ audited = record["audit"]
 raised = ", ".join(audited["raised"]) or "nothing"
 say(
     f"Clean **{interval(numbers['clean'])}**, PGD-20 {interval(numbers['PGD-20'])}, quick suite **{interval(numbers['quick suite'])}** "
-    f"(n = {n}). The audit with the long suite, n = {audited['n']} images: it raises **{raised}**; the suite leaves "
+    f"(n = {n}). The audit with the suite of budget `fast`, n = {audited['n']} images: it raises **{raised}**; the suite leaves "
     f"{interval(audited['robust'], audited['n'])}."
 )
 
@@ -695,7 +696,7 @@ print("your attack stays in the ball:", farthest < RADIUS + 1e-6)
 # * Andriushchenko et al. 2020, *Square Attack: a Query-Efficient Black-Box Adversarial Attack via Random Search*
 # * Pintor et al. 2022, *Indicators of Attack Failure: Debugging and Improving Optimization of Adversarial Examples*
 #
-# **Next:** this is the end of the course. The [guide](../docs/guide.md) shows what the library does beyond it. The
+# **Next:** the appendices make a dial fast ([A](A_engineering.ipynb)) and prove a lower bound ([B](B_bracket.ipynb)). The [guide](../docs/guide.md) shows what the library does beyond it. The
 # [benchmarks](../bench/README.md) have figures under the stronger attacks.
 
 # %%

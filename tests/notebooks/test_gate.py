@@ -197,6 +197,8 @@ BROKEN = {
     "an error": (changed("outputs", [nbformat.v4.new_output("error", ename="KeyError", evalue="3", traceback=[])]),
                  "cell 2: ended with KeyError: 3"),
     "a warning": (stream("stderr", "be careful"), "cell 2: writes to stderr, which readers see in red: 'be careful'"),
+    "no equality": (stream("stdout", "one thing: True\nsame loss: False\n"),
+                    "cell 2: says that something is not as it should be: 'same loss: False'"),
     "a place": (stream("stdout", f"read {FOLDER}"), "cell 2: names a place on the machine"),
     "a long line": (stream("stdout", "word " * 30), "cell 2: shows a line of 150 columns; at most 110 fit"),
     "a long result": (output(**{"text/plain": "word " * 30}), "cell 3: shows a line of 150 columns"),
