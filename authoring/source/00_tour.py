@@ -391,7 +391,7 @@ curve = check(curve)
 # \text{robust}(\lambda) = E\left[r\, 1_{r > 1 - \lambda}\right]$$
 #
 # For each image the rule makes the choice with the higher score. So no other rule on these two cues has a higher mean score
-# at this λ, and none can be above the curve. This assumes that the attack can replace every texture and no shape.
+# at this λ, a rule above the curve would have a higher score at some λ, so there is none. This assumes that the attack can replace every texture and no shape.
 
 # %% tags=["nbval-check-output"]
 lowest, full = scene.options.trust, scene.options.full_trust  # r0 and v1 of this world
@@ -578,7 +578,7 @@ say(
     + "\n".join(rows)
     + f"\n\nQuick suite, n = {networks[True]['n']} validation images, differences of upper bounds, t intervals over seeds. "
     f"Where trust grows with vividness, the networks are **{verdicts[False]}**. Where every shape has the same trust "
-    f"({networks[True]['trust']:.1%}, the mean), they are **{verdicts[True]}**. Nothing but the trust differs."
+    f"({networks[True]['trust']:.1%}, the mean), they are **{verdicts[True]}**. **Ablation:** nothing but the trust differs."
 )
 
 # %% [markdown]
@@ -598,8 +598,8 @@ say(
 # (A second dial, for the size of a network, comes in [lesson 06](06_slimming.ipynb).)
 #
 # Keep a guess for each of two missions. Then find the answers in the explorer below. A number that begins with ≈ is an
-# estimate. The plot also shows two rivals that can beat the dial. Squares are means of the outputs of the chosen network at
-# λ = 0 and at λ = 1, which cost two passes per image. Diamonds are networks that were trained for one λ each.
+# estimate. The plot also shows two rivals that can beat the dial. Squares: the chosen network runs at λ = 0 and at
+# λ = 1, two passes per image, and the two outputs are averaged. Diamonds are networks that were trained for one λ each.
 
 # %%
 question = f"mission 1: at which λ does the clean accuracy of oat fall below {min_clean:.0%}?"
@@ -750,7 +750,7 @@ how_vivid = check(how_vivid)
 #
 # * **your rule** chooses one of them by your score
 # * the **coin** chooses by chance
-# * the **mix** asks both about every image, and adds their probabilities with the weights 1 - λ and λ.
+# * the **mix** asks both about every image, and adds their probabilities: $(1-\lambda)\,p_\mathrm{standard}(x)+\lambda\,p_\mathrm{pgd\text{-}at}(x)$.
 #
 # The trained dial is `oat`, one network. All are measured on test images, which were not used to choose anything. Your rule is
 # measured on fewer of them (`n`), and it also meets the fading attack. (The numbers of the others are recorded, with

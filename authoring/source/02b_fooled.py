@@ -55,8 +55,8 @@ points, label, lies = two_cues(seed)  # (256, 2), (256,), (256,)
 # %% [markdown]
 # ## A training run that looks perfect
 #
-# A *round* of training needs two gradients for the weights, on clean and on attacked points. The attack comes first: PGD of seven
-# steps (PGD-7) needs seven more, FGSM one more. So a round with FGSM is three times cheaper. Is that enough?
+# A *round* of training needs two gradients for the weights, on clean and on attacked points. The attack needs more: PGD of
+# seven steps (PGD-7) seven, FGSM one. So a round takes nine gradients with PGD-7 and three with FGSM. Is that enough?
 #
 # Try it in the two-pixel world of lesson 02. Its left pixel is **loud**: it shows the class clearly, but it sometimes lies.
 # Its right pixel is **faint**: it never lies, but an attack can change it. The network was trained on clean points before. The loss
@@ -1130,13 +1130,13 @@ say(
 )
 
 # %% [markdown]
-# Of the cheap fixes, only the random start was run at 6/255. The attack gap is only as good as its strong attack.
+# Of the cheap fixes, only the random start was run at 6/255. For two half steps, the gap from FGSM to PGD-20 reports nothing: a gap needs a strong attack.
 #
 # ## The two-step trainer that fooled this project
 #
 # The first version of this package trained `oats`, a network with two dials that lesson 06 builds, against PGD with **two** steps. Its
 # reported numbers came from PGD-20 and looked good. The weights are kept as an exhibit, and measured beside today's `oats`. In the
-# images of the first version vivid shapes lied, too. Each network meets its own images, so compare the fall from left to right.
+# images of the first version vivid shapes lied, too. Each network is measured on images of its own kind. So do not compare the heights of two bars: compare how far each network falls.
 
 # %%
 exhibit = oatlib.load(RECORDS / "oats_two_steps.safetensors")

@@ -92,7 +92,7 @@ figures.lines(
 # Drawing. You need not read this cell.
 moves = [abs(run[i]["robust"] - run[-1]["robust"]) for run in untrained for i in range(1, 5)]
 say(
-    f"Three trainings were measured on n = {untrained[0][0]['n']} validation images each. The attack is the {record['attack']}. "
+    f"Three trainings were measured on n = {untrained[0][0]['n']} validation images each (95 % interval of one number: up to {98 / untrained[0][0]['n'] ** 0.5:.0f} points to each side). The attack is the {record['attack']}. "
     "Robust accuracies are upper bounds.\n\nFour stops were never drawn in training. At these, robust accuracy differs from "
     f"that at λ = 1 by at most {100 * max(moves):.1f} points. So the dial has six positions but only **two settings**. "
     "FiLM was never trained with four of its six codes. All λ > 0 share one BatchNorm, which is a likely reason for the flat curves."
@@ -179,7 +179,7 @@ hidden = toy.accuracies(toys["drawn, hidden"], 0)
 say(
     f"With one λ per batch the gradient scatters **{per_batch / per_image:.0f} times** as far as with one λ per image. "
     f"Where λ is hidden, clean accuracy is {hidden[0]:.1f} % and robust accuracy {hidden[1]:.1f} % at "
-    "every λ. (512 points. The attack is exact, so robust accuracy is no upper bound here.)"
+    "every λ. (512 points: the 95 % interval is up to {98 / 512**0.5:.0f} points to each side. The attack is exact, so robust accuracy is no upper bound here.)"
 )
 clean_end, middle, robust_end = ([v / 100 for v in toy.accuracies(toys["drawn, told"], lam)] for lam in (0.0, 0.3, 1.0))
 tossed = oatlib.coin(clean_end, robust_end, middle[0])
@@ -754,7 +754,7 @@ say(
     "| | 98 % | 95 % | 90 % | parameters | work |\n"
     "|---|---|---|---|---|---|\n"
     f"{table}\n\nQuick suite, validation images, n = {dial[0]['n']} for your dial and {rivals['n']} for the others, seed 0. In "
-    "brackets: 95 % intervals over images (bootstrap; a draw in which it is never so accurate counts as 0). A dash: never so accurate. *Best possible* is computed, and no upper "
+    "brackets: 95 % intervals over images (bootstrap; a draw in which a row never reaches that clean accuracy counts as 0). A dash: never so accurate. *Best possible* is computed, and no upper "
     "bound. *Coin between two dedicated* is the best pair of the six at each clean accuracy. *Work* counts passes of all "
     "training images, forward and back, attacks included. All but your dial were measured on the built-in images."
 )
@@ -951,7 +951,7 @@ say(
     f"{max(there):.1%}. So if you need only one setting, you need no dial.\n\n"
     "A dial with a weak robust end has a weak coin, too, and is easily above it. So look at the second column as well. There "
     "the network trained at λ = 0 and 1 only, with a coin between its two settings, competes with the whole recipe. Five "
-    "epochs are short for the whole recipe, and one of its three trainings is much worse than the others."
+    "epochs are short for the whole recipe, and its trainings differ much, as the second column shows."
 )
 
 # %% [markdown]
@@ -961,7 +961,7 @@ say(
 #
 # ## Open exercise: beat the coin and the mix without training
 #
-# The coin does not look at the image. A mix does so in a way: it follows the network with the higher probability. So a mix with
+# The coin does not look at the image. A mix does look, in a way: it follows the network with the higher probability. So a mix with
 # a stretched λ (from 0.5 to 0.9, say) is a good dial, and far above the coin. Can you choose better than every mix?
 #
 # ### Exercise: my_dial
@@ -970,7 +970,7 @@ say(
 # at clean accuracy `0.98`, `0.95` and `0.90`. The mean of the three must be 5 points above that of the best plain mixes.
 #
 # The attacker follows the gradient through all of your code. It also tries images that fool the mixes, and images with fainter
-# shapes. So an answer whose gradients tell the attack little gains nothing.
+# shapes. So it does not help to hide the gradients from the attack.
 
 
 # %% tags=["exercise"]
@@ -1042,7 +1042,7 @@ say(
     f"{lines}\n\nThe first two rows: n = {len(small)}, quick suite, images that fool mixes, and faded shapes. The others: quick "
     f"suite, n = {rivals['n']} (your dial: {dial[0]['n']}). In brackets: 95 % intervals over images. `my_dial` and `mix` send every "
     f"image through two networks with {costs['mix'][0]:,} parameters together. `my_dial` is {shown} points above `mix` at the three "
-    "levels, under the same attacks."
+    "levels, under the same attacks. It is clearly above `mix` only where the interval excludes 0."
 )
 
 # %% [markdown]

@@ -623,7 +623,7 @@ print("after one step, the same weights and statistics at both widths:", all(clo
 # %% [markdown]
 # ### Live
 #
-# The loop is that of lesson 05. It ends after few epochs, because each step now trains two networks.
+# The loop is that of lesson 05. It ends after few epochs, because each step now trains two networks. PGD-5 in the figure gives upper bounds.
 
 # %%
 BATCH, TOTAL = 128, epochs * (len(data.train) // 128)
@@ -790,9 +790,9 @@ say(
     "| width | together, % | its coin | alone, % | its coin | together minus alone, per seed |\n|---|---|---|---|---|---|\n"
     f"{rows}\nRobust accuracy at clean accuracy 90 %: upper bounds by the quick suite, "
     f"n = {recorded['arms']['together'][0][0][0]['n']} validation images, mean (lowest to highest) of the seeds "
-    f"{', '.join(map(str, recorded['seeds']))}; {recorded['preset']}. The coin is that between both ends of the dial. The 95 % "
-    f"interval of one number is about 4 points to each side.\n\n{price_text}\n"
-    f"At full width the dials are {min(over):+.1f} to {max(over):+.1f} points from their coins. Training together takes as many "
+    f"{', '.join(map(str, recorded['seeds']))}; {recorded['preset']}. The coin is that between both ends of the dial. In the figure, the upper dotted line is the coin of *alone*. The 95 % "
+    f"interval of one number is about 4 points to each side, that of a difference about 6.\n\n{price_text}\n"
+    f"At full width the dials are {min(over):+.1f} to {max(over):+.1f} points from their coins (dial minus coin, over the six trainings). Training together takes as many "
     "steps as training one network alone, and each step costs the work of all widths. A likely reason for the loss: all widths "
     "share their weights, and every step has to serve all of them."
 )
@@ -948,7 +948,7 @@ say(
     f"At most {small.macs:,} multiply-adds:\n\n"
     f"| limit | chosen | clean, n = {len(panel)} | robust | clean, test images, n = {len(others)} | robust |\n"
     f"|---|---|---|---|---|---|\n{rows}\nRobust: upper bounds by the quick suite. 95 % intervals. The first pair of columns was "
-    "used to choose, the second was not. `choose` knows no coins: at the clean accuracy of the first choice "
+    "used to choose, the second was not. `choose` does not compare with a coin. At the clean accuracy of the first choice "
     f"({first.clean:.1%}), the coin between both ends of half the width is robust on {100 * (tossed or 0):.1f} %."
 )
 
@@ -970,9 +970,9 @@ other_right, own_right = right.values()
 flattery = 100 * (survive["made for width 1"] - survive["made for width 0.5"])
 low, high = oatlib.wilson(round(survive["made for width 0.5"] * len(panel)), len(panel))
 say(
-    f"At half the width (λ = 1, n = {len(panel)}) {survive['made for width 0.5']:.1%} ({low:.1%} to {high:.1%}) are right under PGD-20 "
+    f"At half the width (λ = 1, n = {len(panel)}) {survive['made for width 0.5']:.1%} ({low:.1%} to {high:.1%}) are right under PGD-20 (upper bounds) "
     f"made for it, and {survive['made for width 1']:.1%} under PGD-20 made for the full width: **{flattery:+.1f} points** by the borrowed attack. "
-    f"On {(own_right < other_right).sum()} images only its own attack finds an error, on {(own_right > other_right).sum()} only the borrowed one."
+    f"On {(own_right < other_right).sum()} images only its own attack finds an error, on {(own_right > other_right).sum()} only the borrowed one. Both attacks meet the same images, so compare these two counts."
 )
 rows_of = {"image": panel.x[:5]}
 for name, x_adv in adversarial.items():
@@ -989,7 +989,7 @@ figures.images(
 )
 
 # %% [markdown]
-# The class of an image is that of its texture. Move λ and the width, and let *choose for me* find a setting. The first network is
+# In the captions, *class* is the right answer, that of the texture. Move λ and the width, and let *choose for me* find a setting. The first network is
 # yours; *compare* it with `oats`, a larger network with three widths.
 
 # %%
@@ -1035,12 +1035,12 @@ with torch.no_grad():
 #
 # A network that is cut by hand fails. Fresh statistics and a good choice of channels repair a part, without training. Training all
 # widths together, with a BatchNorm for each, gives one network of several sizes. On clean images it is as accurate as networks
-# trained alone. In robustness the full width lost much with two seeds, and hardly anything with the third. All robust accuracies
+# trained alone. In robustness the full width lost with some seeds, and the loss differs much from seed to seed. All robust accuracies
 # are upper bounds.
 #
 # **What we did not show:**
 #
-# * that your dial, after its short training, beats a coin at half the width
+# * that your dial, after its short training, beats a coin
 # * how large the price of sharing is for longer training, for photographs or for large networks
 # * that the channels of other networks agree, or that the time of large layers falls in the same way
 #
