@@ -32,17 +32,23 @@ def test_the_two_ends_are_measured_now_and_then_in_eval_mode_and_the_network_sta
     assert all(0 <= a <= 100 for a in [*clean, *attacked])
 
 
-def test_an_image_is_answered_by_the_robust_network_where_that_is_sure():
+def test_an_image_is_answered_by_the_robust_network_where_its_shape_is_vivid():
     def standard(x):
         return torch.tensor([[9.0, 0.0]]).expand(len(x), 2)
 
     def robust(x):
-        return torch.stack([torch.zeros(len(x)), x[:, 0]], 1)
+        return torch.tensor([[0.0, 9.0]]).expand(len(x), 2)
 
-    x = torch.tensor([[0.1], [9.0]])  # unsure, sure
-    assert choose_by_image(0.5, standard, robust)(x).argmax(1).tolist() == [0, 1]
-    assert choose_by_image(0.0, standard, robust)(x).argmax(1).tolist() == [0, 0]
-    assert choose_by_image(1.0, standard, robust)(x).argmax(1).tolist() == [1, 1]
+    def chosen(lam):
+        return choose_by_image(lam, standard, robust)(x).argmax(1).tolist()
+
+    # grey, with a square in the middle that is hardly, somewhat, and very different from the background
+    x = torch.full((3, 3, 8, 8), 0.5)
+    x[:, :, 2:6, 2:6] += torch.tensor([0.05, 0.25, 0.45])[:, None, None, None]
+    assert [chosen(lam) for lam in (0.0, 1.0)] == [[0, 0, 1], [0, 1, 1]]
+    x[:, :, 2:6, 2:6] = 0.5
+    x[:, :, 3, 3] += 0.3  # one pixel is noise, not a shape
+    assert chosen(0.0) == [0, 0, 0]
 
 
 def test_six_networks_cost_more_than_one():
