@@ -391,7 +391,7 @@ curve = check(curve)
 # \text{robust}(\lambda) = E\left[r\, 1_{r > 1 - \lambda}\right]$$
 #
 # For each image the rule makes the choice with the higher score. So no other rule on these two cues has a higher mean score
-# at this λ, a rule above the curve would have a higher score at some λ, so there is none. This assumes that the attack can replace every texture and no shape.
+# at this λ. A rule above the curve would have a higher score at some λ, so there is none. This assumes that the attack can replace every texture and no shape.
 
 # %% tags=["nbval-check-output"]
 lowest, full = scene.options.trust, scene.options.full_trust  # r0 and v1 of this world

@@ -793,8 +793,8 @@ say(
     f"{', '.join(map(str, recorded['seeds']))}; {recorded['preset']}. The coin is that between both ends of the dial. In the figure, the upper dotted line is the coin of *alone*. The 95 % "
     f"interval of one number is about 4 points to each side, that of a difference about 6.\n\n{price_text}\n"
     f"At full width the dials are {min(over):+.1f} to {max(over):+.1f} points from their coins (dial minus coin, over the six trainings). Training together takes as many "
-    "steps as training one network alone, and each step costs the work of all widths. A likely reason for the loss: all widths "
-    "share their weights, and every step has to serve all of them."
+    "steps as training one network alone, and each step costs the work of all widths. **Three seeds do not settle** how much "
+    "robust accuracy that costs. A likely reason why it can cost some: all widths share their weights."
 )
 
 # %% [markdown]
@@ -974,13 +974,13 @@ say(
     f"made for it, and {survive['made for width 1']:.1%} under PGD-20 made for the full width: **{flattery:+.1f} points** by the borrowed attack. "
     f"On {(own_right < other_right).sum()} images only its own attack finds an error, on {(own_right > other_right).sum()} only the borrowed one. Both attacks meet the same images, so compare these two counts."
 )
-rows_of = {"image": panel.x[:5]}
+rows_of = {"image": panel.x[:4]}
 for name, x_adv in adversarial.items():
-    rows_of[f"attacked,<br>{name}"] = x_adv[:5]
-    rows_of[f"change × 8,<br>{name}"] = figures.change(panel.x, x_adv, 8)[:5]
-answers = {"image": captions(data, panel, range(5))}
+    rows_of[f"attacked,<br>{name}"] = x_adv[:4]
+    rows_of[f"change × 8,<br>{name}"] = figures.change(panel.x, x_adv, 8)[:4]
+answers = {"image": captions(data, panel, range(4))}
 for name, x_adv in adversarial.items():
-    answers[f"attacked,<br>{name}"] = [f"says {data.classes[k]}" for k in narrow_half(x_adv[:5]).argmax(1)]
+    answers[f"attacked,<br>{name}"] = [f"says {data.classes[k]}" for k in narrow_half(x_adv[:4]).argmax(1)]
 figures.images(
     rows_of,
     answers,

@@ -671,7 +671,7 @@ at = [ALL.index((1.0, lam)) + 0.35 for lam, values in single.items() for _ in va
 marks = [value for values in single.values() for value in values]
 fig.add_scatter(x=at, y=marks, mode="markers", name="oat, one width", marker=figures.style(2)["marker"])
 edge = len(ALL) - len(SUBNETS) - 0.5
-fig.add_vrect(-0.5, edge, fillcolor=figures.GRID, line_width=0, annotation_text="broken: not tested")
+fig = fig.add_vrect(-0.5, edge, fillcolor=figures.GRID, line_width=0, annotation_text="broken: not tested")
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -700,7 +700,7 @@ say(
 )
 
 # %% [markdown]
-# For pairs, the labels are exchanged *within* a seed only. Of S seeds, each is exchanged or not: $2^S$ ways. The bootstrap draws
+# For pairs, the labels are exchanged *within* a seed only. Each of S seeds keeps its labels or swaps them: $2^S$ ways. The bootstrap draws
 # the two runs of a seed together.
 
 

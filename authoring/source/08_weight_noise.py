@@ -784,11 +784,12 @@ say(
     f"{judged(gain)}\n\nFLOAT with one draw per step minus the same network without noise: {min(noise):+.1f} to {max(noise):+.1f} "
     f"points. {judged(noise)}\n\n**Against a dedicated network.** At λ = 1 it is {min(alone):+.1f} to {max(alone):+.1f} points more robust than these "
     f"three (means), and about as accurate on clean images. Its worst seed is {'above' if worst > top else 'not above'} the best seed of the "
-    "three. What one network with a dial saves is the second network."
+    "three. So at equal clean accuracy a coin between two dedicated networks is no worse than these dials. What one network with a dial "
+    "saves is the second network."
 )
 
 # %% [markdown]
-# So the attack of training is blinded, and in this training most of it passes: α shrinks again later. We did not test why. The
+# So the attack of training is blinded for a while. In this training α shrinks again later, and most of the effect is gone. We did not test why. The
 # public code trains 200 epochs against seven steps. We do not know what α does there.
 
 # %% jupyter={"source_hidden": true}
