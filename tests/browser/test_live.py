@@ -394,7 +394,7 @@ def test_a_network_is_trained_on_the_page(screen):
     screen.page.click(".oat .training button:text-is('one step')")
     status.filter(has_text="step").wait_for()
     screen.page.click(".oat .training button:text-is('resume')")
-    status.filter(has_text="finished").wait_for()
+    status.filter(has_text="finished").wait_for(timeout=300_000)  # an epoch, while other tests use the cores
     screen.page.locator(".oat .top").scroll_into_view_if_needed()
     screen.shot(f"training, {screen.name}")
     assert screen.page.locator(".oat .born").count() >= 2
