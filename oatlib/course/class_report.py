@@ -28,8 +28,8 @@ from .. import record
 from .._bundled import bundled
 from . import progress
 from .exercises import EXERCISES, find_all
+from .lesson import RECORD
 
-RECORD = "application/vnd.oatlib.record+json"
 BINS = 10  # of a histogram of guesses
 BAR = 24  # characters of the longest bar, in text
 BIGGEST = 50_000_000  # bytes of a file that is read
@@ -117,7 +117,7 @@ class ClassReport:
 
     @property
     def numbers(self) -> list[str]:
-        """Numbers of the lessons that somebody worked on, in their order."""
+        """Numbers of the lessons that any learner worked on, in their order."""
         used = {
             n
             for learner in self.learners
@@ -154,7 +154,7 @@ class ClassReport:
         return found.most_common(MOST_MISTAKES)
 
     def questions(self, number: str) -> list[Question]:
-        """Return the questions of a lesson that somebody answered with a guess.
+        """Return the questions of a lesson for which there is a guess.
 
         Args:
             number: Number of the lesson.
@@ -302,7 +302,7 @@ def _places_in_lesson(number: str) -> Counter:
 
 
 def _question(number: str, text: str, entries: Sequence[Mapping]) -> Question | None:
-    """Return the histogram of the guesses for one question; None if nobody guessed."""
+    """Return the histogram of the guesses for one question; None without any guess."""
     guesses = [entry.get("guess") for entry in entries if entry.get("guess") is not None]
     answers = [entry.get("answer") for entry in entries if entry.get("answer") is not None]
     first = entries[0]

@@ -197,22 +197,6 @@ def above_coin(
     return gains
 
 
-# 97.5 % quantiles of the t distribution, by the number of values
-T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
-
-
-def over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return the mean of some trainings, and its 95 % interval (t distribution).
-
-    Args:
-        values: One number for each of 2 to 5 seeds.
-    """
-    found = torch.tensor(values, dtype=torch.float64)
-    mean = found.mean().item()
-    reach = T[len(values)] * found.std().item() / len(values) ** 0.5
-    return mean, mean - reach, mean + reach
-
-
 def choose_by_image(lam: float, standard: Answer, robust: Answer) -> Answer:
     """Return a function that lets the robust network answer where the shape is vivid.
 

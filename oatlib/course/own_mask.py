@@ -23,20 +23,10 @@ from ..data.shapes import CONSTANT_TRUST, tiles
 from ..training.loop import train
 from ..training.presets import Preset
 from ..training.recipes import build
+from .collapse import EXHIBIT as TWO_STEPS
 from .two_pixels import accuracy
 
 EPS = 8 / 255
-# How the first version trained: two steps, on a ball that is a quarter larger.
-TWO_STEPS = Preset(
-    epochs=8,
-    batch=64,
-    lr=0.4,
-    margin=1.25,
-    steps=2,
-    step_size=7.5 / 255,
-    aimed=0.0,
-    at_last_stop=0.0,
-)
 ARMS = {
     "two steps, ball 1.25 ε": TWO_STEPS,
     "three steps, half towards a class": replace(

@@ -66,8 +66,3 @@ def test_a_difference_is_measured_on_the_same_images():
 def test_never_so_accurate_counts_as_zero():
     mask = torch.ones(8, dtype=torch.bool)
     assert dials.bootstrap(lambda pairs: [None], [point(mask, mask)]) == [(0, 0)]
-
-
-def test_the_interval_over_seeds():
-    mean, low, high = dials.over_seeds([1.0, 2.0, 3.0])
-    assert mean == pytest.approx(2) and high - mean == pytest.approx(4.303 / 3**0.5, abs=1e-3) == mean - low
