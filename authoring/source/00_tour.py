@@ -39,6 +39,7 @@ import oatlib
 from oatlib.course import dials, figures, rules
 from oatlib.course.exercises import check
 from oatlib.course.lesson import begin, say
+from oatlib.course.seeds import over_seeds
 from oatlib.course.sliders import sliders
 from oatlib.data.scenes import effect_of, scene_of
 from oatlib.evaluation.baselines import robust_at
@@ -567,7 +568,7 @@ verdicts = {}
 for is_same, world in WORLDS.items():
     # above_coin is an exercise of lesson 05
     values = [dials.above_coin(dials.pairs_of(run), [0.95])[0] for run in networks[is_same]["runs"]]
-    mean, low, high = dials.over_seeds(values)
+    mean, low, high = over_seeds(values)
     verdicts[is_same] = (
         "above the coin" if low > 0 else "below the coin" if high < 0 else "not clearly different from the coin"
     )

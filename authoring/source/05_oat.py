@@ -43,6 +43,7 @@ from oatlib.course import dials, figures, parts, told_lambda
 from oatlib.course.diagram import diagram
 from oatlib.course.exercises import check, mine
 from oatlib.course.lesson import begin, say
+from oatlib.course.seeds import over_seeds
 from oatlib.course.sliders import sliders
 from oatlib.data.shapes import CONSTANT_TRUST
 from oatlib.evaluation.baselines import LEVELS, robust_at
@@ -620,7 +621,7 @@ for i, (name, values) in enumerate(above.items()):
     fig.add_scatter(x=at, y=values, error_y=spread, name=label, mode="markers", marker=mark)
     fig.data[-1].update(showlegend=i in (0, 5), error_y_color=colour)
 fig.add_hline(0, line={"color": figures.INK, "dash": "dot"})
-means = [dials.over_seeds([above[name][k] for name in above if name != "yours"]) for k in range(len(LEVELS))]
+means = [over_seeds([above[name][k] for name in above if name != "yours"]) for k in range(len(LEVELS))]
 seen = f"At clean accuracy 95 % the five recorded dials are {means[1][0]:.1f} points above their own coin on average."
 figures.layout(
     fig,
@@ -789,7 +790,7 @@ for rival, (measure, name) in RIVALS.items():
     found = [(at_levels(run["oat"]), measure(run[name])) for run in three["runs"]]
     for k in range(len(LEVELS)):
         values = [100 * ((oat[k] or 0) - (its[k] or 0)) for oat, its in found]
-        mean, low, high = dials.over_seeds(values)
+        mean, low, high = over_seeds(values)
         words.append(which(low, high, "ahead", "behind", "unclear"))
         cells.append(f"{mean:+.1f} ({low:+.1f} to {high:+.1f}): {words[-1]}")
     verdicts[name, measure] = words
