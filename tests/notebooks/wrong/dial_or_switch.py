@@ -96,8 +96,10 @@ WRONG = {
         (PATH + "    return lambda lam: (1 - lam) * first(x) + lam * second(x)", "one network answers"),
         (PATH + "    return lambda lam: (first if lam < 0.5 else second).state_dict()", "jumps"),
         (
+            # The generator has a seed: two draws at one λ can agree, and then nothing is to be seen.
             PATH + "    ends = [first.state_dict(), second.state_dict()]\n"
-            "    return lambda lam: ends[int(torch.rand(()) < lam)]",
+            "    coin = torch.Generator().manual_seed(0)\n"
+            "    return lambda lam: ends[int(torch.rand((), generator=coin) < lam)]",
             "the second time",
         ),
         (PATH + "    return lambda lam: first.state_dict()", "should be `second`"),
