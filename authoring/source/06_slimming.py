@@ -41,6 +41,7 @@ from oatlib.course.diagram import diagram
 from oatlib.course.exercises import check, mine
 from oatlib.course.lesson import begin, say
 from oatlib.course.parts import narrow_film
+from oatlib.course.seeds import over_seeds
 from oatlib.course.sliders import sliders
 from oatlib.evaluation.baselines import robust_at
 from oatlib.explorer.description import captions
@@ -187,8 +188,11 @@ sliced_conv = check(sliced_conv)
 # ## Half a repair: fresh statistics
 #
 # ### Exercise: calibrated_stats
-# Difficulty ●●○○○ · 6 minutes. Which statistics does a narrow layer need? Compute them for each channel from some batches:
-# the average, over the batches, of the mean, and of the unbiased variance.
+# Difficulty ●●○○○ · 6 minutes. Which statistics does a narrow layer need? Those of its own output $h$. Compute them for each
+# channel $c$ from $K$ batches. Batch $b$ has $m$ values in this channel: one for each image and pixel.
+#
+# $$\mu_c=\frac1K\sum_{b=1}^{K}\underbrace{\frac1m\sum_{j=1}^{m} h^{(b)}_{c,j}}_{\mu^{(b)}_c},\qquad
+# \sigma_c^2=\frac1K\sum_{b=1}^{K}\frac1{m-1}\sum_{j=1}^{m}\big(h^{(b)}_{c,j}-\mu^{(b)}_c\big)^2$$
 
 
 # %% tags=["exercise"]
@@ -623,7 +627,7 @@ print("after one step, the same weights and statistics at both widths:", all(clo
 # %% [markdown]
 # ### Live
 #
-# The loop is that of lesson 05. It ends after few epochs, because each step now trains two networks. PGD-5 in the figure gives upper bounds.
+# The loop is that of lesson 05. It ends after few epochs, because each step now trains two networks.
 
 # %%
 BATCH, TOTAL = 128, epochs * (len(data.train) // 128)
@@ -735,7 +739,9 @@ coins = {way: [coin_of(way, i) for i in range(3)] for way in recorded["arms"]}
 differences = []
 for together, by_itself in zip(ways["together"], ways["trained alone"], strict=True):
     differences.append([a - b for a, b in zip(together, by_itself, strict=True)])
-lesson.reveal("together", sum(differences[-1]) / len(differences[-1]), "the mean over the seeds.")
+middle, low, high = over_seeds(differences[-1])
+note = f"the mean of {len(differences[-1])} seeds, 95 % interval {low:+.0f} to {high:+.0f}. So few seeds leave it open."
+lesson.reveal("together", middle, note if low < 0 < high else note.split(". So")[0] + ".")
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -759,7 +765,9 @@ for i, (way, by_width) in enumerate(ways.items()):
     )
     flipped = [sum(values) / len(values) for values in coins[way]]
     look = figures.style(i)["line"] | {"dash": "dot", "width": 1.5}
-    fig.add_scatter(x=recorded["widths"], y=flipped, name=f"{way}: coin between the ends", mode="lines", line=look)
+    symbol = {"symbol": f"{figures.style(i)['marker']['symbol']}-open", "size": 9}  # hollow: the coin
+    name = f"coin between the ends of {way}"
+    fig.add_scatter(x=recorded["widths"], y=flipped, name=name, mode="lines+markers", line=look, marker=symbol)
 at_full = [sum(by_width[-1]) / len(by_width[-1]) for by_width in ways.values()]
 seen = f"At full width: {at_full[0]:.0f} % together, {at_full[1]:.0f} % alone, means of the seeds."
 figures.layout(
@@ -790,7 +798,7 @@ say(
     "| width | together, % | its coin | alone, % | its coin | together minus alone, per seed |\n|---|---|---|---|---|---|\n"
     f"{rows}\nRobust accuracy at clean accuracy 90 %: upper bounds by the quick suite, "
     f"n = {recorded['arms']['together'][0][0][0]['n']} validation images, mean (lowest to highest) of the seeds "
-    f"{', '.join(map(str, recorded['seeds']))}; {recorded['preset']}. The coin is that between both ends of the dial. In the figure, the upper dotted line is the coin of *alone*. The 95 % "
+    f"{', '.join(map(str, recorded['seeds']))}; {recorded['preset']}. The coin is that between both ends of the dial. The 95 % "
     f"interval of one number is about 4 points to each side, that of a difference about 6.\n\n{price_text}\n"
     f"At full width the dials are {min(over):+.1f} to {max(over):+.1f} points from their coins (dial minus coin, over the six trainings). Training together takes as many "
     "steps as training one network alone, and each step costs the work of all widths. **Three seeds do not settle** how much "

@@ -343,7 +343,14 @@ sliders(
 # $$W_\lambda = W + \lambda\,\alpha\,\sigma\,\eta, \qquad \eta \sim \mathcal N(0, 1)\ \text{per entry}$$
 #
 # σ is the standard deviation of the entries of W, without a gradient. α is one learned number per layer. It starts at 0.25.
-# Clean images meet W (λ = 0), attacked images meet W + ασ·η (λ = 1). The BatchNorm is dual, as in lesson 03. By hand:
+# Clean images meet W (λ = 0), attacked images meet W + ασ·η (λ = 1). The BatchNorm is dual, as in lesson 03.
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+noisy.layer_diagram()
+
+# %% [markdown]
+# By hand, for a weight of six entries:
 
 # %%
 weight = torch.tensor([[0.4, -0.2, 0.1], [0.3, 0.0, -0.6]])
@@ -451,7 +458,7 @@ print("eot_pgd is PGD(eot_samples=4):", torch.allclose(ours, library, atol=1e-6)
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
-noisy.diagram()
+noisy.step_diagram()
 
 # %% [markdown]
 # ### Exercise: float_step
@@ -740,10 +747,40 @@ table = "\n".join(
     for name, text in NAMES.items()
 )
 half = 50 * (lambda pair: pair[1] - pair[0])(oatlib.wilson(round(0.7 * record["n"]), record["n"]))
+below = []
+for name in ("every forward", "once per step", "no noise"):
+    tossed = oatlib.coin(*ends, mean(name, "clean"))  # None: less accurate than both ends
+    below.append(tossed is not None and mean(name, "robust") < tossed)
 say(
     "| at λ = 1, mean (lowest to highest seed), % | clean | robust (upper bound) | coin, same clean accuracy |\n|---|---|---|---|\n"
     f"{table}\n\nPreset {record['preset']}, seeds {', '.join(map(str, seeds))}, n = {record['n']} validation images (95 % interval of "
     f"one robust accuracy: ±{half:.0f} points). Attack: {record['attack']}. *Coin*: between `standard` and the dedicated network."
+)
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
+fig = go.Figure()
+places = [[100 * value for value in end] for end in ends]
+x_of, y_of = zip(*places, strict=True)
+look = {"color": figures.INK, "dash": "dot", "width": 2}
+fig.add_scatter(x=x_of, y=y_of, name="coin: standard or dedicated", mode="lines", line=look)
+for i, (name, text) in enumerate({**NAMES, "standard": "`standard`, trained without attacks"}.items()):
+    middle = [100 * mean(name, key) for key in ("clean", "robust")]
+    bars = {}
+    for axis, key, at in (("x", "clean", middle[0]), ("y", "robust", middle[1])):
+        values = [100 * run[key] for run in arms[name]]
+        limits = {"array": [max(values) - at], "arrayminus": [at - min(values)]}
+        bars[f"error_{axis}"] = {"type": "data", "symmetric": False, "color": figures.tint(i, 0.7), **limits}
+    name = text.replace("`", "")
+    fig.add_scatter(x=[middle[0]], y=[middle[1]], name=name, mode="markers", **bars, marker=figures.style(i)["marker"])
+figures.layout(
+    fig,
+    f"clean accuracy, % (bars: lowest to highest of {len(seeds)} seeds)",
+    "robust accuracy, % (upper bounds)",
+    f"λ = 1, n = {record['n']}; 95 % interval of one robust accuracy: ±{half:.0f} points",
+    height=480,
+    takeaway="The three dials at λ = 1 lie close together, below the dedicated network, "
+    + ("and below the coin." if all(below) else "and near the coin between standard and the dedicated network."),
 )
 
 # %% jupyter={"source_hidden": true}
@@ -796,12 +833,13 @@ say(
 # Text and tables. You need not read this cell.
 old = noisy.FIRST_VERSION
 lost = old["by_draws_step"][-1] - old["by_draws"][-1]
+of_old = 50 * (lambda pair: pair[1] - pair[0])(oatlib.wilson(round(old["by_draws"][-1] * old["n"]), old["n"]))
 say(
     f"It need not pass. The first version of this package trained {old['epochs']} epochs against PGD-2, in a simpler world (one seed, "
     f"n = {old['n']}). There α of the first layer ended at **{old['alpha']:.2f}**. Accuracy under PGD-20, an upper bound, was "
     f"{old['by_draws'][0]:.1%} with one draw per gradient and {old['by_draws'][-1]:.1%} with ten. With one draw per step α ended at {old['alpha_step']:.3f}, "
-    f"and accuracy was {old['by_draws_step'][0]:.1%} and {old['by_draws_step'][-1]:.1%}: with ten draws **{100 * lost:.0f} points** more. One "
-    "seed is an example, and no proof."
+    f"and accuracy was {old['by_draws_step'][0]:.1%} and {old['by_draws_step'][-1]:.1%}: with ten draws **{100 * lost:.0f} points** more (95 % interval of "
+    f"each accuracy: ±{of_old:.0f} points). One seed is an example, and no proof."
 )
 
 # %% [markdown]

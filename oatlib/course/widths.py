@@ -338,7 +338,10 @@ class LiveWidths(LiveCurve):
         self.split = data.val.panel(min(self.N, len(data.val)))
         self.names = {}
         for index, width in enumerate(net.widths):
-            self.names[index] = (f"clean, λ = 0, width {width:g}", f"PGD-5, λ = 1, width {width:g}")
+            self.names[index] = (
+                f"clean, λ = 0, width {width:g}",
+                f"PGD-5, λ = 1, width {width:g} (upper bound)",
+            )
         super().__init__(
             [name for pair in self.names.values() for name in pair],
             "training step",

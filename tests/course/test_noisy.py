@@ -64,12 +64,15 @@ def test_the_times_are_those_of_the_record():
         assert noisy.STEP_TIME["rounds"] == rows[name]["rounds"]
 
 
-def test_the_diagram_is_svg_that_says_what_it_shows(monkeypatch):
+@pytest.mark.parametrize(
+    "draw, takeaway", [("layer_diagram", noisy.LAYER_TAKEAWAY), ("step_diagram", noisy.STEP_TAKEAWAY)]
+)
+def test_the_diagrams_are_svg_that_says_what_it_shows(draw, takeaway, monkeypatch):
     shown = []
     monkeypatch.setattr(noisy, "display", lambda data, **about: shown.append(data))
-    noisy.diagram()
+    getattr(noisy, draw)()
     root = ElementTree.fromstring(shown[0]["image/svg+xml"])
-    assert root.find("{http://www.w3.org/2000/svg}title").text == noisy.TAKEAWAY
+    assert root.find("{http://www.w3.org/2000/svg}title").text == takeaway
     assert max(map(len, shown[0]["text/plain"].splitlines())) <= 100
 
 
