@@ -1210,7 +1210,8 @@ oatlib.explore(nets, data, marks=open_files.marks(data), surfaces=known, hide=hi
 # > * *Saving the weights without the codes*: with other random codes λ means something else.
 # > * *FiLM before BatchNorm*: if a batch has one λ, BatchNorm removes its scale and shift again.
 # > * *Training mode during the attack*: BatchNorm would learn from every step of it.
-# > * *Interpolating codes instead of scales and shifts*: no code in between was trained.
+# > * *Interpolating codes*: no code in between was trained. Between two *neighbouring* stops `oatlib` moves scales and shifts
+# >   instead. Between the far ends that, too, is no better than a coin: see the first figure.
 #
 # ## What we showed, and what we did not show
 #

@@ -30,6 +30,8 @@ retrain: bool = False  # train the network beside yours, too, instead of loading
 recompute: bool = False  # train everything that is recorded again (20 minutes)
 
 # %%
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from IPython.display import display
@@ -38,6 +40,7 @@ from torch import nn
 import oatlib
 from oatlib.course import figures, parts, widths
 from oatlib.course.diagram import diagram
+from oatlib.course.dials import LiveEnds
 from oatlib.course.exercises import check, mine
 from oatlib.course.lesson import begin, say
 from oatlib.course.parts import narrow_film
@@ -662,7 +665,8 @@ def train_dials():
 
 
 # %%
-live = widths.LiveWidths(net, data, TOTAL, RADIUS)
+by_width = {f"width {width:g}": partial(net, index=i) for i, width in enumerate(net.widths)}
+live = LiveEnds(net, data, TOTAL, RADIUS, by_width)
 display(live)
 for taken, loss in train_dials():
     live.step(taken, loss)

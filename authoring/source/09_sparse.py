@@ -611,12 +611,13 @@ small_ones = [
     (share, run) for share in ("0.3", "0.1") for arm in arms for run in record["runs"][share][arm] if "stopped" in run
 ]
 stopped = [f"density {share}" for share, run in small_ones if run["stopped"]]
+widest = 50 * (lambda pair: pair[1] - pair[0])(oatlib.wilson(record["dense"][0]["n"] // 2, record["dense"][0]["n"]))
 counts = [f"{c['small']:,} against {c['sparse']:,} at density {share}" for share, c in record["weights"].items()]
 say(
     "| density | | epochs | clean, λ = 0 | robust, λ = 1 |\n|---|---|---|---|---|\n"
     + "\n".join(row(share, arm) for share in ("1", "0.3", "0.1") for arm in record["runs"][share])
     + f"\n\nPercent: mean over the seeds {', '.join(map(str, record['seeds']))}, lowest to highest in brackets. {record['attack']}: upper "
-    f"bounds. n = {record['dense'][0]['n']} validation images; the 95 % interval of one number is at most 4.5 points to each side. Backbone "
+    f"bounds. n = {record['dense'][0]['n']} validation images; the 95 % interval of one number is at most {widest:.1f} points to each side. Backbone "
     f"`{record['backbone']}`, preset `{record['preset']}`. Pruned networks train on with a learning rate of at most {record['more']['lr']}. "
     f"Guessing gives {100 / len(data.classes):.1f} %. Weights of the small networks: {'; '.join(counts)}. Of their {len(small_ones)} trainings, "
     f"{len(stopped)} fell to chance ({', '.join(sorted(set(stopped)))}). Those networks have the weights of their last good epoch."

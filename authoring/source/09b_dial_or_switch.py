@@ -369,8 +369,9 @@ late = min(shares["smart"].values())
 figures.bars(
     layers,
     {name: [100 * v for v in each.values()] for name, each in shares.items()},
-    y_name="size of the channels, % of the ends (one network each)",
-    height=340,
+    y_name="size, % of the ends",
+    title="size of the channels half-way, as % of the mean of both ends (one network each)",
+    height=360,
     takeaway=f"Half-way, channels of smart shrink to {late:.0%} in one layer; of blend to {min(shares['blend'].values()):.0%} at the lowest.",
 )
 
@@ -699,6 +700,14 @@ def spread(values):
 
 
 passes = {"blend, outputs mixed": 2, "mix of two networks": 2}
+
+
+def half_width(images):
+    """Half width of the 95 % interval of a number near 50 %, in points, where it is widest."""
+    return 100 * (oatlib.wilson(images // 2, images)[1] - 0.5)
+
+
+few, many = half_width(512), half_width(compared["n"])
 lines = [
     f"| {name} | " + " | ".join(spread(reached[name][level]) for level in LEVELS) + f" | {passes.get(name, 1)} |"
     for name in SYSTEMS
@@ -708,7 +717,7 @@ say(
     "| robust accuracy, %, at clean accuracy of at least | 98 % | 95 % | 90 % | passes |\n|---|---|---|---|---|\n"
     + "\n".join(lines)
     + f"\n\nMeans over the seeds {', '.join(seeds)}, lowest to highest in brackets. {compared['attack_text']}: upper bounds. n = {compared['n']:,} test "
-    "images (512 where two networks or two outputs are mixed); the 95 % interval of one number is 3 to 4 points to each side. "
+    f"images (512 where two networks or two outputs are mixed); the 95 % interval of one number is at most {many:.1f} ({few:.1f}) points to each side. "
     "Mixed outputs were measured at few λ: between λ = 0.5 and 0.6 their accuracy is interpolated, so their 98 % column is too low. "
     "Lessons 00 and 05 measured finer mixes of one seed."
 )
@@ -719,7 +728,7 @@ say(
 def against(name, other):
     """Differences of two systems at each level, over the seeds, in words."""
     words, images = [], 512 if passes.get(other) else compared["n"]
-    margin = 100 * (oatlib.wilson(images // 2, images)[1] - 0.5)
+    margin = half_width(images)
     for level in LEVELS:
         gap = [100 * (a - b) for a, b in zip(reached[name][level], reached[other][level], strict=True)]
         average, side = sum(gap) / len(gap), "no clear difference"
@@ -738,7 +747,7 @@ rivals = [
 ]
 say(
     "`oat` minus the others, in points, lowest to highest seed. (*Ahead*, *behind*: with every seed, and on average by more than the "
-    "half width of the 95 % interval of one number, 3 points, or 4 where n is 512.)\n\n"
+    f"half width of the 95 % interval of one number, {many:.1f} points, or {few:.1f} where n is 512.)\n\n"
     + "\n".join(f"* {name}: {against('oat', name)}" for name in rivals)
 )
 
@@ -847,7 +856,7 @@ figures.lines(
 say(
     f"The lowest clean accuracy on this path is {100 * min(p['clean'] for p in walked):.1f}%. At clean accuracy 95 and 90 % it is robust on "
     f"**{bent[0]:.1f}** and **{bent[1]:.1f}%**, the coin between its ends on {tossed[0]:.1f} and {tossed[1]:.1f}% (upper bounds, n = 128, one "
-    "seed; the 95 % interval is about 8 points to each side). The repaired lines of the table reach "
+    f"seed; the 95 % interval is at most {half_width(128):.0f} points to each side). The repaired lines of the table reach "
     f"{min(line_at):.1f} to {max(line_at):.1f}% at clean accuracy 90 %. {verdict}"
 )
 

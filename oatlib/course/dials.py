@@ -8,11 +8,11 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -285,23 +285,36 @@ def hard_mixes(n: int = 128) -> dict:
 class LiveEnds(LiveCurve):
     """A live curve of a network in training: clean at λ = 0, and attacked at λ = 1.
 
-    The attack is PGD with five steps, so the second curve is an upper bound of robust accuracy.
+    The attack is PGD with five steps, so the curves of attacked images are upper bounds.
 
     Args:
-        net: The network.
+        net: The network. net.stops holds its λ stops.
         data: The data set.
         total: Number of training steps.
         eps: Radius of the attack.
+        settings: Functions of (images, stop) to watch, by name, such as one for each width of
+            `net`. None: the network itself, without a name.
     """
 
     LOOKS, N = 12, 128  # how often it measures, and on how many validation images
-    NAMES = ("clean, λ = 0", "PGD-5, λ = 1 (an upper bound)")
 
-    def __init__(self, net: DialNet, data: Data, total: int, eps: float):
+    def __init__(
+        self,
+        net: nn.Module,
+        data: Data,
+        total: int,
+        eps: float,
+        settings: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None = None,
+    ):
         self.net, self.total, self.attack = net, total, PGD(eps, 5)
         self.split = data.val.panel(min(self.N, len(data.val)))
+        self.settings = {"": net} if settings is None else dict(settings)
+        self.names = {}
+        for setting in self.settings:
+            end = f", {setting}" if setting else ""
+            self.names[setting] = (f"clean, λ = 0{end}", f"PGD-5, λ = 1{end} (an upper bound)")
         super().__init__(
-            self.NAMES,
+            [name for pair in self.names.values() for name in pair],
             "training step",
             f"accuracy on {len(self.split)} validation images, %",
             x_range=(0, 1.03 * total),
@@ -318,17 +331,23 @@ class LiveEnds(LiveCurve):
         """
         if taken % max(1, self.total // self.LOOKS) and taken < self.total:
             return
-        x, y = self.split.x, self.split.y
-        first, last = (torch.full((len(y),), stop) for stop in (0, len(self.net.stops) - 1))
-        generator = torch.Generator().manual_seed(0)
+        values: dict[str, float] = {}
         # eval mode, and the mode before that afterwards, also after an error
         with frozen(self.net):
-            x_adv = self.attack(lambda images: self.net(images, last), x, y, generator)
-            with torch.no_grad():
-                answers = (self.net(x, first), self.net(x_adv, last))
-        right = [100 * (logits.argmax(1) == y).double().mean().item() for logits in answers]
-        line = f"step {taken} of {self.total}, loss {loss:.2f}"
-        self.add(taken, dict(zip(self.NAMES, right, strict=True)), line)
+            for setting, answer in self.settings.items():
+                values |= dict(zip(self.names[setting], self._measure(answer), strict=True))
+        self.add(taken, values, f"step {taken} of {self.total}, loss {loss:.2f}")
+
+    def _measure(self, answer: Callable[[Tensor, Tensor], Tensor]) -> list[float]:
+        """Return clean accuracy at λ = 0 and accuracy under attack at λ = 1, in percent."""
+        x, y = self.split.x, self.split.y
+        stops = cast(Sequence[float], self.net.stops)
+        first, last = (torch.full((len(y),), stop) for stop in (0, len(stops) - 1))
+        generator = torch.Generator().manual_seed(0)
+        x_adv = self.attack(lambda images: answer(images, last), x, y, generator)
+        with torch.no_grad():
+            logits = (answer(x, first), answer(x_adv, last))
+        return [100 * (each.argmax(1) == y).double().mean().item() for each in logits]
 
 
 def costs(data: Data, own_parameters: int, own_epochs: int) -> dict[str, tuple[int, float]]:

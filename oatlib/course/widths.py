@@ -17,8 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..attacks.freeze import frozen
-from ..attacks.pgd import PGD
 from ..attacks.suite import Suite
 from ..data.load import Data, load_data
 from ..data.splits import Split
@@ -30,8 +28,7 @@ from ..networks.network import Network
 from ..training.loop import train
 from ..training.presets import Preset
 from ..training.recipes import build
-from .live import LiveCurve
-from .parts import CHANNELS, CODE_DIM, SlimDialNet
+from .parts import CHANNELS, CODE_DIM
 
 WIDTHS = (0.25, 0.5, 0.75, 1.0)  # of `slim_clean`
 DIAL_WIDTHS = (0.25, 0.5, 1.0)  # of `slim_dials`
@@ -317,62 +314,3 @@ def one_cycle(net: torch.nn.Module, total: int):
     optimizer = torch.optim.SGD(net.parameters(), 0.5, 0.9, weight_decay=1e-3, nesterov=True)
     schedule = {"pct_start": 0.5, "div_factor": 10, "cycle_momentum": False}
     return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, total, **schedule)
-
-
-class LiveWidths(LiveCurve):
-    """A live curve of a network in training, for each width: clean at λ = 0, attacked at λ = 1.
-
-    The attack is PGD with five steps, so the curves of attacked images are upper bounds.
-
-    Args:
-        net: The network.
-        data: The data set.
-        total: Number of training steps.
-        eps: Radius of the attack.
-    """
-
-    LOOKS, N = 10, 128  # how often it measures, and on how many validation images
-
-    def __init__(self, net: SlimDialNet, data: Data, total: int, eps: float):
-        self.net, self.total, self.attack = net, total, PGD(eps, 5)
-        self.split = data.val.panel(min(self.N, len(data.val)))
-        self.names = {}
-        for index, width in enumerate(net.widths):
-            self.names[index] = (
-                f"clean, λ = 0, width {width:g}",
-                f"PGD-5, λ = 1, width {width:g} (upper bound)",
-            )
-        super().__init__(
-            [name for pair in self.names.values() for name in pair],
-            "training step",
-            f"accuracy on {len(self.split)} validation images, %",
-            x_range=(0, 1.03 * total),
-            y_range=(0, 102),
-            takeaway="Both widths learn at the same time. Robustness at λ = 1 grows last.",
-        )
-
-    def step(self, taken: int, loss: float) -> None:
-        """Measure and draw, after some of the steps only.
-
-        Args:
-            taken: Number of steps that were taken.
-            loss: Loss of the last step.
-        """
-        if taken % max(1, self.total // self.LOOKS) and taken < self.total:
-            return
-        values: dict[str, float] = {}
-        # eval mode, and the mode before that afterwards, also after an error
-        with frozen(self.net):
-            for index, names in self.names.items():
-                values |= dict(zip(names, self._measure(index), strict=True))
-        self.add(taken, values, f"step {taken} of {self.total}, loss {loss:.2f}")
-
-    def _measure(self, index: int) -> list[float]:
-        """Return clean accuracy at λ = 0 and accuracy under attack at λ = 1, in percent."""
-        x, y = self.split.x, self.split.y
-        first, last = (torch.full((len(y),), stop) for stop in (0, len(self.net.stops) - 1))
-        generator = torch.Generator().manual_seed(0)
-        x_adv = self.attack(lambda images: self.net(images, last, index), x, y, generator)
-        with torch.no_grad():
-            answers = (self.net(x, first, index), self.net(x_adv, last, index))
-        return [100 * (logits.argmax(1) == y).double().mean().item() for logits in answers]

@@ -32,6 +32,35 @@ def test_the_two_ends_are_measured_now_and_then_in_eval_mode_and_the_network_sta
     assert all(0 <= a <= 100 for a in [*clean, *attacked])
 
 
+def test_every_width_is_measured_with_its_own_attack():
+    data = oatlib.load_data("shapes", seed=0, n_train=8, n_val=16, n_test=8, size=8, classes=3)
+    net = parts.SlimDialNet(widths=(0.5, 1.0), classes=3)
+    gradients = []  # which widths an attack has asked for
+
+    def at(index):
+        def answer(images, stop):
+            if images.requires_grad:
+                gradients.append(index)
+            return net(images, stop, index)
+
+        return answer
+
+    live = LiveEnds(net, data, 12, 8 / 255, {"half": at(0), "whole": at(1)})
+    live.step(12, 1.0)
+    assert list(live.series) == [
+        "clean, λ = 0, half",
+        "PGD-5, λ = 1, half (an upper bound)",
+        "clean, λ = 0, whole",
+        "PGD-5, λ = 1, whole (an upper bound)",
+    ]
+    assert gradients == sorted(gradients) and set(gradients) == {0, 1}
+    assert net.training
+    # as measured alone
+    alone = LiveEnds(net, data, 12, 8 / 255, {"whole": at(1)})
+    alone.step(12, 1.0)
+    assert list(alone.series.values()) == list(live.series.values())[2:]
+
+
 def test_an_image_is_answered_by_the_robust_network_where_its_shape_is_vivid():
     def standard(x):
         return torch.tensor([[9.0, 0.0]]).expand(len(x), 2)
