@@ -24,9 +24,9 @@
 n: int = 256  # 32 to 512: validation images that are attacked
 eps: float = 8.0  # 7 to 16: size of the attack, in 1/255 of the range of a pixel
 min_clean: float = 0.95  # 0.86 to 0.98: the clean accuracy that you need
-epochs: int = 4  # 1 to 30: epochs of training, where no bundled network fits
+epochs: int = 4  # 1 to 30: epochs of training, where no ready network fits
 seed: int = 0  # 0 to 9999: of data, weights and attacks
-retrain: bool = False  # train the networks here (minutes) instead of loading the bundled ones
+retrain: bool = False  # train the networks here (minutes) instead of loading the ready ones
 recompute: bool = False  # measure the recorded numbers here (5 minutes) instead of loading them
 
 # %%

@@ -828,7 +828,7 @@ print("ten steps reach a higher loss than none:", bool(loss_of(built).mean() > l
 # ## Beat PGD-10
 #
 # The rival is PGD-10 with α = ε. It uses ten gradients per image. The check attacks 256 validation
-# images of the shipped `pgd-at` at 16/255. It counts your gradients, and compares both attacks on the same images.
+# images of the ready network `pgd-at` at 16/255. It counts your gradients, and compares both attacks on the same images.
 #
 # ### Exercise: my_attack
 # Difficulty ●●●●○ · 20 minutes. Return images in the ball that the network misclassifies more often than those of the

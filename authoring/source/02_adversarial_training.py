@@ -687,7 +687,7 @@ say(
 # %% [markdown]
 # ## The price
 #
-# Two included networks were trained with the library: `standard`, and `pgd-at` with your loss at λ = 1. They are larger than yours.
+# Two ready networks were trained with the library: `standard`, and `pgd-at` with your loss at λ = 1. They are larger than yours.
 #
 # A **coin** is an honest baseline. For every image it chooses `standard` or `pgd-at`, each with probability 1/2. Even if the
 # attacker sees the toss, all it can do is attack the chosen network. So each accuracy of the coin is the mean of two. Its interval

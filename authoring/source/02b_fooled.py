@@ -23,7 +23,7 @@
 # %% tags=["parameters"]
 eps: float = 0.1  # 0.02 to 0.2: radius of the ball in the two-pixel world, pixels in [0, 1]
 rounds: int = 400  # 100 to 1000: of training there
-n: int = 128  # 32 to 512: images on which the shipped networks are attacked
+n: int = 128  # 32 to 512: images on which the ready networks are attacked
 seed: int = 0  # 0 to 9999: of points, weights and attacks
 recompute: bool = False  # measure the three records again (about 12 minutes)
 

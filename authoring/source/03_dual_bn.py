@@ -24,7 +24,7 @@
 # %% tags=["parameters"]
 n: int = 256  # 64 to 512: validation images that are measured and attacked
 steps: int = 160  # 20 to 600: training steps of the network that you build
-epochs: int = 5  # 1 to 30: of training, only where no shipped network fits
+epochs: int = 5  # 1 to 30: of training, only where no ready network fits
 seed: int = 0  # 0 to 9999: of data, weights and attacks
 retrain: bool = False  # train the network of exhibit 3 here (minutes) instead of loading it
 recompute: bool = False  # train the recorded networks again (about 12 minutes)

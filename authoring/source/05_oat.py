@@ -505,7 +505,7 @@ lesson.reveal("yours", 100 * (robust_at(points, 0.9) or 0), note)
 # * a **dedicated** network for each λ: `standard` for λ = 0, `pgd-at` for λ = 1
 # * **`mix`**: (1-λ) times the probabilities of `standard` plus λ times those of `pgd-at`
 # * **`blend`**: no FiLM, trained at λ = 0 and 1 only. In between its weights are interpolated
-# * **`oat`**: the bundled network of this recipe. It has eight layers, and yours has four
+# * **`oat`**: the ready network of this recipe. It has eight layers, and yours has four
 # * the **best possible** rule, which reads shape and texture perfectly. It is known for the built-in images
 #
 # ### Exercise: coin

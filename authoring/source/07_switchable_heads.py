@@ -903,7 +903,7 @@ say(
 # %% [markdown]
 # ## Look at two sub-networks
 #
-# The bundled `oats` and `solar`, at half width and λ = 1. Each is attacked by your PGD of lesson 01. These two are one seed each, and
+# The ready networks `oats` and `solar`, at half width and λ = 1. Each is attacked by your PGD of lesson 01. These two are one seed each, and
 # were trained at different widths. So they show two networks, not two methods.
 
 # %%

@@ -890,7 +890,7 @@ question = "rule A: how much of the change in clean accuracy lies between λ = 0
 lesson.predict("jump", question, 0, 100)
 
 # %%
-bundled = oatlib.load(FOLDER / "float.safetensors")
+ready = oatlib.load(FOLDER / "float.safetensors")
 silent = oatlib.load(FOLDER / "float.safetensors")
 with torch.no_grad():
     for name, parameter in silent.named_parameters():
@@ -899,8 +899,8 @@ with torch.no_grad():
 lams = [0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.59, 0.6, 0.7, 0.8, 0.9, 1]
 ways = {"interpolated": [], "interpolated, all α = 0": [], "rule A": [], "rule B": []}
 for lam in lams:
-    settings = [bundled.noisy(lam, generator=source()), silent.at(lam)]
-    settings += [noisy.by_rule(bundled, *published_rule(rule, lam), source()) for rule in "AB"]
+    settings = [ready.noisy(lam, generator=source()), silent.at(lam)]
+    settings += [noisy.by_rule(ready, *published_rule(rule, lam), source()) for rule in "AB"]
     for way, f in zip(ways.values(), settings, strict=True):
         way.append(share_right(f, more.x, more.y, 2))
 
@@ -925,14 +925,14 @@ figures.lines(
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
 apart = max(abs(a - b) for a, b in zip(ways["interpolated"], ways["interpolated, all α = 0"], strict=True))
-size = [abs(p.item()) for name, p in bundled.named_parameters() if name.endswith("alpha")]
+size = [abs(p.item()) for name, p in ready.named_parameters() if name.endswith("alpha")]
 suite = oatlib.Suite(EPS, budget="quick", eot_samples=4)
 under = {}
 for lam in (0.05, 0.1):
-    f = noisy.by_rule(bundled, *published_rule("A", lam), source())
+    f = noisy.by_rule(ready, *published_rule("A", lam), source())
     under[lam] = oatlib.evaluate(f, panel, suite, progress=False)[0].robust
 say(
-    f"The bundled `float` was trained with one draw per step. Its mean |α| is {sum(size) / len(size):.3f}. Setting every α to 0 changes "
+    f"The ready network `float` was trained with one draw per step. Its mean |α| is {sum(size) / len(size):.3f}. Setting every α to 0 changes "
     f"clean accuracy by at most {100 * apart:.1f} points at any λ. The rules of the public code scale that noise and switch the "
     f"BatchNorm, so here they are **switches**: by rule A robust accuracy is {under[0.05]:.1%} at λ = 0.05 and {under[0.1]:.1%} at "
     f"λ = 0.1 (upper bounds: quick suite, 4 draws per gradient, n = {len(y)}). With interpolated weights clean accuracy falls in small steps, "
@@ -1058,12 +1058,12 @@ print("without randomness, more draws change nothing:", torch.allclose(*quiet, a
 # %% [markdown]
 # ## Try the trained network
 #
-# The explorer shows the bundled `float` with **one frozen draw**, which its attack knows. Move λ and ε, and choose another
+# The explorer shows the ready network `float` with **one frozen draw**, which its attack knows. Move λ and ε, and choose another
 # attack.
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
-shown = {"float": bundled}
+shown = {"float": ready}
 oatlib.explore(shown, data, lam=1.0, surfaces=lesson.surfaces(shown, data), hide=["training", "choose", "width"])
 
 # %% [markdown]

@@ -670,7 +670,7 @@ say(
 #
 # ## What does sparsity save?
 #
-# Here is `floats`, the bundled network with three weights in ten. It also has the noise of lesson 08.
+# Here is `floats`, the ready network with three weights in ten. It also has the noise of lesson 08.
 
 # %%
 prices = {name: oatlib.cost(net, 1.0) for name, net in (("blend", blend), ("floats", floats))}
@@ -725,7 +725,7 @@ say(
 # ## Open exercise: a tenth of the weights, fifty steps
 #
 # ### Exercise: shrink
-# Difficulty ●●●●● · 40 minutes. You get the bundled `blend` and 1,024 training images. Return it with at most a tenth of the weights
+# Difficulty ●●●●● · 40 minutes. You get the ready network `blend` and 1,024 training images. Return it with at most a tenth of the weights
 # of its convolutions, counted together. The check measures both ends on 128 validation images by the quick suite. It asks for
 # clean accuracy `0.95` and robust accuracy `0.55`. You may train, for about 50 steps. How you choose the weights, layer by layer or over all
 # layers, in one cut or in several, is up to you.

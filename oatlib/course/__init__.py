@@ -1,6 +1,6 @@
 """What the lessons use: records, live figures, exercises, and the code that learners keep.
 
-* lesson: guesses, bundled networks and records.
+* lesson: guesses, ready networks and records.
 * sliders: a figure with live controls.
 * figures: the one look of all figures.
 * frauds: networks whose robustness is overestimated on purpose.

@@ -268,7 +268,7 @@ def function_points(
 
 
 def hard_mixes(n: int = 128) -> dict:
-    """Measure plain mixes of the shipped networks, with the borrowed images of `borrowed_images`.
+    """Measure plain mixes of the ready networks, with the borrowed images of `borrowed_images`.
 
     Args:
         n: Number of validation images.
@@ -528,11 +528,11 @@ OF_MIX = sorted({*TENTHS, *(0.5 + step / 50 for step in range(1, 5))})
 
 
 def trained(recipe: str, lam: float | None = None) -> Network:
-    """Train a network with the preset `fast` and seed 0, or load the shipped one of that kind.
+    """Train a network with the preset `fast` and seed 0, or load the ready one of that kind.
 
     Args:
         recipe: Name of the recipe.
-        lam: The λ of "pgd-at". The shipped network has λ = 1.
+        lam: The λ of "pgd-at". The ready network has λ = 1.
     """
     if lam in (None, 1.0):
         return load(FOLDER / f"{recipe}.safetensors")

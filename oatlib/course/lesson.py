@@ -1,4 +1,4 @@
-"""Helpers for the lessons of the course: checked parameters, guesses, shipped networks and records.
+"""Helpers for the lessons of the course: checked parameters, guesses, ready networks and records.
 
 A lesson calls `begin` in its first cell and uses the `Lesson` that it returns.
 """
@@ -172,9 +172,9 @@ class Lesson:
         return self.guesses[key].beside(answer, comment)
 
     def network(self, name: str, data: Data) -> Network:
-        """Return a network that is shipped with oatlib, or train one like it.
+        """Return a ready network, or train one like it.
 
-        It is trained if the parameter `retrain` is set, if there is no such file, or if the shipped
+        It is trained if the parameter `retrain` is set, if there is no such file, or if the ready
         one was trained on other data. Training uses the parameters `epochs` and `seed` of the
         lesson.
 
@@ -195,7 +195,7 @@ class Lesson:
         return net
 
     def surfaces(self, nets: Mapping[str, Network], data: Data) -> dict[str, Surface]:
-        """Return the measured grids of shipped networks.
+        """Return the measured grids of ready networks.
 
         They are for `oatlib.explore(nets, data, surfaces=...)`.
 
@@ -204,7 +204,7 @@ class Lesson:
             data: The data set.
 
         Returns:
-            Surfaces by name. One is empty if its network is not the shipped one.
+            Surfaces by name. One is empty if its network is not the ready one.
         """
         return open_files.measured([FOLDER / f"{name}.safetensors" for name in nets], nets, data)
 

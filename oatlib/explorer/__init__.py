@@ -11,7 +11,7 @@
 * saving: networks that were trained on the page, as files.
 * description: what does not change with the dials.
 * html: the page as one file.
-* shipped: the bundled networks.
+* shipped: the ready networks, which come with oatlib.
 * open_files: networks and their curves from files.
 * server: the page on a port of its own.
 * app: what is on that page.

@@ -50,7 +50,7 @@ def write(path, weights: Sequence[str], state: str) -> int:
 
     Args:
         path: The HTML file to write.
-        weights: Paths of weight files; if empty, the networks that are shipped with oatlib.
+        weights: Paths of weight files; if empty, the ready networks of oatlib.
         state: First positions of the dials, such as "lam=0.3&width=0.5"; "" for the default.
 
     Returns:
@@ -68,7 +68,7 @@ def write(path, weights: Sequence[str], state: str) -> int:
 def _arguments(weights: Sequence[str], state: str) -> dict:
     """Return keyword arguments for `explore` and `export_explorer`.
 
-    Without weights, the shipped networks are used.
+    Without weights, the ready networks are used.
     """
     paths = list(weights) or shipped()
     nets, data = opened(paths)

@@ -30,7 +30,7 @@ def serve(weights: Sequence[str], state: str, port: int, browser: bool) -> int:
     """Serve the explorer on 127.0.0.1, protected by a token, until the user presses Ctrl-C.
 
     Args:
-        weights: Paths of weight files; if empty, the networks that are shipped with oatlib.
+        weights: Paths of weight files; if empty, the ready networks of oatlib.
         state: First positions of the dials, such as "lam=0.3&width=0.5"; "" for the default.
         port: Port to listen on; 0 for any free one.
         browser: Open the page in a browser.

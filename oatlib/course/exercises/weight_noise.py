@@ -426,7 +426,7 @@ def _shown(x: Tensor) -> Tensor:
 
 @lru_cache(1)
 def _target() -> tuple[nn.Module, Tensor, Tensor]:
-    """Return the bundled network `standard`, images and labels."""
+    """Return the ready network `standard`, images and labels."""
     panel = load_data("shapes", seed=0).val.panel(IMAGES)
     return load(FOLDER / "standard.safetensors").at(0.0), panel.x, panel.y
 
