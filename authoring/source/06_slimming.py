@@ -381,7 +381,7 @@ for trace, runs in zip(fig.data, record["arms"].values(), strict=True):
     trace.error_y = about | {"array": (high - mean).tolist(), "arrayminus": (mean - low).tolist()}
 seen = f"At width 0.25: cut {means['cut'][0]:.0%}, fresh statistics {means['cut, fresh statistics'][0]:.0%}, slimmable "
 seen += f"{means['together, a BatchNorm for each'][0]:.0%}, trained alone {means['trained alone'][0]:.0%}."
-figures.layout(fig, "", "clean accuracy, %", "bars: lowest to highest seed", height=420, takeaway=seen)
+figures.layout(fig, "bars: lowest to highest seed", "clean accuracy, %", height=420, takeaway=seen)
 
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.

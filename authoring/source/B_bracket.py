@@ -94,6 +94,7 @@ def brackets(*arms, takeaway):
             x=radii, y=upper, name=f"{arm}: upper bound", mode="lines+markers", error_y=bars["upper"], **look
         )
         look["line"]["dash"] = "dot"
+        look["marker"]["symbol"] += "-open"  # hollow: the lower bound
         fill = {"fill": "tonexty", "fillcolor": figures.tint(i)}
         fig.add_scatter(
             x=radii, y=lower, name=f"{arm}: lower bound", mode="lines+markers", error_y=bars["lower"], **fill, **look
