@@ -31,6 +31,7 @@ recompute: bool = False  # train everything that is recorded again (20 minutes)
 
 # %%
 from functools import partial
+from math import comb
 
 import torch
 import torch.nn.functional as F
@@ -76,16 +77,22 @@ left = [widths.right(cut, panel, width) for width in WIDTHS]
 guessing = f"(Guessing gives {100 / len(data.classes):g} %.)"
 lesson.predict("half", f"keep half of the channels. Clean accuracy? {guessing}")
 
+# %%
+lesson.reveal("half", 100 * left[1], "each layer now gets fewer channels than it was trained on.")
+
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 names = [f"width {width:g}" for width in WIDTHS]
-seen = f"Cut to half of its channels, the network falls from {left[-1]:.0%} to {left[1]:.0%} clean accuracy."
-fig = figures.bars(names, {"clean accuracy of the cut network": left}, n=len(panel), takeaway=seen)
+seen = f"Cut to half of its channels, the network falls from {left[-1]:.1%} to {left[1]:.1%} clean accuracy."
+fig = figures.bars(
+    names,
+    {"clean accuracy of the cut network": left},
+    n=len(panel),
+    y_name=f"accuracy, % (bars: 95 % intervals, n = {len(panel)})",
+    takeaway=seen,
+)
 look = {"color": figures.INK, "dash": "dot", "width": 3}
 fig.add_scatter(x=names, y=[100 / len(data.classes)] * 4, name="guessing", mode="lines", line=look)
-
-# %%
-lesson.reveal("half", 100 * left[1], "each layer now gets fewer channels than it was trained on.")
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -101,18 +108,20 @@ say(
 # ## Small enough to draw: a sum of three terms
 #
 # At each pixel an output channel of a convolution is a **sum**, with one term for each input channel. A cut network sums
-# fewer terms. What happens to the variance of the sum? For terms $t_i$
+# fewer terms. Each missing term takes its mean with it: after a ReLU no input is negative, so terms have a mean. What happens to
+# the variance of the sum? For terms $t_i$
 #
-# $$\mathrm{Var}\Big(\sum_i t_i\Big)=\sum_i\mathrm{Var}(t_i)+\sum_{i\ne j}\mathrm{Cov}(t_i,t_j)$$
+# $$\mathrm{E}\Big(\sum_i t_i\Big)=\sum_i\mathrm{E}(t_i),\qquad
+# \mathrm{Var}\Big(\sum_i t_i\Big)=\sum_i\mathrm{Var}(t_i)+\sum_{i\ne j}\mathrm{Cov}(t_i,t_j)$$
 #
-# So the variance of the sum depends on its terms. They can be independent, agree (rise and fall together), or cancel.
+# So the variance depends on how the terms vary **together**. They can be independent, agree (rise and fall together), or cancel.
 
 # %%
 a, b, c = torch.randn(3, 2000, generator=torch.Generator().manual_seed(seed))
 TERMS = {  # three terms of one sum, at 2,000 pixels
-    "are independent": torch.stack([a, b, c]),
-    "agree": torch.stack([a, a + 0.3 * b, a + 0.3 * c]),
-    "cancel": torch.stack([a, 0.5 * b - 0.8 * a, 0.5 * c]),
+    "are independent": 1 + torch.stack([a, b, c]),
+    "agree": 1 + torch.stack([a, a + 0.3 * b, a + 0.3 * c]),
+    "cancel": 1 + torch.stack([a, 0.5 * b - 0.8 * a, 0.5 * c]),
 }
 for kind, terms in TERMS.items():
     variances = terms.cumsum(0).var(1)  # of the sum of 1, 2 and 3 terms
@@ -125,11 +134,12 @@ for kind, terms in TERMS.items():
 def toy(kept, terms, norm):
     """The sum of some terms beside that of all three."""
     full, few = TERMS[terms].sum(0), TERMS[terms][:kept].sum(0)
-    told = f"variance {few.var():.2f} with {kept} of 3 terms, {full.var():.2f} with all"
+    told = f"mean {few.mean():.1f} and variance {few.var():.2f} with {kept} of 3 terms, {full.mean():.1f} and {full.var():.2f} with all"
     if norm != "none":
-        scale = full.std() if norm == "of the full sum" else few.std()
-        few, full = few / scale, full / full.std()
-    told += f"; standard deviation that the next layer gets: {few.std():.2f} instead of {full.std():.2f}"
+        of = full if norm == "those of the full sum" else few
+        few, full = (few - of.mean()) / of.std(), (full - full.mean()) / full.std()
+    told += f"; the next layer gets mean {few.mean():.1f} and standard deviation {few.std():.2f}, instead of {full.mean():.1f} and {full.std():.2f}"
+    told = told.replace("-0.0", "0.0")
     series = {"3 of 3 terms": full, f"{kept} of 3 terms": few}
     return figures.histograms(series, x_name="value of the sum", height=330, takeaway=told), told
 
@@ -138,15 +148,14 @@ sliders(
     toy,
     kept=(1, 3, 1),
     terms=list(TERMS),
-    norm=["none", "of the full sum", "its own"],
-    labels={"kept": "terms kept", "terms": "the terms", "norm": "divided by the standard deviation"},
-    start_at={"kept": 1, "terms": "agree", "norm": "of the full sum"},
+    norm=["none", "those of the full sum", "its own"],
+    labels={"kept": "terms kept", "terms": "the terms", "norm": "statistics of BatchNorm"},
+    start_at={"kept": 1, "terms": "agree", "norm": "those of the full sum"},
 )
 
 # %% [markdown]
 # BatchNorm subtracts a stored mean and divides by a stored standard deviation. Both belong to the full sum. A narrow sum
-# has others. It leaves BatchNorm with the wrong mean and standard deviation. The next layer was trained on inputs that are centred and
-# scaled.
+# has others. So it leaves BatchNorm neither centred nor scaled, and the next layer gets inputs on which it was never trained.
 #
 # Now cut a convolution with six outputs, four inputs and kernels of one pixel. Its weight is a matrix, and half of the
 # width is the upper left corner of that matrix.
@@ -270,9 +279,23 @@ for width in WIDTHS:
     mended.append((logits.argmax(1) == panel.y).double().mean().item())
 
 # %% [markdown]
+# Which of the two does it, the mean or the variance? Repair half the width with one of them only:
+
+# %%
+half_fresh = list(zip(fresh[0.5], stored, strict=True))  # of each layer: fresh and stored (mean, variance)
+only = {
+    "mean": [(new[0], old[1]) for new, old in half_fresh],
+    "variance": [(old[0], new[1]) for new, old in half_fresh],
+}
+with_only = {}
+for name, statistics in only.items():
+    logits, _ = run_narrow(panel.x, 0.5, statistics)
+    with_only[name] = (logits.argmax(1) == panel.y).double().mean().item()
+
+# %% [markdown]
 # ### Exercise: agreement
 # Difficulty ●●○○○ · 6 minutes. Do the terms of a real convolution agree? Term $t_i$ of an output is the convolution of input channel i
-# alone. Compute, for each output, the variance of the sum over the sum of the variances. Independent terms give 1, terms that
+# alone. Compute, for each output, the variance of the sum, divided by the sum of the variances. Independent terms give 1, terms that
 # agree give more.
 
 
@@ -338,25 +361,33 @@ figures.lines(
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 verdict = "So here the channels agree" if min(agreed) > 1.1 else "So here the channels do not all agree"
+low, high = oatlib.wilson(round(mended[1] * len(panel)), len(panel))
 say(
     f"At half the width the variance that enters BatchNorm is **{halves[0]:.2f}** (layer 2) and **{halves[1]:.2f}** (layer 3) of "
     f"that at full width. Independent terms of equal size would leave half. At full width the variance of a sum is {agreed[0]:.1f} "
-    f"and {agreed[1]:.1f} times the sum of the variances of its terms (medians over the channels). {verdict}. "
+    f"and {agreed[1]:.1f} times the sum of the variances of its terms (medians over the channels, one network). {verdict}. "
     "Terms that cancel would do the opposite, as the toy showed.\n\n"
-    f"With fresh statistics the cut network is right on **{mended[1]:.1%}** at half the width, instead of {left[1]:.1%}. No weight "
-    "was changed."
+    f"With fresh statistics the cut network is right on **{mended[1]:.1%}** ({low:.1%} to {high:.1%}) at half the width, instead of {left[1]:.1%} "
+    f"(n = {len(panel)} validation images, 95 % interval). No weight was changed. A fresh mean alone brings {with_only['mean']:.1%}, a fresh "
+    f"variance alone {with_only['variance']:.1%}. "
+    + (
+        "So here most of the damage is done by the **mean**."
+        if with_only["mean"] > with_only["variance"] + 0.12
+        else ""
+    )
 )
 
 # %% [markdown]
 # ## Ablation: what does each part of the repair bring?
 #
-# Five ways to a network of a given width, all with this backbone:
+# Six ways to a network of a given width, all with this backbone:
 #
 # 1. cut the trained network
 # 2. cut it, with fresh statistics
-# 3. train all widths **together** in one network, with one BatchNorm (its first channels at a narrow width)
-# 4. the same, with a BatchNorm of its own for each width. This is a **slimmable** network
-# 5. **the control:** train a network of that size alone
+# 3. train all widths **together** in one network, with one BatchNorm. A narrow width uses its first channels
+# 4. the same, with fresh statistics for each width after training
+# 5. train together, with a BatchNorm of its own for each width. This is a **slimmable** network
+# 6. **the control:** train a network of that size alone
 
 # %%
 question = "width 0.25: slimmable minus trained alone, clean accuracy?"
@@ -394,8 +425,9 @@ def spread(values, scale=100):
 lines = ""
 for name, runs in record["arms"].items():
     lines += f"| {name} | " + " | ".join(spread([run[i] for run in runs]) for i in range(4)) + " |\n"
-one, each, alone = (record["arms"][name] for name in list(record["arms"])[2:])
+one, one_fresh, each, alone = (record["arms"][name] for name in list(record["arms"])[2:])
 gains = [100 * (own[0] - shared[0]) for own, shared in zip(each, one, strict=True)]
+over_fresh = [100 * (own[0] - shared[0]) for own, shared in zip(each, one_fresh, strict=True)]
 price = [100 * (own[0] - control[0]) for own, control in zip(each, alone, strict=True)]
 within = 100 * (oatlib.wilson(round(0.95 * record["n"]), record["n"])[1] - 0.95)
 switching = "helps with every seed" if min(gains) > 0 else "does not help with every seed"
@@ -406,9 +438,16 @@ say(
     f"Mean, lowest and highest of the seeds {', '.join(map(str, record['seeds']))}; n = {record['n']} validation images, "
     f"{record['preset']}. The 95 % interval of one accuracy near 95 % is about {within:.0f} points to each side.\n\n"
     f"At width 0.25 a BatchNorm for each width brings {', '.join(f'{v:+.1f}' for v in gains)} points over a shared one: it "
-    f"**{switching}**. Against a network trained alone the slimmable one has {', '.join(f'{v:+.1f}' for v in price)} points: "
+    f"**{switching}**. But fresh statistics for the network with one BatchNorm leave only {', '.join(f'{v:+.1f}' for v in over_fresh)} "
+    "points of that. So what the widths need is **statistics** of their own, taken in training or afterwards. "
+    f"Against a network trained alone the slimmable one has {', '.join(f'{v:+.1f}' for v in price)} points: "
     f"**{says}**."
-    + (" On these clean images, one network of four sizes costs hardly any accuracy." if small_price else "")
+    + (
+        f" On these clean images, one network of four sizes costs hardly any accuracy. But a quarter of the width alone has {100 * min(run[0] for run in alone):.1f} % "
+        "already: so easy a task cannot show a high price."
+        if small_price
+        else ""
+    )
 )
 
 # %% [markdown]
@@ -716,10 +755,10 @@ say(
 # ## Together or alone?
 #
 # The same question as before, now with λ: one network with three widths, against three dials that were trained alone. Each
-# alone has the size of one width. Trainings of one recipe differ much: three seeds of nearly this dial lie far apart in lesson 05.
+# alone has the size of one width. Trainings of one recipe can differ much, as lesson 05 showed, so there are three seeds.
 
 # %%
-question = "at full width and clean accuracy 90 %: robust accuracy of together minus alone?"
+question = "at full width and clean accuracy 90 %: robust accuracy of together minus alone (upper bounds)?"
 lesson.predict("together", question, -40, 40, "points")
 
 # %%
@@ -738,6 +777,7 @@ def coin_of(way, index, clean=0.9):
     return [100 * (oatlib.coin(*pair, clean) or 0) for pair in ends]
 
 
+recorded_n = recorded["arms"]["together"][0][0][0]["n"]
 ways = {way: [reached(way, i) for i in range(3)] for way in recorded["arms"]}
 coins = {way: [coin_of(way, i) for i in range(3)] for way in recorded["arms"]}
 differences = []
@@ -785,26 +825,36 @@ figures.layout(
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
 rows, price_text = "", ""
+of_one = 100 * (oatlib.wilson(recorded_n // 2, recorded_n)[1] - 0.5)
+of_two = 2**0.5 * of_one  # of the difference of two networks, as if their errors were independent
 for i, width in enumerate(recorded["widths"]):
     cells = [spread(of[way][i], 1) for way in ways for of in (ways, coins)]
     rows += f"| {width:g} | {' | '.join(cells)} | {', '.join(f'{v:+.1f}' for v in differences[i])} |\n"
-    behind, ahead = sum(d < -4 for d in differences[i]), sum(d > 4 for d in differences[i])
+    behind, ahead = sum(d < -of_two for d in differences[i]), sum(d > of_two for d in differences[i])
     if max(max(by_width[i]) for by_width in ways.values()) < 2:
-        verdict = "neither is robust. So small a network did not learn it in this training"
+        verdict = "neither is robust. A network of this size did not learn it in this training"
     elif (behind > 0) == (ahead > 0):
         verdict = f"no clear difference (together is behind with {behind} and ahead with {ahead} seeds)"
     else:
         count, side = (behind, "behind") if behind else (ahead, "ahead")
-        verdict = f"together is **{side}** by more than 4 points with {count} of {len(differences[i])} seeds"
+        verdict = f"together is **{side}** by more than {of_two:.0f} points with {count} of {len(differences[i])} seeds"
     price_text += f"* width {width:g}: {verdict}\n"
 over = [a - b for way in ways for a, b in zip(ways[way][-1], coins[way][-1], strict=True)]
+alone_coin, together_dial = (sum(v) / len(v) for v in (coins["trained alone"][-1], ways["together"][-1]))
+cross = f"The coin between the ends of the dial trained *alone* ({alone_coin:.1f} %) is "
+cross += (
+    "better than the dial trained *together*"
+    if alone_coin > together_dial
+    else "not better than the dial trained *together*"
+)
+cross += f" ({together_dial:.1f} %, means)."
 say(
     "| width | together, % | its coin | alone, % | its coin | together minus alone, per seed |\n|---|---|---|---|---|---|\n"
     f"{rows}\nRobust accuracy at clean accuracy 90 %: upper bounds by the quick suite, "
-    f"n = {recorded['arms']['together'][0][0][0]['n']} validation images, mean (lowest to highest) of the seeds "
+    f"n = {recorded_n} validation images, mean (lowest to highest) of the seeds "
     f"{', '.join(map(str, recorded['seeds']))}; {recorded['preset']}. The coin is that between both ends of the dial. The 95 % "
-    f"interval of one number is about 4 points to each side, that of a difference about 6.\n\n{price_text}\n"
-    f"At full width the dials are {min(over):+.1f} to {max(over):+.1f} points from their coins (dial minus coin, over the six trainings). Training together takes as many "
+    f"interval of one number is at most {of_one:.1f} points to each side, that of a difference {of_two:.1f}.\n\n{price_text}\n"
+    f"At full width each dial minus its own coin is {min(over):+.1f} to {max(over):+.1f} points, over the six trainings. {cross} Training together takes as many "
     "steps as training one network alone, and each step costs the work of all widths. **Three seeds do not settle** how much "
     "robust accuracy that costs. A likely reason why it can cost some: all widths share their weights."
 )
@@ -820,14 +870,18 @@ fastest = widths.seconds(yours, panel.x)
 costs = {width: oatlib.cost(yours, width=width) for width in fastest}
 small, large = costs[0.5], costs[1.0]
 
-# %% jupyter={"source_hidden": true}
-# Drawing. You need not read this cell.
+# %%
 parts_of = {
     "channels": 50.0,
     "multiply-adds": 100 * small.macs / large.macs,
     "parameters in use": 100 * small.plain / large.plain,
     "time in this run": 100 * fastest[0.5] / fastest[1.0],
 }
+note = "half of the inputs times half of the outputs, but an image always has three channels."
+lesson.reveal("macs", parts_of["multiply-adds"], note)
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 figures.bars(
     list(parts_of),
     {"half the width, % of the full width": list(parts_of.values())},
@@ -837,24 +891,20 @@ figures.bars(
     f"{parts_of['time in this run']:.0f} % of the time.",
 )
 
-# %%
-note = "half of the inputs times half of the outputs, but an image always has three."
-lesson.reveal("macs", parts_of["multiply-adds"], note)
-
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
 say(
     f"The shortest of ten forward passes of n = {len(panel)} images took **{parts_of['time in this run']:.0f} %** of the time of the full width, with "
-    f"{parts_of['multiply-adds']:.0f} % of the multiply-adds. The smaller the layers, the more of the time goes into everything but "
-    f"products. *Stored* is the full network with the BatchNorms of both widths: {large.stored:,} parameters, of which half the width uses "
-    f"{small.active:,}. So half the width saves multiply-adds and some time, but **nothing on disk**."
+    f"{parts_of['multiply-adds']:.0f} % of the multiply-adds. We did not measure where the rest of the time goes. "
+    f"With both dials the network has {large.stored:,} parameters, with the BatchNorms of both widths. Half the width uses "
+    f"{small.active:,} of them, FiLM and both BatchNorms included; {small.plain:,} are left when λ is fixed, as the explorer counts. So half the width saves multiply-adds and some time, but **nothing on disk**, as long as you keep both dials."
 )
 
 # %% [markdown]
 # ## Open exercise: better channels, without training
 #
 # We kept the *first* channels of `standard`. Which ones would you keep? `pruned.loss(kept, x, y)` gives the mean cross-entropy
-# with any choice, with fresh statistics. `pruned.channels` is (16, 32, 64), and `pruned.weights` holds the weights of the three convs.
+# for any choice of channels; the statistics are fresh. `pruned.channels` is (16, 32, 64), and `pruned.weights` holds the weights of the three convs.
 #
 # ### Exercise: keep_channels
 # Difficulty ●●●●○ · 25 minutes. Choose a quarter of the channels of each layer. All answers have the same cost. The check cuts two
@@ -875,7 +925,7 @@ keep_channels = check(keep_channels)
 # %% [markdown]
 # <details><summary>Hint</summary>
 # Large weights are a start, but say nothing about channels that do the same. What does the loss become without one
-# channel? Leave out some of those that it misses least, then ask again.
+# channel? Leave out some of the channels whose loss is smallest then, and ask again.
 # </details>
 
 # %% [markdown] tags=["solution"]
@@ -913,19 +963,26 @@ quarter = {
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
-figures.bars(
-    list(quarter),
-    {"width 0.25": list(quarter.values())},
+fig = figures.bars(
+    list(quarter)[:2],
+    {f"standard, cut, with fresh statistics (bar: 95 % interval, n = {len(panel)})": list(quarter.values())[:2]},
     n=len(panel),
     y_name="clean accuracy, %",
     height=330,
     takeaway=f"At width 0.25 the first channels reach {quarter['first channels']:.0%}, your choice {quarter['your channels']:.0%}, a "
     f"network trained alone {quarter['trained alone']:.0%}.",
 )
+trained_for_it = ("slimmable", "together, a BatchNorm for each"), ("trained alone", "trained alone")
+for i, (name, arm) in enumerate(trained_for_it, 1):
+    at_quarter = [100 * run[0] for run in record["arms"][arm]]
+    limits = {"array": [max(at_quarter) - 100 * quarter[name]], "arrayminus": [100 * quarter[name] - min(at_quarter)]}
+    error = {"type": "data", "symmetric": False, "color": figures.INK} | limits
+    label = f"{name} (mean, lowest and highest of {len(at_quarter)} seeds)"
+    fig.add_bar(x=[name], y=[100 * quarter[name]], error_y=error, name=label, marker_color=figures.COLOURS[i])
+fig
 
 # %% [markdown]
-# The choice of channels repairs a large part. Training for the width repairs more, and costs the same to run. (The last two bars
-# are means of recorded networks; the intervals are those for n images.)
+# The choice of channels repairs a large part. Training for the width repairs more, and costs the same to run.
 #
 # ## Use it: choose, attack, explore
 #
@@ -965,7 +1022,8 @@ say(
 )
 
 # %% [markdown]
-# Attack the width that you measure. For half the width, images that were attacked at **full** width are a *borrowed* attack.
+# Attack the width that you measure. Suppose you attack the full width, and show these images to half the width. This is a
+# *borrowed* attack: it was made for another network.
 
 # %%
 wide, narrow_half = yours.at(1.0, 1.0), yours.at(1.0, 0.5)
@@ -981,10 +1039,16 @@ survive = {name: hits.double().mean().item() for name, hits in right.items()}
 other_right, own_right = right.values()
 flattery = 100 * (survive["made for width 1"] - survive["made for width 0.5"])
 low, high = oatlib.wilson(round(survive["made for width 0.5"] * len(panel)), len(panel))
+only_own, only_other = int((own_right < other_right).sum()), int((own_right > other_right).sum())
+both_counts = only_own + only_other
+tail = sum(comb(both_counts, k) for k in range(max(only_own, only_other), both_counts + 1)) / 2**both_counts
+chance = min(1.0, 2 * tail)  # sign test, two-sided
 say(
     f"At half the width (λ = 1, n = {len(panel)}) {survive['made for width 0.5']:.1%} ({low:.1%} to {high:.1%}) are right under PGD-20 (upper bounds) "
     f"made for it, and {survive['made for width 1']:.1%} under PGD-20 made for the full width: **{flattery:+.1f} points** by the borrowed attack. "
-    f"On {(own_right < other_right).sum()} images only its own attack finds an error, on {(own_right > other_right).sum()} only the borrowed one. Both attacks meet the same images, so compare these two counts."
+    f"Both attacks meet the same images, so compare image by image: on {only_own} only its own attack finds an error, on {only_other} only the borrowed one. "
+    f"If both attacks were equally strong, a split at least so uneven would come by chance with probability {chance:.3f}: "
+    f"{'the borrowed attack is weaker' if chance < 0.05 and only_own > only_other else 'so this shows **no difference**'}."
 )
 rows_of = {"image": panel.x[:4]}
 for name, x_adv in adversarial.items():
@@ -1001,7 +1065,7 @@ figures.images(
 )
 
 # %% [markdown]
-# In the captions, *class* is the right answer, that of the texture. Move λ and the width, and let *choose for me* find a setting. The first network is
+# Move λ and the width, and let *choose for me* find a setting. The first network is
 # yours; *compare* it with `oats`, a larger network with three widths.
 
 # %%
@@ -1016,7 +1080,7 @@ oatlib.explore(nets, data, width=0.5, surfaces=surfaces, hide=["training"])
 # %% tags=["nbval-check-output"]
 free = oatlib.PGD(0.0, 5)(narrow_half, panel.x, panel.y)
 climb = list(oatlib.PGD(0.5, 10).iterates(narrow_half, panel.x, panel.y))
-fall = [F.cross_entropy(logits, panel.y).item() for _, logits in climb]
+rise = [F.cross_entropy(logits, panel.y).item() for _, logits in climb]
 remaining = (climb[-1][1].argmax(1) == panel.y).double().mean().item()
 same_answers = torch.equal(narrow_half(free).argmax(1), narrow_half(panel.x).argmax(1))
 before = yours.at(0.3, 0.5)(panel.x)
@@ -1027,7 +1091,7 @@ whole = widths.right(standard, panel)
 print("the cut network at full width is the whole one:", left[-1] == whole)
 print("half the width does not see the other channels:", unseen)
 print("an attack with ε = 0 changes no answer:", same_answers)
-print("with ε = 0.5 the loss rises:", fall[-1] > fall[0])
+print("with ε = 0.5 the loss rises:", rise[-1] > rise[0])
 print("and hardly any answer is right:", remaining < 0.15)
 with torch.no_grad():
     yours.body.units[1].conv.weight[16:] -= 1
@@ -1047,8 +1111,8 @@ with torch.no_grad():
 #
 # A network that is cut by hand fails. Fresh statistics and a good choice of channels repair a part, without training. Training all
 # widths together, with a BatchNorm for each, gives one network of several sizes. On clean images it is as accurate as networks
-# trained alone. In robustness the full width lost with some seeds, and the loss differs much from seed to seed. All robust accuracies
-# are upper bounds.
+# trained alone, but so easy a task hides a price. In robustness the full width lost with some seeds, and the gap differs much from seed to
+# seed. All robust accuracies are upper bounds.
 #
 # **What we did not show:**
 #

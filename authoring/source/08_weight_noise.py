@@ -15,7 +15,7 @@
 #
 # * break a random defence with the average of many gradients (EOT)
 # * write FLOAT: a convolution with learned weight noise, and its training step
-# * show that noise blinds the attack of its own training, and test whether this is why the noise grows
+# * show that noise blinds the attack of its own training, and test what this has to do with the size of the noise
 # * judge a random network: draws stated, and compared with the same network without noise
 #
 # **Before this:** [03 · Dual BatchNorm](03_dual_bn.ipynb) and [05 · OAT](05_oat.ipynb) · **Run time:** about 60 s on two CPU cores · **Needs:** no internet, no GPU · **Words:** [glossary](GLOSSARY.md)
@@ -34,7 +34,7 @@ from torch import nn
 
 import oatlib
 from oatlib import PGD
-from oatlib.course import figures, noisy
+from oatlib.course import diagram, figures, noisy
 from oatlib.course.exercises import check, mine
 from oatlib.course.lesson import begin, say
 from oatlib.course.sliders import sliders
@@ -59,8 +59,9 @@ def source(number=seed):
 # %% [markdown]
 # ## A defence that looks good
 #
-# Lessons 04 to 07 told the network λ through FiLM. This lesson puts **noise** into the weights. Noise makes measuring harder, so
-# that comes first. The network `standard` was trained without attacks. Here is a defence for it that needs no training: add a wave to the image
+# Lessons 04 to 07 told the network λ through FiLM. This lesson puts **noise** into the weights. Noise misleads an attacker who
+# measures a defence, and also the attack of training. So first learn how to attack a random network, with noise in the **image**,
+# where it is easy to see. The network `standard` was trained without attacks. Here is a defence for it that needs no training: add a wave to the image
 # before the network sees it. Its phase is drawn for every pixel, and drawn again at every call. The wave is too small to see.
 
 
@@ -133,11 +134,25 @@ for _ in range(5):
 #
 # $$\nabla_x \ell = \big(1 + A\,\omega\cos(\omega x+\varphi)\big)\, g, \qquad A\,\omega = 0.002\cdot 3000 = 6$$
 #
-# The factor lies between -5 and 7, so its sign is nearly a coin flip. But its mean over φ is 1. So average over K draws:
+# The factor lies between -5 and 7, so its sign is nearly a coin flip. But its mean over φ is 1, and $g$ hardly depends on φ, because
+# the wave is small. The signs of a mean over many draws should be those without the wave:
+
+# %%
+bare_one = x[:1].clone().requires_grad_()
+g = torch.autograd.grad(F.cross_entropy(standard(bare_one), y[:1]), bare_one)[0][0, 0, 8, 2:10]
+print("without the wave:       ", g.sign().int())
+for count in (10, 1000):
+    mean_gradient = (
+        sum(torch.autograd.grad(F.cross_entropy(defended(one), y[:1]), one)[0] for _ in range(count)) / count
+    )
+    print(f"mean of {count:4} draws:     ", mean_gradient[0, 0, 8, 2:10].sign().int())
+
+# %% [markdown]
+# So average over K draws:
 #
 # $$\bar g(x) = \frac1K\sum_{k=1}^{K}\nabla_x\,\ell\big(f_{\varphi_k}(x),\,y\big)$$
 #
-# This is **EOT**, *expectation over transformation* (Athalye et al. 2018).
+# This is **EOT**, *expectation over transformation* (Athalye, Engstrom, Ilyas and Kwok 2018).
 #
 # ### Exercise: eot_gradient
 # Difficulty ●●○○○ · 5 minutes. Every call of `f` is a new draw.
@@ -253,7 +268,7 @@ figures.images(
 # %% [markdown]
 # The label of an image is that of its texture. With one draw the change is grain; with ten it is a texture of another class.
 #
-# Athalye et al. did this in 2018. In their notebook one cat image passes through a published random defence (random resizing
+# Athalye, Carlini and Wagner broke published random defences in this way in 2018. In their notebook one cat image passes through a published random defence (random resizing
 # and padding). An attack with EOT turns it into guacamole.
 #
 # ### Draw it: a score with two noisy weights
@@ -314,10 +329,8 @@ def ask(noise, draws, attempt):
         width=700
     )
     fig.update_xaxes(range=[-2.5, 2.5]).update_yaxes(range=[-1.8, 1.8], scaleanchor="x")
-    text = f"This attacker is off by {torch.arccos(cosine[0]).rad2deg():.0f}° and leaves {here:.0%} of 200 points right. 200 such "
-    text += (
-        f"attackers leave {mean:.0%} on average, the true gradient {best:.0%}. Without an attack {clean:.0%} are right."
-    )
+    text = f"This attacker is off by {torch.arccos(cosine[0]).rad2deg():.0f}° and leaves {here:.0%} of 200 points right, averaged over the noise. 200 such "
+    text += f"attackers leave {mean:.0%} on average, and one with the true gradient leaves {best:.0%}. Without an attack {clean:.0%} are right."
     return fig, text
 
 
@@ -347,7 +360,7 @@ sliders(
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
-noisy.layer_diagram()
+diagram.flow("08")
 
 # %% [markdown]
 # By hand, for a weight of six entries:
@@ -453,12 +466,21 @@ print("eot_pgd is PGD(eot_samples=4):", torch.allclose(ours, library, atol=1e-6)
 # ## Train it
 #
 # A step of FLOAT takes a batch of which one half is clean and one half attacked. As published, *every* forward draws new
-# noise. So the attack of training computes each gradient from a single draw. You have just seen how well such an attack
-# works. The alternative is one draw for the whole step.
+# noise. So the attack of training computes each gradient from a single draw. You have just seen how little such an attack
+# finds. The alternative is one draw for the whole step.
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
-noisy.step_diagram()
+other = ["W + ασ·η₁", "W + ασ·η₂", "W + ασ·η₃", "W + ασ·η₄"]
+parts = ["gradient 1", "gradient 2", "gradient 3", "update"]
+diagram.steps(
+    {
+        "noise drawn at every forward": list(zip(parts, other, strict=True)),
+        "noise drawn once per step": [(part, "W + ασ·η") for part in parts],
+    },
+    "A training step computes three gradients for the attack, then updates the weights. Drawn at every forward, each of "
+    "these meets other noise. Drawn once per step, all meet the same.",
+)
 
 # %% [markdown]
 # ### Exercise: float_step
@@ -584,7 +606,8 @@ figures.lines(
 )
 
 # %% [markdown]
-# Why? Compare what the attack of training sees with your attack of ten draws, in both networks:
+# Why? Compare an attack *like* that of training, one draw per gradient, with your attack of ten draws, in both networks. (Both
+# take seven steps from the image itself; training takes three from a random point.)
 
 # %%
 more, blind, often = data.val.panel(256), {}, {}
@@ -613,16 +636,16 @@ say(
     "| right under your PGD-7, λ = 1 (upper bounds) | 1 draw per gradient | 10 draws | difference |\n|---|---|---|---|\n"
     + "\n".join(rows)
     + f"\n\nOne seed, {steps} steps of training, n = {len(more.y)} validation images. In brackets: 95 % interval of the difference, from pairs "
-    "of the same image. The first column is what training with a new draw sees. Other trainings may differ: three seeds follow."
+    f"of the same image. Guessing gives {100 / len(data.classes):.1f} %: so short a training makes no robust network. Other trainings may differ: three seeds follow."
 )
 
 # %% [markdown]
 # With a new draw at every forward, the network **blinds the attack of its own training**: one draw misses errors that ten draws
-# find. A weaker attack makes the training loss smaller. Is this why α grows? Test it. Let the attack of training average its
+# find. A weaker attack makes the training loss smaller. Is this why α grows? If so, α grows less where the attack is less blind. Test it. Let the attack of training average its
 # gradients, too, and change nothing else. The record has three seeds of the small network.
 
 # %%
-question = "new draws, and the attack of training averages 10 draws per gradient: α of the first layer?"
+question = "Training with new draws, its attack averages 10 draws per gradient. What happens to α of the first layer?"
 lesson.predict("control", question, options=["it grows", "it stays", "it shrinks"])
 
 # %%
@@ -661,7 +684,8 @@ say(
     f"With ten draws per gradient α of the first layer ends at {', '.join(f'{v:.2f}' for v in averaged)} (one number per seed). With one draw "
     f"it ends at {', '.join(f'{v:.2f}' for v in blinded)}. "
     + (
-        "So it grows without the blindness, too: the weak gradients are **not** the reason. What stops it is one draw per step. "
+        f"So the **less** blind the attack, the {'**more**' if sum(averaged) > sum(blinded) else 'more or less'} α grows: the weak gradients are **not** the reason. "
+        "(With ten draws the attack is less blind, not without any blindness.) What stops the growth is one draw per step. "
         "Then the update meets the noise that the attack has seen. A new draw is noise that no attack of this training can know. "
         "How this noise lowers the loss we did not test."
         if grows
@@ -710,7 +734,7 @@ figures.lines(
     curves,
     x_name="epochs of training, a new draw at every forward",
     y_name="right under PGD-7, % (upper bounds)",
-    title=f"n = 256; mean of {len(seeds)} seeds, band: lowest to highest",
+    title=f"n = 256 (95 % interval of one accuracy: at most ±{100 * (oatlib.wilson(128, 256)[1] - 0.5):.0f} points); mean of {len(seeds)} seeds, band: lowest to highest",
     takeaway=f"After the first epoch one draw per gradient misses {gaps[0]:.1f} points of errors, after the last {gaps[-1]:.1f}.",
 ).update_xaxes(dtick=1)
 
@@ -828,7 +852,7 @@ say(
     f"points. {judged(noise)}\n\n**Against a dedicated network.** At λ = 1 it is {min(alone):+.1f} to {max(alone):+.1f} points more robust than these "
     f"three (means), and about as accurate on clean images. Its worst seed is {'above' if worst > top else 'not above'} the best seed of the "
     "three. So at equal clean accuracy a coin between two dedicated networks is no worse than these dials. What one network with a dial "
-    "saves is the second network."
+    "saves is the second network. (The dedicated network also meets twice as many attacked images in a step.)"
 )
 
 # %% [markdown]
@@ -841,10 +865,10 @@ old = noisy.FIRST_VERSION
 lost = old["by_draws_step"][-1] - old["by_draws"][-1]
 of_old = 50 * (lambda pair: pair[1] - pair[0])(oatlib.wilson(round(old["by_draws"][-1] * old["n"]), old["n"]))
 say(
-    f"It need not pass. The first version of this package trained {old['epochs']} epochs against PGD-2, in a simpler world (one seed, "
+    f"The growth of α need not pass. The first version of this package trained {old['epochs']} epochs against PGD-2, in a simpler world (one seed, "
     f"n = {old['n']}). There α of the first layer ended at **{old['alpha']:.2f}**. Accuracy under PGD-20, an upper bound, was "
     f"{old['by_draws'][0]:.1%} with one draw per gradient and {old['by_draws'][-1]:.1%} with ten. With one draw per step α ended at {old['alpha_step']:.3f}, "
-    f"and accuracy was {old['by_draws_step'][0]:.1%} and {old['by_draws_step'][-1]:.1%}: with ten draws **{100 * lost:.0f} points** more (95 % interval of "
+    f"and accuracy was {old['by_draws_step'][0]:.1%} and {old['by_draws_step'][-1]:.1%}. So under ten draws the network trained with one draw per step has **{100 * lost:.0f} points** more (95 % interval of "
     f"each accuracy: ±{of_old:.0f} points). One seed is an example, and no proof."
 )
 
@@ -855,7 +879,12 @@ say(
 # the clean one) and a level of noise. We do not know which of them made the tables of the paper.
 #
 # * **Rule A** uses the clean BatchNorm for λ < 0.1. The level of the noise is λ.
-# * **Rule B** uses the clean BatchNorm for λ < 0.6, at level 2λ. Otherwise the level is 2(λ - 0.5).
+# * **Rule B** uses the clean BatchNorm for λ < 0.6, at level 2λ, which exceeds 1 from λ = 0.5 on: so it is in the public code.
+#   Otherwise the level is 2(λ - 0.5).
+#
+# With $b$ for the branch and $s$ for the level of the noise:
+#
+# $$\text{A:}\quad b=[\lambda\ge 0.1],\ s=\lambda \qquad\qquad \text{B:}\quad b=[\lambda\ge 0.6],\ s=2\,(\lambda-0.5\,b)$$
 #
 # ### Exercise: published_rule
 # Difficulty ●○○○○ · 4 minutes.
@@ -889,7 +918,8 @@ published_rule = check(published_rule)
 # </details>
 
 # %% [markdown]
-# `oatlib` uses neither rule. It moves from the folded weights of one end to those of the other. Does the noise change anything then?
+# `oatlib` uses neither rule. At each end it multiplies the BatchNorm into the weights of the convolution, which gives one set of
+# weights, and moves from the weights of one end to those of the other. Does the noise change anything then?
 
 # %%
 question = "rule A: how much of the change in clean accuracy lies between λ = 0.05 and 0.1?"
@@ -903,10 +933,11 @@ with torch.no_grad():
         if name.endswith("alpha"):
             parameter.zero_()
 lams = [0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.59, 0.6, 0.7, 0.8, 0.9, 1]
-ways = {"interpolated": [], "interpolated, all α = 0": [], "rule A": [], "rule B": []}
+ways = {"interpolated": [], "interpolated, all α = 0": [], "rule A": [], "rule A, all α = 0": [], "rule B": []}
 for lam in lams:
     settings = [ready.noisy(lam, generator=source()), silent.at(lam)]
-    settings += [noisy.by_rule(ready, *published_rule(rule, lam), source()) for rule in "AB"]
+    for rule, net in (("A", ready), ("A", silent), ("B", ready)):
+        settings.append(noisy.by_rule(net, *published_rule(rule, lam), source()))
     for way, f in zip(ways.values(), settings, strict=True):
         way.append(share_right(f, more.x, more.y, 2))
 
@@ -930,19 +961,30 @@ figures.lines(
 
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
-apart = max(abs(a - b) for a, b in zip(ways["interpolated"], ways["interpolated, all α = 0"], strict=True))
+apart = max(
+    abs(a - b) for way in ("interpolated", "rule A") for a, b in zip(ways[way], ways[f"{way}, all α = 0"], strict=True)
+)
 size = [abs(p.item()) for name, p in ready.named_parameters() if name.endswith("alpha")]
 suite = oatlib.Suite(EPS, budget="quick", eot_samples=4)
 under = {}
 for lam in (0.05, 0.1):
     f = noisy.by_rule(ready, *published_rule("A", lam), source())
-    under[lam] = oatlib.evaluate(f, panel, suite, progress=False)[0].robust
+    under[lam] = oatlib.evaluate(f, panel, suite, progress=False)[0]
+at_middle = {}
+for name, f in {"with": ready.noisy(0.6, generator=source()), "without": silent.at(0.6)}.items():
+    at_middle[name] = oatlib.evaluate(f, panel, suite, progress=False)[0]
+
+
+def bracket(result):
+    return f"{result.robust:.1%} ({result.robust_low:.1%} to {result.robust_high:.1%})"
+
+
 say(
     f"The ready network `float` was trained with one draw per step. Its mean |α| is {sum(size) / len(size):.3f}. Setting every α to 0 changes "
-    f"clean accuracy by at most {100 * apart:.1f} points at any λ. The rules of the public code scale that noise and switch the "
-    f"BatchNorm, so here they are **switches**: by rule A robust accuracy is {under[0.05]:.1%} at λ = 0.05 and {under[0.1]:.1%} at "
-    f"λ = 0.1 (upper bounds: quick suite, 4 draws per gradient, n = {len(y)}). With interpolated weights clean accuracy falls in small steps, "
-    "with or without noise."
+    f"clean accuracy by at most {100 * apart:.1f} points at any λ, interpolated and by rule A. The rules of the public code scale that noise and switch the "
+    f"BatchNorm, so here they are **switches**: by rule A robust accuracy is {bracket(under[0.05])} at λ = 0.05 and {bracket(under[0.1])} at "
+    f"λ = 0.1 (95 % intervals; upper bounds: quick suite, 4 draws per gradient, n = {len(y)}). With interpolated weights clean accuracy falls in small steps, "
+    f"with or without noise. In the middle, at λ = 0.6, robust accuracy is {bracket(at_middle['with'])} with noise and {bracket(at_middle['without'])} without."
 )
 
 # %% [markdown]
@@ -955,8 +997,11 @@ say(
 stored = {}
 for name in ("oat", "float", "blend"):
     stored[name] = sum(p.numel() for p in oatlib.build(name, data).parameters())
-oat_passes = 128 + 106 * (7 + 1)  # 22 of 128 images have λ = 0; PGD-7, then the update
+# all 128 images pass clean; 106 of them have λ > 0 and are attacked: PGD-7, then the update
+oat_passes = 128 + 106 * (7 + 1)
 float_passes = 64 + 64 * (7 + 1)
+pair_passes = 128 + 128 * (7 + 1)  # `standard` and a dedicated network, one batch each
+pair = 2 * sum(p.numel() for p in oatlib.build("standard", data).parameters())
 
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
@@ -964,23 +1009,24 @@ times = noisy.STEP_TIME
 say(
     f"`float` has no FiLM. It stores {stored['float']:,} parameters, `oat` {stored['oat']:,}, and `blend`, without noise, "
     f"{stored['blend']:,}. With PGD-7 and batches of 128, a step of OAT needs {oat_passes} forward passes of an image, one of FLOAT "
-    f"{float_passes}: {oat_passes / float_passes:.2f} times as many. Measured on two threads (recorded, {times['rounds']} rounds): a "
+    f"{float_passes}: OAT needs {oat_passes / float_passes:.2f} times as many. The baseline, `standard` and a dedicated network, needs {pair_passes} for a batch each, "
+    f"and stores {pair:,} parameters. (The dedicated network is attacked on all images of a batch, FLOAT on half of them.) Measured on two threads (recorded, {times['rounds']} rounds): a "
     f"step of `oat` takes {times['float'][0]:.2f} times as long as one of `float` ({times['float'][1]:.2f} to {times['float'][2]:.2f}), and "
-    f"{times['blend'][0]:.2f} times as long as one of `blend` ({times['blend'][1]:.2f} to {times['blend'][2]:.2f}). So the savings come from "
-    "leaving FiLM out and attacking half of the batch. Noise saves nothing: `blend` is cheaper still, or as cheap."
+    f"{times['blend'][0]:.2f} times as long as one of `blend` ({times['blend'][1]:.2f} to {times['blend'][2]:.2f}). So FLOAT saves "
+    "time by attacking half of the batch, and parameters by leaving FiLM out. Noise saves nothing: `blend` is cheaper still, or as cheap."
 )
 
 # %% [markdown]
 # ## Open exercise: a stronger wave
 #
-# The second defence doubles the wave, so gradients are worse. And every image may pass through `f` **40 times** only. Forty
+# Now the wave is twice as strong, so gradients are worse. And every image may pass through `f` **40 times** only. Forty
 # steps of one draw leave nearly all images right. More draws and fewer steps are better, but not good. Find an attack
 # whose every step uses all gradients that it has computed so far.
 #
 # ### Exercise: beat_dither
 # Difficulty ●●●●○ · 25 minutes. Leave fewer than a quarter of 128 images right. The check runs your attack on a network that
-# you have not seen, behind such a wave, and judges it on ten new draws. `f` only answers calls.
-# (A batch of N images counts as one pass of each.)
+# you have not seen, behind such a wave, and judges it on ten new draws. `f` is a function: it returns logits and nothing else.
+# A call with N images counts as one pass for each of them.
 
 
 # %% tags=["exercise"]
@@ -1076,17 +1122,18 @@ oatlib.explore(shown, data, lam=1.0, surfaces=lesson.surfaces(shown, data), hide
 # > **Pitfalls**
 # > * *One draw per gradient*: the attack is weak and the defence looks good. Average, then double the draws and look again.
 # > * *Training with an attack that noise blinds*: what training reports is too high.
-# > * *A plausible cause without a control*: the blindness did not make α grow.
+# > * *A plausible cause without a control*: where the attack was less blind, α grew more.
 # > * *Two draws for an image and its attacked version*: an image can then be wrong because of an unlucky draw. Average over draws.
-# > * *Averaging logits where one draw is deployed*: attack the network that is used.
+# > * *Averaging logits of several draws* where the deployed network answers with one: attack the network that is used.
 # > * *Random weights without a seed*: pass a generator, or nothing can be repeated.
 # > * *Not looking at α*: noise that has shrunk to nothing turns no dial.
 #
 # ## What we showed, and what we did not show
 #
 # A random wave looked like a defence until you averaged gradients. FLOAT's noise blinded the attack of its own training in the
-# same way: PGD with one draw missed errors. Drawn at every forward, the noise grew in the first epoch. But it also grew where
-# that attack averaged ten draws, so the blindness is not the reason. Drawn once per step, it disappeared. At λ = 1 we found no difference to the same network without noise. A dedicated network is more robust.
+# same way: PGD with one draw missed errors. Drawn at every forward, the noise of the first layer grew in the first epoch. But it grew
+# even more where that attack was less blind, so the blindness is not the reason. Drawn once per step, it shrank to almost nothing. Then, at λ = 1,
+# we found no difference to the same network without noise. A dedicated network is more robust, and sees more attacked images.
 #
 # **What we did not show:** that noise never helps (a vote of many draws is another network); what α does in the published
 # networks, which are larger and trained longer; why α shrinks again; that ten draws are enough for every defence; or that the quick suite finds all errors.
@@ -1102,7 +1149,7 @@ oatlib.explore(shown, data, lam=1.0, surfaces=lesson.surfaces(shown, data), hide
 #
 # * Kundu et al. 2023, *A Fast and Efficient Conditional Learning for Tunable Trade-Off between Accuracy and Robustness* (FLOAT)
 # * Athalye, Carlini and Wagner 2018, *Obfuscated Gradients Give a False Sense of Security* (EOT against random defences; their public notebook breaks random resizing)
-# * Athalye et al. 2018, *Synthesizing Robust Adversarial Examples* (EOT)
+# * Athalye, Engstrom, Ilyas and Kwok 2018, *Synthesizing Robust Adversarial Examples* (EOT)
 # * He, Rakin and Fan 2019, *Parametric Noise Injection* (learned weight noise as a defence)
 #
 # **Next:** [09 · Sparse](09_sparse.ipynb): a dial without noise. How many weights does it need?

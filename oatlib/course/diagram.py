@@ -149,6 +149,31 @@ TAKEAWAYS = {
 
 # Small diagrams of one part, from left to right; the new parts are those of `since` "new".
 FLOWS: dict[str, tuple[str, tuple[_Box | _Arrow, ...]]] = {
+    "08": (
+        "A layer of FLOAT. Every image passes through a convolution with the weight W + λ·α·σ·η. η "
+        "is drawn, α is learned, σ comes from W. Then come the BatchNorm of its λ and a ReLU.",
+        (
+            _Box("old", 190, 10, 110, ("weight", "W")),
+            _Box("new", 340, 10, 110, ("+ noise", "λ·α·σ·η")),
+            _Box(
+                "old",
+                490,
+                10,
+                250,
+                ("η: drawn for each entry, N(0, 1)", "α: learned, σ: spread of W"),
+            ),
+            _Box("old", 30, 110, 110, ("images", "x")),
+            _Box("old", 190, 110, 110, ("convolution",)),
+            _Box("old", 350, 110, 150, ("BatchNorm", "of λ = 0 or λ > 0")),
+            _Box("old", 550, 110, 90, ("ReLU",)),
+            _Arrow("old", ((140, 134), (190, 134))),
+            _Arrow("old", ((300, 134), (350, 134))),
+            _Arrow("old", ((500, 134), (550, 134))),
+            _Arrow("new", ((490, 34), (450, 34))),
+            _Arrow("new", ((340, 34), (300, 34))),
+            _Arrow("old", ((245, 58), (245, 110)), "noisy weight", (252, 90)),
+        ),
+    ),
     "10": (
         "An attack changes an image. The mean cell of the change is a tile. Its cosine with each "
         "known tile says what was painted; the largest over the wrong classes is the meter.",

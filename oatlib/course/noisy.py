@@ -7,15 +7,12 @@ that is drawn once per training step, at every forward, or not at all.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from html import escape
-from textwrap import fill
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from IPython.display import display
 from torch import Tensor, nn
 
 from ..attacks.accuracy import correct_before_and_after
@@ -27,7 +24,6 @@ from ..networks.network import Network
 from ..training.loop import Training
 from ..training.presets import Preset
 from ..training.recipes import build
-from .diagram import INK, NEW, NEW_FILL, PAPER, QUIET
 from .parts import CHANNELS, DualBN
 
 RADIUS = 8 / 255
@@ -379,101 +375,3 @@ def float_control() -> dict:
         for name, options in CONTROL_ARMS.items()
     }
     return {"arms": arms, "seeds": list(SEEDS), "steps": CONTROL_STEPS, "every": CONTROL_EVERY}
-
-
-LAYER_TAKEAWAY = (
-    "A layer of FLOAT. Every image passes through a convolution with the weight W + λ·α·σ·η. η is "
-    "drawn, α is learned, σ comes from W. Then come the BatchNorm of its λ and a ReLU."
-)
-STEP_TAKEAWAY = (
-    "A training step computes three gradients for the attack, then updates the weights. Drawn at "
-    "every forward, each of these meets other noise. Drawn once per step, all meet the same."
-)
-
-
-def layer_diagram() -> None:
-    """Display how a noisy layer makes its weight, and where the layer stands in a network."""
-    _display(_layer_svg(), LAYER_TAKEAWAY)
-
-
-def step_diagram() -> None:
-    """Display the noise that the parts of a training step meet."""
-    _display(_step_svg(), STEP_TAKEAWAY)
-
-
-def _layer_svg() -> str:
-    """Return the diagram of `layer_diagram`."""
-    # the weight above, the images below; both meet in the convolution
-    parts = [
-        _box(150, 20, 96, "W", PAPER, QUIET),
-        _text(265, 48, "+", 18),
-        _box(284, 20, 112, "λ·α·σ·η", NEW_FILL, NEW),
-        _text(412, 34, "η: drawn, N(0, 1) for each entry", anchor="start"),
-        _text(412, 54, "α: learned, one number · σ: spread of W", anchor="start"),
-        _arrow(265, 70, 265, 106),
-        _text(276, 93, "the weight", anchor="start"),
-        _box(20, 110, 96, "images x", PAPER, QUIET),
-        _arrow(116, 133, 206, 133),
-        _box(210, 110, 110, "convolution", PAPER, QUIET),
-        _arrow(320, 133, 356, 133),
-        _box(360, 110, 210, "BatchNorm: λ = 0 or λ > 0", PAPER, QUIET),
-        _arrow(570, 133, 606, 133),
-        _box(610, 110, 80, "ReLU", PAPER, QUIET),
-    ]
-    return _svg(parts, 720, 176, LAYER_TAKEAWAY)
-
-
-def _step_svg() -> str:
-    """Return the diagram of `step_diagram`."""
-    columns = ("gradient 1", "gradient 2", "gradient 3", "update")
-    rows = (
-        ("at every forward", ("W + ασ·η₁", "W + ασ·η₂", "W + ασ·η₃", "W + ασ·η₄"), PAPER, QUIET),
-        ("once per step", ("W + ασ·η",) * 4, NEW_FILL, NEW),
-    )
-    parts = [_text(255 + 150 * i, 28, column) for i, column in enumerate(columns)]
-    parts.append(_text(12, 28, "one training step", anchor="start"))
-    for row, (name, texts, inside, stroke) in enumerate(rows):
-        y = 52 + 62 * row
-        parts.append(_text(12, y + 28, f"noise drawn {name}", anchor="start"))
-        for i, text in enumerate(texts):
-            parts.append(_box(195 + 150 * i, y, 120, text, inside, stroke))
-            if i < len(texts) - 1:
-                parts.append(_arrow(315 + 150 * i, y + 23, 341 + 150 * i, y + 23))
-    return _svg(parts, 790, 180, STEP_TAKEAWAY)
-
-
-def _box(x: int, y: int, width: int, text: str, inside: str, stroke: str) -> str:
-    """Return a rectangle, 46 pixels high, with a text in its middle."""
-    return (
-        f'<rect x="{x}" y="{y}" width="{width}" height="46" rx="6" fill="{inside}" '
-        f'stroke="{stroke}" stroke-width="1.6"/>' + _text(x + width // 2, y + 28, text)
-    )
-
-
-def _text(x: int, y: int, text: str, size: int = 13, anchor: str = "middle") -> str:
-    style = f'font-size="{size}" text-anchor="{anchor}" fill="{INK}"'
-    return f'<text x="{x}" y="{y}" {style}>{escape(text)}</text>'
-
-
-def _arrow(x: int, y: int, to_x: int, to_y: int) -> str:
-    """Return an arrow to the right, or downwards."""
-    head = "l-7 -4 v8 z" if y == to_y else "l-4 -7 h8 z"
-    return (
-        f'<path d="M{x} {y} L{to_x} {to_y}" stroke="{QUIET}"/>'
-        f'<path d="M{to_x} {to_y} {head}" fill="{QUIET}"/>'
-    )
-
-
-def _svg(parts: Sequence[str], width: int, height: int, takeaway: str) -> str:
-    """Return a drawing with a title, which screen readers read."""
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}" font-family="sans-serif" font-size="13" role="img" '
-        f'style="max-width:100%;height:auto"><title>{escape(takeaway)}</title>'
-        f'<rect width="{width}" height="{height}" rx="8" fill="{PAPER}"/>{"".join(parts)}</svg>'
-    )
-
-
-def _display(drawing: str, takeaway: str) -> None:
-    data = {"image/svg+xml": drawing, "text/plain": fill(f"Diagram: {takeaway}", 100)}
-    display(data, raw=True, metadata={"needs_background": "light"})

@@ -91,7 +91,7 @@ def fresh_statistics(net: Network, data: Data, widths: Sequence[float] = WIDTHS)
     """Return a network like `cut_network`, with BatchNorm statistics taken afresh at each width.
 
     Args:
-        net: The network, trained as `standard`.
+        net: The network, trained as `standard`, or as `snn` with one BatchNorm for all widths.
         data: Its data set. The statistics are those of training images.
         widths: The widths to add.
     """
@@ -102,7 +102,7 @@ def fresh_statistics(net: Network, data: Data, widths: Sequence[float] = WIDTHS)
 
 
 def slim_clean(seeds: Sequence[int] = SEEDS) -> dict:
-    """Make networks of four sizes for clean images in five ways."""
+    """Make networks of four sizes for clean images in six ways."""
     arms: dict[str, list[list[float]]] = {}
     for seed in seeds:
         for name, accuracies in _clean_arms(seed).items():
@@ -123,10 +123,12 @@ def _clean_arms(seed: int) -> dict[str, list[float]]:
         return net
 
     whole = trained("standard")
+    shared = trained("snn", norm_sharing="all")
     several = {
         "cut": cut_network(whole, data),
         "cut, fresh statistics": fresh_statistics(whole, data),
-        "together, one BatchNorm": trained("snn", norm_sharing="all"),
+        "together, one BatchNorm": shared,
+        "together, one BatchNorm, fresh statistics": fresh_statistics(shared, data),
         "together, a BatchNorm for each": trained("snn"),
     }
     arms = {name: [right(net, panel, w) for w in WIDTHS] for name, net in several.items()}
