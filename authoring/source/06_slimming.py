@@ -77,11 +77,9 @@ left = [widths.right(cut, panel, width) for width in WIDTHS]
 guessing = f"(Guessing gives {100 / len(data.classes):g} %.)"
 lesson.predict("half", f"keep half of the channels. Clean accuracy? {guessing}")
 
-# %%
-lesson.reveal("half", 100 * left[1], "each layer now gets fewer channels than it was trained on.")
-
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
+lesson.reveal("half", 100 * left[1], "each layer now gets fewer channels than it was trained on.")
 names = [f"width {width:g}" for width in WIDTHS]
 seen = f"Cut to half of its channels, the network falls from {left[-1]:.1%} to {left[1]:.1%} clean accuracy."
 fig = figures.bars(
@@ -282,15 +280,9 @@ for width in WIDTHS:
 # Which of the two does it, the mean or the variance? Repair half the width with one of them only:
 
 # %%
-half_fresh = list(zip(fresh[0.5], stored, strict=True))  # of each layer: fresh and stored (mean, variance)
-only = {
-    "mean": [(new[0], old[1]) for new, old in half_fresh],
-    "variance": [(old[0], new[1]) for new, old in half_fresh],
-}
-with_only = {}
-for name, statistics in only.items():
-    logits, _ = run_narrow(panel.x, 0.5, statistics)
-    with_only[name] = (logits.argmax(1) == panel.y).double().mean().item()
+with_only, pairs = {}, list(zip(fresh[0.5], stored, strict=True))  # of each layer: fresh and stored (mean, variance)
+with_only["mean"], _ = run_narrow(panel.x, 0.5, [(new[0], old[1]) for new, old in pairs])
+with_only["variance"], _ = run_narrow(panel.x, 0.5, [(old[0], new[1]) for new, old in pairs])
 
 # %% [markdown]
 # ### Exercise: agreement
@@ -362,6 +354,7 @@ figures.lines(
 # Drawing. You need not read this cell.
 verdict = "So here the channels agree" if min(agreed) > 1.1 else "So here the channels do not all agree"
 low, high = oatlib.wilson(round(mended[1] * len(panel)), len(panel))
+with_only = {name: (logits.argmax(1) == panel.y).double().mean().item() for name, logits in with_only.items()}
 say(
     f"At half the width the variance that enters BatchNorm is **{halves[0]:.2f}** (layer 2) and **{halves[1]:.2f}** (layer 3) of "
     f"that at full width. Independent terms of equal size would leave half. At full width the variance of a sum is {agreed[0]:.1f} "
@@ -870,7 +863,8 @@ fastest = widths.seconds(yours, panel.x)
 costs = {width: oatlib.cost(yours, width=width) for width in fastest}
 small, large = costs[0.5], costs[1.0]
 
-# %%
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 parts_of = {
     "channels": 50.0,
     "multiply-adds": 100 * small.macs / large.macs,
@@ -879,9 +873,6 @@ parts_of = {
 }
 note = "half of the inputs times half of the outputs, but an image always has three channels."
 lesson.reveal("macs", parts_of["multiply-adds"], note)
-
-# %% jupyter={"source_hidden": true}
-# Drawing. You need not read this cell.
 figures.bars(
     list(parts_of),
     {"half the width, % of the full width": list(parts_of.values())},

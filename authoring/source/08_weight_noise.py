@@ -771,10 +771,6 @@ table = "\n".join(
     for name, text in NAMES.items()
 )
 half = 50 * (lambda pair: pair[1] - pair[0])(oatlib.wilson(round(0.7 * record["n"]), record["n"]))
-below = []
-for name in ("every forward", "once per step", "no noise"):
-    tossed = oatlib.coin(*ends, mean(name, "clean"))  # None: less accurate than both ends
-    below.append(tossed is not None and mean(name, "robust") < tossed)
 say(
     "| at λ = 1, mean (lowest to highest seed), % | clean | robust (upper bound) | coin, same clean accuracy |\n|---|---|---|---|\n"
     f"{table}\n\nPreset {record['preset']}, seeds {', '.join(map(str, seeds))}, n = {record['n']} validation images (95 % interval of "
@@ -784,8 +780,7 @@ say(
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 fig = go.Figure()
-places = [[100 * value for value in end] for end in ends]
-x_of, y_of = zip(*places, strict=True)
+x_of, y_of = ([100 * end[i] for end in ends] for i in (0, 1))
 look = {"color": figures.INK, "dash": "dot", "width": 2}
 fig.add_scatter(x=x_of, y=y_of, name="coin: standard or dedicated", mode="lines", line=look)
 for i, (name, text) in enumerate(NAMES.items()):
@@ -795,22 +790,30 @@ for i, (name, text) in enumerate(NAMES.items()):
         values = [100 * run[key] for run in arms[name]]
         limits = {"array": [max(values) - at], "arrayminus": [at - min(values)]}
         bars[f"error_{axis}"] = {"type": "data", "symmetric": False, "color": figures.tint(i, 0.7), **limits}
-    name = text.replace("`", "")
-    fig.add_scatter(x=[middle[0]], y=[middle[1]], name=name, mode="markers", **bars, marker=figures.style(i)["marker"])
+    fig.add_scatter(
+        x=middle[:1],
+        y=middle[1:],
+        name=text.replace("`", ""),
+        mode="markers",
+        **bars,
+        marker=figures.style(i)["marker"],
+    )
+is_below = all(mean(name, "robust") < mean("dedicated", "robust") for name in NAMES if name != "dedicated")
 figures.layout(
     fig,
     f"clean accuracy, % (bars: lowest to highest of {len(seeds)} seeds)",
     "robust accuracy, % (upper bounds)",
     f"λ = 1, n = {record['n']}; 95 % interval of one robust accuracy: ±{half:.0f} points",
     height=480,
-    takeaway="The three dials at λ = 1 lie close together, below the dedicated network, "
-    + ("and below the coin." if all(below) else "and near the coin between standard and the dedicated network."),
+    takeaway="At λ = 1 the three dials lie close together, "
+    + ("below" if is_below else "around")
+    + " the dedicated network.",
 )
 # near the arms; the coin goes on to `standard`, far to the right
 near = [100 * value for name in NAMES for value in (mean(name, "clean"), mean(name, "robust"))]
 fig.update_xaxes(range=[min(near[::2]) - 0.8, max(near[::2]) + 2])
 fig.update_yaxes(range=[min(near[1::2]) - 6, max(near[1::2]) + 4])
-far = f"to standard: clean {places[0][0]:.0f} %, robust {places[0][1]:.0f} %"
+far = f"to standard: clean {x_of[0]:.0f} %, robust {y_of[0]:.0f} %"
 fig.add_annotation(text=far, x=0.99, y=0.05, xref="paper", yref="paper", xanchor="right", showarrow=False)
 
 # %% jupyter={"source_hidden": true}
