@@ -690,7 +690,7 @@ def test_data_that_do_not_fit_into_memory_are_refused_at_once(options, words, mo
 def test_a_folder_that_does_not_fit_into_memory_is_refused_before_images_are_read(flat, monkeypatch):
     monkeypatch.setattr(load, "load_pixels", lambda *_, **__: pytest.fail("images were read"))
     with pytest.raises(
-        ValueError, match=r"40 images of 3x100000x100000 \(n_test=8, n_val=4, n_train=28\) need about 10,"
+        ValueError, match=r"40 images of 3x100000x100000 \(n_test=8, n_val=4, n_train=28\) need about 11,"
     ):
         load_data(f"folder:{flat}", size=100_000)
 

@@ -629,6 +629,10 @@ def test_folders_that_only_resemble_it_are_class_folders(archive):
     shutil.rmtree(archive / "val")
     (archive / "test").rename(archive / "unlabelled")
     shutil.copytree(archive / "train", archive / "test")
+    (archive / "val").mkdir()
+    for path in (archive / "train").iterdir():
+        shutil.copytree(path, archive / "val" / path.name)
+    (archive / "val" / "val_annotations.txt").write_text("left over")
     data = load_quietly(archive)
-    assert data.classes == tuple(NUMBERS) and len(data.test) == 30
+    assert data.classes == tuple(NUMBERS) and len(data.test) == len(data.val) == 30
     assert (archive / "train" / FIRST / "images").is_dir()  # such a folder beside images is left alone

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from .image_files import ImageFile, Pool, entries, images_in, subfolders
+from .image_files import ImageFile, Pool, images_in, subfolders
 
 LAYOUT = (
     "TinyImageNet has train/<class>/images/*.JPEG, val/images/*.JPEG, val/val_annotations.txt and "
@@ -31,15 +31,14 @@ def is_laid_out_so(top: Path) -> bool:
     Args:
         top: The folder.
     """
-    if (top / "val" / "val_annotations.txt").exists():
+    if (top / "val" / "val_annotations.txt").exists() and (top / "val" / "images").is_dir():
         return True
     if not (top / "train").is_dir():
         return False
     # The first class folder has a folder "images" and no image.
     classes = list(subfolders(top / "train").values())
-    if not classes or not os.path.isdir(os.path.join(classes[0], "images")):
-        return False
-    return all(entry.is_dir() or entry.name.endswith("_boxes.txt") for entry in entries(classes[0]))
+    has_folder = bool(classes) and os.path.isdir(os.path.join(classes[0], "images"))
+    return has_folder and not images_in(classes[0])
 
 
 def find(top: Path) -> tuple[dict[str, Pool], tuple[str, ...]]:
