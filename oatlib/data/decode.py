@@ -21,6 +21,9 @@ from torch import Tensor
 
 from .image_files import ImageFile
 
+# Version of what is done with a file. Increase it if files give other pixels than before.
+VERSION = 1
+
 # An image of more pixels is refused, because a small file can hold an image that fills the memory.
 # One of 50 million pixels takes 150 MB, and one is decoded on every thread.
 MAX_PIXELS = 50_000_000
@@ -86,12 +89,13 @@ def decoder() -> str:
 
     Example:
         >>> decoder()
-        'Pillow 13.0.0, libjpeg-turbo 3.2.0'
+        'decoder 1, Pillow 13.0.0, libjpeg-turbo 3.2.0'
     """
     import PIL
     from PIL import features
 
-    return f"Pillow {PIL.__version__}, libjpeg-turbo {features.version('libjpeg_turbo')}"
+    jpeg = features.version("libjpeg_turbo")
+    return f"decoder {VERSION}, Pillow {PIL.__version__}, libjpeg-turbo {jpeg}"
 
 
 def _threads(files: Sequence[ImageFile]) -> int:

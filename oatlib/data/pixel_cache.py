@@ -181,7 +181,7 @@ def _checked(path: Path, size: int, tensors: dict[str, Tensor], header: dict) ->
         raise RecordError(f"{path} is a file of oatlib, but no cache of a folder. {REMEDY}")
     if header.get("decoder") != decoder():
         raise RecordError(
-            f"{path} was decoded by {header.get('decoder')}, and this is {decoder()}. {REMEDY}"
+            f"{path} was written with {header.get('decoder')}, and this is {decoder()}. {REMEDY}"
         )
     names, stamps, x = (tensors.get(name, torch.empty(0)) for name in _Rows._fields)
     rows = _Rows(bytes(names.numpy()).split(b"\0"), stamps, x)
