@@ -172,6 +172,16 @@ def test_damaged_files_are_read_or_refused_as_by_pil(
             assert torch.equal(decoded(path, 32), expected)
 
 
+@pytest.mark.parametrize("segment", [b"\xff\xe1\x00\x08Exif\0\0", b"\xff\x01\x00\x02"], ids=["EXIF", "unknown"])
+def test_segments_behind_the_size_are_seen_too(segment, tmp_path):
+    noise().save(tmp_path / "a.jpg")
+    assert is_plain(tmp_path / "a.jpg")
+    content = (tmp_path / "a.jpg").read_bytes()
+    at = content.index(b"\xff\xda")
+    (tmp_path / "a.jpg").write_bytes(content[:at] + segment + content[at:])
+    assert not is_plain(tmp_path / "a.jpg")
+
+
 def test_a_huge_jpeg_file_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     noise().save(tmp_path / "a.jpg")
     content = bytearray((tmp_path / "a.jpg").read_bytes())
@@ -280,6 +290,14 @@ def test_other_seeds_sizes_and_amounts_share_what_they_can(folder, n_decoded):
     assert n_decoded == [10, 14]  # rows that were not asked for have stayed
     assert_true(load_quietly(folder, size=16), folder, size=16)
     assert n_decoded == [10, 14, 24] and cache_of(folder, 16).exists()
+
+
+def test_what_was_not_asked_for_stays_in_a_cache_that_is_written_again(folder, n_decoded):
+    few = {"n_train": 6, "n_val": 2, "n_test": 2}
+    load_quietly(folder, **few)
+    load_quietly(folder, seed=1, **few)
+    assert_true(load_quietly(folder, **few), folder, **few)
+    assert len(n_decoded) == 2 and 0 < n_decoded[1] <= 10
 
 
 def test_a_large_cache_is_not_read_for_a_few_images_and_not_replaced(folder, n_decoded, monkeypatch):

@@ -40,6 +40,7 @@ ORIENTATION = 0x0112  # tag of EXIF: 1 is upright
 START = b"\xff\xd8"
 FRAMES = (0xC0, 0xC2)  # bits, height, width and channels: baseline and progressive
 PLAIN_SEGMENTS = (0xC4, 0xDB, 0xDD, 0xE0, 0xFE)  # tables, restart interval, JFIF, comment
+SCAN = 0xDA  # the pixels begin here
 MODES = {1: "L", 3: "RGB"}  # by number of channels
 
 
@@ -142,16 +143,19 @@ def _plain_jpeg_size(content: bytes) -> tuple[str, tuple[int, int]] | None:
     """
     if content[:2] != START:
         return None
-    # A segment is two bytes of marker, two bytes of length, and its content.
+    # A segment is two bytes of marker, two bytes of length, and its content. Look at all of them.
+    found = None
     at = 2
     while at + 10 <= len(content) and content[at] == 0xFF:
         marker = content[at + 1]
-        if marker in FRAMES:
+        if marker == SCAN:
+            return found
+        if marker in FRAMES and found is None:
             bits, height, width, channels = struct.unpack_from(">BHHB", content, at + 4)
             if bits != 8 or channels not in MODES or not 0 < width * height <= MAX_PIXELS:
                 return None
-            return MODES[channels], (width, height)
-        if marker not in PLAIN_SEGMENTS:
+            found = MODES[channels], (width, height)
+        elif marker not in PLAIN_SEGMENTS:
             return None
         at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
     return None
