@@ -538,7 +538,7 @@ def loading(record: dict) -> list[str]:
     for kind, row in record["loading"].items():
         cells = [
             f"{row['images_per_second'][way]['median']:,} "
-            f"({row['images_per_second'][way]['best']:,})"
+            f"({row['images_per_second'][way]['of_one_core']:,})"
             for way in ("plain", "decoded", "cached")
         ]
         lines.append(f"{kind} | {' | '.join(cells)}")
@@ -550,8 +550,9 @@ def loading(record: dict) -> list[str]:
         "",
         f"Folders of {row['images']:,} files of 32x32 pixels (to be resized: 64x64) become tensors "
         f"of {row['size']}x{row['size']}, on at most {record['decoding_threads']} threads, beside "
-        f"other work: median, and in brackets the best of {rounds} rounds. Searching the folder, "
-        "dividing and checking are included. The files are in the memory of the operating system. "
+        f"other work: medians of {rounds} rounds, and in brackets images in a second of processor "
+        "time, which is what one core does. Searching the folder, dividing and checking are "
+        "included. The files are in the memory of the operating system. "
         "Recorded in `bench/results/loading.json`; repeat with `python -m bench loading`.",
     ]
 
