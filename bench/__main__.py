@@ -11,7 +11,7 @@ import torch
 
 from oatlib.record import versions, write_json
 
-from . import folded, growth, rows, step, training, widths
+from . import folded, growth, loading, rows, step, training, widths
 
 BENCHES = {
     "step": step.run,
@@ -19,6 +19,7 @@ BENCHES = {
     "growth": growth.run,
     "widths": widths.run,
     "rows": rows.run,
+    "loading": loading.run,
     "training": training.run,
 }
 

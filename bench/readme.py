@@ -529,6 +529,34 @@ def speed(step: dict, at: dict, width: dict, rows: dict) -> list[str]:
     ]
 
 
+def loading(record: dict) -> list[str]:
+    """How fast `load_data` reads a folder of small images."""
+    lines = [
+        "images in a second | plain loop with PIL | `load_data`, decoded | `load_data`, cached",
+        "|".join(["---"] * 4),
+    ]
+    for kind, row in record["loading"].items():
+        cells = [
+            f"{row['images_per_second'][way]['median']:,} "
+            f"({row['images_per_second'][way]['of_one_core']:,})"
+            for way in ("plain", "decoded", "cached")
+        ]
+        lines.append(f"{kind} | {' | '.join(cells)}")
+    row = next(iter(record["loading"].values()))
+    rounds = row["plain_over_decoded"]["rounds"]
+    return [
+        "",
+        *(f"| {line} |" for line in lines),
+        "",
+        f"Folders of {row['images']:,} files of 32x32 pixels (to be resized: 64x64) become tensors "
+        f"of {row['size']}x{row['size']}, on at most {record['decoding_threads']} threads, beside "
+        f"other work: medians of {rounds} rounds, and in brackets images in a second of processor "
+        "time, which is what one core does. Searching the folder, dividing and checking are "
+        "included. The files are in the memory of the operating system. "
+        "Recorded in `bench/results/loading.json`; repeat with `python -m bench loading`.",
+    ]
+
+
 def trained_in(record: dict, version: str = "") -> list[str]:
     """How long the preset `fast` took, alone on a machine."""
     times = " and ".join(
@@ -714,6 +742,7 @@ CLAIMS = {
     "honest": audits,
     "training": trained_in,
     "explorer": explorer_times,
+    "loading": loading,
 }
 
 

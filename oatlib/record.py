@@ -34,6 +34,9 @@ from ._check import path_of
 # Version of the file format. Increase it when older code cannot read files that are written now.
 FORMAT = 3
 
+# What to do about weights that cannot be read.
+REMEDY = "Choose a file written by oatlib.save, copy it again, or train again with `oatlib train`."
+
 
 class RecordError(ValueError):
     """A file cannot be used. The message says what was found and what to do."""
@@ -381,7 +384,7 @@ def write_weights(path, tensors: dict[str, Tensor], header: dict) -> None:
     write_bytes(path, to_bytes(plain, {"oatlib": json.dumps(content | {"sha256": digest})}))
 
 
-def read_weights(path) -> tuple[dict[str, Tensor], dict]:
+def read_weights(path, remedy: str = REMEDY) -> tuple[dict[str, Tensor], dict]:
     """Read a file that `write_weights` wrote.
 
     A file of an earlier version has no checksum, so that damage to its numbers cannot be noticed.
@@ -389,6 +392,7 @@ def read_weights(path) -> tuple[dict[str, Tensor], dict]:
 
     Args:
         path: The file to read.
+        remedy: What to do about a file that cannot be used, as the last sentence of the message.
 
     Returns:
         The tensors by name, on the CPU, and the header.
@@ -406,13 +410,12 @@ def read_weights(path) -> tuple[dict[str, Tensor], dict]:
     except (SafetensorError, json.JSONDecodeError, RecursionError) as error:
         raise RecordError(
             f"{path} cannot be read: it is truncated, damaged or no safetensors file ({error}). "
-            "Copy it again, or train again with `oatlib train`."
+            f"{remedy}"
         ) from error
     if not isinstance(header, dict) or "format" not in header:
         raise RecordError(
             f"{path} is a safetensors file, but not one that oatlib wrote: it has no oatlib "
-            "header. "
-            "Choose a file written by oatlib.save, or train again with `oatlib train`."
+            f"header. {remedy}"
         )
     number = header["format"]
     if type(number) is not int or number < 1:
@@ -422,11 +425,11 @@ def read_weights(path) -> tuple[dict[str, Tensor], dict]:
             f"{path} has format {number}, written by oatlib {_writer(header)}; "
             f"this version reads up to format {FORMAT}. Update oatlib."
         )
-    _verify(path, header, tensors)
+    _verify(path, header, tensors, remedy)
     return tensors, header
 
 
-def _verify(path: Path, header: dict, tensors: dict[str, Tensor]) -> None:
+def _verify(path: Path, header: dict, tensors: dict[str, Tensor], remedy: str) -> None:
     """Compare a file with its checksum, which is removed from the header.
 
     Warn if it has none, unless it comes with oatlib.
@@ -443,7 +446,7 @@ def _verify(path: Path, header: dict, tensors: dict[str, Tensor]) -> None:
     elif expected != _checksum(json.dumps(header), tensors):
         raise RecordError(
             f"{path} is damaged: its content does not have the checksum that it was written with. "
-            "Copy it again, or train again with `oatlib train`."
+            f"{remedy}"
         )
 
 

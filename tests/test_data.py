@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from oatlib.data import folders, memory
+from oatlib.data import load, memory
 from oatlib.data.load import PUBLISHED, batches, best_points, crop, flip, from_tensors, load_data, render
 from oatlib.data.shapes import CONSTANT_TRUST, SHAPES, best_frontier, compose, paint, tiles
 from oatlib.data.splits import shuffle
@@ -627,10 +627,10 @@ def test_a_link_to_an_image_is_an_image(flat):
 
 
 def test_a_folder_that_cannot_be_read(flat, monkeypatch):
-    def refuse(self):
-        raise PermissionError(13, "Permission denied", str(self))
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(ValueError, match="^cannot read the folder .*: Permission denied$"):
         load_data(f"folder:{flat}", size=8)
 
@@ -688,9 +688,9 @@ def test_data_that_do_not_fit_into_memory_are_refused_at_once(options, words, mo
 
 
 def test_a_folder_that_does_not_fit_into_memory_is_refused_before_images_are_read(flat, monkeypatch):
-    monkeypatch.setattr(folders, "decode", lambda *_, **__: pytest.fail("images were read"))
+    monkeypatch.setattr(load, "load_pixels", lambda *_, **__: pytest.fail("images were read"))
     with pytest.raises(
-        ValueError, match=r"40 images of 3x100000x100000 \(n_test=8, n_val=4, n_train=28\) need about 9,"
+        ValueError, match=r"40 images of 3x100000x100000 \(n_test=8, n_val=4, n_train=28\) need about 11,"
     ):
         load_data(f"folder:{flat}", size=100_000)
 

@@ -386,5 +386,6 @@ def test_imports_are_seen():
     assert {"layers.slim", "layers.film", "layers.setting"} <= set(imports("layers.unit"))
     assert {"__init__", "cli.commands", "_suggest"} <= set(imports("cli.main"))
     assert set(imports("data.load")) == {
-        "_check", "_suggest", "data.folders", "data.memory", "data.scenes", "data.shapes", "data.splits",
+        "_check", "_suggest", "data.decode", "data.folders", "data.memory", "data.pixel_cache", "data.scenes",
+        "data.shapes", "data.splits",
     }  # fmt: skip

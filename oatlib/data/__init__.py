@@ -4,6 +4,7 @@
 * splits: `Split`, `Data`, and how images are divided.
 * shapes: the built-in world and its best possible frontier.
 * scenes: the parts of its images, and what an attack does to each of them.
-* folders: class folders of image files.
+* image_files, folders, tiny_imagenet: which image files of a folder have which label.
+* decode, pixel_cache: their pixels, decoded or kept from an earlier time.
 * memory: whether the images fit into the memory.
 """
