@@ -57,6 +57,13 @@ def weights(tmp_path_factory):
 # --- what it does ---
 
 
+def test_options_of_the_data_set_reach_it(capsys, tmp_path):
+    options = ("--data-set", "size=8", "--data-set", "classes=3", "--n-train", 32)
+    assert run(capsys, "train", "standard", *options, "--out", "small.safetensors")[0] == 0
+    saved = oatlib.load("small.safetensors").spec.data["options"]
+    assert (saved["size"], saved["classes"], saved["n_train"]) == (8, 3, 32)
+
+
 def test_train_then_eval(capsys, tmp_path):
     code, out, _ = run(capsys, "train", "oat", "--n-train", 64, "--seed", 5, "--out", "oat.safetensors")
     assert code == 0 and "Recipe oat, training finished after" in out and "validation panel: clean" in out

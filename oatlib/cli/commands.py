@@ -110,8 +110,10 @@ def _train(options) -> int:
     }
     # find wrong options before a download: build once with a small data set
     build(options.recipe, load_data("shapes", n_train=8, n_val=8, n_test=8), **recipe_options)
-    amount = {} if options.n_train is None else {"n_train": options.n_train}
-    data = load_data(options.data, options.seed, options.device, **amount)
+    data_options = dict(options.data_options)
+    if options.n_train is not None:
+        data_options["n_train"] = options.n_train
+    data = load_data(options.data, options.seed, options.device, **data_options)
     net = build(options.recipe, data, **recipe_options)
     history = train(net, data, preset, options.seed, options.checkpoint, options.resume)
     folders = [Path(checkpoint).parent] if checkpoint else []

@@ -283,6 +283,16 @@ def _add_train(commands) -> None:
         "(default %(default)s)",
     )
     parser.add_argument(
+        "--data-set",
+        type=_data_option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="data_options",
+        help="change an option of the data set, such as size=64 for folder:PATH or trust=0.9 for "
+        "shapes; can be repeated",
+    )
+    parser.add_argument(
         "--n-train",
         type=_positive_int,
         help="number of training images (default: those of the data set)",
@@ -296,7 +306,7 @@ def _add_train(commands) -> None:
     parser.add_argument("--lam", type=_lam, help="λ in [0, 1], for the recipe pgd-at only")
     parser.add_argument(
         "--set",
-        type=_option,
+        type=_recipe_option,
         action="append",
         default=[],
         metavar="NAME=VALUE",
@@ -746,14 +756,29 @@ def _one_of(kind: str, text: str, names: Iterable[str]) -> str:
         raise argparse.ArgumentTypeError(error) from None
 
 
-def _option(text: str) -> tuple[str, object]:
-    """Parse NAME=VALUE. The value is a number, true, false or a list as in JSON, or else a word."""
+def _recipe_option(text: str) -> tuple[str, object]:
+    """Parse NAME=VALUE, an option of a recipe."""
     from ..training.recipes import OPTIONS
 
+    name, value = _name_and_value(text, "widths=4")
+    _one_of("option", name, OPTIONS)
+    return name, value
+
+
+def _data_option(text: str) -> tuple[str, object]:
+    """Parse NAME=VALUE, an option of a data set. `load_data` knows which ones there are."""
+    name, value = _name_and_value(text, "size=64")
+    if name in ("name", "seed", "device"):
+        own = {"name": "--data", "seed": "--seed", "device": "--device"}[name]
+        raise argparse.ArgumentTypeError(f"{name} is no option of a data set: use {own}")
+    return name, value
+
+
+def _name_and_value(text: str, example: str) -> tuple[str, object]:
+    """Split NAME=VALUE. The value is a number, true, false or a list as in JSON, or else a word."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, such as widths=4, got {text!r}")
-    _one_of("option", name, OPTIONS)
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, such as {example}, got {text!r}")
     for parse in (json.loads, float):  # numbers like .1 are not valid JSON
         try:
             return name, parse(value)
