@@ -247,7 +247,7 @@ def randomised(net, seed=0):
             elif tensor.ndim == 4:
                 tensor.copy_(noise * (2 / tensor[0].numel()) ** 0.5)
             elif ".MLP." in name:
-                tensor.add_(0.1 * noise)
+                tensor.copy_(noise / tensor.shape[-1] ** 0.5)
                 if name.endswith("MLP.2.bias"):
                     tensor.add_(0.7)  # γ and β away from 0
             elif "bn" in name.lower() and last == "weight":

@@ -22,7 +22,7 @@ from .._check import of_type, path_of
 from .._suggest import lookup
 from ..data.load import PUBLISHED, load_data
 from ..data.splits import Data
-from ..layers.film import lambda_codes
+from ..layers.film import Codes, lambda_codes
 from ..layers.noise import START
 from ..networks.backbones import BACKBONES
 from ..networks.network import Network
@@ -105,7 +105,7 @@ class _Codes:
         source: Where they come from, for the record.
     """
 
-    kind: str
+    kind: Codes
     rows: Tensor
     source: str
 
@@ -399,12 +399,14 @@ def _refuse_smart(
     so that their α get no gradient and stay equal. In FLOAT each α is trained by itself.
     """
     late_from = early_blocks(net.spec.backbone)
-    late, early = set(), set()
+    late: set[float] = set()
+    early: set[float] = set()
     for name, public in names.items():
         if name.endswith(".alpha"):
             block = re.match(r"body\.blocks\.(\d+)\.", name)
             is_late = block is not None and int(block[1]) >= late_from
-            (late if is_late else early).add(tensors[public].item())
+            alphas = late if is_late else early
+            alphas.add(tensors[public].item())
     if len(late) == 1 and len(early) > 1:
         raise RecordError(
             f"{path} looks like a file of the SMART prototype: α is {late.pop():g} in all convs of "
@@ -456,7 +458,8 @@ def _with_data(spec: Spec, data: str | Data | None) -> Spec:
         source = {"name": data, "options": options}
     else:
         data = load_data(data) if isinstance(data, str) else data
-        shape, classes = tuple(data.shape), tuple(data.classes)
+        channels, height, width = data.shape
+        shape, classes = (channels, height, width), tuple(data.classes)
         source = {"name": data.name, "options": dict(data.options)}
     if len(classes) != len(spec.classes) or shape[0] != spec.shape[0]:
         raise ValueError(
@@ -470,11 +473,11 @@ def _with_data(spec: Spec, data: str | Data | None) -> Spec:
 def _stops(stops, extras: dict) -> tuple[float, ...]:
     """Return the λ stops in the order of training: as given, or from the file, or as published."""
     if stops is None:
+        stops = OAT_STOPS
         # OAT's script keeps the best accuracy for each λ.
         by_lambda = extras.get("best_TA")
-        known = isinstance(by_lambda, dict) and len(by_lambda) > 0
-        known = known and all(isinstance(lam, (int, float)) for lam in by_lambda)
-        stops = tuple(by_lambda) if known else OAT_STOPS
+        if isinstance(by_lambda, dict) and by_lambda:
+            stops = tuple(by_lambda)
     try:
         if isinstance(stops, str):
             raise TypeError
@@ -517,10 +520,13 @@ def _find_codes(path: Path, layout: Layout, codes, stops: tuple[float, ...], len
                 f"the λ codes are not in {path}: copy {CODES_FILE} beside it, which OAT's script "
                 "saved, or give codes, see oatlib.load_published"
             )
-    if isinstance(codes, str) and codes in ("onehot", "dct"):
-        rows = lambda_codes(codes, stops, length, torch.Generator())
-        return _Codes(codes, rows, f"{codes}, as in OAT's script")
-    if isinstance(codes, str) and codes == "solar":
+    word = codes if isinstance(codes, str) else None
+    encodings: tuple[Codes, ...] = ("onehot", "dct")
+    for kind in encodings:
+        if word == kind:
+            rows = lambda_codes(kind, stops, length, torch.Generator())
+            return _Codes(kind, rows, f"{kind}, as in OAT's script")
+    if word == "solar":
         source = f"NumPy seed {SOLAR_SEED}, as in SOLAR's scripts"
         return _Codes("rand", _first_rows(_solar_codes(length), len(stops), length), source)
     matrix, source = _matrix(codes)

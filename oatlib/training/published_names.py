@@ -185,7 +185,7 @@ def _class_of(backbone) -> type:
 
 def _size(backbone: str) -> tuple[int | None, tuple[tuple[int | None, int], ...]]:
     """Channels of the stem of a backbone, and channels and number of blocks of each stage."""
-    of = BACKBONES[backbone].keywords
+    of = getattr(BACKBONES[backbone], "keywords", {})
     if "stages" in of:
         return of["stem"], of["stages"]
     depth = (of["depth"] - 4) // 6
