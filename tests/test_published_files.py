@@ -284,7 +284,8 @@ def test_oats_and_solar_have_these_codes_by_default_and_oat_has_none(tmp_path):
     for case in ("oats", "solar", "oat"):
         torch.save(reference(case).state_dict(), tmp_path / f"{case}.pth")
     for case in ("oats", "solar"):
-        net = oatlib.load_published(tmp_path / f"{case}.pth", case, data="cifar10")
+        with pytest.warns(UserWarning, match="those of SOLAR's unchanged scripts are used"):
+            net = oatlib.load_published(tmp_path / f"{case}.pth", case, data="cifar10")
         assert "NumPy seed 3" in net.trained[-1]["codes"]
     with pytest.raises(ValueError, match=f"the λ codes are not in .*oat.pth: copy {CODES_FILE} beside it"):
         oatlib.load_published(tmp_path / "oat.pth", "oat", data="cifar10")

@@ -145,7 +145,8 @@ def load_published(
         codes: λ codes of a network with FiLM, which no public file holds.
 
             * None: λ itself, if FiLM reads one number. Else `rand_otho_mat.npy` beside the file,
-              where OAT's script saves it. Else, for "oats" and "solar", as for "solar" below.
+              where OAT's script saves it. Else, for "oats" and "solar", as for "solar" below,
+              with a warning.
             * "solar": the codes of SOLAR's scripts, drawn again from NumPy's seed 3. They are right
               for files of the unchanged scripts.
             * "onehot", "dct": the encodings of these names in OAT's script.
@@ -515,6 +516,12 @@ def _find_codes(path: Path, layout: Layout, codes, stops: tuple[float, ...], len
             codes = beside
         elif layout != "oat":
             codes = "solar"
+            warnings.warn(
+                f"the λ codes are not in {path}, and no {CODES_FILE} lies beside it: those of "
+                "SOLAR's unchanged scripts are used. If others trained the network, it is wrong at "
+                "every λ; codes='solar' confirms them",
+                stacklevel=3,
+            )
         else:
             raise ValueError(
                 f"the λ codes are not in {path}: copy {CODES_FILE} beside it, which OAT's script "
