@@ -50,6 +50,7 @@ from .training.loop import Training as Training
 from .training.loop import train as train
 from .training.presets import PRESETS as PRESETS
 from .training.presets import Preset as Preset
+from .training.published_files import load_published as load_published
 from .training.recipes import RECIPES as RECIPES
 from .training.recipes import build as build
 

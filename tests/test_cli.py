@@ -212,7 +212,7 @@ def test_help_names_what_train_takes_and_defaults_are_the_librarys(capsys):
 
 
 def test_every_example_in_a_help_text_is_understood(capsys):
-    for command in ("train", "eval", "fit-slider", "choose", "export", "explore", "course", "rerun"):
+    for command in ("train", "eval", "fit-slider", "choose", "export", "convert", "explore", "course", "rerun"):
         code, out, _ = run(capsys, command, "--help")
         examples = re.findall(r"^example: oatlib (.*)$", out, re.MULTILINE)
         assert code == 0 and examples, command

@@ -26,6 +26,7 @@ from .. import (
     fit_slider,
     load,
     load_data,
+    load_published,
     save,
     train,
 )
@@ -36,6 +37,7 @@ from ..attacks.pgd import FGSM, FGSMRS, PGD
 from ..attacks.square import Square
 from ..data.load import data_of
 from ..evaluation.choose import LIMITS
+from ..networks.lambdas import listed
 from ..networks.network import Network
 from ..record import RecordError, claimed, rescue, same_file
 from .doctor import doctor
@@ -261,6 +263,27 @@ def _export(options) -> int:
     return 0
 
 
+@_writes("out")
+def _convert(options) -> int:
+    net = load_published(
+        options.weights,
+        options.layout,
+        data=options.data,
+        codes=options.codes,
+        stops=options.stops,
+        backbone=options.backbone,
+    )
+    saved = _save(partial(save, net), options.out, options, "network")
+    spec, source = net.spec, net.trained[-1]
+    codes = f"; λ codes: {source['codes']}" if "codes" in source else ""
+    print(
+        f"{options.out}: {'written' if saved else 'not written'}. {spec.recipe} on "
+        f"{spec.backbone}, {sum(p.numel() for p in net.parameters()):,} parameters, for "
+        f"{spec.data['name']}; λ stops {listed(spec.stops)}; widths {listed(spec.widths)}{codes}"
+    )
+    return 0 if saved else 1
+
+
 def _rerun(options) -> int:
     from .. import rerun  # without the extra `lab`, this import says how to install it
     from ..reruns.rerun import RerunError, describe
@@ -316,6 +339,7 @@ COMMANDS = {
     "fit-slider": _fit_slider,
     "choose": _choose,
     "export": _export,
+    "convert": _convert,
     "course": _course,
     "class": _class,
     "rerun": _rerun,

@@ -261,6 +261,7 @@ def _parser() -> _Parser:
     _add_audit(commands)
     _add_choose(commands)
     _add_export(commands)
+    _add_convert(commands)
     _add_explore(commands)
     _add_course(commands)
     _add_class(commands)
@@ -534,6 +535,52 @@ def _add_export(commands) -> None:
         help="file to write, such as model.onnx",
     )
     _add_dial(parser, "example: oatlib export oat.safetensors --lam 0.3 --out model.onnx")
+
+
+def _add_convert(commands) -> None:
+    parser = _command(
+        commands, "convert", "read a .pth file of a paper's public code, and write it as a network"
+    )
+    parser.add_argument(
+        "weights", type=_file, metavar="FILE", help="file to read; nothing in it is run"
+    )
+    parser.add_argument(
+        "--layout",
+        required=True,
+        help="which code wrote it, see the list below",
+    )
+    parser.add_argument(
+        "--data",
+        help="data set that the network was trained on, such as cifar10 (default: the one of the "
+        "public scripts)",
+    )
+    parser.add_argument(
+        "--codes",
+        type=_file,
+        help="λ codes of a network with FiLM: a .npy file, solar, onehot or dct (default: "
+        "rand_otho_mat.npy beside the file; for oats and solar otherwise solar)",
+    )
+    parser.add_argument(
+        "--stops",
+        type=_lam,
+        nargs="+",
+        metavar="LAM",
+        help="λ values that it was trained at, in the order of training (default: those in the "
+        "file, or the published ones)",
+    )
+    parser.add_argument("--backbone", help="architecture (default: the one of this size)")
+    parser.add_argument(
+        "--out",
+        type=_file,
+        required=True,
+        metavar="FILE",
+        help="file for the network, such as oat.safetensors",
+    )
+    parser.notes = lambda: [
+        "layouts: oat; oats: several widths; solar: an output layer per width; snn: widths, no λ; "
+        "float: noisy weights.",
+        "example: oatlib convert latest.pth --layout oat --out oat.safetensors",
+    ]
 
 
 def _add_explore(commands) -> None:

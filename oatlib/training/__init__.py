@@ -5,6 +5,8 @@
 * losses: training losses.
 * labels: the targets of a loss.
 * published: options and a loss with which a row agrees with the public code of its paper.
+* published_files: `load_published`, which reads weight files of that public code.
+* published_names: the names of its tensors, and the sizes that follow from them.
 * presets: the numbers of a training run.
 * lambda_batch: the batch of a training step, sorted by λ.
 * step: one training step.
