@@ -19,14 +19,17 @@ from .verdict import FEWEST_SEEDS, Check, Estimate, Verdict, verdict
 
 COLUMNS = 100
 NUMBER, BASIS, NEEDS, ANSWER = 24, 9, 6, 7  # widths of the columns beside the text of a check
-RULE = (
-    "A check is answered by the 95 % interval of a number over seeds (Student's t; for times: the "
-    "10 % and 90 % points of rounds), never by its mean. It passes if the whole interval is on the "
-    "right side of the limit, fails if the whole interval is on the wrong side, and is unclear "
-    f"otherwise, or with fewer than {FEWEST_SEEDS} seeds. Holds: all parts and controls pass. Does "
-    "not hold here: a control or every part fails. Holds partly: some parts pass and some fail. "
-    "Else: cannot tell. Robust accuracy is that of the quick suite at 8/255: a longer attack can "
-    "only find less."
+RULES = (
+    "Each number has a 95 % interval over seeds (Student's t). For times it goes from the 10 % "
+    "point to the 90 % point of the rounds.",
+    "A check passes if the whole interval is on the right side of its limit. It fails if the whole "
+    f"interval is on the wrong side. Otherwise, or with fewer than {FEWEST_SEEDS} seeds, it is "
+    "unclear.",
+    "A control is a simpler explanation or a trivial rival, such as a coin between two networks. "
+    "Numbers that are shown are not judged.",
+    "Does not hold here: a control fails, or every part. Holds: all parts and controls pass. Holds "
+    "partly: all controls pass, some parts pass and some fail. Otherwise: cannot tell.",
+    "Robust accuracy is that of the quick suite at 8/255. A longer attack can only find less.",
 )
 
 
@@ -110,7 +113,10 @@ def _find(claim: Claim, data_set: str, folder: Path | None) -> Found:
         raise RecordError(
             f"a record has not the expected content ({type(error).__name__}: {error}): {files}"
         ) from error
-    conditions = tuple(_conditions(name, record) for name, record in records.items())
+    if measure.counted:
+        conditions = tuple(f"{name}: {measure.counted}" for name in records)
+    else:
+        conditions = tuple(_conditions(name, record) for name, record in records.items())
     return Found(data_set, verdict(checks), checks, conditions, commands)
 
 
@@ -180,7 +186,12 @@ def as_text(judged: Sequence[Row]) -> str:
                 lines += _wrapped(f"{found.data_set}: {headline(found)}", "  ", "    ")
         blocks.append("\n".join(lines))
     end = "`oatlib claims NAME` shows all numbers of a claim, how they were measured, and commands."
-    return "\n\n".join([*blocks, "\n".join(_wrapped(RULE, "")), end])
+    return "\n\n".join([*blocks, *_rules(), end])
+
+
+def _rules() -> list[str]:
+    """Return the rules as one paragraph of a list."""
+    return ["\n".join(line for rule in RULES for line in _wrapped(rule, "* ", "  "))]
 
 
 def headline(found: Found) -> str:
@@ -229,7 +240,7 @@ def in_full(row: Row) -> str:
             lines += [f"    {command}" for command in found.commands]
     if row.claim.note:
         lines += ["", *_wrapped(row.claim.note, "")]
-    return "\n".join([*lines, "", *_wrapped(RULE, "")])
+    return "\n".join([*lines, "", *_rules()])
 
 
 def _check_lines(check: Check) -> list[str]:
@@ -265,7 +276,7 @@ def as_markdown(judged: Sequence[Row]) -> str:
         link = f"[{row.name}](#{row.name})"
         verdicts = [f"**{found.verdict.value}**: {headline(found)}" for found in row.found]
         lines.append(_cells([f"{link}: {row.claim.sentence}", row.claim.published, *verdicts]))
-    sections = ["\n".join(lines), RULE]
+    sections = ["\n".join(lines), "\n".join(f"* {rule}" for rule in RULES)]
     for row in judged:
         sections += [f"## {row.name}", f"{row.claim.sentence} ({row.claim.paper})"]
         sections.append(f"Published: {row.claim.published}.")
@@ -312,7 +323,7 @@ def as_json(judged: Sequence[Row]) -> dict[str, Any]:
     Args:
         judged: What `rows` returns.
     """
-    return {"rule": RULE, "claims": [_claim_as_json(row) for row in judged]}
+    return {"rules": list(RULES), "claims": [_claim_as_json(row) for row in judged]}
 
 
 def _claim_as_json(row: Row) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Judge a claim: from numbers with intervals, through checks, to a verdict.
 
-A check asks whether a number is above or below a limit. It is answered by the 95 % interval of the
-number, never by its mean: yes if the whole interval is on the right side, no if the whole interval
-is on the wrong side, else unclear. `verdict` combines the answers. No verdict is typed by hand.
+A check asks whether a number is above or below a limit. The 95 % interval of the number answers it,
+never its mean. The answer is yes if the whole interval is on the right side, no if the whole
+interval is on the wrong side, and otherwise unclear. `verdict` combines the answers. No verdict is
+typed by hand.
 """
 
 from __future__ import annotations
@@ -126,6 +127,7 @@ def timed(ratio: Mapping[str, Any]) -> Estimate:
 
 Role = Literal["part", "control", "shown"]
 Unit = Literal["points", "times", "%"]
+Side = Literal["above", "below"]
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ class Check:
     unit: Unit
     estimate: Estimate | None
     limit: float | None = 0.0
-    side: Literal["above", "below"] = "above"
+    side: Side = "above"
     role: Role = "part"
 
     def __post_init__(self) -> None:
