@@ -210,6 +210,23 @@ def test_a_dial_that_is_no_better_than_a_coin_fails():
     assert verdict(measured.one_for_all(under)) is Verdict.FAILS
 
 
+def test_a_dial_is_compared_with_the_coin_between_its_own_ends():
+    dial = [(1.0, 0.0), (0.9, 0.5), (0.8, 0.6)]
+    assert measured.above_own_coin(dial, 0.9) == pytest.approx(50 - 30)
+    assert measured.above_own_coin([dial[0], (0.9, 0.3), dial[2]], 0.9) == pytest.approx(0)
+    # OATS at any width: a straight dial fails by its control, a bent one does not
+    slim = record("course/slim_dials")
+    for bent, failed in ((0.45, 0), (0.35, 3)):
+        rows = [
+            {"lam": lam, "width": width, "clean": c, "robust": r}
+            for width in (0.5, 0.75, 1.0)
+            for lam, c, r in ((0.0, 1.0, 0.0), (0.2, 0.95, bent), (1.0, 0.9, 0.8))
+        ]
+        runs = [{"system": name, "seed": seed, "points": rows} for name in ("oat", "oats") for seed in range(3)]
+        controls = [c for c in measured.oats({"runs": runs}, slim) if c.role == "control"]
+        assert len(controls) == 3 and sum(c.answer is NO for c in controls) == failed
+
+
 def family(*names, gain=0.0, seeds=3):
     large = {"stored": 10, "active": 10, "plain": 10, "macs": 10}
     kinds = ("oat_dial", "oat_scalar", "blend", "float", "float_forward", "floats_30_forward", "smart")
