@@ -277,6 +277,15 @@ def test_statistics_are_told_from_scale_and_shift():
     assert [c.answer for c in measured.dual_bn_statistics(told)][:2] == [YES, YES]
 
 
+def test_switchable_batchnorm_must_beat_fresh_statistics():
+    slim = record("course/slim_clean")
+    assert verdict(measured.switchable_bn(slim)) is Verdict.FAILS
+    # if fresh statistics did not help, the control would pass
+    slim["arms"]["together, one BatchNorm, fresh statistics"] = slim["arms"]["cut, fresh statistics"]
+    (control,) = [c for c in measured.switchable_bn(slim) if c.role == "control"]
+    assert control.answer is YES
+
+
 def test_a_seed_without_all_dedicated_networks_is_left_out():
     content = once(seeds=4)
     content["runs"] = [r for r in content["runs"] if (r["system"], r["seed"]) != ("dedicated 0.2", 3)]

@@ -367,6 +367,14 @@ def switchable_bn(slim: Record) -> list[Check]:
             "points",
             _clean_gain(slim, TOGETHER, SHARED, wider),
         ),
+        Check(
+            f"clean at width {narrow:g}, a BatchNorm for each width minus one for all whose "
+            "statistics are taken afresh at each width after training",
+            "points",
+            _clean_gain(slim, TOGETHER, f"{SHARED}, fresh statistics", [narrow]),
+            MATCH,
+            role="control",
+        ),
         shown(
             f"clean at width {narrow:g}, one for all minus trained alone",
             "points",

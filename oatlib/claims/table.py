@@ -158,6 +158,8 @@ CLAIMS: dict[str, Claim] = {
         SNN,
         f"one BatchNorm for all widths fails at test time (paper); figures: {UNREAD}",
         {"shapes": Measure(measured.switchable_bn, _lesson("slim_clean", "06_slimming"))},
+        "A width needs statistics of its own. They can be taken after training, as US-Nets do "
+        "(Yu and Huang 2019, arXiv 1903.05134).",
     ),
     "slimmable": Claim(
         "A network of several widths is as good as networks of each width, trained alone.",
