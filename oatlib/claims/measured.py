@@ -244,10 +244,11 @@ def dial_for_free_photographs(family: Record) -> list[Check]:
     ]
 
 
-def dual_bn(once: Record, family: Record, arms: Record) -> list[Check]:
+def dual_bn(once: Record, family: Record, fresh_norm: Record, arms: Record) -> list[Check]:
     """OAT with two BatchNorms against OAT with one: FiLM is in both."""
     both = systems(once)["oat"]
     one = systems(family).get("oat_one_norm", {})
+    fresh = systems(fresh_norm)["oat, one BatchNorm, fresh statistics"]
     small = {
         name: dict(enumerate(dial_of(points) for points in arms["arms"][name]))
         for name in ("all of OAT", "one BatchNorm", "neither")
@@ -258,6 +259,17 @@ def dual_bn(once: Record, family: Record, arms: Record) -> list[Check]:
             f"{AT_LEVEL}, two BatchNorms minus one, backbone `plain`",
             "points",
             paired(small["all of OAT"], small["one BatchNorm"], at_clean),
+        ),
+        Check(
+            f"{AT_LEVEL}, two BatchNorms minus one whose statistics are taken afresh at each λ",
+            "points",
+            paired(both, fresh, at_clean),
+            role="control",
+        ),
+        shown(
+            "clean at λ = 0, two BatchNorms minus one whose statistics are taken afresh at each λ",
+            "points",
+            paired(both, fresh, clean_end),
         ),
         shown(
             f"{AT_LEVEL}, one BatchNorm with FiLM minus neither of the two, `plain`",

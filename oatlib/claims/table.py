@@ -62,6 +62,8 @@ RECORDS = {
     "bench/once_for_all": "test images of `shapes`, backbone `tiny`, preset `fast`",
     "bench/family": "test images of `shapes`, backbone `tiny`, preset `fast`; counts of ResNet-34 "
     "are for 10 classes",
+    "bench/fresh_norm": "test images of `shapes`, backbone `tiny`, preset `fast`; statistics from "
+    "2048 training images",
     "bench/photographs": "10,000 training images of CIFAR-10 (JPEG), test images, backbone `tiny`, "
     "12 epochs",
     "bench/rows": "training steps on 64 images of `shapes`, backbone `tiny`, PGD with 7 steps",
@@ -135,7 +137,10 @@ CLAIMS: dict[str, Claim] = {
         {
             "shapes": Measure(
                 measured.dual_bn,
-                _ONCE | _family("oat_one_norm") | _lesson("oat_arms", "05_oat"),
+                _ONCE
+                | _family("oat_one_norm")
+                | {"bench/fresh_norm": "python -m bench.fresh_norm --out fresh_norm.json"}
+                | _lesson("oat_arms", "05_oat"),
             )
         },
     ),
@@ -144,7 +149,7 @@ CLAIMS: dict[str, Claim] = {
         OAT,
         f"separate statistics are the stated reason (abstract); figures: {UNREAD}",
         {"shapes": Measure(measured.dual_bn_statistics, _lesson("bn_ways", "03_dual_bn"))},
-        "Two scales and shifts explain the gain elsewhere, too (arXiv 2403.19150).",
+        "Zhang et al., arXiv 2403.19150, also find that scales and shifts matter more (abstract).",
     ),
     "oats": Claim(
         "OATS sets λ and width of one network, as well as networks of each size do.",
@@ -158,8 +163,8 @@ CLAIMS: dict[str, Claim] = {
         SNN,
         f"one BatchNorm for all widths fails at test time (paper); figures: {UNREAD}",
         {"shapes": Measure(measured.switchable_bn, _lesson("slim_clean", "06_slimming"))},
-        "A width needs statistics of its own. They can be taken after training, as US-Nets do "
-        "(Yu and Huang 2019, arXiv 1903.05134).",
+        "US-Nets take the statistics of each width after training, too (Yu and Huang 2019, arXiv "
+        "1903.05134).",
     ),
     "slimmable": Claim(
         "A network of several widths is as good as networks of each width, trained alone.",
