@@ -29,6 +29,7 @@ TENTHS, FIFTHS = tuple(i / 10 for i in range(11)), tuple(i / 5 for i in range(6)
 NOISE_SAMPLES, NOISY_N = 10, 512  # noisy weights are measured on 10 samples, so on fewer images
 NETWORKS = {  # recipe, options, λ
     "oat": ("oat", {}, None),
+    "oat_one_norm": ("oat", {"dual": False}, None),  # FiLM, but one BatchNorm for all λ
     "oats": ("oats", {}, None),
     "snn_4": ("snn", {"widths": 4}, None),
     "snn_4_shared_norm": ("snn", {"widths": 4, "norm_sharing": "all"}, None),

@@ -1,6 +1,6 @@
 """Write recorded figures into the pages that print them: `python -m bench.readme`. A test compares.
 
-The pages are README.md, docs/figures.md, bench/README.md and notebooks/README.md.
+The pages are README.md, docs/claims.md, docs/figures.md, bench/README.md and notebooks/README.md.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench import front
 from bench.family import FIFTHS
+from oatlib.claims import board
 from oatlib.data.load import best_points
 from oatlib.data.shapes import ShapesOptions
 from oatlib.evaluation import baselines
@@ -750,6 +751,7 @@ def pages() -> dict[Path, dict[str, str]]:
     """{page: {name of a block: its text}}"""
     return {
         HERE.parent / "README.md": {"lessons": front.lessons()},
+        HERE.parent / "docs" / "claims.md": {"board": board.as_markdown(board.rows())},
         HERE.parent / "docs" / "figures.md": {"networks": front.networks()},
         HERE / "README.md": {"figures": block(), "first_world": first_world()},
         HERE.parent / "notebooks" / "README.md": {"ladder": front.ladder()},

@@ -8,14 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-IN_A_CLONE = {"explorer": "data/explorer", "course": "data/course", "notebooks": "notebooks"}
+IN_A_CLONE = {
+    "explorer": "data/explorer",
+    "course": "data/course",
+    "bench": "bench/results",
+    "notebooks": "notebooks",
+}
 
 
 def bundled(name: str) -> Path:
     """Return the folder of one kind of files.
 
     Args:
-        name: "explorer" (networks and their curves), "course" (records) or "notebooks" (lessons).
+        name: "explorer" (networks and their curves), "course" (records of the lessons), "bench"
+            (records of the benchmarks, those that claims are judged by) or "notebooks" (lessons).
     """
     inside = PACKAGE / "bundled" / name
     return inside if inside.is_dir() else PACKAGE.parent / IN_A_CLONE[name]

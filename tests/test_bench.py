@@ -3,11 +3,15 @@
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
+import oatlib
 from bench import picture, readme
 from bench.clock import ratio
 from bench.family import NETWORKS, PAIRS, gains
+from bench.fresh_norm import with_statistics
 from bench.trained import named, parse
+from oatlib.layers.unit import Unit
 from oatlib.record import read_json
 
 
@@ -87,6 +91,23 @@ def test_the_picture_shows_the_record():
     """`python -m bench.picture` draws it."""
     results = readme.FIRST
     assert (results / "family.svg").read_text(encoding="utf-8") == picture.draw(read_json(results / "family.json"))
+
+
+def test_fresh_statistics_are_those_of_the_images():
+    data = oatlib.load_data("shapes", n_train=64, n_val=16, n_test=16)
+    net = oatlib.build("oat", data, dual=False)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    fresh = with_statistics(net, 0.4, data.train.x)
+    unit, taken = (next(part for part in n.modules() if isinstance(part, Unit)) for n in (net, fresh))
+    norm = next(part for part in taken.modules() if isinstance(part, torch.nn.BatchNorm2d))
+    # the input is centred
+    arriving = torch.nn.functional.conv2d(
+        (data.train.x - 0.5) * 4, unit.conv.weight, stride=unit.conv.stride, padding=1
+    )
+    assert torch.allclose(norm.running_mean, arriving.mean((0, 2, 3)), atol=1e-5)
+    assert torch.allclose(norm.running_var, arriving.var((0, 2, 3)), rtol=1e-4)
+    assert not fresh.training and all(torch.equal(before[k], v) for k, v in net.state_dict().items())
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), fresh.parameters(), strict=True))
 
 
 def test_names_of_trained_networks_say_recipe_and_options():

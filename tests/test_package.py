@@ -37,6 +37,7 @@ ORDER = (
     {"training", "evaluation"},
     {"auditing", "explorer"},
     {"course"},
+    {"claims"},
     {"cli"},
     {"__main__"},
 )

@@ -76,6 +76,8 @@ def test_the_commands_of_the_readme_work_in_an_empty_folder(installed):
     assert "core: works" in installed.run("oatlib", "doctor")
     assert "16 lessons written" in installed.run("oatlib", "course", "lessons")
     assert (installed.folder / "lessons" / "00_tour.ipynb").is_file()
+    claims = installed.run("oatlib", "claims")
+    assert "one-for-all" in claims and "missing records" not in claims
     installed.run("oatlib", "rerun", "01_attack", "-p", "n", "32", "--out", "runs")
     assert sorted(path.suffix for path in (installed.folder / "runs").iterdir()) == [".ipynb", ".json"]
 

@@ -39,7 +39,7 @@ from ..data.load import data_of
 from ..evaluation.choose import LIMITS
 from ..networks.lambdas import listed
 from ..networks.network import Network
-from ..record import RecordError, claimed, rescue, same_file
+from ..record import RecordError, claimed, rescue, same_file, write_json
 from .doctor import doctor
 
 # Single attacks by name. `_attack` handles Square and the suites, which take other arguments.
@@ -332,6 +332,16 @@ def _class(options) -> int:
     return 0
 
 
+@_writes("json")
+def _claims(options) -> int:
+    from ..claims import board
+
+    judged = board.rows(options.name and [options.name], options.records)
+    print(board.in_full(judged[0]) if options.name else board.as_text(judged))
+    write = partial(write_json, value=board.as_json(judged))
+    return 0 if not options.json or _save(write, options.json, options, "claims") else 1
+
+
 COMMANDS = {
     "train": _train,
     "eval": _eval,
@@ -342,6 +352,7 @@ COMMANDS = {
     "convert": _convert,
     "course": _course,
     "class": _class,
+    "claims": _claims,
     "rerun": _rerun,
     "doctor": lambda _: doctor(),
 }

@@ -265,6 +265,7 @@ def _parser() -> _Parser:
     _add_explore(commands)
     _add_course(commands)
     _add_class(commands)
+    _add_claims(commands)
     _add_rerun(commands)
     _command(commands, "doctor", "report versions, device, and which optional parts work")
     return parser
@@ -642,6 +643,36 @@ def _add_class(commands) -> None:
     )
     parser.add_argument("--html", type=_page, help="file to write the report to, as a web page")
     parser.notes = lambda: ["example: oatlib class handed-in --html class.html"]
+
+
+def _add_claims(commands) -> None:
+    parser = _command(
+        commands, "claims", "show the claims of the papers, what was measured here, and a verdict"
+    )
+    parser.add_argument(
+        "name",
+        nargs="?",
+        type=_file,
+        metavar="NAME",
+        help="show one claim in full, with all numbers, conditions and commands; see the list "
+        "below (default: a few lines for each claim)",
+    )
+    parser.add_argument(
+        "--records",
+        type=_file,
+        metavar="FOLDER",
+        help="folder of records that you measured again, such as once_for_all.json; the others are "
+        "those that come with oatlib",
+    )
+    parser.add_argument("--json", type=_file, metavar="FILE", help="also write the board to FILE")
+    parser.notes = _claims_notes
+
+
+def _claims_notes() -> list[str]:
+    """Return the names of the claims, for the help text."""
+    from ..claims.table import CLAIMS
+
+    return [f"claims: {', '.join(CLAIMS)}.", "example: oatlib claims one-for-all"]
 
 
 def _add_rerun(commands) -> None:
