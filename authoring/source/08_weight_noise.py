@@ -1008,14 +1008,14 @@ pair = 2 * sum(p.numel() for p in oatlib.build("standard", data).parameters())
 
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
-times = noisy.STEP_TIME
+times = noisy.step_times()
 say(
     f"`float` has no FiLM. It stores {stored['float']:,} parameters, `oat` {stored['oat']:,}, and `blend`, without noise, "
     f"{stored['blend']:,}. With PGD-7 and batches of 128, a step of OAT needs {oat_passes} forward passes of an image, one of FLOAT "
     f"{float_passes}: OAT needs {oat_passes / float_passes:.2f} times as many. The baseline, `standard` and a dedicated network, needs {pair_passes} for a batch each, "
-    f"and stores {pair:,} parameters. (The dedicated network is attacked on all images of a batch, FLOAT on half of them.) Measured on two threads (recorded, {times['rounds']} rounds): a "
-    f"step of `oat` takes {times['float'][0]:.2f} times as long as one of `float` ({times['float'][1]:.2f} to {times['float'][2]:.2f}), and "
-    f"{times['blend'][0]:.2f} times as long as one of `blend` ({times['blend'][1]:.2f} to {times['blend'][2]:.2f}). So FLOAT saves "
+    f"and stores {pair:,} parameters. (The dedicated network is attacked on all images of a batch, FLOAT on half of them.) Measured on two threads (recorded, {times['float']['rounds']} rounds): a "
+    f"step of `oat` takes {times['float']['ratio']:.2f} times as long as one of `float` ({times['float']['low']:.2f} to {times['float']['high']:.2f}), and "
+    f"{times['blend']['ratio']:.2f} times as long as one of `blend` ({times['blend']['low']:.2f} to {times['blend']['high']:.2f}). So FLOAT saves "
     "time by attacking half of the batch, and parameters by leaving FiLM out. Noise saves nothing: `blend` is cheaper still, or as cheap."
 )
 

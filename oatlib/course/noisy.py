@@ -15,12 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._bundled import bundled
 from ..attacks.accuracy import correct_before_and_after
 from ..attacks.pgd import PGD
 from ..data.load import Data, load_data
 from ..data.splits import Split
 from ..evaluation.evaluate import evaluate
 from ..networks.network import Network
+from ..record import read_json
 from ..training.loop import Training
 from ..training.presets import Preset
 from ..training.recipes import build
@@ -50,13 +52,17 @@ FIRST_VERSION: dict[str, Any] = {
     "alpha_step": 0.0014,
     "by_draws_step": [0.7891, 0.7875, 0.7885, 0.7889],
 }
-# Time of a training step of `oat` with PGD-7, as a multiple of that of the network: median, lowest
-# and highest of the rounds. From bench/results/rows.json.
-STEP_TIME: dict[str, Any] = {
-    "rounds": 15,
-    "float": (1.466, 1.231, 1.757),
-    "blend": (1.563, 1.419, 1.906),
-}
+
+
+def step_times() -> dict[str, dict]:
+    """Return how long a training step of `oat` with PGD-7 takes, over that of another network.
+
+    Returns:
+        By name of the other network, "float" or "blend": "ratio", the median over "rounds" rounds,
+        and its limits "low" and "high". Measured by bench/rows.py.
+    """
+    times = read_json(bundled("bench") / "rows.json")["oat_over"]["7"]
+    return {name: times[name] for name in ("float", "blend")}
 
 
 class NoisyConv(nn.Module):
