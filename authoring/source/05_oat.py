@@ -771,12 +771,12 @@ def six_against_oat(six, oat):
 lesson.reveal("six", more, f"95 % interval over images {low:.1f} to {high:.1f}, seed 0.")
 
 # %% [markdown]
-# One seed can be lucky here, too. So the same comparison was recorded for three seeds, on test images. Each seed has networks and
+# One seed can be lucky here, too. So the same comparison was recorded for several seeds, on test images. Each seed has networks and
 # images of its own.
 
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
-three = lesson.recorded("rival_seeds", dials.rival_seeds)
+by_seed = dials.rival_seeds()["runs"]
 RIVALS = {
     "the coin between `standard` and `pgd-at`": (coin_of_ends, "six dedicated"),
     "the best coin between two dedicated networks": (best_of_two, "six dedicated"),
@@ -787,7 +787,7 @@ RIVALS = {
 lines, verdicts = [], {}
 for rival, (measure, name) in RIVALS.items():
     cells, words = [], []
-    found = [(at_levels(run["oat"]), measure(run[name])) for run in three["runs"]]
+    found = [(at_levels(run["oat"]), measure(run[name])) for run in by_seed]
     for k in range(len(LEVELS)):
         values = [100 * ((oat[k] or 0) - (its[k] or 0)) for oat, its in found]
         mean, low, high = over_seeds(values)
@@ -795,15 +795,15 @@ for rival, (measure, name) in RIVALS.items():
         cells.append(f"{mean:+.1f} ({low:+.1f} to {high:+.1f}): {words[-1]}")
     verdicts[name, measure] = words
     lines.append(f"| {rival} | " + " | ".join(cells) + " |")
-sizes = three["runs"][0]["n"]
+sizes = by_seed[0]["n"]
 say(
     "How many points is `oat` above its rivals?\n\n"
     "| `oat` against | 98 % | 95 % | 90 % |\n|---|---|---|---|\n"
     + "\n".join(lines)
-    + f"\n\nMean over {len(three['runs'])} seeds, "
+    + f"\n\nMean over {len(by_seed)} seeds, "
     f"and its 95 % interval over seeds. Differences of upper bounds, quick suite, n = {sizes['oat']} test images (`mix`: {sizes['mix']}). "
     "`mix` was measured at few λ here, so its 98 % column is too low; the table above has finer mixes of one seed. "
-    "*Ahead* and *behind*: the interval excludes 0. Three values can agree by chance, so these intervals are rough."
+    f"*Ahead* and *behind*: the interval excludes 0. {len(by_seed)} values can agree by chance, so these intervals are rough."
 )
 
 # %% jupyter={"source_hidden": true}

@@ -23,7 +23,7 @@
 # %% tags=["parameters"]
 n: int = 256  # 64 to 512: validation images that are measured
 seed: int = 0  # 0 to 9999: of points, masks and attacks
-recompute: bool = False  # train everything that is recorded again (half an hour; needs a clone)
+recompute: bool = False  # train everything that is recorded again (half an hour)
 
 # %%
 import torch
@@ -642,7 +642,7 @@ question = "at clean accuracy 95 %: how much more robust is oat than blend?"
 lesson.predict("oat", question, -20, 60, "points")
 
 # %%
-compared = lesson.recorded("dials_compared", experts.dials_compared)
+compared = experts.dials_compared()
 seeds = sorted(compared["runs"]["oat"])
 
 

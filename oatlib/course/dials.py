@@ -1,6 +1,6 @@
 """Training and measurements of lesson 05: dials, dedicated networks, dials without a part.
 
-`live_dials`, `same_trust_dials`, `oat_rivals`, `rival_seeds`, `hard_mixes` and `oat_arms` return
+`live_dials`, `same_trust_dials`, `oat_rivals`, `hard_mixes` and `oat_arms` return
 what their records in `data/course` hold. Most take minutes. A point of a dial also holds
 which images were classified correctly, so that intervals can be computed by drawing the images
 again.
@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._bundled import bundled
 from .._random import global_seed
 from ..attacks.accuracy import correct_at_every_point
 from ..attacks.freeze import frozen
@@ -560,18 +560,15 @@ def oat_rivals(trained: Callable[..., Network] = trained) -> dict:
     return {"points": points} | _about("fast") | {"seed": 0}
 
 
-BENCH = Path(__file__).parents[2] / "bench" / "results" / "once_for_all.json"
-
-
 def rival_seeds() -> dict:
-    """Collect what `python -m bench.once_for_all` measured for three seeds, on test images.
+    """Collect what `python -m bench.once_for_all` recorded, on test images.
 
-    This takes hours, so it is not repeated here. Each seed has images of its own.
+    Each seed has networks and images of its own.
 
     Returns:
         "runs": for each seed the (clean, robust) pairs of every system, and its number of images.
     """
-    found = read_json(BENCH)
+    found = read_json(bundled("bench") / "once_for_all.json")
     runs: dict[int, dict] = {}
     for part in found["runs"]:
         name = {"mix of two": "mix"}.get(part["system"], part["system"])
@@ -582,7 +579,7 @@ def rival_seeds() -> dict:
             run[name] = run.get(name, []) + pairs
             run["n"][name] = part["points"][0]["n"]
     about = {"attack": found["attack_text"], "split": "test", "source": found["command"]}
-    return {"runs": list(runs.values())} | about
+    return {"runs": [runs[seed] for seed in sorted(runs)]} | about
 
 
 def oat_arms() -> dict:

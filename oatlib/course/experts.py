@@ -1,7 +1,7 @@
 """Measurements of lesson 09b: the way between two sets of weights, and what else is a dial.
 
 `blend_weights`, `experts_masks`, `rescale` and `repair_channels` are what learners build.
-`halfway` and `dials_compared` return what the records in `data/course` hold.
+`halfway` returns what its record in `data/course` holds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from .._bundled import PACKAGE
+from .._bundled import bundled
 from ..attacks.suite import Suite
 from ..data.load import Data, load_data
 from ..evaluation.evaluate import evaluate
@@ -19,7 +19,7 @@ from ..explorer.shipped import FOLDER
 from ..layers.folded import Folded
 from ..layers.masks import count
 from ..networks.network import Network, load
-from ..record import RecordError, read_json
+from ..record import read_json
 from ..training.loop import train
 from ..training.recipes import build
 
@@ -242,21 +242,16 @@ def halfway() -> dict:
 
 
 def dials_compared() -> dict:
-    """Condense the benchmark `python -m bench.once_for_all`: every system, along its dial.
+    """Condense the record of `python -m bench.once_for_all`: every system, along its dial.
 
-    It needs a clone of the repository, which holds the record of the benchmark.
-
-    Raises:
-        RecordError: If that record is missing.
+    Returns:
+        "runs": by system and seed, the points (λ, clean, robust) at full width.
     """
-    path = PACKAGE.parent / "bench" / "results" / "once_for_all.json"
-    if not path.is_file():
-        raise RecordError(f"{path} is missing: this record is made in a clone of the repository")
-    bench = read_json(path)
+    bench = read_json(bundled("bench") / "once_for_all.json")
     runs: dict[str, dict[str, list]] = {}
     for run in bench["runs"]:
         points = [
-            [round(point[key], 4) for key in ("lam", "clean", "robust")]
+            [point[key] for key in ("lam", "clean", "robust")]
             for point in run["points"]
             if point["width"] == 1
         ]
