@@ -821,7 +821,8 @@ def in_words(measure, name):
     for level, word in zip(LEVELS, verdicts[name, measure], strict=True):
         levels.setdefault(word, []).append(f"{100 * level:.0f} %")
     told = {"ahead": "ahead", "behind": "behind", "unclear": "neither clearly ahead nor behind"}
-    return ", and ".join(f"{told[word]} at clean accuracy {' and '.join(found)}" for word, found in levels.items())
+    at = {word: " and ".join([", ".join(found[:-1]), found[-1]][len(found) < 2 :]) for word, found in levels.items()}
+    return ", and ".join(f"{told[word]} at clean accuracy {found}" for word, found in at.items())
 
 
 size, work = (costs["six dedicated"][i] / costs["oat"][i] for i in (0, 1))
