@@ -2,10 +2,14 @@
 oat-small]`.
 
 FOLDER holds `train/<class>/*` and `test/<class>/*`. Each system of SYSTEMS is trained on its images
-and measured on test images at every λ stop, by the quick suite and by PGD-20. `oat-small` is also
-measured at both ends by the `fast` suite, which is stronger. `blend` is measured along its dial,
-and with its outputs mixed. What is in the record is not trained again. A training that was cut off
-continues from its checkpoint in CHECKPOINTS.
+and measured on test images at every λ stop, by the quick suite and by PGD-20. Those with `small`
+are also measured at both ends by the `fast` suite, which is stronger. `blend` is measured along its
+dial, and with its outputs mixed. What is in the record is not trained again. A training that was
+cut off continues from its checkpoint in CHECKPOINTS.
+
+On Linux, MALLOC_TRIM_THRESHOLD_=8000000000 and MALLOC_MMAP_THRESHOLD_=4000000000 in the environment
+keep freed memory in the process. A training step then takes 15 to 20 % less time. The networks
+with `small` of the record were trained so.
 
 The built-in world is made so that a dial is worth turning. This bench asks whether photographs show
 the same picture: robust accuracy above the coin between the ends of the dial, and PGD-20 close to
@@ -39,6 +43,7 @@ class System:
         n: Test images.
         dials: Name of a dial -> its rule (None: that of the recipe), and λ (None: its stops).
         options: Options of the recipe.
+        amp: Whether to train in bfloat16, which some processors have instructions for.
         strong_ends: Whether both ends are also measured by the `fast` suite.
     """
 
@@ -49,6 +54,7 @@ class System:
     n: int
     dials: dict[str, tuple[str | None, list[float] | None]]
     options: dict = field(default_factory=dict)
+    amp: bool = False
     strong_ends: bool = False
 
 
@@ -65,6 +71,18 @@ SYSTEMS = {
         1024,
         {"oat": (None, None)},
         {"loss": "sampled"},
+        strong_ends=True,
+    ),
+    # The same in bfloat16, which pays for another epoch, and with more images at λ = 1.
+    "oat-small-bfloat16": System(
+        "oat",
+        "small",
+        replace(oatlib.PRESETS["photos"], epochs=8, at_last_stop=0.65),
+        None,
+        1024,
+        {"oat": (None, None)},
+        {"loss": "sampled"},
+        amp=True,
         strong_ends=True,
     ),
     "oat": System("oat", "tiny", TWELVE, 10_000, 512, {"oat": (None, None)}),
@@ -109,7 +127,7 @@ def runs_of(name: str, folder: str, seed: int, attack: oatlib.Suite) -> list[dic
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     resume = checkpoint.exists()
     cpu_before = time.process_time()
-    history = oatlib.train(net, data, system.preset, seed, checkpoint, resume)
+    history = oatlib.train(net, data, system.preset, seed, checkpoint, resume, amp=system.amp)
     cpu_seconds = None if resume else time.process_time() - cpu_before
     how = {
         "network": name,
@@ -118,6 +136,7 @@ def runs_of(name: str, folder: str, seed: int, attack: oatlib.Suite) -> list[dic
         "options": system.options,
         "n_train": len(data.train),
         "preset": asdict(system.preset),
+        "amp": system.amp,
         "threads": torch.get_num_threads(),
         "train_seconds": history.seconds,
         "cpu_seconds": cpu_seconds,

@@ -160,7 +160,7 @@ TRAINING_LOSSES = {
     "distill": TrainingLoss(distill),
     "halves": TrainingLoss(halves, all_pass_clean=False),
     "as-coded": TrainingLoss(as_coded),
-    # An estimate of "hybrid" with the same expectation, in about half of the time: instead of the
+    # An estimate of "hybrid" with the same expectation, in two thirds of the time: instead of the
     # two terms, weighted 1 - λ and λ, each image has one of them with that probability.
     "sampled": TrainingLoss(halves, all_pass_clean=False, sampled=True),
 }

@@ -133,7 +133,7 @@ def build(
               own_heads, width_sampling.
             * Weights: noise, redraw, noise_on, masks, density, mask_of, mask_in.
             * Loss: loss, beta, width_loss ("mean" or "sum" over the widths). loss="sampled"
-              estimates the loss of OAT in about half of the time, see losses.py.
+              estimates the loss of OAT in two thirds of the time, see losses.py.
             * Input: centre.
 
     Returns:
