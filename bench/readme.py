@@ -440,8 +440,8 @@ def photographs(record: dict) -> list[str]:
         *(f"| {line} |" for line in lines),
         "",
         f"Photographs: {record['images']}. Trained: {trainings}. One seed each; 95 % intervals of "
-        f"at most ±{half:.1f} points; {record['attack_text']}. {''.join(strong + aims)}What was tried "
-        "is in `oatlib/training/presets.py`. Recorded in "
+        f"at most ±{half:.1f} points; {record['attack_text']}. {''.join(strong + aims)}What was "
+        "tried is in `oatlib/training/presets.py`. Recorded in "
         "`bench/results/photographs.json`; repeat with `python -m bench.photographs`.",
     ]
 
