@@ -69,7 +69,7 @@ SYSTEMS = {
         oatlib.PRESETS["photos"],
         None,
         1024,
-        {"oat": (None, None)},
+        {"oat-small": (None, None)},
         {"loss": "sampled"},
         strong_ends=True,
     ),
@@ -80,7 +80,7 @@ SYSTEMS = {
         replace(oatlib.PRESETS["photos"], epochs=8, at_last_stop=0.65),
         None,
         1024,
-        {"oat": (None, None)},
+        {"oat-small-bfloat16": (None, None)},
         {"loss": "sampled"},
         amp=True,
         strong_ends=True,
@@ -131,6 +131,7 @@ def runs_of(name: str, folder: str, seed: int, attack: oatlib.Suite) -> list[dic
     cpu_seconds = None if resume else time.process_time() - cpu_before
     how = {
         "network": name,
+        "recipe": system.recipe,
         "seed": seed,
         "backbone": system.backbone,
         "options": system.options,

@@ -398,6 +398,8 @@ def _gain_lines(gains: dict) -> list[str]:
 
 PHOTO_SYSTEMS = {
     "oat": "OAT",
+    "oat-small": "OAT",
+    "oat-small-bfloat16": "OAT",
     "blend": "`blend`, weights interpolated",
     "blend, outputs": "`blend`, outputs mixed",
 }
@@ -448,7 +450,7 @@ def photographs(record: dict) -> list[str]:
 
 def _photo_training(run: dict) -> str:
     """How a network was trained, and for how long: one part of a sentence."""
-    recipe, preset = run["system"].partition(",")[0], run["preset"]
+    recipe, preset = run["recipe"], run["preset"]
     words = [
         f"{run['n_train']:,} images",
         f"{preset['epochs']} epochs",

@@ -143,8 +143,8 @@ def test_the_claim_is_compared_with_both_coins_and_the_best_possible():
 def test_photographs_are_compared_with_the_coin_between_the_ends():
     points = [{"lam": lam, "n": 200, "clean": c, "pgd": r + 0.03, "robust": r, "robust_low": r, "robust_high": r + 0.1}
               for lam, c, r in ((1.0, 0.5, 0.3), (0.0, 0.7, 0.1), (0.5, 0.6, 0.25))]  # fmt: skip
-    run = {"system": "oat", "network": "oat", "seed": 0, "train_seconds": 12.0, "points": points, "threads": 1,
-           "cpu_seconds": None, "backbone": "tiny", "options": {}, "n_train": 1000, "amp": False,
+    run = {"system": "oat", "network": "oat", "recipe": "oat", "seed": 0, "train_seconds": 12.0, "points": points,
+           "threads": 1, "cpu_seconds": None, "backbone": "tiny", "options": {}, "n_train": 1000, "amp": False,
            "preset": {"epochs": 3, "lr": 0.1, "steps": 2, "at_last_stop": 0.3}}  # fmt: skip
     record = {"runs": [run], "images": "photos", "attack_text": "an attack"}
     lines = readme.photographs(record)
