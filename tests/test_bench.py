@@ -143,15 +143,26 @@ def test_the_claim_is_compared_with_both_coins_and_the_best_possible():
 def test_photographs_are_compared_with_the_coin_between_the_ends():
     points = [{"lam": lam, "n": 200, "clean": c, "pgd": r + 0.03, "robust": r, "robust_low": r, "robust_high": r + 0.1}
               for lam, c, r in ((1.0, 0.5, 0.3), (0.0, 0.7, 0.1), (0.5, 0.6, 0.25))]  # fmt: skip
-    record = {"runs": [{"system": "oat", "seed": 0, "train_seconds": 12.0, "points": points}], "images": "photos",
-              "n_train": 1000, "backbone": "tiny", "preset": {"epochs": 3, "lr": 0.1}, "threads": 1,
-              "attack_text": "an attack"}  # fmt: skip
+    run = {"system": "oat", "network": "oat", "recipe": "oat", "seed": 0, "train_seconds": 12.0, "points": points,
+           "threads": 1, "cpu_seconds": None, "backbone": "tiny", "options": {}, "n_train": 1000, "amp": False,
+           "preset": {"epochs": 3, "lr": 0.1, "steps": 2, "at_last_stop": 0.3}}  # fmt: skip
+    record = {"runs": [run], "images": "photos", "attack_text": "an attack"}
     lines = readme.photographs(record)
     rows = [line for line in lines if line.startswith("| OAT")]
     # in the order of λ; at clean 60 %, half way, the coin keeps 20 %
-    assert rows == ["| OAT | 0 | 70.0 | 13.0 | 10.0 | 10.0 |", "| OAT | 0.5 | 60.0 | 28.0 | 25.0 | 20.0 |",
-                    "| OAT | 1 | 50.0 | 33.0 | 30.0 | 30.0 |"]  # fmt: skip
-    assert "at most ±5.0 points" in lines[-1] and "1 thread: `oat` 12 s" in lines[-1]
+    assert rows == ["| OAT | `oat` | 0 | 70.0 | 13.0 | 10.0 | 10.0 |",
+                    "| OAT | `oat` | 0.5 | 60.0 | 28.0 | 25.0 | 20.0 |",
+                    "| OAT | `oat` | 1 | 50.0 | 33.0 | 30.0 | 30.0 |"]  # fmt: skip
+    assert "at most ±5.0 points" in lines[-1]
+    assert "`oat` with `tiny` (1,000 images, 3 epochs, PGD-2, lr 0.1, at_last_stop 0.3; 12 s" in lines[-1]
+    # a second network, measured by a stronger suite as well
+    strong = {"network": "oat-small", "backbone": "small", "options": {"loss": "sampled"}, "threads": 2, "amp": True,
+              "cpu_seconds": 20.4, "strong_text": "fast suite of 3 attacks", "strong": points[:2]}  # fmt: skip
+    last = readme.photographs(record | {"runs": [run | strong, run]})[-1]
+    assert "`oat-small`: `oat` with `small`" in last and "loss sampled, at_last_stop 0.3, bfloat16" in last
+    assert "12 s on 2 threads beside other work, of which 20 s" in last
+    assert "The aim of 72 % and 28 %" in last and "is not reached by `oat-small`: 70.0 % and 30.0 %. " in last
+    assert "On `oat-small` the fast suite leaves 30.0 % at λ = 1 and 10.0 % at λ = 0. " in last
 
 
 def test_the_ends_of_a_dial_are_means_over_the_seeds():

@@ -45,7 +45,7 @@ def randomised(net, seed=0):
                 draw(part.running_mean, -0.3, 0.3)
                 draw(part.running_var, 0.3, 0.9)
             if isinstance(part, FiLM):
-                part.out.weight.mul_(10)
+                part.out.weight.mul_(20)
         for linear in net.body.head.each:
             linear.weight.mul_(4)
     return net

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import importlib
 import os
 import signal
 import sys
@@ -16,10 +17,12 @@ from hypothesis import strategies as st
 
 import oatlib
 from bench import plain
+from oatlib.training.labels import Labels
 from oatlib.training.lambda_batch import LambdaBatch
+from oatlib.training.losses import TRAINING_LOSSES
 from oatlib.training.monitor import Watch
 from oatlib.training.presets import PRESETS, Preset
-from oatlib.training.recipes import OAT_STOPS, more_at_last_stop, sample_stops, sample_widths
+from oatlib.training.recipes import OAT_STOPS, more_at_last_stop, sample_attacked, sample_stops, sample_widths
 from oatlib.training.step import train_step
 
 pytestmark = pytest.mark.slow
@@ -196,6 +199,88 @@ def test_a_batch_of_one_kind_is_used_as_it_is(stops, stop, n_clean):
 def test_stops_that_make_no_sense_are_refused(labels, stop, words):
     with pytest.raises(ValueError, match=words):
         LambdaBatch(torch.rand(4, 1, 2, 2), torch.zeros(labels).long(), stop, (0.0, 1.0))
+
+
+@pytest.mark.parametrize("attacked, words", [
+    (torch.tensor([True, False]), "each of the 4 images, got torch.bool of shape \\(2,\\)"),
+    (torch.ones(4), "True or False for each of the 4 images, got torch.float32"),
+    (torch.tensor([True, True, False, False]), "images with λ = 0 are never attacked"),
+])  # fmt: skip
+def test_images_that_cannot_be_attacked_are_refused(attacked, words):
+    with pytest.raises(ValueError, match=words):
+        LambdaBatch(torch.rand(4, 1, 2, 2), torch.zeros(4).long(), torch.tensor([0, 1, 1, 1]), (0.0, 1.0), attacked)
+
+
+# --- the sampled loss: one term per image ------------------------------------------------------------
+
+
+def test_the_expectation_of_the_sampled_loss_is_the_hybrid_loss():
+    """Summed over all 2^5 ways to attack some of the images, each with its probability."""
+    g = torch.Generator().manual_seed(0)
+    n, stops = 5, torch.tensor([0.0, 0.1, 0.4, 1.0])
+    lam = stops[torch.tensor([0, 1, 2, 2, 3])]
+    clean, attacked = torch.randn(2, n, 3, generator=g, dtype=torch.float64)
+    y = torch.tensor([0, 1, 2, 0, 1])
+    hybrid = TRAINING_LOSSES["hybrid"].function(clean, attacked[1:], Labels(y, lam, 1))
+    expected = 0.0
+    for pattern in range(2**n):
+        is_attacked = torch.tensor([bool(pattern >> i & 1) for i in range(n)])
+        probability = torch.where(is_attacked, lam, 1 - lam).prod()
+        order = torch.cat([(~is_attacked).nonzero()[:, 0], is_attacked.nonzero()[:, 0]])
+        n_clean = int((~is_attacked).sum())
+        labels = Labels(y[order], lam[order], n_clean)
+        loss = TRAINING_LOSSES["sampled"].function(clean[order[:n_clean]], attacked[order[n_clean:]], labels)
+        expected += probability * loss
+    torch.testing.assert_close(expected.float(), hybrid.float())
+
+
+def test_images_are_attacked_with_probability_lambda():
+    stop = torch.arange(6).repeat(10_000)
+    attacked = sample_attacked(OAT_STOPS, stop, torch.Generator().manual_seed(0))
+    for index, lam in enumerate(OAT_STOPS):
+        share = attacked[stop == index].double().mean().item()
+        assert abs(share - lam) <= 4 * (lam * (1 - lam) / 10_000) ** 0.5  # exact at λ = 0 and at λ = 1
+
+
+def test_a_sampled_step_by_hand(data):
+    """Each image passes once. Unattacked images of λ > 0 use the adversarial BatchNorm, as a batch of their own."""
+    x, y = data.train.x[:12], data.train.y[:12]
+    stop = torch.tensor([1, 0, 2] * 4)
+    attacked = torch.tensor([False, False, True] * 3 + [True, False, True])
+    stops = (0.0, 0.5, 1.0)
+    net, twin = (oatlib.build("oat", data, stops=stops, loss="sampled") for _ in range(2))
+    seen = []
+
+    def darken(f, images, labels, generator):
+        seen.append(len(images))
+        return images * 0.9
+
+    batch = LambdaBatch(x, y, stop, stops, attacked)
+    loss = train_step(net, batch, darken, None)
+    assert seen == [5] and batch.n_clean == 7
+    # Three batches of one BatchNorm each: λ = 0, unattacked at λ > 0, attacked.
+    lam = torch.tensor(stops)[stop]
+    twin.train()
+    expected = 0.0
+    for images, group in ((x, lam == 0), (x, (lam > 0) & ~attacked), (x * 0.9, attacked)):
+        logits = twin(images[group], lam[group])
+        expected = expected + F.cross_entropy(logits, y[group], reduction="sum")
+    assert loss.item() == pytest.approx(expected.item() / 12, abs=1e-5)
+    for name, tensor in twin.state_dict().items():
+        torch.testing.assert_close(net.state_dict()[name], tensor, msg=name)
+
+
+def test_training_with_the_sampled_loss_attacks_by_chance(data, monkeypatch):
+    seen = []
+    module = importlib.import_module("oatlib.training.loop")
+    real = module.train_step
+    monkeypatch.setattr(module, "train_step", lambda net, batch, *rest: seen.append(batch) or real(net, batch, *rest))
+    oatlib.train(oatlib.build("oat", data, loss="sampled"), data, epochs=1, **SMALL)
+    assert all(batch.lam[batch.attacked].gt(0).all() for batch in seen)
+    assert any(batch.lam[batch.clean].gt(0).any() for batch in seen)
+    seen.clear()
+    oatlib.train(oatlib.build("oat", data), data, epochs=1, **SMALL)
+    assert not any(batch.lam[batch.clean].any() for batch in seen)
 
 
 RECIPES_OF_STEPS = ("oat", "oats", "us-snn", "trades", "float", "smart", "solar")

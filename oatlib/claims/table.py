@@ -65,7 +65,7 @@ RECORDS = {
     "bench/fresh_norm": "test images of `shapes`, backbone `tiny`, preset `fast`; statistics from "
     "2048 training images",
     "bench/photographs": "10,000 training images of CIFAR-10 (JPEG), test images, backbone `tiny`, "
-    "12 epochs",
+    "12 epochs, n = 512; larger networks of the same record are not used",
     "bench/rows": "training steps on 64 images of `shapes`, backbone `tiny`, PGD with 7 steps",
     "bench/at": "forward passes, backbone `tiny`",
     "course/oat_arms": "validation images of `shapes`, backbone `plain`, preset `fast`",
@@ -107,7 +107,7 @@ CLAIMS: dict[str, Claim] = {
                 measured.one_for_all_photographs,
                 {
                     "bench/photographs": "python -m bench.photographs FOLDER --title CIFAR-10 "
-                    "--recipes oat --out photographs.json"
+                    "--systems oat --out photographs.json"
                 },
             ),
         },

@@ -73,6 +73,8 @@ class ResNet(nn.Module):
         classes: Number of classes.
         stem: Channels of the stem.
         stages: Channels and number of blocks of each stage.
+        stem_stride: Stride of the stem. 2 leaves a quarter of the pixels to the blocks, so twice
+            the channels cost the same.
         centre: Whether pixels are mapped from [0, 1] to [-2, 2].
     """
 
@@ -83,11 +85,12 @@ class ResNet(nn.Module):
         classes: int,
         stem: int,
         stages: tuple[tuple[int, int], ...],
+        stem_stride: int = 1,
         centre: bool = True,
     ):
         super().__init__()
         self.centre = centre
-        self.stem = Unit(options.early(), cin, stem, 3, slim=IMAGE_IN)
+        self.stem = Unit(options.early(), cin, stem, 3, stem_stride, slim=IMAGE_IN)
         blocks, width = [], stem
         for i, (channels, depth) in enumerate(stages):
             # mask_in="late" masks the last two stages only
@@ -99,7 +102,8 @@ class ResNet(nn.Module):
         self.head = Head(width, classes, options.widths, options.own_heads)
 
     def forward(self, x: Tensor, dials: Dials | None = None) -> Tensor:
-        x = _relu(self.stem(_network_input(x, self.centre), dials))  # (N, stem, H, W)
+        # (N, stem, H/stem_stride, W/stem_stride)
+        x = _relu(self.stem(_network_input(x, self.centre), dials))
         for block in self.blocks:
             x = block(x, dials)
         return self.head(_pooled(x), dials)
@@ -304,6 +308,8 @@ class MobileNetV2(nn.Module):
 BACKBONES = {
     # 8 layers, for lessons on two CPU cores
     "tiny": partial(ResNet, stem=16, stages=((16, 1), (32, 1), (64, 1))),
+    # 8 layers, for photographs on two CPU cores: wide layers on few pixels keep a CPU busy
+    "small": partial(ResNet, stem=64, stages=((64, 1), (128, 1), (256, 1)), stem_stride=2),
     # 3 convs and a linear layer, for networks that learners write and train within a lesson
     "plain": partial(Plain, stages=((16, 1), (32, 2), (64, 2))),
     "resnet18": partial(ResNet, stem=64, stages=((64, 2), (128, 2), (256, 2), (512, 2))),

@@ -66,7 +66,7 @@ class Spec(UnitOptions):
     stops: tuple[float, ...]
     codes: Codes = "none"
     centre: bool = True
-    loss: Literal["hybrid", "trades", "distill", "halves", "as-coded"] = "hybrid"
+    loss: Literal["hybrid", "sampled", "trades", "distill", "halves", "as-coded"] = "hybrid"
     beta: float = 6.0
     width_loss: Literal["mean", "sum"] = "mean"
     width_sampling: Literal["all", "sandwich"] = "all"

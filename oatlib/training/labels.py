@@ -14,7 +14,7 @@ class Labels:
     Attributes:
         y: Labels (N,).
         lam: λ of each image, (N,).
-        n_clean: Number of images at the front that have λ = 0 and were not attacked.
+        n_clean: Number of images at the front that were not attacked.
         beta: Weight β of the KL term.
         teacher_logits: Detached logits (N, classes) of the first width of the step. None at that
             width itself.

@@ -7,30 +7,31 @@ from torch import Tensor
 
 
 class LambdaBatch:
-    """Images, labels and the λ stop of each image, with the images of λ = 0 at the front.
+    """Images, labels and the λ stop of each image, with the unattacked images at the front.
 
-    A training step attacks the images with λ > 0 only, so it wants them in one block. This class
-    sorts the batch. Apart from that the images keep their order, so a batch that is sorted already
-    stays as it is.
+    A training step attacks some of the images only, so it wants them in one block. This class sorts
+    the batch. Apart from that the images keep their order, so a batch that is sorted already stays
+    as it is.
 
     Args:
         images: Images (N, C, H, W) in [0, 1], in any order.
         labels: Labels (N,).
         lambda_stop: Index of the λ stop of each image, whole numbers (N,).
         stops: The λ stops of the network, `net.spec.stops`.
+        attacked: Which images are attacked, bool (N,). None: those with λ > 0.
 
     Attributes:
         images: Sorted images (N, C, H, W).
         labels: Labels (N,) in the order of the images.
         lambda_stop: Index of the λ stop of each image, int64 (N,), on the CPU.
         lam: λ of each image, (N,), with the type and device of the images.
-        n_clean: Number of images with λ = 0.
-        clean: Slice of the images with λ = 0, which are not attacked.
-        attacked: Slice of the images with λ > 0.
+        n_clean: Number of images that are not attacked.
+        clean: Slice of the images that are not attacked.
+        attacked: Slice of the images that are attacked.
 
     Raises:
-        ValueError: If there is not one label and one stop for each image, or if an index is not
-            that of a stop.
+        ValueError: If there is not one label and one stop for each image, if an index is not that
+            of a stop, or if an image with λ = 0 is to be attacked.
 
     Example:
         >>> batch = LambdaBatch(x, y, torch.tensor([5, 0, 2, 0]), net.spec.stops)
@@ -40,12 +41,17 @@ class LambdaBatch:
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, lambda_stop: Tensor, stops: tuple[float, ...]
+        self,
+        images: Tensor,
+        labels: Tensor,
+        lambda_stop: Tensor,
+        stops: tuple[float, ...],
+        attacked: Tensor | None = None,
     ):
         lambda_stop = _checked_stops(images, labels, lambda_stop, len(stops))
         lam = torch.tensor(stops, dtype=torch.float64)[lambda_stop]
-        is_attacked = lam > 0
-        # Bring the images with λ = 0 to the front. `stable` keeps the order otherwise.
+        is_attacked = lam > 0 if attacked is None else _checked_attacked(attacked, lam)
+        # Bring the unattacked images to the front. `stable` keeps the order otherwise.
         if bool((is_attacked[1:] < is_attacked[:-1]).any()):
             order = is_attacked.long().argsort(stable=True)
             lambda_stop = lambda_stop[order]
@@ -84,3 +90,16 @@ def _checked_stops(images: Tensor, labels: Tensor, lambda_stop: Tensor, n_stops:
             f"got {lambda_stop.min()} to {lambda_stop.max()}"
         )
     return lambda_stop
+
+
+def _checked_attacked(attacked: Tensor, lam: Tensor) -> Tensor:
+    """Return which images are attacked, on the CPU, or raise a ValueError."""
+    if attacked.dtype != torch.bool or attacked.shape != lam.shape:
+        raise ValueError(
+            f"attacked must say True or False for each of the {len(lam)} images, got "
+            f"{attacked.dtype} of shape {tuple(attacked.shape)}"
+        )
+    attacked = attacked.cpu()
+    if bool((attacked & (lam == 0)).any()):
+        raise ValueError("images with λ = 0 are never attacked, but attacked is True for some")
+    return attacked

@@ -26,9 +26,10 @@ from ..networks.calibrate import take_statistics
 from ..networks.network import Network, check_network, masked_units
 from ..networks.spec import Spec, spec_from
 from .lambda_batch import LambdaBatch
+from .losses import TRAINING_LOSSES
 from .monitor import Watch
 from .presets import PRESETS, Preset
-from .recipes import more_at_last_stop, sample_stops, sample_widths
+from .recipes import more_at_last_stop, sample_attacked, sample_stops, sample_widths
 from .rewire import clear, rewire
 from .step import train_step
 
@@ -84,7 +85,7 @@ def train(
     Args:
         net: The network. Its weights change; its slider is reset.
         data: The data set.
-        preset: "fast", "paper", or a `Preset`.
+        preset: "fast", "paper", "photos", or a `Preset`.
         seed: Seed of everything random in training.
         checkpoint: Path where the state is saved after every epoch. None: nothing is saved. If the
             disk is full, a warning says so, and training continues.
@@ -305,7 +306,10 @@ class Training:
         lambda_stop, n_clean = sample_stops(spec.stops, self.batch_size, host)
         lambda_stop = more_at_last_stop(lambda_stop, n_clean, spec.stops, preset.at_last_stop, host)
         widths = sample_widths(spec, host)
-        batch = LambdaBatch(x, y, lambda_stop, spec.stops)
+        attacked = None
+        if TRAINING_LOSSES[spec.loss].sampled:
+            attacked = sample_attacked(spec.stops, lambda_stop, host)
+        batch = LambdaBatch(x, y, lambda_stop, spec.stops, attacked)
         # Attack, forward and backward.
         self.optimizer.zero_grad()
         self.loss = train_step(self.net, batch, preset.attack(done), local, widths, self.amp)

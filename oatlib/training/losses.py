@@ -38,10 +38,10 @@ def hybrid(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
 
 
 def halves(clean: Tensor, attacked: Tensor, labels: Labels) -> Tensor:
-    """Return the mean cross-entropy, where each image is either clean (λ = 0) or attacked.
+    """Return the mean cross-entropy, where each image is either clean or attacked.
 
     Args:
-        clean: Logits of the images with λ = 0, (n_clean, classes).
+        clean: Logits of the unattacked images, (n_clean, classes).
         attacked: Logits of the attacked images, (N - n_clean, classes).
         labels: Targets.
 
@@ -143,12 +143,15 @@ class TrainingLoss:
         function: The loss function: (clean logits, attacked logits, `Labels`) -> scalar.
         make_attack: Makes the attack of the step: (attack of the preset, function from images to
             logits, images) -> attack.
-        all_pass_clean: Whether images with λ > 0 also pass through the network unattacked.
+        all_pass_clean: Whether attacked images also pass through the network unattacked.
+        sampled: Whether an image is attacked with probability λ. Otherwise all images with λ > 0
+            are attacked.
     """
 
     function: Callable[[Tensor, Tensor, Labels], Tensor]
     make_attack: Callable[[PGD, Callable[[Tensor], Tensor], Tensor], PGD] = preset_attack
     all_pass_clean: bool = True
+    sampled: bool = False
 
 
 TRAINING_LOSSES = {
@@ -157,4 +160,7 @@ TRAINING_LOSSES = {
     "distill": TrainingLoss(distill),
     "halves": TrainingLoss(halves, all_pass_clean=False),
     "as-coded": TrainingLoss(as_coded),
+    # An estimate of "hybrid" with the same expectation, in two thirds of the time: instead of the
+    # two terms, weighted 1 - λ and λ, each image has one of them with that probability.
+    "sampled": TrainingLoss(halves, all_pass_clean=False, sampled=True),
 }

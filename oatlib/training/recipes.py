@@ -132,7 +132,8 @@ def build(
             * Widths: widths (fractions of the channels, or K for 1/K ... 1), norm_sharing,
               own_heads, width_sampling.
             * Weights: noise, redraw, noise_on, masks, density, mask_of, mask_in.
-            * Loss: loss, beta, width_loss ("mean" or "sum" over the widths).
+            * Loss: loss, beta, width_loss ("mean" or "sum" over the widths). loss="sampled"
+              estimates the loss of OAT in two thirds of the time, see losses.py.
             * Input: centre.
 
     Returns:
@@ -249,6 +250,23 @@ def sample_stops(
             first_attacked, len(stops), (n - n_clean,), generator=generator
         )
     return lambda_stop, n_clean
+
+
+def sample_attacked(
+    stops: tuple[float, ...], lambda_stop: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Sample which images are attacked: each one with probability λ.
+
+    Args:
+        stops: λ stops of the network.
+        lambda_stop: Index of the λ stop of each image (N,).
+        generator: Source of randomness, on the CPU.
+
+    Returns:
+        Whether each image is attacked, bool (N,). Never at λ = 0, always at λ = 1.
+    """
+    lam = torch.tensor(stops, dtype=torch.float64)[lambda_stop]
+    return torch.rand(len(lam), generator=generator, dtype=torch.float64) < lam
 
 
 def more_at_last_stop(

@@ -1,8 +1,8 @@
 """The training step: gradients of one batch, the same code for every recipe.
 
-A step attacks the images with λ > 0, sends clean and attacked images through the network, and adds
-up the gradients of the loss over the widths. The optimiser step is taken by the training loop
-(loop.py).
+A step attacks images with λ > 0 (all of them, or with the loss "sampled" a random part), sends
+clean and attacked images through the network, and adds up the gradients of the loss over the
+widths. The optimiser step is taken by the training loop (loop.py).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def train_step(
 
     Args:
         net: The network, in eval mode.
-        batch: Images, labels and λ stops.
+        batch: Images, labels, λ stops, and which images are attacked.
         attack: The attack of the preset. The loss of the recipe may replace its objective.
         generator: Source of random starts and of weight noise, on the device of the images.
         widths: Widths to train, the largest first. None: the full width only.
@@ -76,14 +76,14 @@ def _logits(
     attack: PGD,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor]:
-    """Attack the images with λ > 0, then send clean and attacked images through in one forward.
+    """Attack the images to attack, then send clean and attacked images through in one forward.
 
     Clean and attacked images share the forward but not their batch statistics. Unattacked images
     use the weights without noise. Returns logits of the unattacked and of the attacked images.
     """
     loss = TRAINING_LOSSES[net.spec.loss]
     noise = generator
-    # First the pass of unattacked images: all of them, or those with λ = 0.
+    # First the pass of unattacked images: all of them, or those that are not attacked below.
     n_unattacked = len(batch) if loss.all_pass_clean else batch.n_clean
     images = batch.images[:n_unattacked]
     setting = net.setting_of_stops(batch.lambda_stop[:n_unattacked], width).on_clean_path()
@@ -109,7 +109,7 @@ def _attacked_images(
     attack: PGD,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Return the images with λ > 0, attacked in eval mode.
+    """Return the images to attack, attacked in eval mode.
 
     The attack sees the network with the λ, BatchNorm branch and weights of each image, at the width
     of the setting.
