@@ -466,7 +466,7 @@ CALLS = [
     ("train(net, data.train)", DATA + "Split"),
     ("train(f, data)", NET + "ResNet"),
     ("train(net, data, 'fsat')", "unknown preset 'fsat' (did you mean 'fast'?)"),
-    ("train(net, data, 3)", "preset must be one of fast, paper, or an oatlib.Preset, got 3"),
+    ("train(net, data, 3)", "preset must be one of fast, paper, photos, or an oatlib.Preset, got 3"),
     ("train(net, data, seed='a')", "seed='a': must be a whole number"),
     ("train(net, data, amp='yes')", "amp must be True, False or None, got 'yes'"),
     ("train(net, data, lr='a')", "lr must be a number >= 0, got 'a'"),

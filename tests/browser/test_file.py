@@ -112,7 +112,8 @@ def test_the_picture_names_its_attack_and_what_it_compares_with(screen):
         screen.page.fill(".oat input.state", f"lam=0.5&width=1&eps={eps}")
         screen.page.keyboard.press("Enter")
         assert f"oats, by the {attack}" in legend.inner_text() and weak.count() == beside
-        assert screen.page.inner_text(".oat .number:has([data-number=robust])").endswith(attack)
+        named = attack if attack == "suite" else f"{attack}, an upper bound"
+        assert screen.page.inner_text(".oat .number:has([data-number=robust])").endswith(named)
         assert f"n = {conftest.N} · 95 %: " in screen.page.inner_text(".oat .number:has([data-number=robust])")
         assert screen.page.locator(".oat .plot path.best").count() == (eps >= 8)
     assert "coin: one of its two ends at random" in legend.inner_text()
