@@ -78,8 +78,9 @@ images, 44.0 % with 8,192, 44.2 % with 16,384 and 46.0 % with 32,768.
 
 The preset `photos` was chosen on photographs, CIFAR-10 as JPEG files, for `oat` on two CPU cores.
 Clean and robust accuracy (quick suite) and *gap* are in percent, on test images (n = 512 in the
-first row, 1,024 in the last two) or validation images (second row, n = 512). *Time* is that of one
-thread in seconds, on a processor with AVX-512. One seed each, so differences of 3 mean nothing:
+first row, 1,024 in the last two) or validation images (second row, n = 512). *Time* is computing
+time in seconds of one thread, on a processor with AVX-512; in the first row it is the time that
+passed. One seed each, so differences of 3 mean nothing:
 
     backbone, loss, images, epochs, last          λ = 0       λ = 1       gap   time
     tiny, hybrid, 10,000, 12, .3               61.9 /  5.5  56.8 / 21.3   5.7    953
