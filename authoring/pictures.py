@@ -18,7 +18,6 @@ from . import lab, lessons
 VIEW = {"width": 978, "height": 1200}  # outputs are as wide as beside the side bar at 1280 pixels
 TALLEST = 16_000  # pixels that Chromium can draw
 PATIENCE = 1_200_000  # milliseconds for all cells
-UNSEEN = 10  # of 255: a difference of colour that no eye sees
 QUIET, STILL = 120.0, 0.7  # seconds: to wait until nothing moves, and for how long nothing must
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 SETTINGS = {
@@ -217,18 +216,8 @@ def small(png: bytes) -> bytes:
     _, _, right, lower = ImageChops.difference(image, blank).getbbox() or (0, 0, 8, 8)
     image = image.crop((0, 0, min(right + 8, image.width), min(lower + 8, image.height)))
     packed = io.BytesIO()
-    _with_palette(image).save(packed, "PNG", optimize=True)
+    # a picture of at most 256 colours needs a third of the bytes with a palette of just these
+    if (colours := image.getcolors(256)) is not None:
+        image = image.quantize(len(colours), Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    image.save(packed, "PNG", optimize=True)
     return packed.getvalue()
-
-
-def _with_palette(image: Image.Image) -> Image.Image:
-    """Give a picture a palette, which needs a third of the bytes, if no eye can see the difference.
-
-    A plot has few colours, and the pixels of its edges lie between two of them. A photograph or an
-    explorer has too many, and stays as it is.
-    """
-    exact = len(image.getcolors(256) or ())
-    method = Image.Quantize.MEDIANCUT if exact else Image.Quantize.MAXCOVERAGE
-    few = image.quantize(exact or 256, method, dither=Image.Dither.NONE)
-    off = ImageChops.difference(few.convert("RGB"), image).getextrema()
-    return few if max(largest for _, largest in off) <= UNSEEN else image

@@ -361,8 +361,8 @@ say(
     f"and {agreed[1]:.1f} times the sum of the variances of its terms (medians over the channels, one network). {verdict}. "
     "Terms that cancel would do the opposite, as the toy showed.\n\n"
     f"With fresh statistics the cut network is right on **{mended[1]:.1%}** ({low:.1%} to {high:.1%}) at half the width, instead of {left[1]:.1%} "
-    f"(n = {len(panel)} validation images, 95 % interval). No weight was changed. A fresh mean alone brings {with_only['mean']:.1%}, a fresh "
-    f"variance alone {with_only['variance']:.1%}. "
+    f"(n = {len(panel)} validation images, 95 % interval). No weight was changed. With a fresh mean alone it is right on {with_only['mean']:.1%}, with a "
+    f"fresh variance alone on {with_only['variance']:.1%} (one network). "
     + (
         "So here most of the damage is done by the **mean**."
         if with_only["mean"] > with_only["variance"] + 0.12
@@ -432,7 +432,7 @@ say(
     f"{record['preset']}. The 95 % interval of one accuracy near 95 % is about {within:.0f} points to each side.\n\n"
     f"At width 0.25 a BatchNorm for each width brings {', '.join(f'{v:+.1f}' for v in gains)} points over a shared one: it "
     f"**{switching}**. But fresh statistics for the network with one BatchNorm leave only {', '.join(f'{v:+.1f}' for v in over_fresh)} "
-    "points of that. So what the widths need is **statistics** of their own, taken in training or afterwards. "
+    "points of that. So widths that were trained together need **statistics** of their own, taken in training or afterwards. Most of the way from the cut network is made by training together. "
     f"Against a network trained alone the slimmable one has {', '.join(f'{v:+.1f}' for v in price)} points: "
     f"**{says}**."
     + (

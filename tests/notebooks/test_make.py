@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from PIL import Image, ImageChops, ImageDraw
+from PIL import Image, ImageChops
 
 from authoring import lab, lessons, make, pictures
 
@@ -215,21 +215,6 @@ def test_pictures_lose_their_empty_space_and_no_colour():
         light = Image.open(io.BytesIO(pictures.small(packed(image))))
         assert light.size == (308, 108) and light.mode == mode
         assert ImageChops.difference(light.convert("RGB"), image.crop((0, 0, 308, 108))).getbbox() is None
-
-
-def test_a_plot_gets_a_palette_if_no_pixel_changes_visibly():
-    hatched = Image.new("RGB", (1200, 800), "white")
-    draw = ImageDraw.Draw(hatched)
-    for i in range(60):  # slanted lines in three colours; their edges have more than 256 colours when reduced
-        draw.line((20 * i, 0, 20 * i - 300, 800), ("#2a86c8", "#e0661a", "#30363c")[i % 3], 9)
-        draw.line((0, 14 * i, 1200, 14 * i + 3), "#8a9096", 2)
-    plot = hatched.resize((300, 200), Image.Resampling.LANCZOS)
-    assert plot.getcolors(256) is None
-    packed_plot = packed(plot)
-    light = Image.open(io.BytesIO(pictures.small(packed_plot)))
-    assert light.mode == "P"
-    off = ImageChops.difference(light.convert("RGB"), plot.crop((0, 0, *light.size))).getextrema()
-    assert max(largest for _, largest in off) <= 10
 
 
 def test_it_starts_the_jupyterlab_of_its_own_environment(tmp_path, monkeypatch):
