@@ -8,6 +8,7 @@ widths. The optimiser step is taken by the training loop (loop.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -78,8 +79,11 @@ def _logits(
 ) -> tuple[Tensor, Tensor]:
     """Attack the images to attack, then send clean and attacked images through in one forward.
 
-    Clean and attacked images share the forward but not their batch statistics. Unattacked images
-    use the weights without noise. Returns logits of the unattacked and of the attacked images.
+    If every image is sent through twice, clean and attacked, the two passes share the forward but
+    not their batch statistics, as published. If every image is sent through once, the batch is one
+    pass: each BatchNorm takes its statistics from all images of its branch, attacked or not.
+    Unattacked images use the weights without noise. Returns logits of the unattacked and of the
+    attacked images.
     """
     loss = TRAINING_LOSSES[net.spec.loss]
     noise = generator
@@ -95,6 +99,8 @@ def _logits(
         attacked = _attacked_images(net, batch, attacked_setting, attack, generator)
         images = torch.cat([images, attacked])
         setting = Setting.join(setting, attacked_setting)
+        if not loss.all_pass_clean:
+            setting = replace(setting, passes=(len(batch),))
     try:
         logits = net.train()(images, setting, noise=noise)
     finally:
