@@ -43,6 +43,7 @@ class System:
         n: Test images.
         dials: Name of a dial -> its rule (None: that of the recipe), and λ (None: its stops).
         options: Options of the recipe.
+        lam: The one λ of a dedicated network. None: the recipe has a dial, or needs no λ.
         amp: Whether to train in bfloat16, which some processors have instructions for.
         strong_ends: Whether both ends are also measured by the `fast` suite.
     """
@@ -54,6 +55,7 @@ class System:
     n: int
     dials: dict[str, tuple[str | None, list[float] | None]]
     options: dict = field(default_factory=dict)
+    lam: float | None = None
     amp: bool = False
     strong_ends: bool = False
 
@@ -62,6 +64,14 @@ CHECKPOINTS = Path("data/downloads/bench")  # not part of the repository
 # Photographs need more epochs than the built-in images, and a lower learning rate.
 TWELVE = replace(oatlib.PRESETS["fast"], epochs=12, lr=0.3)
 BLEND = {"blend": (None, list(FIFTHS)), "blend, outputs": ("outputs", list(MIXED))}
+
+
+def _tiny(recipe: str, lam: float | None = None) -> System:
+    """A small network on a fifth of the images: minutes of training, for every system."""
+    dial = recipe if lam is None and recipe != "standard" else f"dedicated {lam or 0:g}"
+    return System(recipe, "tiny", TWELVE, 10_000, 1024, {dial: (None, None)}, lam=lam)
+
+
 SYSTEMS = {
     "oat-small": System(
         "oat",
@@ -85,8 +95,16 @@ SYSTEMS = {
         amp=True,
         strong_ends=True,
     ),
-    "oat": System("oat", "tiny", TWELVE, 10_000, 512, {"oat": (None, None)}),
-    "blend": System("blend", "tiny", TWELVE, 10_000, 512, BLEND),
+    "oat": _tiny("oat"),
+    "dedicated 1": _tiny("pgd-at", lam=1.0),
+    "dedicated 0": _tiny("standard"),
+    "dedicated 0.2": _tiny("pgd-at", lam=0.2),
+    "blend": replace(_tiny("blend"), dials=BLEND),
+    "float": _tiny("float"),
+    "smart": _tiny("smart"),
+    "oats": _tiny("oats"),
+    "solar": _tiny("solar"),
+    "floats": _tiny("floats"),
 }
 
 
@@ -122,13 +140,14 @@ def runs_of(name: str, folder: str, seed: int, attack: oatlib.Suite) -> list[dic
     data = oatlib.load_data(
         f"folder:{folder}", seed, n_train=system.n_train, n_val=500, n_test=system.n
     )
-    net = oatlib.build(system.recipe, data, system.backbone, seed, **system.options)
+    net = oatlib.build(system.recipe, data, system.backbone, seed, lam=system.lam, **system.options)
     checkpoint = CHECKPOINTS / f"photographs_{name}_{seed}"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     resume = checkpoint.exists()
     cpu_before = time.process_time()
     history = oatlib.train(net, data, system.preset, seed, checkpoint, resume, amp=system.amp)
     cpu_seconds = None if resume else time.process_time() - cpu_before
+    oatlib.save(net, checkpoint.with_name(f"{checkpoint.name}.safetensors"))
     how = {
         "network": name,
         "recipe": system.recipe,
