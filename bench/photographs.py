@@ -83,18 +83,6 @@ SYSTEMS = {
         {"loss": "sampled"},
         strong_ends=True,
     ),
-    # The same in bfloat16, which pays for another epoch, and with more images at λ = 1.
-    "oat-small-bfloat16": System(
-        "oat",
-        "small",
-        replace(oatlib.PRESETS["photos"], epochs=8, at_last_stop=0.65),
-        None,
-        1024,
-        {"oat-small-bfloat16": (None, None)},
-        {"loss": "sampled"},
-        amp=True,
-        strong_ends=True,
-    ),
     "oat": _tiny("oat"),
     "dedicated 1": _tiny("pgd-at", lam=1.0),
     "dedicated 0": _tiny("standard"),

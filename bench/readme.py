@@ -397,11 +397,15 @@ def _gain_lines(gains: dict) -> list[str]:
 
 
 PHOTO_SYSTEMS = {
-    "oat": "OAT",
     "oat-small": "OAT",
-    "oat-small-bfloat16": "OAT",
+    "oat": "OAT",
     "blend": "`blend`, weights interpolated",
     "blend, outputs": "`blend`, outputs mixed",
+    "float": "FLOAT",
+    "smart": "SMART",
+    "oats": "OATS",
+    "solar": "SOLAR",
+    "floats": "FLOATS",
 }
 
 
@@ -410,7 +414,7 @@ PHOTO_AIM = (0.72, 0.28)  # of the networks that are trained in a quarter of an 
 
 def photographs(record: dict) -> list[str]:
     """Dials on photographs: the same columns for every setting, and what a coin between the ends
-    keeps there.
+    keeps there. Networks with several widths are shown at the largest and at the smallest.
     """
     lines = [
         "system | network | λ | clean | PGD-20 | suite | coin between the ends, at that clean "
@@ -418,16 +422,21 @@ def photographs(record: dict) -> list[str]:
         "|".join(["---"] * 7),
     ]
     for run in record["runs"]:
-        points = sorted(run["points"], key=lambda p: p["lam"])
-        first, last = _ends_of(points)
-        for p in points:
-            left = [f"{100 * p[key]:.1f}" for key in ("clean", "pgd", "robust")]
-            kept = coin(first, last, p["clean"])
-            told = "-" if kept is None else f"{100 * kept:.1f}"
-            lines.append(
-                f"{PHOTO_SYSTEMS[run['system']]} | `{run['network']}` | {p['lam']:g} | "
-                f"{' | '.join(left)} | {told}"
-            )
+        system = PHOTO_SYSTEMS.get(run["system"], "one network for one λ")
+        widths = {p.get("width", 1.0) for p in run["points"]}
+        for width in sorted({max(widths), min(widths)}, reverse=True):
+            of_width = [p for p in run["points"] if p.get("width", 1.0) == width]
+            points = sorted(of_width, key=lambda p: p["lam"])
+            ends = _ends_of(points) if len(points) > 1 else None
+            for p in points:
+                left = [f"{100 * p[key]:.1f}" for key in ("clean", "pgd", "robust")]
+                kept = None if ends is None else coin(*ends, p["clean"])
+                told = "-" if kept is None else f"{100 * kept:.1f}"
+                where = "" if width == max(widths) else f", width {width:g}"
+                lines.append(
+                    f"{system}{where} | `{run['network']}` | {p['lam']:g} | "
+                    f"{' | '.join(left)} | {told}"
+                )
     networks = {(run["network"], run["seed"]): run for run in record["runs"]}
     trainings = "; ".join(_photo_training(run) for run in networks.values())
     half = 50 * max(
@@ -464,7 +473,7 @@ def _photo_training(run: dict) -> str:
     n_threads = run["threads"]
     took = f"{run['train_seconds']:.0f} s on {n_threads} thread{'s' * (n_threads > 1)}"
     if run["cpu_seconds"] is not None:
-        took += f" beside other work, of which {run['cpu_seconds']:.0f} s of computing"
+        took += f", {run['cpu_seconds']:.0f} s of computing"
     return (
         f"`{run['network']}`: `{recipe}` with `{run['backbone']}` ({', '.join(words)}; {took}; "
         f"n = {run['points'][0]['n']} test images)"

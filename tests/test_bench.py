@@ -160,7 +160,7 @@ def test_photographs_are_compared_with_the_coin_between_the_ends():
               "cpu_seconds": 20.4, "strong_text": "fast suite of 3 attacks", "strong": points[:2]}  # fmt: skip
     last = readme.photographs(record | {"runs": [run | strong, run]})[-1]
     assert "`oat-small`: `oat` with `small`" in last and "loss sampled, at_last_stop 0.3, bfloat16" in last
-    assert "12 s on 2 threads beside other work, of which 20 s" in last
+    assert "12 s on 2 threads, 20 s of computing" in last
     assert "The aim of 72 % and 28 %" in last and "is not reached by `oat-small`: 70.0 % and 30.0 %. " in last
     assert "On `oat-small` the fast suite leaves 30.0 % at λ = 1 and 10.0 % at λ = 0. " in last
 
