@@ -7,6 +7,7 @@ Student's t distribution, so it is wide where there are only two or three seeds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from statistics import fmean, stdev
 
 # 97.5 % quantile of Student's t by the number of values
@@ -23,13 +24,15 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
         Mean, lower limit, upper limit.
 
     Raises:
-        ValueError: If there are fewer than two or more than ten values.
+        ValueError: If there are fewer than two or more than ten values, or if one is not a number.
 
     Example:
         >>> over_seeds([0.1, 0.2, 0.3])  # 0.2, with 95 % interval -0.05 to 0.45
     """
     if len(values) not in T95:
         raise ValueError(f"there must be 2 to {max(T95)} seeds, there are {len(values)}")
+    if unusable := [value for value in values if not isfinite(value)]:
+        raise ValueError(f"every seed must have a finite value, but one has {unusable[0]}")
     margin = T95[len(values)] * stdev(values) / len(values) ** 0.5
     middle = fmean(values)
     return middle, middle - margin, middle + margin

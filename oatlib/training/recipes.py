@@ -91,7 +91,7 @@ SUMMARIES: dict[str, str] = {
     "pgd-at": "trained for one λ: (1-λ)·clean + λ·attacked loss",
     "trades": "trained on clean images, and to answer attacked images alike; no λ",
     "oat": "one network for all λ, drawn per image in training",
-    "oats": "oat at three widths at once: a second dial, for size",
+    "oats": "oat at several widths at once: a second dial, for size",
     "snn": "trained on clean images at four widths at once; no λ",
     "us-snn": "snn for any width between the narrowest and the widest",
     "solar": "oats with four widths, and an output layer for every width",

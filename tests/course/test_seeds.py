@@ -18,6 +18,12 @@ def test_one_seed_has_no_interval():
         seeds.over_seeds([0.1])
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_seed_without_a_finite_value_is_named(value):
+    with pytest.raises(ValueError, match=f"finite value, but one has {value}"):
+        seeds.over_seeds([0.1, value])
+
+
 @pytest.mark.parametrize(("low", "high", "text"), [(0.1, 0.2, "more"), (-2, -1, "less"), (-1, 1, "?"), (0, 1, "?")])
 def test_the_text_follows_the_interval(low, high, text):
     assert seeds.verdict(low, high, "more", "less", "?") == text

@@ -447,7 +447,7 @@ def test_each_network_is_in_one_group_by_what_it_is():
         "one fixed λ": ["standard", "trades"],
         "trained here": ["oats, trained here 1"],
     }
-    assert told["networks"]["oats, trained here 1"]["about"].startswith("oat at three widths")
+    assert told["networks"]["oats, trained here 1"]["about"].startswith("oat at several widths")
     assert list(description.describe({"a": networks["oat"]}, DATA, PANEL, PANEL.y[:0])["groups"]) == ["a dial of λ"]
 
 
