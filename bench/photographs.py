@@ -60,6 +60,7 @@ class System:
     strong_ends: bool = False
 
 
+DEDICATED = "dedicated"
 CHECKPOINTS = Path("data/downloads/bench")  # not part of the repository
 # Photographs need more epochs than the built-in images, and a lower learning rate.
 TWELVE = replace(oatlib.PRESETS["fast"], epochs=12, lr=0.3)
@@ -102,24 +103,38 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", help="of the images: {train,test}/<class>/*")
-    parser.add_argument("--title", required=True, help="what the images are called in the record")
-    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=SYSTEMS)
+    parser.add_argument(
+        "--title", help="what the images are called in the record (default: the folder's name)"
+    )
+    parser.add_argument(
+        "--systems",
+        nargs="+",
+        default=list(SYSTEMS),
+        choices=[*SYSTEMS, DEDICATED],
+        help=f"{DEDICATED!r} stands for all networks for one λ",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="bench/results/photographs.json")
     options = parser.parse_args()
     attack = oatlib.Suite(EPS, budget="quick")
     runs = read_json(options.out)["runs"] if Path(options.out).exists() else []
-    for name in options.systems:
+    for name in expanded(options.systems):
         if any((run["network"], run["seed"]) == (name, options.seed) for run in runs):
             continue
         runs += runs_of(name, options.folder, options.seed, attack)
         about = {
             "command": "python -m bench.photographs",
-            "images": options.title,
+            "images": options.title or Path(options.folder).resolve().name,
             "attack": attack.describe(),
             "attack_text": str(attack),
         }
         write_json(options.out, about | {"runs": runs})
+
+
+def expanded(names: list[str]) -> list[str]:
+    """Return names of SYSTEMS, with all networks for one λ in the place of their common name."""
+    dedicated = [name for name in SYSTEMS if name.startswith(DEDICATED)]
+    return [each for name in names for each in (dedicated if name == DEDICATED else [name])]
 
 
 def runs_of(name: str, folder: str, seed: int, attack: oatlib.Suite) -> list[dict]:

@@ -466,3 +466,42 @@ def test_a_missing_record_is_named(capsys, tmp_path, monkeypatch):
     assert "bench/rows" in board.as_markdown([row])
     with pytest.raises(RecordError, match="no folder"):
         board.rows(folder=tmp_path / "none")
+
+
+# ---- photographs -----------------------------------------------------------------------------------------------
+
+
+def _photographs(**dials):
+    """A record of photographs with one seed: {system: [(λ, clean, robust), ...]}."""
+    runs = []
+    for name, dial in dials.items():
+        points = [{"lam": lam, "width": 1.0, "clean": clean, "robust": robust} for lam, clean, robust in dial]
+        runs.append({"system": name.replace("_", " "), "seed": 0, "points": points})
+    return {"runs": runs}
+
+
+def _values(checks):
+    return [None if check.estimate is None else pytest.approx(check.estimate.middle, abs=1e-9) for check in checks]
+
+
+def test_on_photographs_oat_is_compared_with_dedicated_networks_and_coins():
+    oat = [(0.0, 0.8, 0.0), (0.2, 0.7, 0.3), (1.0, 0.6, 0.4)]
+    alone = {"dedicated_0": [(0.0, 0.8, 0.1)], "dedicated_0.2": [(0.2, 0.7, 0.35)], "dedicated_1": [(1.0, 0.6, 0.5)]}
+    checks = measured.one_for_all_photographs(_photographs(oat=oat, **alone))
+    # half-way, at clean accuracy 70 %: 30 against 35; at the ends 40 against 50, and equal clean accuracy;
+    # the coin between the dedicated ends keeps 30 there, that between the ends of OAT 20
+    assert _values(checks) == [-5.0, -10.0, 0.0, 0.0, 10.0]
+    assert [check.role for check in checks] == ["part", "part", "part", "control", "shown"]
+    # without dedicated networks only the last number is there
+    assert _values(measured.one_for_all_photographs(_photographs(oat=oat))) == [None] * 4 + [10.0]
+
+
+def test_on_photographs_the_ends_of_systems_are_compared():
+    oat = [(0.0, 0.8, 0.0), (1.0, 0.6, 0.4)]
+    other = [(0.0, 0.77, 0.0), (1.0, 0.6, 0.45)]
+    plain = [(0.0, 0.78, 0.0), (1.0, 0.6, 0.41)]
+    record = _photographs(oat=oat, float=other, smart=other, blend=plain, floats=plain, oats=other)
+    assert _values(measured.float_accuracy_photographs(record)) == [5.0, -3.0, 4.0]
+    assert _values(measured.smart_accuracy_photographs(record)) == [5.0, -3.0, 4.0]
+    assert _values(measured.floats_photographs(record)) == [-4.0, 1.0]
+    assert _values(measured.oats_photographs(record)) == [5.0, -3.0, 0.0, None, None]

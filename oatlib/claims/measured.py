@@ -14,7 +14,7 @@ from typing import Any
 from ..course import many_seeds
 from ..course.dials import best_coin
 from ..evaluation.baselines import LEVELS, coin, robust_at
-from .verdict import Check, Estimate, Side, Unit, counted, from_seeds, shown, timed
+from .verdict import Check, Estimate, counted, from_seeds, shown, timed
 
 Record = dict[str, Any]
 Dial = list[tuple[float, float]]  # (clean, robust) along λ
@@ -107,11 +107,13 @@ def paired(first: BySeed, second: BySeed, measure: Callable[[Dial], float]) -> E
 
 def _ours_minus(ours: BySeed, other: BySeed, names: str, limit: float) -> list[Check]:
     """Return the checks at one clean accuracy and at both ends of two dials."""
-    measures = {
-        AT_LEVEL: at_clean,
-        "robust at the last λ": robust_end,
-        "clean at λ = 0": clean_end,
-    }
+    level = Check(f"{AT_LEVEL}, {names}", "points", paired(ours, other, at_clean), limit)
+    return [level, *_ends_minus(ours, other, names, limit)]
+
+
+def _ends_minus(ours: BySeed, other: BySeed, names: str, limit: float) -> list[Check]:
+    """Return the checks at both ends of two dials."""
+    measures = {"robust at the last λ": robust_end, "clean at λ = 0": clean_end}
     return [
         Check(f"{text}, {names}", "points", paired(ours, other, measure), limit)
         for text, measure in measures.items()
@@ -134,7 +136,7 @@ def one_for_all(once: Record) -> list[Check]:
         )
         for level in LEVELS
     ]
-    checks += _ours_minus(oat, dedicated, "OAT minus dedicated", -MATCH)[1:]
+    checks += _ends_minus(oat, dedicated, "OAT minus dedicated", -MATCH)
     seeds = sorted(oat.keys() & dedicated.keys())
     over_coin = [
         at_clean(oat[seed]) - coin_at(dedicated[seed][0], dedicated[seed][-1], LEVEL)
@@ -159,22 +161,44 @@ def one_for_all(once: Record) -> list[Check]:
 
 
 def one_for_all_photographs(photographs: Record) -> list[Check]:
-    """OAT on photographs. No dedicated networks were trained there."""
-    oat = systems(photographs)["oat"]
-    gains = []
-    for dial in oat.values():
-        halfway = (dial[0][0] + dial[-1][0]) / 2
-        gains.append(above_own_coin(dial, halfway))
+    """OAT on photographs against the networks for λ = 0, 0.2 and 1 that were trained there."""
+    dials = systems(photographs)
+    oat, dedicated = dials["oat"], dials.get("dedicated", {})
+    halfway = partial(_robust_halfway, dedicated)
+    seeds = sorted(oat.keys() & dedicated.keys())
+    at_halfway = [halfway(seed, oat[seed]) - halfway(seed, dedicated[seed]) for seed in seeds]
+    over_coin = [
+        halfway(seed, oat[seed])
+        - coin_at(dedicated[seed][0], dedicated[seed][-1], _halfway(dedicated[seed]))
+        for seed in seeds
+    ]
+    where = "half-way between the clean accuracies of the dedicated networks"
     return [
-        Check("robust at equal clean accuracy, OAT minus dedicated", "points", None, -MATCH),
+        Check(f"robust {where}, OAT minus dedicated", "points", from_seeds(at_halfway), -MATCH),
+        *_ends_minus(oat, dedicated, "OAT minus dedicated", -MATCH),
         Check(
+            f"robust {where}, OAT minus a coin between two dedicated networks",
+            "points",
+            from_seeds(over_coin),
+            role="control",
+        ),
+        shown(
             "robust half-way between the clean accuracies of its ends, OAT minus the coin between "
             "them",
             "points",
-            from_seeds(gains),
-            role="control",
+            from_seeds([above_own_coin(dial, _halfway(dial)) for dial in oat.values()]),
         ),
     ]
+
+
+def _halfway(dial: Dial) -> float:
+    """Return the clean accuracy half-way between those of the ends of a dial."""
+    return (dial[0][0] + dial[-1][0]) / 2
+
+
+def _robust_halfway(dedicated: BySeed, seed: int, dial: Dial) -> float:
+    """Return robust accuracy half-way between the ends of the dedicated networks, in points."""
+    return at_clean(dial, _halfway(dedicated[seed]))
 
 
 def _counted_costs(family: Record) -> list[Check]:
@@ -237,15 +261,20 @@ def dial_for_free(once: Record, family: Record, folded: Record) -> list[Check]:
     ]
 
 
-def dial_for_free_photographs(family: Record) -> list[Check]:
-    """The costs that can be counted. On photographs no network for one λ was trained."""
-    missing: list[tuple[str, Unit, float, Side]] = [
-        ("time of training, OAT over one network for λ = 1", "times", EQUAL_TIME, "below"),
-        ("robust at the last λ, OAT minus the network for it", "points", -MATCH, "above"),
-    ]
+def dial_for_free_photographs(family: Record, photographs: Record) -> list[Check]:
+    """The costs that can be counted, and what the dial costs in accuracy at λ = 1."""
+    dials = systems(photographs)
     return [
         *_counted_costs(family),
-        *(Check(text, unit, None, limit, side) for text, unit, limit, side in missing),
+        Check(
+            "time of training, OAT over one network for λ = 1", "times", None, EQUAL_TIME, "below"
+        ),
+        Check(
+            "robust at the last λ, OAT minus the network for it",
+            "points",
+            paired(dials["oat"], dials.get("dedicated", {}), robust_end),
+            -MATCH,
+        ),
     ]
 
 
@@ -347,6 +376,25 @@ def oats(once: Record, slim: Record) -> list[Check]:
                 f"{AT_LEVEL}, OATS at width {width:g} minus the coin between its ends",
                 "points",
                 from_seeds([above_own_coin(runs[seed]) for seed in sorted(runs)]),
+                role="control",
+            )
+        )
+    return checks
+
+
+def oats_photographs(photographs: Record) -> list[Check]:
+    """OATS on photographs against OAT, and against the coin between its own ends at each width."""
+    dials = systems(photographs)
+    ours = dials.get("oats", {})
+    checks = _ends_minus(ours, dials["oat"], "OATS at width 1 minus OAT", -MATCH)
+    for width in (1.0, 0.75, 0.5):
+        runs = systems(photographs, width).get("oats", {})
+        checks.append(
+            Check(
+                "robust half-way between the clean accuracies of its ends, OATS at width "
+                f"{width:g} minus the coin between them",
+                "points",
+                from_seeds([above_own_coin(dial, _halfway(dial)) for dial in runs.values()]),
                 role="control",
             )
         )
@@ -565,7 +613,7 @@ def floats(family: Record, arms: Record) -> list[Check]:
     large = family["resnet34"]
     stored = large["float_forward"]["1"]["stored"] / large["floats_30_forward"]["1"]["stored"]
     return [
-        *_ours_minus(sparse, dense, "FLOATS minus FLOAT", -MATCH)[1:],
+        *_ends_minus(sparse, dense, "FLOATS minus FLOAT", -MATCH),
         Check("stored parameters, FLOAT over FLOATS, ResNet-34", "times", counted(stored), 1.0),
         Check(
             "robust at the last λ, sparse minus a dense network with as many weights (`blend`, "
@@ -602,4 +650,40 @@ def smart_accuracy(once: Record, family: Record) -> list[Check]:
             paired(smart, dials["blend"], robust_end),
         ),
         shown(level.text, level.unit, level.estimate),
+    ]
+
+
+def float_accuracy_photographs(photographs: Record) -> list[Check]:
+    """FLOAT on photographs, with one noise sample in a training step, against OAT."""
+    dials = systems(photographs)
+    ours = dials.get("float", {})
+    return [
+        *_ends_minus(ours, dials["oat"], "FLOAT minus OAT", 0.0),
+        Check(
+            "robust at the last λ, FLOAT minus the same network without noise (`blend`)",
+            "points",
+            paired(ours, dials.get("blend", {}), robust_end),
+            role="control",
+        ),
+    ]
+
+
+def floats_photographs(photographs: Record) -> list[Check]:
+    """Sparse FLOAT on photographs against dense FLOAT."""
+    dials = systems(photographs)
+    sparse, dense = dials.get("floats", {}), dials.get("float", {})
+    return _ends_minus(sparse, dense, "FLOATS minus FLOAT", -MATCH)
+
+
+def smart_accuracy_photographs(photographs: Record) -> list[Check]:
+    """SMART on photographs against OAT at both ends."""
+    dials = systems(photographs)
+    ours = dials.get("smart", {})
+    return [
+        *_ends_minus(ours, dials["oat"], "SMART minus OAT", -MATCH),
+        shown(
+            "robust at the last λ, SMART minus the dense network (`blend`)",
+            "points",
+            paired(ours, dials.get("blend", {}), robust_end),
+        ),
     ]
