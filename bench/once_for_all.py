@@ -79,7 +79,8 @@ def measure(net, lams: list[float] | None, split, attack, with_pgd: bool) -> lis
         for r in oatlib.evaluate(net, split, attack, lams, progress=False)
     ]
     if with_pgd:
-        weak = oatlib.evaluate(net, split, oatlib.PGD(EPS, 20), lams, progress=False)
+        pgd = oatlib.PGD(EPS, 20, eot_samples=attack.eot_samples)
+        weak = oatlib.evaluate(net, split, pgd, lams, progress=False)
         rows = [row | {"pgd": r.robust} for row, r in zip(rows, weak, strict=True)]
     return rows
 

@@ -26,6 +26,7 @@ from pathlib import Path
 import torch
 
 import oatlib
+from oatlib.evaluation.evaluate import NOISE_SAMPLES
 from oatlib.record import read_json, versions, write_json
 
 from .once_for_all import EPS, FIFTHS, MIXED, measure
@@ -116,12 +117,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="bench/results/photographs.json")
     options = parser.parse_args()
-    attack = oatlib.Suite(EPS, budget="quick")
     runs = read_json(options.out)["runs"] if Path(options.out).exists() else []
     for name in expanded(options.systems):
         if any((run["network"], run["seed"]) == (name, options.seed) for run in runs):
             continue
-        runs += runs_of(name, options.folder, options.seed, attack)
+        runs += runs_of(name, options.folder, options.seed)
+        attack = suite_for(1)
         about = {
             "command": "python -m bench.photographs",
             "images": options.title or Path(options.folder).resolve().name,
@@ -137,7 +138,12 @@ def expanded(names: list[str]) -> list[str]:
     return [each for name in names for each in (dedicated if name == DEDICATED else [name])]
 
 
-def runs_of(name: str, folder: str, seed: int, attack: oatlib.Suite) -> list[dict]:
+def suite_for(eot_samples: int) -> oatlib.Suite:
+    """Return the suite of the record. Noisy networks need gradients averaged over samples."""
+    return oatlib.Suite(EPS, budget="quick", eot_samples=eot_samples)
+
+
+def runs_of(name: str, folder: str, seed: int) -> list[dict]:
     """Train a system and measure all its dials, ready for JSON."""
     system = SYSTEMS[name]
     data = oatlib.load_data(
@@ -151,8 +157,10 @@ def runs_of(name: str, folder: str, seed: int, attack: oatlib.Suite) -> list[dic
     history = oatlib.train(net, data, system.preset, seed, checkpoint, resume, amp=system.amp)
     cpu_seconds = None if resume else time.process_time() - cpu_before
     oatlib.save(net, checkpoint.with_name(f"{checkpoint.name}.safetensors"))
+    eot_samples = NOISE_SAMPLES if net.spec.noise else 1
     how = {
         "network": name,
+        "eot_samples": eot_samples,
         "recipe": system.recipe,
         "seed": seed,
         "backbone": system.backbone,
@@ -168,7 +176,7 @@ def runs_of(name: str, folder: str, seed: int, attack: oatlib.Suite) -> list[dic
     runs = []
     for label, (dial, lams) in system.dials.items():
         turned = net if dial is None else net.with_dial(dial)
-        points = measure(turned, lams, data.test, attack, with_pgd=True)
+        points = measure(turned, lams, data.test, suite_for(eot_samples), with_pgd=True)
         run = how | {"system": label, "points": points}
         if system.strong_ends:
             strong = oatlib.Suite(EPS, budget="fast")
