@@ -297,7 +297,7 @@ class Table(list):
         """Return the table as HTML, for notebooks."""
         if not self:
             return "<p>(no results)</p>"
-        return html_table(COLUMNS, map(_cells, self), self._notes(best_possible(self)))
+        return html_table(COLUMNS, map(_cells, self), self._notes(_best_possible(self)))
 
     def _notes(self, best: Sequence[Point] | None) -> list[str]:
         """Return the lines below the table: how the results were measured, and their summary."""
@@ -344,7 +344,7 @@ class Table(list):
         return lines
 
     def __str__(self) -> str:
-        return self.text(best_possible(self))
+        return self.text(_best_possible(self))
 
     __repr__ = __str__
 
@@ -431,15 +431,8 @@ _VALID: dict[str, tuple[str, Callable]] = {
 }
 
 
-def best_possible(results: Sequence[Result]) -> list[Point] | None:
-    """Return the best possible frontier, if it is known and all results share data set and eps.
-
-    Args:
-        results: Results of one or several networks.
-
-    Returns:
-        Points (clean, robust) in the order of λ, or None.
-    """
+def _best_possible(results: Sequence[Result]) -> list[Point] | None:
+    """Return the best possible frontier, if it is known and all results share data set and eps."""
     sources = [(r.about.get("data") or {}, r.attack.get("eps", 0.0)) for r in results]
     if not sources or any(source != sources[0] for source in sources):
         return None

@@ -13,12 +13,14 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..course.figures import COLOURS, GRID, INK, MARKS, layout, style, tint
+from ..data.load import best_points
 from ..evaluation.baselines import Point as Pair
-from ..evaluation.results import best_possible
-from .groups import Group, Mean, Point
+from ..evaluation.compare import COIN
+from .groups import Group, Mean, Point, coin_ends
 
 MOST_GROUPS = 12  # that one figure can show
 MOST_NUMBERS = 8  # of a notebook
+FAR_ABOVE = 2.0  # times: then the best frontier does not decide about the axis
 LABEL_LINE = 34  # characters
 
 
@@ -46,10 +48,12 @@ def trade_off(groups: Sequence[Group]) -> go.Figure:
         groups: Groups of networks.
     """
     figure = go.Figure()
-    results = [result for group in groups for table in group.tables for result in table]
-    best = best_possible(results)
+    best = best_frontier_of(groups)
     if best is not None:
         _line(figure, best, "best possible", {"color": INK, "width": 1.5})
+    reference = coin_ends(groups)
+    if reference is not None:
+        _line(figure, reference, f"coin {', '.join(COIN)}", {"color": INK, "dash": "dash"})
     for index, group in enumerate(groups):
         lines = _by_width(group)
         for points in lines.values():
@@ -67,7 +71,36 @@ def trade_off(groups: Sequence[Group]) -> go.Figure:
     )
     legend = {"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top", "xanchor": "left"}
     figure.update_layout(legend=legend, margin={"t": 24, "r": 24})
+    highest = max(_upper(point.robust) for group in groups for point in group.points())
+    if best is not None and max(robust for _, robust in best) > FAR_ABOVE * highest:
+        # The networks stay legible; a double click shows the whole frontier.
+        figure.update_yaxes(range=[-3 * highest, 140 * highest] if highest else None)
     return figure
+
+
+def _upper(mean: Mean) -> float:
+    """Return the upper end of the error bar of an accuracy."""
+    return mean.middle if mean.high is None else min(1.0, mean.high)
+
+
+def best_frontier_of(groups: Sequence[Group]) -> list[Pair] | None:
+    """Return the best possible frontier, if it is known and the same for all results.
+
+    Args:
+        groups: Groups of networks. Other seeds of their data sets have the same frontier.
+    """
+    every: list[list[Pair] | None] = []
+    known: set[str] = set()
+    for group in groups:
+        for result in (result for table in group.tables for result in table):
+            data = result.about.get("data") or {}
+            options = {k: v for k, v in (data.get("options") or {}).items() if k != "seed"}
+            source = {"name": data.get("name"), "options": options}
+            eps = result.attack.get("eps", 0.0)
+            if (text := repr((source, eps))) not in known:
+                known.add(text)
+                every.append(best_points(source, eps))
+    return every[0] if every and all(points == every[0] for points in every) else None
 
 
 def _by_width(group: Group) -> dict[float, list[Point]]:
@@ -223,7 +256,7 @@ def numbers(groups: Sequence[Group]) -> go.Figure | None:
                     "symbol": MARKS[index % len(MARKS)],
                     "size": 10,
                 },
-                error_y=_bars([mean], index, scale=1),
+                error_y=_bars([mean], index, is_accuracy=False),
                 hovertemplate="%{y:.4g}<extra>mean</extra>",
                 showlegend=False,
                 **position,
@@ -234,10 +267,16 @@ def numbers(groups: Sequence[Group]) -> go.Figure | None:
     return figure
 
 
-def _bars(means: Sequence[Mean], index: int, scale: float = 100) -> dict:
+def _bars(means: Sequence[Mean], index: int, is_accuracy: bool = True) -> dict:
     """Return error bars for plotly. A mean without an interval gets none."""
-    high = [0 if mean.high is None else scale * (mean.high - mean.middle) for mean in means]
-    low = [0 if mean.low is None else scale * (mean.middle - mean.low) for mean in means]
+    limits = [(mean.middle, mean.low, mean.high) for mean in means]
+    if is_accuracy:  # an interval over few seeds may leave the range of accuracies
+        limits = [
+            (middle, low and max(0.0, low), high and min(1.0, high)) for middle, low, high in limits
+        ]
+    scale = 100 if is_accuracy else 1
+    high = [0 if high is None else scale * (high - middle) for middle, _, high in limits]
+    low = [0 if low is None else scale * (middle - low) for middle, low, _ in limits]
     return {
         "type": "data",
         "symmetric": False,

@@ -13,6 +13,8 @@ from statistics import fmean
 
 from .._check import path_of
 from ..course.seeds import over_seeds
+from ..evaluation.baselines import Point as Pair
+from ..evaluation.compare import COIN
 from ..evaluation.results import Result, Table
 from ..record import RecordError, read_json
 from . import store, work
@@ -133,11 +135,31 @@ class Group:
         names = [name for name in found[0] if all(name in each for each in found)]
         return {name: over([each[name] for each in found]) for name in names}
 
+    def recipe(self) -> str | None:
+        """Return the recipe of the networks, or None for notebooks."""
+        return self.tables[0][0].about.get("recipe") if self.tables else None
+
     def training_seconds(self) -> Mean | None:
         """Return the time of a training, or None if nothing was trained."""
         times = [_seconds(entry.content.get("training")) for entry in self.entries]
         known = [time for time in times if time is not None]
         return over(known) if known and len(known) == len(times) else None
+
+
+def coin_ends(groups: Sequence[Group]) -> tuple[Pair, Pair] | None:
+    """Return the points (clean, robust) of the two systems of the usual coin, if both are there.
+
+    Args:
+        groups: Groups of networks. The coin is between those of the recipes in `compare.COIN`.
+    """
+    ends = []
+    for recipe in COIN:
+        points = [p for group in groups if group.recipe() == recipe for p in group.points()]
+        if not points:
+            return None
+        best = max(points, key=lambda p: (p.lam or 0.0, p.width))
+        ends.append((best.clean.middle, best.robust.middle))
+    return ends[0], ends[1]
 
 
 def _seconds(training) -> float | None:

@@ -40,7 +40,7 @@ MEASURING = {
     "restarts": "number of random restarts, for the attacks pgd and apgd",
     "norm": "linf or l2, of the measurement (default linf)",
     "noise_samples": "samples of noisy weights (default 10)",
-    "lams": "list of λ to measure at (default: those of training)",
+    "lams": "list of λ to measure at (default: those of training); without a dial it has no effect",
     "n": "number of test images (default: all)",
     "device": "cpu, cuda or cuda:INDEX (default cpu)",
     "seed": "whole number (default 0)",
@@ -117,7 +117,7 @@ def _complete_training(values: Mapping, seen: Seen) -> dict:
         "backbone": _name("backbone", values.get("backbone", "tiny"), BACKBONES),
         "data": _text("data", values.get("data", "shapes")),
         "data_options": _data_options(values),
-        "lam": _optional(_accuracy_weight, "lam", values.get("lam")),
+        "lam": _optional(_zero_to_one, "lam", values.get("lam")),
         "preset": _name("preset", values.get("preset", "fast"), PRESETS),
         "epochs": _optional(positive_int, "epochs", values.get("epochs")),
         "options": {key: values[key] for key in OPTIONS if key in values},
@@ -135,6 +135,8 @@ def _complete_training(values: Mapping, seen: Seen) -> dict:
     Training(net, data, work.preset_of(parameters), parameters["seed"])
     parameters["data_options"] = {**parameters["data_options"], **sizes}
     parameters["options"] = {key: _plain(getattr(net.spec, key)) for key in parameters["options"]}
+    if len(net.spec.stops) == 1:  # there is no dial: it is measured at its own λ
+        parameters["lams"] = None
     _check_measuring(parameters, net, sizes["n_test"])
     return parameters
 
@@ -394,7 +396,7 @@ def _list(key: str, value) -> list[float]:
     return [float(real(f"an entry of {key}", entry)) for entry in value]
 
 
-def _accuracy_weight(key: str, value) -> float:
+def _zero_to_one(key: str, value) -> float:
     return float(real(key, value, 0, 1))
 
 

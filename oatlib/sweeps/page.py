@@ -18,7 +18,7 @@ th, td { border-bottom: 1px solid #8884; padding: .25em .8em; text-align: right 
 th { border-bottom: 2px solid #8888; vertical-align: bottom }
 th:first-child, td:first-child { text-align: left }
 .runs td { text-align: left; vertical-align: top }
-.runs th { text-align: left }
+.runs th { text-align: left } .runs td:first-child { min-width: 13em }
 .runs td:last-child { font: .8em/1.4 ui-monospace, monospace; overflow-wrap: anywhere }
 .scroll { overflow-x: auto } .note { opacity: .8; font-size: .9em; margin: .2em 0 }
 """

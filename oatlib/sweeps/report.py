@@ -15,11 +15,12 @@ from pathlib import Path
 
 from .._check import path_of
 from .._html import html_table
-from ..evaluation.baselines import LEVELS, percents
+from ..evaluation.baselines import LEVELS, coin, gain, percents
+from ..evaluation.compare import COIN
 from ..evaluation.results import Table
 from ..record import check_writable, write_bytes
 from . import groups
-from .groups import FAILED, FEWEST_SEEDS, FINISHED, Entry, Found, Group, Mean
+from .groups import FAILED, FEWEST_SEEDS, FINISHED, Entry, Found, Group, Mean, coin_ends
 from .work import numbers
 
 LAB = "pip install 'oatlib[lab]'"
@@ -185,17 +186,22 @@ def _need(module: str) -> None:
 
 
 def _headline(found: Found) -> str:
+    return f"{found.title} ({found.kind}): {_states(found)}"
+
+
+def _states(found: Found) -> str:
+    """Return how many runs are finished, and how many are not."""
     states = [entry.state for entry in found.entries]
     parts = [f"{states.count(FINISHED)} of {len(states)} runs are finished"]
     for state in dict.fromkeys(states):
         if state != FINISHED:
             parts.append(f"{states.count(state)} {state}")
-    return f"{found.title} ({found.kind}): {', '.join(parts)}"
+    return ", ".join(parts)
 
 
 def _settings_table(found: Sequence[Group]) -> tuple[list[str], Rows]:
     """Return clean and robust accuracy for each group and setting."""
-    head = ["", "λ", "width", "clean, %", "robust, %", "seeds"]
+    head = ["setting", "λ", "width", "clean, %", "robust, %", "seeds"]
     rows = []
     for group in found:
         label = group.label
@@ -217,25 +223,33 @@ def _settings_table(found: Sequence[Group]) -> tuple[list[str], Rows]:
 def _summary_table(found: Sequence[Group]) -> tuple[list[str], Rows]:
     """Return for each group what it keeps at given clean accuracies, its cost and its time."""
     levels = " / ".join(f"{100 * level:g}" for level in LEVELS)
-    head = ["", f"robust at clean >= {levels} %", "gain over its own coin", "parameters"]
+    head = ["setting", f"robust at clean >= {levels} %", "gain over its own coin"]
+    reference = coin_ends(found)
+    head += [f"gain over the coin {', '.join(COIN)}"] if reference is not None else []
+    head += ["parameters"]
     trained = any(group.training_seconds() is not None for group in found)
     head += ["training, s"] if trained else []
     rows = []
     for group in found:
         robust = [_middle(group, partial(Table.robust_at, clean=level)) for level in LEVELS]
         gains = [_middle(group, partial(Table.gain_over_coin, clean=level)) for level in LEVELS]
-        parameters = {result.parameters for table in group.tables for result in table}
-        known = sorted(size for size in parameters if size is not None)
-        row = [
-            group.label,
-            percents(robust),
-            percents(gains, signed=True),
-            " to ".join(dict.fromkeys(f"{size:,}" for size in (*known[:1], *known[-1:]))) or "-",
-        ]
+        row = [group.label, percents(robust), percents(gains, signed=True)]
+        if reference is not None:
+            coins = [coin(*reference, level) for level in LEVELS]
+            over_coin = [gain(mine, other) for mine, other in zip(robust, coins, strict=True)]
+            row.append(percents(over_coin, signed=True))
+        row.append(_parameters(group))
         seconds = group.training_seconds()
         row += [("-" if seconds is None else f"{seconds.middle:.1f}")] if trained else []
         rows.append(row)
     return head, rows
+
+
+def _parameters(group: Group) -> str:
+    """Return the smallest and the largest number of parameters of the networks of a group."""
+    sizes = [result.parameters for table in group.tables for result in table]
+    known = sorted(size for size in sizes if size is not None)
+    return " to ".join(dict.fromkeys(f"{size:,}" for size in (*known[:1], *known[-1:]))) or "-"
 
 
 def _middle(group: Group, value: Callable[[Table], float | None]) -> float | None:
@@ -256,7 +270,7 @@ def _numbers_table(found: Sequence[Group]) -> tuple[list[str], Rows]:
         ]
         for group, each in zip(found, means, strict=True)
     ]
-    return ["", *names, "seeds"], rows
+    return ["setting", *names, "seeds"], rows
 
 
 def _how(found: Found) -> list[str]:
