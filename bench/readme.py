@@ -604,8 +604,8 @@ def sweeps(record: dict) -> list[str]:
     seconds = {way: row[f"{way}_ms"] / 1000 for way in ("workers", "in_turn")}
     return [
         "",
-        f"`oatlib sweep` does {row['runs']} short trainings on {row['cores']} worker processes with "
-        f"one thread each in {seconds['workers']:.0f} s, their start included. One after the "
+        f"`oatlib sweep` does {row['runs']} short trainings on {row['cores']} worker processes "
+        f"with one thread each in {seconds['workers']:.0f} s, their start included. One after the "
         f"other, with {row['cores']} threads, they take {seconds['in_turn']:.0f} s: "
         f"{row['ratio']:.2f} of the time. Recorded in `bench/results/sweep.json`; repeat with "
         "`python -m bench sweep`.",

@@ -28,6 +28,7 @@ from . import store
 EXTRA = "pip install 'oatlib[scale]'"
 ATTEMPTS = 3  # of a run whose worker dies
 PATIENCE = 60  # seconds to wait for workers
+CONNECTING = 10  # seconds to wait for a scheduler
 NO_LIMIT = 0  # of memory: results are files, so a worker has nothing that it could move to disk
 
 Perform = Callable[[Mapping], dict]
@@ -277,7 +278,7 @@ def remote(perform: Perform, scheduler: str, out: Path) -> Iterator[Workers]:
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
-        client = Client(scheduler, timeout=10, set_as_default=False)
+        client = Client(scheduler, timeout=CONNECTING, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise ValueError(f"no Dask scheduler answers at {scheduler}") from error
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+import textwrap
 import time
 import warnings
 from collections import deque
@@ -23,6 +24,7 @@ from .plan import Plan, Run, read_plan
 
 FILE = "sweep.json"  # the list of runs, in the folder of a sweep
 FORM = "oatlib sweep"  # says that the file is one
+LONGEST = 300  # characters of what a run says on its line
 
 
 @dataclass(frozen=True)
@@ -289,7 +291,8 @@ class _Lines:
     def write(self, run: Run, text: str) -> None:
         """Print the line of a run that has ended."""
         self.done += 1
-        self._print(f"[{self.done}/{self.n}] {run.label}: {' '.join(text.split())}")
+        shown = textwrap.shorten(text, LONGEST, placeholder=" ...")
+        self._print(f"[{self.done}/{self.n}] {run.label}: {shown}")
 
     def interrupted(self, n_finished: int) -> None:
         """Print what is kept after Ctrl-C."""
