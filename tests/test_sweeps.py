@@ -180,6 +180,14 @@ def test_the_examples_of_the_page(number):
         assert all(f"`{key}`" in page for key in keys)
 
 
+def test_the_python_of_the_page_runs(here):
+    pytest.importorskip("plotly")
+    (code,) = blocks("docs/sweeps.md", "python")
+    names = {}
+    exec(compile(code, "docs/sweeps.md", "exec"), names)
+    assert len(names["done"].finished) == 2 and Path("report.html").stat().st_size > 1e6
+
+
 # --- what a result depends on ---
 
 
