@@ -24,8 +24,8 @@ from .clock import interleaved, ratio
 PLAN = {
     "recipe": "oat",
     "n_train": 2048,
-    "epochs": 2,
-    "n": 128,
+    "epochs": 5,
+    "n": 64,
     "lams": [0, 1],
     "grid": {"seed": list(range(8))},
 }
@@ -65,7 +65,7 @@ def run_sweep(rounds: int = 1) -> dict:
     return {"sweep": ratio(seconds, "workers", "in_turn") | runs}
 
 
-def run_rerun(rounds: int = 3) -> dict:
+def run_rerun(rounds: int = 2) -> dict:
     """{rerun: how many times as long rerun takes as nbclient alone, ...}."""
     with tempfile.TemporaryDirectory() as folder:
         ways = {
