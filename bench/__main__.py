@@ -11,7 +11,7 @@ import torch
 
 from oatlib.record import versions, write_json
 
-from . import folded, growth, loading, rows, step, training, widths
+from . import folded, growth, loading, rows, step, sweep, training, widths
 
 BENCHES = {
     "step": step.run,
@@ -21,6 +21,8 @@ BENCHES = {
     "rows": rows.run,
     "loading": loading.run,
     "training": training.run,
+    "sweep": sweep.run_sweep,
+    "rerun": sweep.run_rerun,
 }
 
 

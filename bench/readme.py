@@ -607,6 +607,31 @@ def loading(record: dict) -> list[str]:
     ]
 
 
+def sweeps(record: dict) -> list[str]:
+    """How much time a sweep over several processes takes."""
+    row = record["sweep"]
+    seconds = {way: row[f"{way}_ms"] / 1000 for way in ("workers", "in_turn")}
+    return [
+        "",
+        f"`oatlib sweep` does {row['runs']} short trainings on {row['cores']} worker processes "
+        f"with one thread each in {seconds['workers']:.0f} s, their start included. One after the "
+        f"other, with {row['cores']} threads, they take {seconds['in_turn']:.0f} s: "
+        f"{row['ratio']:.2f} of the time. Recorded in `bench/results/sweep.json`; repeat with "
+        "`python -m bench sweep`.",
+    ]
+
+
+def reruns(record: dict) -> list[str]:
+    """What `oatlib rerun` costs beside the notebook itself."""
+    row = record["rerun"]
+    return [
+        "",
+        f"`oatlib rerun {row['lesson']}` takes {row['ratio']:.2f} times as long as nbclient alone "
+        f"({row['nbclient_ms'] / 1000:.0f} s, median of {row['rounds']} rounds). Recorded in "
+        "`bench/results/rerun.json`; repeat with `python -m bench rerun`.",
+    ]
+
+
 def trained_in(record: dict, version: str = "") -> list[str]:
     """How long the preset `fast` took, alone on a machine."""
     times = " and ".join(
@@ -793,6 +818,8 @@ CLAIMS = {
     "training": trained_in,
     "explorer": explorer_times,
     "loading": loading,
+    "sweep": sweeps,
+    "rerun": reruns,
 }
 
 

@@ -5,7 +5,8 @@ moves between clean accuracy and robustness to adversarial attacks, and the widt
 the network.
 
 Public names are listed in `oatlib.__all__` and in `__init__.pyi`. They are imported when they are
-first used. `explore`, `export_explorer` and `rerun` need the extra `lab`.
+first used. `explore`, `export_explorer` and `rerun` need the extra `lab`; `sweep` needs the extra
+`scale`.
 
 Example:
     >>> import oatlib

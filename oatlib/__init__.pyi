@@ -45,6 +45,12 @@ from .record import RecordError as RecordError
 from .reruns.kernel import RerunError as RerunError
 from .reruns.rerun import Rerun as Rerun
 from .reruns.rerun import rerun as rerun
+from .sweeps.plan import Plan as Plan
+from .sweeps.plan import read_plan as read_plan
+from .sweeps.report import SweepReport as SweepReport
+from .sweeps.report import sweep_report as sweep_report
+from .sweeps.sweep import Sweep as Sweep
+from .sweeps.sweep import sweep as sweep
 from .training.loop import History as History
 from .training.loop import Training as Training
 from .training.loop import train as train

@@ -37,7 +37,7 @@ ORDER = (
     {"training", "evaluation"},
     {"auditing", "explorer"},
     {"course"},
-    {"claims"},
+    {"claims", "sweeps"},
     {"cli"},
     {"__main__"},
 )
@@ -119,7 +119,7 @@ IMPORTED_AS = {"sklearn": "scikit-learn", "PIL": "pillow", "xdist": "pytest-xdis
 NEEDED_BY = {"ipykernel": "lessons", "jupyterlab": "make lab", "onnx": "torch.onnx", "onnxscript": "torch.onnx"}
 
 
-@pytest.mark.parametrize("extra", ["", "lab", "onnx"])
+@pytest.mark.parametrize("extra", ["", "lab", "scale", "onnx"])
 def test_every_requirement_is_used(extra):
     trees = [parse(path) for path in [*MODULES.values(), *(ROOT / "authoring" / "source").glob("*.py")]]
     nodes = [node for tree in trees for node in ast.walk(tree)]

@@ -87,7 +87,7 @@ def from_seeds(values: Sequence[float]) -> Estimate | None:
     """Return the mean over seeds, with the 95 % interval of Student's t.
 
     Args:
-        values: One value for each seed, at most ten. They may be differences of two arms.
+        values: One value for each seed. They may be differences of two arms.
 
     Returns:
         The estimate; without an interval if there are fewer than `FEWEST_SEEDS`. None if there is

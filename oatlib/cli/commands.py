@@ -16,7 +16,6 @@ from pathlib import Path
 from .. import (
     PRESETS,
     History,
-    Suite,
     Table,
     audit,
     build,
@@ -31,19 +30,13 @@ from .. import (
     train,
 )
 from .._suggest import lookup
-from ..attacks.apgd import APGD
-from ..attacks.base import Attack
-from ..attacks.pgd import FGSM, FGSMRS, PGD
-from ..attacks.square import Square
+from ..attacks.named import attack_by_name
 from ..data.load import data_of
 from ..evaluation.choose import LIMITS
 from ..networks.lambdas import listed
 from ..networks.network import Network
 from ..record import RecordError, claimed, rescue, same_file, write_json
 from .doctor import doctor
-
-# Single attacks by name. `_attack` handles Square and the suites, which take other arguments.
-ATTACKS = {"pgd": partial(PGD, steps=20), "apgd": APGD, "fgsm": FGSM, "fgsm-rs": FGSMRS}
 
 
 def _writes(*names: str):
@@ -104,6 +97,8 @@ def _train(options) -> int:
     preset = lookup("preset", options.preset, PRESETS)
     if options.epochs is not None:
         preset = replace(preset, epochs=options.epochs)
+    if options.eps is not None:
+        preset = preset.at_eps(options.eps / 255)
     recipe_options = {
         "backbone": options.backbone,
         "seed": options.seed,
@@ -144,7 +139,15 @@ def _last_accuracies(history: History) -> str:
 
 @_writes("json")
 def _eval(options) -> int:
-    attack = _attack(options)
+    attack = attack_by_name(
+        options.attack,
+        options.eps / 255,
+        options.norm,
+        steps=options.steps,
+        restarts=options.restarts,
+        eot_samples=options.noise_samples,
+        mark="--",
+    )
     net = _with_dial(load(options.weights, options.device), options)
     attack = attack if net.spec.noise else replace(attack, eot_samples=1)
     lams = [net.lam(u) for u in options.slider] if options.slider else options.lam
@@ -175,32 +178,6 @@ def _eval(options) -> int:
 def _with_dial(net: Network, options) -> Network:
     """Return the network with the rule of --dial, if there is one."""
     return net if options.dial is None else net.with_dial(options.dial)
-
-
-def _attack(options) -> Attack:
-    """Return the attack that --attack and its options describe.
-
-    These are --steps, --restarts, --eps, --norm and --noise-samples.
-    """
-    pgd_options = {name: getattr(options, name) for name in ("steps", "restarts")}
-    pgd_options = {name: value for name, value in pgd_options.items() if value is not None}
-    if pgd_options and options.attack not in ("pgd", "apgd"):
-        raise ValueError(
-            f"--{' and --'.join(pgd_options)} can be used with --attack pgd or --attack apgd only, "
-            f"got --attack {options.attack}"
-        )
-    if options.attack == "square" and options.norm != "linf":
-        raise ValueError(
-            f"--attack square can be used with --norm linf only, got --norm {options.norm}"
-        )
-    common = {"eps": options.eps / 255, "eot_samples": options.noise_samples}
-    if options.attack == "square":
-        return Square(**common)
-    common["norm"] = options.norm
-    if options.attack in ATTACKS:
-        return ATTACKS[options.attack](**common, **pgd_options)
-    budget = "fast" if options.attack == "suite" else options.attack
-    return Suite(**common, budget=budget)
 
 
 @_writes("json", "html")
@@ -310,6 +287,46 @@ def _rerun(options) -> int:
     return 0
 
 
+def _sweep(options) -> int:
+    from .. import read_plan, sweep
+    from ..sweeps.pool import check_installed
+
+    plan = read_plan(options.plan)
+    print(plan)
+    if options.dry_run:
+        return 0
+    if options.out is None:
+        raise ValueError("--out FOLDER is missing: the folder for the results (or --dry-run)")
+    if options.workers != 0:
+        check_installed()
+    done = sweep(
+        plan,
+        options.out,
+        workers=options.workers,
+        threads=options.threads,
+        scheduler=options.scheduler,
+        dashboard=options.dashboard,
+    )
+    print(done)
+    print(f"report: {shlex.join(['oatlib', 'report', options.out])}")
+    return 1 if done.failed else 0
+
+
+def _report(options) -> int:
+    from .. import sweep_report
+
+    report = sweep_report(options.folder)
+    print(report)
+    path = options.html or Path(options.folder) / "report.html"
+    with claimed(path, options.notebook):
+        saved = [_save(report.save, path, options, "page")]
+        print(f"{path}: {'written. It needs no network' if saved[0] else 'not written'}")
+        if options.notebook:
+            saved.append(_save(report.save_notebook, options.notebook, options, "notebook"))
+            print(f"{options.notebook}: {'written' if saved[1] else 'not written'}")
+    return 0 if all(saved) else 1
+
+
 def _course(options) -> int:
     from ..reruns.copies import copy_lessons
 
@@ -354,5 +371,7 @@ COMMANDS = {
     "class": _class,
     "claims": _claims,
     "rerun": _rerun,
+    "sweep": _sweep,
+    "report": _report,
     "doctor": lambda _: doctor(),
 }

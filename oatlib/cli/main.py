@@ -267,6 +267,8 @@ def _parser() -> _Parser:
     _add_class(commands)
     _add_claims(commands)
     _add_rerun(commands)
+    _add_sweep(commands)
+    _add_report(commands)
     _command(commands, "doctor", "report versions, device, and which optional parts work")
     return parser
 
@@ -323,6 +325,12 @@ def _add_train(commands) -> None:
     )
     parser.add_argument(
         "--epochs", type=_positive_int, help="number of epochs (default: that of the preset)"
+    )
+    parser.add_argument(
+        "--eps",
+        type=_radius,
+        help="radius of the attack in training, in 1/255; the length of its steps is scaled with "
+        "it (default: that of the preset, 8)",
     )
     _add_device(parser)
     parser.add_argument(
@@ -723,6 +731,77 @@ def _add_rerun(commands) -> None:
     ]
 
 
+def _add_sweep(commands) -> None:
+    parser = _command(
+        commands,
+        "sweep",
+        "do all runs that a file lists, several at a time: notebooks, trainings or measurements",
+    )
+    parser.add_argument(
+        "plan", type=_file, metavar="FILE", help="what to run, as TOML; see the example below"
+    )
+    parser.add_argument(
+        "--out",
+        type=_file,
+        metavar="FOLDER",
+        help="folder for the results; finished runs in it are skipped",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check the file and print the list of runs, and run nothing",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_count,
+        metavar="N",
+        help="processes that work (default: as many as there are cores and runs); 0: in this "
+        "process, one run after the other, without Dask",
+    )
+    parser.add_argument(
+        "--threads",
+        type=_positive_int,
+        metavar="N",
+        help="threads of each process (default: the cores are divided among the processes)",
+    )
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="use the Dask cluster at this address, such as tcp://10.0.0.1:8786, instead of "
+        "processes on this machine",
+    )
+    parser.add_argument(
+        "--dashboard",
+        type=_dashboard_port,
+        metavar="PORT",
+        help="show Dask's page about its processes at this port of 127.0.0.1 (default: no page)",
+    )
+    parser.notes = lambda: [
+        "example: oatlib sweep seeds.toml --out runs",
+        'a file: recipe = "oat", then [grid] on a line, then seed = [0, 1, 2] on the next.',
+        "keys: those of oatlib train and oatlib eval, or the parameters of a notebook. "
+        "docs/sweeps.md has examples.",
+    ]
+
+
+def _add_report(commands) -> None:
+    parser = _command(commands, "report", "report on the results of oatlib sweep")
+    parser.add_argument("folder", type=_file, help="folder that oatlib sweep wrote to")
+    parser.add_argument(
+        "--html",
+        type=_page,
+        metavar="FILE",
+        help="file to write the page to (default: report.html in the folder)",
+    )
+    parser.add_argument(
+        "--notebook",
+        type=_notebook,
+        metavar="FILE",
+        help="also write the report as an executed notebook",
+    )
+    parser.notes = lambda: ["example: oatlib report runs --notebook runs/report.ipynb"]
+
+
 def _add_weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", type=_file, help="file written by oatlib train")
 
@@ -794,6 +873,8 @@ _seconds = _number("must be a number of seconds above 0", float, lambda v: 0 < v
 _port = _number("must be a whole number from 0 to 65535", int, lambda v: 0 <= v <= 65535)
 _seed = _number("must be a whole number from 0 to 2**30 - 1", int, lambda v: 0 <= v < 2**30)
 _eps = _number("must be a number in [0, 255], such as 8", float, lambda v: 0 <= v <= 255)
+_count = _number("must be a whole number, 0 or more", int, lambda v: v >= 0)
+_dashboard_port = _number("must be a whole number from 1 to 65535", int, lambda v: 0 < v <= 65535)
 _positive_int = _number("must be a whole number, 1 or more", int, lambda v: v >= 1)
 
 
@@ -807,6 +888,12 @@ def _file(text: str) -> str:
 def _page(text: str) -> str:
     if not text.endswith(PAGES):
         raise argparse.ArgumentTypeError(f"must be a name that ends in .html, got {text!r}")
+    return _file(text)
+
+
+def _notebook(text: str) -> str:
+    if not text.endswith(".ipynb"):
+        raise argparse.ArgumentTypeError(f"must be a name that ends in .ipynb, got {text!r}")
     return _file(text)
 
 

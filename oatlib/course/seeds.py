@@ -18,24 +18,36 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
     """Return the mean of some values with the limits of its 95 % interval.
 
     Args:
-        values: One value for each seed, two to ten of them.
+        values: One value for each seed, two or more.
 
     Returns:
         Mean, lower limit, upper limit.
 
     Raises:
-        ValueError: If there are fewer than two or more than ten values, or if one is not a number.
+        ValueError: If there are fewer than two values, or if one is not a number.
 
     Example:
         >>> over_seeds([0.1, 0.2, 0.3])  # 0.2, with 95 % interval -0.05 to 0.45
     """
-    if len(values) not in T95:
-        raise ValueError(f"there must be 2 to {max(T95)} seeds, there are {len(values)}")
+    if len(values) < 2:
+        raise ValueError(f"there must be 2 or more seeds, there are {len(values)}")
     if unusable := [value for value in values if not isfinite(value)]:
         raise ValueError(f"every seed must have a finite value, but one has {unusable[0]}")
-    margin = T95[len(values)] * stdev(values) / len(values) ** 0.5
+    margin = _t95(len(values)) * stdev(values) / len(values) ** 0.5
     middle = fmean(values)
     return middle, middle - margin, middle + margin
+
+
+def _t95(n: int) -> float:
+    """Return the 97.5 % quantile of Student's t for n values."""
+    if n in T95:
+        return T95[n]
+    # The expansion around the normal distribution; its error is below 0.0005 here.
+    z, freedom = 1.959964, n - 1
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 def in_points(values: Sequence[float]) -> str:

@@ -133,9 +133,21 @@ def describe(notebook: str | Path) -> str:
     Raises:
         ValueError: If there is no such notebook, or if its parameters cannot be read.
     """
+    parameters = parameters_of(notebook)
+    return table(parameters) if parameters else f"{find(notebook)} has no parameters"
+
+
+def parameters_of(notebook: str | Path) -> dict[str, Parameter]:
+    """Return the parameters that a notebook declares, by name.
+
+    Args:
+        notebook: Path of a notebook, or name of a lesson.
+
+    Raises:
+        ValueError: If there is no such notebook, or if its parameters cannot be read.
+    """
     path = find(notebook)
-    parameters = _declared(_read(path), path)
-    return table(parameters) if parameters else f"{path} has no parameters"
+    return _declared(_read(path), path)
 
 
 def find(notebook: str | Path) -> Path:

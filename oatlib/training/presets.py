@@ -105,7 +105,7 @@ two thirds of the time, where the processor has instructions for it (`train(...,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .._check import positive_int, real, whole
 from ..attacks.aimed import AimedPGD
@@ -204,6 +204,19 @@ class Preset:
         if self.aimed:
             return AimedPGD(radius, self.steps, step_size, share=self.aimed)
         return PGD(radius, self.steps, step_size, best=False)
+
+    def at_eps(self, eps: float) -> Preset:
+        """Return the same preset with another radius. The length of its steps is scaled with it.
+
+        Args:
+            eps: L-infinity radius in pixel units, above 0.
+
+        Raises:
+            ValueError: If it is out of range, or if this preset has no radius to scale from.
+        """
+        if self.eps == 0 or not real("eps", eps, 0, 1, "in pixel units such as 8/255") > 0:
+            raise ValueError(f"eps must be above 0 to scale the attack of training, got {eps!r}")
+        return replace(self, eps=eps, step_size=self.step_size * (eps / self.eps))
 
 
 PRESETS = {

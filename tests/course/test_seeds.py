@@ -14,7 +14,7 @@ def test_the_interval_is_that_of_student():
 
 
 def test_one_seed_has_no_interval():
-    with pytest.raises(ValueError, match="2 to 10 seeds, there are 1"):
+    with pytest.raises(ValueError, match="2 or more seeds, there are 1"):
         seeds.over_seeds([0.1])
 
 
@@ -22,6 +22,15 @@ def test_one_seed_has_no_interval():
 def test_a_seed_without_a_finite_value_is_named(value):
     with pytest.raises(ValueError, match=f"finite value, but one has {value}"):
         seeds.over_seeds([0.1, value])
+
+
+@pytest.mark.parametrize("n", [2, 3, 10, 11, 15, 40, 1000])
+def test_the_quantile_is_that_of_student(n):
+    stats = pytest.importorskip("scipy.stats")
+    values = [0.0, 1.0] * (n // 2) + [0.5] * (n % 2)
+    middle, low, high = seeds.over_seeds(values)
+    assert high - middle == pytest.approx(middle - low)
+    assert (high - middle) / stats.sem(values) == pytest.approx(stats.t.ppf(0.975, n - 1), abs=6e-4)
 
 
 @pytest.mark.parametrize(("low", "high", "text"), [(0.1, 0.2, "more"), (-2, -1, "less"), (-1, 1, "?"), (0, 1, "?")])
