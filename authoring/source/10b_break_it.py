@@ -696,7 +696,7 @@ print("your attack stays in the ball:", farthest < RADIUS + 1e-6)
 # * Andriushchenko et al. 2020, *Square Attack: a Query-Efficient Black-Box Adversarial Attack via Random Search*
 # * Pintor et al. 2022, *Indicators of Attack Failure: Debugging and Improving Optimization of Adversarial Examples*
 #
-# **Next:** the appendices make a dial fast ([A](A_engineering.ipynb)) and prove a lower bound ([B](B_bracket.ipynb)). The [guide](../docs/guide.md) shows what the library does beyond it. The
+# **Next:** [11 · Would it come out again?](11_reruns.ipynb), on what one training can tell. The appendices make a dial fast ([A](A_engineering.ipynb)) and prove a lower bound ([B](B_bracket.ipynb)). The [guide](../docs/guide.md) shows what the library does beyond it. The
 # [benchmarks](../bench/README.md) have figures under the stronger attacks.
 
 # %%

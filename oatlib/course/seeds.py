@@ -6,12 +6,13 @@ Student's t distribution, so it is wide where there are only two or three seeds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from statistics import fmean, stdev
 
 # 97.5 % quantile of Student's t by the number of values
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+WIDER = 1.7  # times the interval of 95 %, for who looks after every seed
 
 
 def over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
@@ -73,3 +74,34 @@ def verdict(low: float, high: float, above: str, below: str, unclear: str) -> st
     if low > 0:
         return above
     return below if high < 0 else unclear
+
+
+def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> list[float]:
+    """Return the differences of two systems, seed by seed.
+
+    What the seed changes for both, such as the images, drops out of a difference.
+
+    Args:
+        ours: Values of one system by seed.
+        theirs: Values of the other system by seed. Seeds that only one of them has are left out.
+
+    Returns:
+        Differences, ours minus theirs, by ascending seed.
+    """
+    return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+
+
+def enough(differences: Sequence[float]) -> bool:
+    """Return whether the differences so far decide which of two systems is better.
+
+    Whoever looks after every seed has many chances to be wrong. So the interval is wider than that
+    of 95 %: each of the looks gets a part of the error.
+
+    Args:
+        differences: One difference for each seed, as from `paired`.
+    """
+    if len(differences) < 3:
+        return False
+    middle, low, high = over_seeds(differences)
+    margin = WIDER * (high - low) / 2
+    return abs(middle) > margin

@@ -5,8 +5,10 @@ too, took a minute.
 """
 
 import importlib
+import itertools
 import math
 import re
+import statistics
 
 import jupytext
 import numpy as np
@@ -18,9 +20,13 @@ from torch import nn
 import oatlib
 from authoring import lessons
 from oatlib.course import exercises
+from oatlib.course.exercises.reruns import name_of
+from oatlib.course.seeds import T95
 
 SOURCES = list(lessons.sources().values())
 NAMES = {"torch": torch, "F": F, "nn": nn, "math": math, "np": np, "oatlib": oatlib}  # what an answer may use
+NAMES |= {"itertools": itertools, "fmean": statistics.fmean, "stdev": statistics.stdev}
+NAMES |= {"T95": T95, "name_of": name_of}
 # a sentence may come before the code
 SOLUTION = re.compile(r"<summary>Solution</summary>(?:(?!</details>).)*?```python\n(.*?)```", re.DOTALL)
 
