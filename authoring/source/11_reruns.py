@@ -78,7 +78,8 @@ figures.bars(
     takeaway="One run of each system; the intervals over test images overlap.",
 )
 
-# %%
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
 lead = 100 * (first["pgd-at"]["robust"] - first["oat"]["robust"])
 say(
     f"With seed {seed} the specialist is **{lead:+.1f} points** ahead (quick suite, ε = {plan['eps']}/255, n = {n}). The bars "
@@ -120,7 +121,7 @@ figures.layout(
 
 # %%
 wins = sum(robust["pgd-at"][s] > robust["oat"][s] for s in order)
-lesson.reveal("wins", wins, f"of {seeds} seeds")
+lesson.reveal("wins", wins, "A single run is one of these, and you do not know which.")
 
 # %% [markdown]
 # ## How sure is a mean?
@@ -351,7 +352,7 @@ results = {}
 for attempt in (1, 2):
     before = len(results)
     failed = run_all(pretend, all_runs({"eps": [8, 16, 24], "seed": [0, 1]}), results)
-    print(f"attempt {attempt}: {len(results) - before} new, {len(failed)} failed ({set(failed.values())})")
+    print(f"attempt {attempt}: {len(results) - before} new, {len(failed)} failed")
 
 # %% tags=["nbval-check-output"]
 shared = {key: value for key, value in plan.items() if key != "runs"} | {"recipe": "oat"}
@@ -406,7 +407,7 @@ nbformat.write(new_notebook(cells=[first_cell, second_cell]), folder / "coin.ipy
 coins = {"notebook": str(folder / "coin.ipynb"), "grid": {"throws": [10, 1000]}}
 print(oatlib.sweep(coins, folder / "coins", workers=0, progress=False).plan)
 for row in oatlib.sweep_report(folder / "coins").rows():
-    print(row)
+    print(f"{row['throws']:5} throws: share {row['share']:.3f}")
 
 # %% [markdown]
 # ## When to stop
