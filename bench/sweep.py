@@ -23,8 +23,8 @@ from .clock import interleaved, ratio
 
 PLAN = {
     "recipe": "oat",
-    "n_train": 2048,
-    "epochs": 5,
+    "data": "digits",
+    "epochs": 60,
     "n": 64,
     "lams": [0, 1],
     "grid": {"seed": list(range(8))},

@@ -69,7 +69,8 @@ def dying(task):
     if seed == 3:
         raise ArithmeticError("no number")
     done = dial(task)
-    return done | {"text": f"threads {os.environ['OMP_NUM_THREADS']}, process {os.getpid()}"}
+    threads, trimming = (os.environ.get(name) for name in ("OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_"))
+    return done | {"text": f"threads {threads}, process {os.getpid()}, trimming {trimming}"}
 
 
 def slow_from_the_third(task):

@@ -46,6 +46,7 @@ def test_processes_that_die_and_runs_that_fail(here, capsys, monkeypatch):
         return submit(self, *arguments)
 
     monkeypatch.setattr(pool.Workers, "submit", watched)
+    monkeypatch.setattr(pool, "ATTEMPTS", 2)  # each one starts a process, which takes seconds
     plan = {"weights": "standard", "n": 16, "grid": {"seed": [0, 1, 2, 3]}}
     done = oatlib.sweep(plan, "runs", workers=1, threads=1, perform=sweep_runs.dying)
     lines = capsys.readouterr().err.splitlines()
@@ -59,6 +60,7 @@ def test_processes_that_die_and_runs_that_fail(here, capsys, monkeypatch):
     assert tries == {0: 1, 1: 2, 2: pool.ATTEMPTS, 3: 1}
     (process,) = {int(re.search(r"threads 1, process (\d+)", line)[1]) for line in lines if "seed = 0" in line}
     assert process != os.getpid()
+    assert all("trimming None" in line for line in lines if "seed = 0" in line), "it slows PyTorch down"
     assert addresses == {"127.0.0.1"}
     children = pytest.importorskip("psutil").Process().children()
     assert not [child for child in children if "spawn_main" in " ".join(child.cmdline())]
@@ -110,6 +112,13 @@ def test_ctrl_c_at_a_terminal(here):
     assert not group(psutil, command.pid), "nothing is left of it"
     again = oatlib.sweep("plan.toml", "runs", workers=0, perform=sweep_runs.dial, progress=False)
     assert len(again.skipped) == 2 and len(again.finished) == 3
+
+
+def test_a_script_without_the_usual_if_is_refused(here):
+    Path("script.py").write_text('import oatlib\noatlib.sweep({"weights": "standard", "n": 16}, "runs", workers=1)\n')
+    ran = subprocess.run([sys.executable, "script.py"], env=ENVIRONMENT, text=True, stderr=subprocess.PIPE, check=False)
+    assert ran.returncode == 1 and "RuntimeError: each worker process imports this script" in ran.stderr
+    assert not Path("runs").exists()
 
 
 def test_no_scheduler_there(here, monkeypatch):

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 QUICK = {"weights": "standard", "n": 16, "attack": "fgsm"}
 SMALL = {"recipe": "oat", "data_options": {"n_val": 16, "n_test": 32}, "n_train": 32, "epochs": 2, "attack": "fgsm"}
-LEARNING = {"recipe": "standard", "data": "digits", "n_train": 256, "attack": "fgsm", "n": 32}  # it succeeds
+LEARNING = {"recipe": "standard", "data": "digits", "n_train": 192, "attack": "fgsm", "n": 32}  # it succeeds
 DIAL = {"weights": "oat", "n": 16, "grid": {"seed": [0, 1, 2]}}
 
 
@@ -77,7 +77,7 @@ def test_a_file_is_the_same_as_its_dictionary(here):
     assert plan.title == "seeds" and plan.runs == same.runs
 
 
-@hypothesis.settings(max_examples=15)
+@hypothesis.settings(max_examples=6)
 @hypothesis.given(
     seeds=st.sets(st.integers(0, 2**30 - 1), min_size=1, max_size=4),
     eps=st.sets(st.integers(0, 255), min_size=1, max_size=4),
@@ -297,7 +297,7 @@ def test_without_a_dial_the_list_of_lambdas_has_no_effect():
 
 
 def test_a_training_that_was_killed_continues_after_its_last_epoch(here, monkeypatch):
-    plan = {**LEARNING, "epochs": 3}
+    plan = {**LEARNING, "epochs": 2}
     oatlib.sweep(plan, "whole", workers=0, progress=False)
     _, expected = trained("whole")
     # Ctrl-C in the second epoch: the checkpoint of the first one stays.
@@ -306,7 +306,7 @@ def test_a_training_that_was_killed_continues_after_its_last_epoch(here, monkeyp
 
     def killed(*arguments, **options):
         run = oatlib.Training(*arguments[:3], seed=arguments[3], checkpoint=arguments[4])
-        steps.extend(step for step, _ in zip(range(20), run, strict=False))  # an epoch has 16
+        steps.extend(step for step, _ in zip(range(15), run, strict=False))  # an epoch has 12
         raise KeyboardInterrupt
 
     monkeypatch.setattr(work, "train", killed)

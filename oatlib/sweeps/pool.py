@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -168,6 +169,26 @@ def check_installed() -> None:
         )
 
 
+def check_script() -> None:
+    """Raise a RuntimeError if worker processes would run the script that was started.
+
+    Each worker imports it. Without the usual `if`, it would start a sweep of its own.
+    """
+    main = sys.modules["__main__"]
+    script = getattr(main, "__file__", None)
+    if script is None or main.__spec__ is not None:  # a notebook, or python -m
+        return
+    try:
+        source = Path(script).read_bytes()
+    except OSError:
+        return
+    if b"__name__" not in source:
+        raise RuntimeError(
+            "each worker process imports this script. Put the call of oatlib.sweep below the line "
+            '`if __name__ == "__main__":`, or use workers=0'
+        )
+
+
 def check_scheduler(address: str) -> str:
     """Return the address of a scheduler, or raise a ValueError if it has not the form of one."""
     if not re.fullmatch(r"(tcp|tls)://[^\s/:]+:\d{1,5}", address):
@@ -206,10 +227,18 @@ def local(perform: Perform, workers: int, threads: int, dashboard: int | None) -
     from distributed import Client, LocalCluster
 
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    settings = {
+    settings: dict = {
+        # Dask would have its workers give memory back after every tensor (MALLOC_TRIM_THRESHOLD_).
+        # A training then takes two to three times as long.
+        "distributed.nanny.pre-spawn-environ": dict.fromkeys(names, str(threads)),
         "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
         "distributed.admin.log-format": "%(message)s",
     }
+    # Without a page, the scheduler serves nothing over HTTP; it would take port 8787 all the same.
+    page: dict = {}
+    if dashboard is None:
+        settings["distributed.scheduler.http.routes"] = []
+        page = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
     # Other users of this machine could connect to a port on 127.0.0.1. With certificates they
     # cannot. Dask makes them where the package cryptography is installed.
     is_secure = importlib.util.find_spec("cryptography") is not None
@@ -224,6 +253,7 @@ def local(perform: Perform, workers: int, threads: int, dashboard: int | None) -
                 processes=True,
                 host="127.0.0.1",
                 dashboard_address=None if dashboard is None else f"127.0.0.1:{dashboard}",
+                scheduler_kwargs=page,
                 security=is_secure or None,
                 memory_limit=NO_LIMIT,
                 local_directory=scratch,

@@ -5,7 +5,6 @@ What is finished is kept, whatever happens. The same call continues: finished ru
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 import textwrap
 import time
@@ -98,6 +97,7 @@ def sweep(
             cores than workers times threads. Nothing has been started then.
         RecordError: If another sweep is writing to the folder, or if it cannot be written.
         ImportError: If Dask is not installed and `workers` is not 0.
+        RuntimeError: If a script calls it without `if __name__ == "__main__":`.
 
     Warns:
         UserWarning: If a finished result is damaged. It is never used: the run is done again.
@@ -106,11 +106,6 @@ def sweep(
         >>> done = oatlib.sweep({"recipe": "oat", "grid": {"seed": [0, 1, 2]}}, "runs")
         >>> print(oatlib.sweep_report("runs"))
     """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise RuntimeError(
-            "oatlib.sweep was called while a worker process imports this script: put the call "
-            'below `if __name__ == "__main__":`'
-        )
     _check_options(workers, threads, scheduler, dashboard)
     plan = plan if isinstance(plan, Plan) else read_plan(plan)
     folder = _folder(out)
@@ -163,6 +158,8 @@ def _check_options(workers, threads, scheduler, dashboard) -> None:
     if workers != 0:
         pool.check_installed()
         pool.sizes(workers, threads, 1)
+    if workers != 0 and scheduler is None:
+        pool.check_script()
 
 
 def _folder(out: str | Path) -> Path:
