@@ -12,15 +12,15 @@ from textwrap import wrap
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ..course.figures import COLOURS, GRID, INK, MARKS, layout, style, tint
+from ..course.figures import INK, MARKS, layout, style, tint
 from ..data.load import best_points
 from ..evaluation.baselines import Point as Pair
 from ..evaluation.compare import COIN
-from .groups import Group, Mean, Point, coin_ends
+from .groups import MOST_GROUPS, Group, Mean, Point, coin_ends
 
-MOST_GROUPS = 12  # that one figure can show
 MOST_NUMBERS = 8  # of a notebook
 FAR_ABOVE = 2.0  # times: then the best frontier does not decide about the axis
+LEGEND = {"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top", "xanchor": "left"}
 LABEL_LINE = 34  # characters
 
 
@@ -69,8 +69,7 @@ def trade_off(groups: Sequence[Group]) -> go.Figure:
         height=520,
         takeaway="Robust against clean accuracy of every group of runs, with intervals over seeds.",
     )
-    legend = {"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top", "xanchor": "left"}
-    figure.update_layout(legend=legend, margin={"t": 24, "r": 24})
+    figure.update_layout(legend=LEGEND, margin={"t": 24, "r": 24})
     highest = max(_upper(point.robust) for group in groups for point in group.points())
     if best is not None and max(robust for _, robust in best) > FAR_ABOVE * highest:
         # The networks stay legible; a double click shows the whole frontier.
@@ -225,21 +224,20 @@ def numbers(groups: Sequence[Group]) -> go.Figure | None:
         return None
     columns = min(2, len(names))
     rows = -(-len(names) // columns)
-    height = 110 + 240 * rows
+    height = 80 + 210 * rows
     figure = make_subplots(
         rows,
         columns,
         subplot_titles=[html.escape(name) for name in names],
-        vertical_spacing=0.3 / rows,
+        vertical_spacing=0.22 / rows,
         horizontal_spacing=0.12,
     )
-    labels = [_wrapped(group.label, 18) for group in groups]
     for place, name in enumerate(names):
         position = {"row": place // columns + 1, "col": place % columns + 1}
-        for index, (label, each) in enumerate(zip(labels, found, strict=True)):
+        for index, (group, each) in enumerate(zip(groups, found, strict=True)):
             mean = each[name]
             figure.add_scatter(
-                x=[label] * len(mean.values),
+                x=[index] * len(mean.values),
                 y=list(mean.values),
                 mode="markers",
                 marker={"color": tint(index, 0.5), "size": 6},
@@ -247,23 +245,22 @@ def numbers(groups: Sequence[Group]) -> go.Figure | None:
                 showlegend=False,
                 **position,
             )
+            label = _wrapped(group.label)
             figure.add_scatter(
-                x=[label],
+                x=[index],
                 y=[mean.middle],
+                name=label,
                 mode="markers",
-                marker={
-                    "color": COLOURS[index % len(COLOURS)],
-                    "symbol": MARKS[index % len(MARKS)],
-                    "size": 10,
-                },
+                marker=_style(index)["marker"] | {"size": 10},
                 error_y=_bars([mean], index, is_accuracy=False),
-                hovertemplate="%{y:.4g}<extra>mean</extra>",
-                showlegend=False,
+                hovertemplate="%{y:.4g}<extra>" + label + "</extra>",
+                legendgroup=str(index),
+                showlegend=place == 0,
                 **position,
             )
     layout(figure, height=height, takeaway="Numbers of the notebook, for each group of runs.")
-    figure.update_layout(margin={"t": 44, "l": 64, "r": 24, "b": 64})
-    figure.update_xaxes(type="category", gridcolor=GRID)
+    figure.update_layout(legend=LEGEND, margin={"t": 44, "l": 64, "r": 24, "b": 24})
+    figure.update_xaxes(showticklabels=False, ticks="", range=[-0.7, len(groups) - 0.3])
     return figure
 
 

@@ -21,6 +21,7 @@ from . import store, work
 from .plan import SEED, short
 from .sweep import FILE, FORM
 
+MOST_GROUPS = 12  # that one figure can show
 FEWEST_SEEDS = 3  # with two, the interval of Student's t says nothing
 FINISHED, FAILED, OPEN = "finished", "failed", "not finished"
 

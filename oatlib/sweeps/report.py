@@ -20,7 +20,17 @@ from ..evaluation.compare import COIN
 from ..evaluation.results import Table
 from ..record import check_writable, write_bytes
 from . import groups
-from .groups import FAILED, FEWEST_SEEDS, FINISHED, Entry, Found, Group, Mean, coin_ends
+from .groups import (
+    FAILED,
+    FEWEST_SEEDS,
+    FINISHED,
+    MOST_GROUPS,
+    Entry,
+    Found,
+    Group,
+    Mean,
+    coin_ends,
+)
 from .work import numbers
 
 LAB = "pip install 'oatlib[lab]'"
@@ -107,7 +117,7 @@ class SweepReport:
             for entry in found.entries
         ]
         return page(
-            found.title, _headline(found), self._tables(), self._notes(), self.figures(), runs
+            found.title, _states(found), self._tables(), self._notes(), self.figures(), runs
         )
 
     def save(self, path: str | Path) -> None:
@@ -284,6 +294,8 @@ def _how(found: Found) -> list[str]:
     counts = {len(group.entries) for group in found.groups}
     if any(count >= FEWEST_SEEDS for count in counts):
         lines.append(f"[low, high]: 95 % interval over the seeds, from {FEWEST_SEEDS} seeds on")
+    if len(found.groups) > MOST_GROUPS:
+        lines.append(f"figures show the first {MOST_GROUPS} of {len(found.groups)} settings")
     if 1 in counts and results:
         lines.append("one seed: [low, high] is the 95 % interval over the test images only")
     return lines
