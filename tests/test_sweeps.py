@@ -632,6 +632,31 @@ def test_the_command_report_writes_a_page(capsys, here):
     assert run(capsys, "report", "runs", "--notebook", "report.html")[0] == 2
 
 
+def test_warnings_of_runs_are_on_the_report(here):
+    done = oatlib.sweep(
+        {**QUICK, "weights": "float", "lams": [1], "noise_samples": 1}, "runs", workers=0, progress=False
+    )
+    assert len(done.finished) == 1
+    assert "the only run: warning: at λ = 1 the weights are random" in str(oatlib.sweep_report("runs"))
+    sweep(DIAL, perform=warned, out="many")
+    assert "seed = 0 and 2 more: warning: be careful" in str(oatlib.sweep_report("many"))
+
+
+def warned(task):
+    return sweep_runs.write(task, [sweep_runs.result(0.9, 0.1, 1.0)], warnings=["be careful"], training=3)
+
+
+@pytest.mark.parametrize("files", [None, 3, []])
+def test_a_result_that_names_no_files_is_not_used(here, files):
+    sweep(QUICK)
+    (path,) = Path("runs").rglob(store.RESULT)
+    content = {**json.loads(path.read_text()), "files": files}
+    content.pop("sha256")
+    path.write_text(json.dumps(content | {"sha256": store._digest(content)}))
+    with pytest.raises(oatlib.RecordError, match="does not say which files belong to it"):
+        store.read_result(path.parent)
+
+
 def test_a_report_of_nothing(here):
     pytest.importorskip("plotly")
     with pytest.raises(KeyboardInterrupt):

@@ -142,7 +142,7 @@ class Group:
 
     def training_seconds(self) -> Mean | None:
         """Return the time of a training, or None if nothing was trained."""
-        times = [_seconds(entry.content.get("training")) for entry in self.entries]
+        times = [seconds_of(entry.content.get("training")) for entry in self.entries]
         known = [time for time in times if time is not None]
         return over(known) if known and len(known) == len(times) else None
 
@@ -163,7 +163,8 @@ def coin_ends(groups: Sequence[Group]) -> tuple[Pair, Pair] | None:
     return ends[0], ends[1]
 
 
-def _seconds(training) -> float | None:
+def seconds_of(training) -> float | None:
+    """Return the seconds in the entry "training" of a result, or None."""
     seconds = training.get("seconds") if isinstance(training, Mapping) else None
     return float(seconds) if isinstance(seconds, int | float) else None
 

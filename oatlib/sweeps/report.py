@@ -76,7 +76,7 @@ class SweepReport:
                 ]
                 continue
             for entry, table in zip(group.entries, group.tables, strict=True):
-                seconds = entry.content.get("training", {}).get("seconds")
+                seconds = groups.seconds_of(entry.content.get("training"))
                 rows += [
                     {
                         **entry.varied,
@@ -302,12 +302,20 @@ def _how(found: Found) -> list[str]:
 
 
 def _problems(entries: Sequence[Entry]) -> list[str]:
-    """Return a line for each run that failed, and for each result that is damaged."""
+    """Return a line for each run that failed, for each damaged result, and for each warning."""
     lines = []
     for entry in entries:
         if entry.error:
             verb = "failed" if entry.state == FAILED else "is not used"
             lines.append(f"{entry.label}: {verb}: {' '.join(entry.error.split())[:300]}")
+    warned: dict[str, list[str]] = {}  # warning -> labels of its runs
+    for entry in entries:
+        found = entry.content.get("warnings")
+        for warning in found if isinstance(found, list) else ():
+            warned.setdefault(" ".join(str(warning).split())[:300], []).append(entry.label)
+    for warning, labels in warned.items():
+        others = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
+        lines.append(f"{labels[0]}{others}: warning: {warning}")
     return lines
 
 

@@ -156,7 +156,10 @@ def read_result(folder: Path) -> dict | None:
     expected = content.pop("sha256", None) if isinstance(content, dict) else None
     if expected is None or expected != _digest(content):
         raise RecordError(f"{path} is damaged: its content does not have its checksum")
-    for name, digest in content["files"].items():
+    files = content.get("files")
+    if not isinstance(files, dict):
+        raise RecordError(f"{path} does not say which files belong to it")
+    for name, digest in files.items():
         file = folder / name
         if not file.is_file():
             raise RecordError(f"{file} is missing")
