@@ -110,7 +110,7 @@ def two_worlds(
 
     Args:
         shapes: Dials on the built-in images.
-        photographs: Dials on photographs. If there are none, the panel holds a question mark.
+        photographs: Dials on photographs.
         best: (clean, robust) of the best possible rule on the built-in images.
         takeaway: See `figures.layout`.
 
@@ -136,9 +136,6 @@ def two_worlds(
         row=1,
         col=1,
     )
-    if not photographs:
-        question = {"text": "?", "showarrow": False, "font": {"size": 90, "color": figures.INK}}
-        fig.add_annotation(x=65, y=40, row=1, col=2, **question)
     figures.layout(fig, height=440, takeaway=takeaway)
     margin = fig.layout.margin.t + 24  # room for the titles of the panels
     fig.update_layout(margin={"t": margin}, legend={"y": 1.09})

@@ -26,72 +26,79 @@ def _generator(seed: int = 0) -> torch.Generator:
 # --- redraw ---
 
 
-def _redraw(point: Point, times: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    n = torch.full((times,), float(point["n"]))
-    robust = torch.binomial(n, torch.full((times,), point["robust"]), generator)
-    others = n - robust
-    share = (point["clean"] - point["robust"]) / (1 - point["robust"])
-    fooled = torch.binomial(others, torch.full((times,), share), generator)
-    return (robust + fooled) / n, robust / n
+def _redraw(
+    points: Sequence[Point], times: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    difficulty = torch.rand(times, points[0]["n"], generator=generator)
+    clean = [(difficulty < point["clean"]).double().mean(1) for point in points]
+    robust = [(difficulty < point["robust"]).double().mean(1) for point in points]
+    return torch.stack(clean), torch.stack(robust)
 
 
-DRAWS = 4000
+DRAWS = 2000
+POINTS = [{"clean": 0.75, "robust": 0.5, "n": 64}, {"clean": 0.6, "robust": 0.55, "n": 64}]
 
 
 @exercise(_redraw, "oatlib.course.exercises.real_images._redraw")
 def redraw(theirs) -> None:
-    """point (clean, robust, n), times, generator -> clean (times,), robust (times,)."""
-    point = {"clean": 0.75, "robust": 0.5, "n": 64}
-    got = theirs(dict(point), DRAWS, _generator())
+    """points (dicts with clean, robust, n), times, generator -> clean and robust (K, times)."""
+    clean, robust = _both(theirs, POINTS, DRAWS)
+    if max(clean.max(), robust.max()) > 1:
+        raise Wrong("it counts images: take the mean over them, so that shares come out.")
+    if min(clean.std(1).min(), robust.std(1).min()) < 1e-4:
+        raise Wrong("all draws are equal: every draw needs difficulties of its own.")
+    if abs(clean[0].mean() - 0.5) < 0.02 and abs(robust[0].mean() - 0.75) < 0.02:
+        raise Wrong("clean and robust are swapped: clean comes first.")
+    if abs(clean[0].mean() - 0.25) < 0.02:
+        raise Wrong("an image is right if its difficulty is *below* the accuracy.")
+    _has_spread(clean[0], robust[0])
+    twice = _both(theirs, [POINTS[0], dict(POINTS[0])], 50)
+    if not (torch.equal(twice[0][0], twice[0][1]) and torch.equal(twice[1][0], twice[1][1])):
+        raise Wrong(
+            "two points with the same accuracies differ in a draw: all points of a dial are "
+            "measured on the same images. Draw the difficulties once, before the points."
+        )
+    if (robust > clean + 1e-9).any():
+        raise Wrong(
+            "in some draws more images are robust than right: clean and robust need the same "
+            "difficulties."
+        )
+    first, again = _both(theirs, POINTS, 50), _both(theirs, POINTS, 50)
+    other = _both(theirs, POINTS, 50, seed=1)
+    if not torch.equal(first[0], again[0]) or torch.equal(first[0], other[0]):
+        raise Wrong("the result must depend on the generator: pass it to torch.rand.")
+
+
+def _both(theirs, points: Sequence[Point], times: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return clean and robust of an answer, or raise Wrong if they have another form."""
+    got = theirs([dict(point) for point in points], times, _generator(seed))
     if not (isinstance(got, tuple | list) and len(got) == 2):
         raise Wrong("it should return two tensors: clean and robust.")
     for values in got:
-        if not isinstance(values, Tensor) or values.shape != (DRAWS,):
+        if not isinstance(values, Tensor) or values.shape != (len(points), times):
             found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise Wrong(f"each tensor should have shape (times,) = ({DRAWS},), but is {found}.")
+            raise Wrong(
+                f"each tensor should have shape (points, times) = ({len(points)}, {times}), but "
+                f"is {found}."
+            )
     clean, robust = (values.double() for values in got)
-    if max(clean.max(), robust.max()) > 1:
-        raise Wrong("it counts images: divide by n, so that shares come out.")
-    if min(clean.std(), robust.std()) < 1e-4:
-        raise Wrong("all draws are equal: use torch.binomial, or draw images with replacement.")
-    swapped = abs(clean.mean() - 0.5) < 0.02 and abs(robust.mean() - 0.75) < 0.02
-    if swapped:
-        raise Wrong("clean and robust are swapped: clean comes first.")
-    if (robust > clean + 1e-9).any():
-        raise Wrong(
-            "in some draws more images are robust than right: an image that is robust is also "
-            "right. Draw the robust images first, then the fooled ones among all others."
-        )
-    _has_spread(clean, robust)
-    again, other = theirs(dict(point), 50, _generator()), theirs(dict(point), 50, _generator(1))
-    first = theirs(dict(point), 50, _generator())
-    if not torch.equal(first[0], again[0]) or torch.equal(first[0], other[0]):
-        raise Wrong("the result must depend on the generator: pass it to every draw.")
-    _counts_images(theirs)
+    return clean, robust
 
 
 def _has_spread(clean: Tensor, robust: Tensor) -> None:
     """Raise Wrong unless means and spreads are those of 64 images, 3/4 of them right."""
-    if abs(clean.mean() - 0.75) > 0.01 or abs(robust.mean() - 0.5) > 0.01:
+    if abs(clean.mean() - 0.75) > 0.02 or abs(robust.mean() - 0.5) > 0.02:
         raise Wrong(
             f"with clean 0.75 and robust 0.5 the draws have means {clean.mean():.3f} and "
-            f"{robust.mean():.3f}. Among the images that are not robust, the share of right ones "
-            "is (clean - robust) / (1 - robust)."
+            f"{robust.mean():.3f}: difficulties are spread evenly over 0 to 1 (torch.rand)."
         )
     wanted = {"clean": (0.75 * 0.25 / 64) ** 0.5, "robust": (0.25 / 64) ** 0.5}
     for (name, want), values in zip(wanted.items(), (clean, robust), strict=True):
         if abs(values.std() / want - 1) > 0.1:
             raise Wrong(
                 f"{name} spreads by {values.std():.4f} over the draws; {want:.4f} is expected of "
-                "64 images."
+                "n = 64 images: draw n difficulties each time."
             )
-
-
-def _counts_images(theirs) -> None:
-    """Raise Wrong if the number of images is not that of the point."""
-    many, _ = theirs({"clean": 0.75, "robust": 0.5, "n": 6400}, 400, _generator())
-    if many.std() > 0.02:
-        raise Wrong("with 100 times as many images the spread should be a tenth: use point['n'].")
 
 
 # --- answer ---
