@@ -25,7 +25,7 @@
 n_draws: int = 300  # 100 to 2000: how often the images are drawn again
 seed: int = 0  # 0 to 9999: of the draws, and of live attacks
 folder: str = ""  # your photographs, {train,test}/<class>/*; empty: read the records only
-network: str = ""  # file of a network for them, such as data/photographs/oat.safetensors
+network: str = "photographs/oat"  # network that comes with oatlib, or your file
 n: int = 128  # 32 to 1024: test images that are measured if there is a folder
 
 # %%
@@ -128,7 +128,7 @@ say(
 
 # %% [markdown]
 # Dotted: coins between the ends of a dial of OAT. The right panel has no best possible rule. That rule needs the probability of each label, given the image. A program painted
-# `shapes`, so lesson 00 could compute it. For photographs nobody knows it. So we cannot say how far a network is from the best.
+# `shapes`, so lesson 00 could compute it. For photographs this probability is not known. So we cannot say how far a network is from the best.
 # What remains as rulers: the coin, and networks that are trained for one λ.
 #
 # ## Is a difference a difference?
@@ -145,7 +145,7 @@ for _ in range(2):
     print(f"c = 0.75: {(difficulty < 0.75).sum()} of 8 right;  r = 0.5: {(difficulty < 0.5).sum()} robust")
 
 # %% [markdown]
-# All settings of a dial are measured on the same images, so they share the difficulties. With $u_i$ drawn anew each time:
+# All settings of a dial are measured on the same images, so they share the difficulties. With new $u_i$ in each draw:
 #
 # $$u_1,\dots,u_n\sim\mathrm{Uniform}(0,1),\qquad c^*_k=\frac1n\sum_i\mathbf 1[u_i<c_k],\qquad r^*_k=\frac1n\sum_i\mathbf 1[u_i<r_k]$$
 #
@@ -238,7 +238,8 @@ for name, label in (("oat", "`oat`"), ("blend", "`blend`"), ("mix", "two network
 say(
     f"| 95 % interval of the gain over the own coin | the {points[0]['n']} images drawn again | your draws |\n|---|---|---|\n"
     + "\n".join(lines)
-    + "\n\nIn points, `shapes`. The left column needs the answer to every image, the right one only clean and robust accuracy."
+    + "\n\nIn points, `shapes`. The left column needs the answer to every image, the right one only clean and robust accuracy. "
+    "Photographs were recorded without these answers, so there the assumption is not tested."
 )
 
 # %% [markdown]
@@ -421,7 +422,7 @@ say(
     "| finding | needs | shapes | photographs | answers | your verdict |\n|---|---|---|---|---|---|\n"
     + "\n".join(lines)
     + f"\n\nIn points, with 95 % intervals: `shapes` over {len(trained['shapes'])} seeds, photographs over {n_draws} draws of the test images of one training "
-    f"({min(p['n'] for p in real['oat'])} images for `oat`). {attack_text()}."
+    f"({min(p['n'] for p in real['oat'])} images for `oat`). Two networks are drawn apart, which makes their difference less sure than it is. {attack_text()}."
 )
 
 # %%
@@ -529,7 +530,7 @@ say(
 )
 
 # %% [markdown]
-# So one property of the images decides whether a dial beats its coin. On photographs nobody sets it.
+# So one property of the images decides whether a dial beats its coin. In photographs it is what it is.
 #
 # | | `shapes` | photographs | what would show its effect |
 # |---|---|---|---|
@@ -605,6 +606,9 @@ for images in ("shapes", "CIFAR-10"):
 say("| images | role | measured | points | from | needs | answer |\n|---|---|---|---|---|---|---|\n" + "\n".join(lines))
 
 # %% [markdown]
+# Look at the last row: it is the first finding of your table, and the board cannot tell. It wants three seeds, and you did not. Which rule is right?
+# A rule that asks for more is wrong less often, and says less.
+#
 # ### Exercise: judge
 # Difficulty ●●○○○ · 8 minutes. The verdict of a claim. The first rule that applies decides:
 #
@@ -809,14 +813,14 @@ say(
 # With a copy of the images, the same numbers can be measured here.
 
 # %%
-if folder and network:
+if folder:
     points = measured_here(network, folder, n, seed)
     rows_here = [f"| {p['lam']:g} | {share(p, 'clean')} | {share(p, 'robust')} | {share(p, 'pgd')} |" for p in points]
     say("| λ | clean, % | suite, % | PGD-20, % |\n|---|---|---|---|\n" + "\n".join(rows_here))
 else:
     say(
-        "Set `folder` and `network` in the parameters. This cell then attacks the network at all its λ with the quick suite and "
-        f"with PGD-20, on {n} of your test images. It takes a few minutes."
+        f"Set `folder` in the parameters. This cell then attacks `{network}` at all its λ with the quick suite and with PGD-20, on "
+        f"{n} of your test images. It takes a minute or two."
     )
 
 # %% [markdown]
@@ -850,6 +854,7 @@ print("a claim without checks cannot be judged:", judge([]) == "cannot tell")
 # **What we did not show:**
 #
 # * anything about another seed on photographs, large networks, long training or larger images
+# * that photographs have one order of difficulty for all settings, as the draws assume
 # * why photographs differ from `shapes`: several properties change at once
 # * how far from the best possible any network for photographs is
 # * that any robust accuracy here is more than an upper bound

@@ -244,7 +244,7 @@ def measured_here(network: str, folder: str, n: int, seed: int = 0) -> list[Poin
     """Measure a network on photographs of the reader, along its dial.
 
     Args:
-        network: File of the network, as `oatlib.save` writes it.
+        network: Name of a network that comes with oatlib, such as "photographs/oat", or a file.
         folder: Folder of the images, {train,test}/<class>/*.
         n: Number of test images.
         seed: Seed of the split and of the attacks.
@@ -252,7 +252,8 @@ def measured_here(network: str, folder: str, n: int, seed: int = 0) -> list[Poin
     Returns:
         A point for each λ stop.
     """
-    net = load(network)
+    shipped = bundled("explorer").parent / f"{network}.safetensors"
+    net = load(shipped if shipped.is_file() else network)
     data = load_data(f"folder:{folder}", seed, n_train=64, n_val=64, n_test=n)
     points: dict[float, Point] = {}
     for key, attack in (("robust", Suite(budget="quick")), ("pgd", PGD(8 / 255, 20))):

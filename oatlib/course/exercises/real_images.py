@@ -202,7 +202,7 @@ INTERVALS = {"yes": (1.0, 3.0), "no": (-3.0, -1.0), "unclear": (-1.0, 1.0)}
 
 def _cards(parts: Sequence[str], controls: Sequence[str] = (), shown: int = 0) -> list[Card]:
     """Return checks with these answers."""
-    cards = []
+    cards: list[Card] = []
     roles = [("part", parts), ("control", controls), ("shown", ["no"] * shown)]
     for role, answers in roles:
         for each in answers:
