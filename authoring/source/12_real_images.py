@@ -294,12 +294,12 @@ ways = {
 steps(ways, "From a record to an answer: with one training draw the images again, with several use their spread.")
 
 # %% [markdown]
-# ## Eight findings, one rule
+# ## Eight statements, one rule
 #
-# These eight sentences are from the lessons. Each is a number and a limit.
+# These statements are from the lessons. Each is a number and a limit.
 
 # %%
-FINDINGS = {  # a function of {system: [(clean, robust), ...]}, and its limit in points
+STATEMENTS = {  # a function of {system: [(clean, robust), ...]}, and its limit in points
     "oat is above the coin between its ends": (lambda w: gain(w["oat"]), 0),
     "blend: the coin is above interpolated weights": (lambda w: -gain(w["blend"]), 0),
     "blend: mixed outputs are above interpolated weights": (lambda w: gain(w["blend, outputs"]) - gain(w["blend"]), 0),
@@ -348,7 +348,7 @@ def over_images(number, world, draws):
 # Its intervals cover the images only.
 #
 # ### Exercise: carries_over
-# Difficulty ●○○○○ · 4 minutes. Two answers, one verdict: `"carries over"`, `"does not"`, `"cannot tell"`, or `"no finding"` if it does
+# Difficulty ●○○○○ · 4 minutes. Two answers, one verdict: `"carries over"`, `"does not"`, `"cannot tell"`, or `"nothing to carry"` if it does
 # not hold on `shapes` either.
 
 
@@ -372,7 +372,7 @@ carries_over = check(carries_over)
 # ```python
 # def carries_over(shapes, photographs):
 #     if shapes == "no":
-#         return "no finding"
+#         return "nothing to carry"
 #     if "unclear" in (shapes, photographs):
 #         return "cannot tell"
 #     return "carries over" if photographs == "yes" else "does not"
@@ -380,7 +380,7 @@ carries_over = check(carries_over)
 # </details>
 
 # %%
-lesson.predict("carried", "of the eight findings: how many carry over?", 0, 8, "findings")
+lesson.predict("carried", "of the eight statements: how many carry over?", 0, 8, "statements")
 
 
 # %%
@@ -392,7 +392,7 @@ def over_trainings(images, number):
 
 draws = {"photographs": drawn_again(real)}
 measured, verdicts = {}, {}
-for text, (number, limit) in FINDINGS.items():
+for text, (number, limit) in STATEMENTS.items():
     measured[text] = {
         "shapes": over_trainings("shapes", number),
         "photographs": over_images(number, real, draws["photographs"]),
@@ -413,13 +413,13 @@ def found_text(found, form="{:+.1f}"):
 
 
 lines = []
-for text, (_, limit) in FINDINGS.items():
+for text, (_, limit) in STATEMENTS.items():
     both = [found_text(found) for found in measured[text].values()]
     lines.append(
         f"| {text} | > {limit} | {both[0]} | {both[1]} | {verdicts[text][0]}, {verdicts[text][1]} | **{verdicts[text][2]}** |"
     )
 say(
-    "| finding | needs | shapes | photographs | answers | your verdict |\n|---|---|---|---|---|---|\n"
+    "| statement | needs | shapes | photographs | answers | your verdict |\n|---|---|---|---|---|---|\n"
     + "\n".join(lines)
     + f"\n\nIn points, with 95 % intervals: `shapes` over {len(trained['shapes'])} seeds, photographs over {n_draws} draws of the test images of one training "
     f"({min(p['n'] for p in real['oat'])} images for `oat`). Two networks are drawn apart, which makes their difference less sure than it is. {attack_text()}."
@@ -455,12 +455,12 @@ def settled(images):
     size = None if images == "as measured" else int(images)
     again = draws["photographs"] if size is None else drawn_again(real, size)
     rows, clear = {}, []
-    for text, (number, limit) in FINDINGS.items():
+    for text, (number, limit) in STATEMENTS.items():
         found = {"shapes": measured[text]["shapes"], "photographs": over_images(number, real, again)}
         rows[text] = {key: value and tuple(v - limit for v in value) for key, value in found.items()}
         if found["photographs"] and answer(*found["photographs"][1:], limit) != "unclear":
             clear.append(text)
-    told = f"With {images} test images {len(clear)} of {len(FINDINGS)} answers on photographs are clear"
+    told = f"With {images} test images {len(clear)} of {len(STATEMENTS)} answers on photographs are clear"
     told = told.replace("as measured test images", "the measured test images")
     fig = with_limits(rows, f"{told}. An interval that crosses the dotted line is unclear.")
     return fig, f"{told}: {'; '.join(clear)}." if clear else f"{told}."
@@ -474,7 +474,7 @@ sliders(settled, images=["as measured", "256", "4096", "16384"], labels={"images
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
 lines, ratios = [], []
-for text, (number, limit) in FINDINGS.items():
+for text, (number, limit) in STATEMENTS.items():
     each = [over_images(number, world, drawn_again(world)) for world in trained["shapes"].values()]
     halves = [(high - low) / 2 for _, low, high in each]
     middles = [middle for middle, _, _ in each]
@@ -483,7 +483,7 @@ for text, (number, limit) in FINDINGS.items():
     said = [answer(low, high, limit) for _, low, high in each]
     lines.append(f"| {text} | ± {half:.1f} | ± {spread:.1f} | {said.count('yes')} of {len(said)} |")
 say(
-    "| finding, on `shapes` | chance of the images, one seed | scatter over seeds | seeds that alone say yes |\n|---|---|---|---|\n"
+    "| statement, on `shapes` | chance of the images, one seed | scatter over seeds | seeds that alone say yes |\n|---|---|---|---|\n"
     + "\n".join(lines)
     + f"\n\nBoth as half of a 95 % interval, in points. The seeds have images of their own, so their scatter holds both chances. It is {min(ratios):.1f} to "
     f"{max(ratios):.1f} times that of the images. For photographs the second column is not known: their intervals can be too narrow."
@@ -606,7 +606,7 @@ for images in ("shapes", "CIFAR-10"):
 say("| images | role | measured | points | from | needs | answer |\n|---|---|---|---|---|---|---|\n" + "\n".join(lines))
 
 # %% [markdown]
-# Look at the last row: it is the first finding of your table, and the board cannot tell. It wants three seeds, and you did not. Which rule is right?
+# One of the rows for CIFAR-10 is the first statement of your table: the coin between the ends. The board cannot tell: it wants three seeds. Which rule is right?
 # A rule that asks for more is wrong less often, and says less.
 #
 # ### Exercise: judge
@@ -755,7 +755,7 @@ sliders(as_good_as, points=(0.0, 8.0, 0.5), labels={"points": "as good as: point
 # ## Open exercise: argue with the board
 #
 # ### Exercise: my_policy
-# Difficulty ●●●●○ · 25 minutes. Find a claim whose verdict you do not accept. Then write the *rule* that you would have wanted **before** the
+# Difficulty ●●●●○ · 25 minutes. Find a claim whose verdict you do not accept. Then write a **policy**: the rule that you would have wanted *before* the
 # measurement. It sees each check without its results, and may change `limit`, `side` and `role`. It applies to all claims.
 #
 # * It may make a part or a shown number a control, and may not drop what is asked now.
@@ -778,7 +778,7 @@ my_policy = check(my_policy)
 # %% [markdown]
 # <details><summary>Hint</summary>
 # Read the numbers that are only shown. Which of them is the strongest simple rival of its claim? <code>check | {"role": "control", "limit": 0.0}</code>
-# makes it count. Or: how many seeds should a verdict need?
+# makes it count.
 # </details>
 
 # %% [markdown] tags=["solution"]
@@ -832,7 +832,7 @@ spreads = [redraw(each, 1000, torch.Generator().manual_seed(seed))[1].std().item
 print("a hundred times the images, a tenth of the spread:", abs(spreads[0] / spreads[1] - 10) < 1)
 ends = [(0.9, 0.1), (0.7, 0.5)]
 print("the coin itself gains nothing:", abs(gain([ends[0], (0.8, 0.3), ends[1]])) < 1e-9)
-print("nothing carries over from nothing:", carries_over("no", "yes") == "no finding")
+print("nothing carries over from nothing:", carries_over("no", "yes") == "nothing to carry")
 print("an unclear answer stays unclear:", carries_over("yes", "unclear") == "cannot tell")
 print("a claim without checks cannot be judged:", judge([]) == "cannot tell")
 
@@ -847,7 +847,7 @@ print("a claim without checks cannot be judged:", judge([]) == "cannot tell")
 #
 # ## What we showed, and what we did not show
 #
-# The same figures, on two kinds of images, judged by one rule that you wrote. The table says which findings carried over, which did not and
+# The same figures, on two kinds of images, judged by one rule that you wrote. The table says which statements carried over, which did not and
 # which are open, as far as the record goes. In the toy a single property decides whether a dial beats its coin. Some verdicts of the board
 # change if one limit moves a little.
 #
@@ -861,9 +861,9 @@ print("a claim without checks cannot be judged:", judge([]) == "cannot tell")
 #
 # ## Try this
 #
-# * Change a limit in `FINDINGS`, such as 40 to 20. Which verdicts change? Had you written the limit before you saw the table?
+# * Change a limit in `STATEMENTS`, such as 40 to 20. Which verdicts change? Had you written the limit before you saw the table?
 # * Give every point difficulties of its own. How much wider do the intervals become, and which verdicts change?
-# * Write a rule that asks for five seeds. Which verdicts are left?
+# * Let `judge` count a check with fewer than five seeds as unclear. Which verdicts are left?
 #
 # ## Sources
 #

@@ -192,10 +192,10 @@ def _bars(points: Sequence[Point], colour: str) -> dict:
 
 
 def with_limits(rows: Mapping[str, Mapping[str, tuple]], takeaway: str) -> go.Figure:
-    """Draw intervals beside their limits, one row for each finding.
+    """Draw intervals beside their limits, one row for each statement.
 
     Args:
-        rows: By finding and by data set, (middle, low, high) minus the limit, in points. None: it
+        rows: By statement and by data set, (middle, low, high) minus the limit, in points. None: it
             was not measured.
         takeaway: See `figures.layout`.
     """

@@ -144,12 +144,12 @@ def answer(theirs) -> None:
 
 # --- carries_over ---
 
-VERDICTS = ("carries over", "does not", "cannot tell", "no finding")
+VERDICTS = ("carries over", "does not", "cannot tell", "nothing to carry")
 
 
 def _carries_over(shapes: str, photographs: str) -> str:
     if shapes == "no":
-        return "no finding"
+        return "nothing to carry"
     if "unclear" in (shapes, photographs):
         return "cannot tell"
     return "carries over" if photographs == "yes" else "does not"
@@ -172,7 +172,7 @@ def carries_over(theirs) -> None:
         if pair[0] == "no":
             raise Wrong(
                 "what does not hold on shapes cannot be carried over, whatever photographs say: "
-                "'no finding'."
+                "'nothing to carry'."
             )
         raise Wrong(f"shapes {pair[0]!r}, photographs {pair[1]!r}: {want!r}, not {got!r}.")
 

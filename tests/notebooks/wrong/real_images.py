@@ -17,7 +17,7 @@ ANSWER = """def answer(low, high, limit, side="above"):
 """
 CARRIES = """def carries_over(shapes, photographs):
     if shapes == "no":
-        return "no finding"
+        return "nothing to carry"
     if "unclear" in (shapes, photographs):
         return "cannot tell"
     return "carries over" if photographs == "yes" else "does not"
@@ -113,7 +113,7 @@ WRONG = {
     "carries_over": [
         ("def carries_over(shapes, photographs):\n    return shapes == photographs", "one of 'carries over'"),
         (changed(CARRIES, ("in (shapes, photographs)", "in (shapes,)")), "no refusal"),
-        (changed(CARRIES, ('    if shapes == "no":\n        return "no finding"\n', "")), "cannot be carried over"),
+        (changed(CARRIES, ('    if shapes == "no":\n        return "nothing to carry"\n', "")), "cannot be carried over"),
         (
             changed(CARRIES, ("in (shapes, photographs)", "in (photographs,)")),
             "shapes 'unclear', photographs 'yes'",
