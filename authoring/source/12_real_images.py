@@ -110,7 +110,8 @@ def share(point, key):
 lines = []
 for name, world in (("shapes", toy), ("photographs", real)):
     for system in ("oat", "oat-small", "blend", "blend, outputs", "dedicated 0", "dedicated 1"):
-        for point in [world[system][0], world[system][-1]][: len(world.get(system, ()))] if system in world else ():
+        dial = world.get(system, [])
+        for point in dial[:1] + dial[1:][-1:]:  # both ends, or the only point
             row = [
                 name,
                 f"`{system}`",

@@ -16,7 +16,6 @@ from .._bundled import bundled
 from ..attacks.pgd import PGD
 from ..attacks.suite import Suite
 from ..data.load import load_data
-from ..evaluation.baselines import coin, robust_at
 from ..evaluation.evaluate import evaluate
 from ..networks.network import load
 from ..record import read_json
@@ -226,18 +225,6 @@ def with_limits(rows: Mapping[str, Mapping[str, tuple]], takeaway: str) -> go.Fi
     return fig.update_yaxes(
         tickvals=list(range(len(rows))), ticktext=list(rows), range=[len(rows) - 0.5, -0.5]
     )
-
-
-def own_coin_gain(dial: Sequence[tuple[float, float]]) -> float:
-    """Return how far a dial is above the coin between its ends, in points.
-
-    They are compared half-way between the clean accuracies of the ends.
-
-    Args:
-        dial: (clean, robust) along λ.
-    """
-    halfway = (dial[0][0] + dial[-1][0]) / 2
-    return 100 * ((robust_at(dial, halfway) or 0.0) - (coin(dial[0], dial[-1], halfway) or 0.0))
 
 
 def measured_here(network: str, folder: str, n: int, seed: int = 0) -> list[Point]:
