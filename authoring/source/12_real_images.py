@@ -80,11 +80,12 @@ figures.layout(
 # The same recipes with the same backbone were trained on 10,000 photographs of CIFAR-10. Guess:
 
 # %%
-question = "half-way between the clean accuracies of its ends: how far is oat above its coin on photographs?"
+question = "half-way between its ends, how far is oat above its coin on photographs?"
 lesson.predict("gain", question, -20, 40, "points")
 
 # %%
-lesson.predict("moves", "how many points of robust accuracy lie between λ = 0 and λ = 1?", 0, 100, "points")
+question = "how many points of robust accuracy does oat gain from λ = 0 to λ = 1?"
+lesson.predict("moves", question, 0, 100, "points")
 
 # %% [markdown]
 # ## The same figure
@@ -96,7 +97,9 @@ two_worlds(
     toy,
     real,
     best,
-    f"On photographs oat moves from {100 * first['clean']:.0f} % clean to {100 * last['robust']:.0f} % robust accuracy; all points lie far below those of shapes.",
+    f"On photographs oat moves from {100 * first['clean']:.0f} % clean to {100 * last['robust']:.0f} % robust accuracy. "
+    f"The most robust point on photographs has {100 * max(p['robust'] for dial in real.values() for p in dial):.0f} %, on shapes "
+    f"{100 * max(p['robust'] for dial in toy.values() for p in dial):.0f} %.",
 )
 
 
@@ -135,7 +138,7 @@ say(
 # ## Is a difference a difference?
 #
 # A network was measured on some hundred images. With other images the numbers would be others. How different?
-# **Draw the images again**, as a computer game: give each image a difficulty between 0 and 1, evenly spread. A setting with clean
+# **Draw the images again**, in a model: each image has a difficulty between 0 and 1, evenly spread. A setting with clean
 # accuracy c is right on the images below c, and robust on those below its robust accuracy r. Eight images, twice:
 
 # %%
@@ -227,14 +230,14 @@ for name, label in (("oat", "`oat`"), ("blend", "`blend`"), ("mix", "two network
     chosen = torch.randint(points[0]["n"], (n_draws, points[0]["n"]), generator=random)
     again = pairs(*(mask[:, chosen].double().mean(2) for mask in masks))
     by_images = torch.tensor([gain(dial) for dial in again]).double().quantile(MIDDLE).tolist()
-    by_game = (
+    by_draws = (
         torch.tensor([gain(dial) for dial in pairs(*redraw(points, n_draws, random))])
         .double()
         .quantile(MIDDLE)
         .tolist()
     )
     lines.append(
-        f"| {label} | " + " | ".join(f"{low:+.1f} to {high:+.1f}" for low, high in (by_images, by_game)) + " |"
+        f"| {label} | " + " | ".join(f"{low:+.1f} to {high:+.1f}" for low, high in (by_images, by_draws)) + " |"
     )
 say(
     f"| 95 % interval of the gain over the own coin | the {points[0]['n']} images drawn again | your draws |\n|---|---|---|\n"
@@ -252,8 +255,8 @@ say(
 
 # %% tags=["exercise"]
 def answer(low, high, limit, side="above"):
-    """ "yes": the whole interval is on that side of the limit; "no": none of
-    it is; else "unclear", also if low and high are None."""
+    """Return "yes" if the whole interval is on that side of the limit, "no" if
+    nothing of it is, else "unclear", also if low and high are None."""
     raise NotImplementedError
 
 
@@ -299,16 +302,43 @@ steps(ways, "From a record to an answer: with one training draw the images again
 #
 # These statements are from the lessons. Each is a number and a limit.
 
+
 # %%
-STATEMENTS = {  # a function of {system: [(clean, robust), ...]}, and its limit in points
+def clean_of(world, system):
+    """Clean accuracy at the first λ, in percent."""
+    return 100 * world[system][0][0]
+
+
+def robust_of(world, system, setting=-1):
+    """Robust accuracy in percent, at the last λ if no other setting is named."""
+    return 100 * world[system][setting][1]
+
+
+# a function of w = {system: [(clean, robust) at each λ]}, and its limit in points
+STATEMENTS = {
     "oat is above the coin between its ends": (lambda w: gain(w["oat"]), 0),
     "blend: the coin is above interpolated weights": (lambda w: -gain(w["blend"]), 0),
-    "blend: mixed outputs are above interpolated weights": (lambda w: gain(w["blend, outputs"]) - gain(w["blend"]), 0),
-    "λ moves robust accuracy of oat by more than 40": (lambda w: 100 * (w["oat"][-1][1] - w["oat"][0][1]), 40),
-    "oat at λ = 0: clean accuracy above 95": (lambda w: 100 * w["oat"][0][0], 95),
-    "oat at λ = 0: as accurate as a dedicated network": (lambda w: 100 * (w["oat"][0][0] - w["dedicated 0"][0][0]), -2),
-    "at λ = 1 a dedicated network is more robust": (lambda w: 100 * (w["dedicated 1"][0][1] - w["oat"][-1][1]), 0),
-    "oat at λ = 1: PGD-20 leaves more than the suite": (lambda w: 100 * (w["oat, PGD-20"][-1][1] - w["oat"][-1][1]), 0),
+    "blend: mixed outputs are above interpolated weights": (
+        lambda w: gain(w["blend, outputs"]) - gain(w["blend"]),
+        0,
+    ),
+    "λ moves robust accuracy of oat by more than 40": (
+        lambda w: robust_of(w, "oat") - robust_of(w, "oat", 0),
+        40,
+    ),
+    "oat at λ = 0: clean accuracy above 95": (lambda w: clean_of(w, "oat"), 95),
+    "oat at λ = 0: as accurate as a dedicated network": (
+        lambda w: clean_of(w, "oat") - clean_of(w, "dedicated 0"),
+        -2,
+    ),
+    "at λ = 1 a dedicated network is more robust": (
+        lambda w: robust_of(w, "dedicated 1") - robust_of(w, "oat"),
+        0,
+    ),
+    "oat at λ = 1: PGD-20 leaves more than the suite": (
+        lambda w: robust_of(w, "oat, PGD-20") - robust_of(w, "oat"),
+        0,
+    ),
 }
 
 
@@ -324,7 +354,7 @@ def as_measured(world):
 
 
 def drawn_again(world, size=None):
-    """n_draws worlds, each measured on other images; size: how many images, if others than recorded."""
+    """n_draws worlds, each measured on other images: as many as recorded, or size."""
     random, drawn = torch.Generator().manual_seed(seed), {}
     for name, dial in world.items():
         both = dial + under_pgd(dial) if name == "oat" else dial  # two attacks on the same images
@@ -398,7 +428,8 @@ for text, (number, limit) in STATEMENTS.items():
         "shapes": over_trainings("shapes", number),
         "photographs": over_images(number, real, draws["photographs"]),
     }
-    said = ["unclear" if found is None else answer(*found[1:], limit) for found in measured[text].values()]
+    known = [found or (None, None, None) for found in measured[text].values()]
+    said = [answer(low, high, limit) for _, low, high in known]
     verdicts[text] = (*said, carries_over(*said))
 
 # %% jupyter={"source_hidden": true}
@@ -423,7 +454,7 @@ say(
     "| statement | needs | shapes | photographs | answers | your verdict |\n|---|---|---|---|---|---|\n"
     + "\n".join(lines)
     + f"\n\nIn points, with 95 % intervals: `shapes` over {len(trained['shapes'])} seeds, photographs over {n_draws} draws of the test images of one training "
-    f"({min(p['n'] for p in real['oat'])} images for `oat`). Two networks are drawn apart, which makes their difference less sure than it is. {attack_text()}."
+    f"({min(p['n'] for p in real['oat'])} images for `oat`). Two networks are drawn apart, which makes their difference less sure than it is. Robust accuracies are upper bounds."
 )
 
 # %%
@@ -443,7 +474,9 @@ lesson.reveal(
 )
 
 # %%
-lesson.reveal("moves", of_moves[0], f"on shapes {on_shapes[3]:.0f}.")
+lesson.reveal(
+    "moves", of_moves[0], f"95 % interval {of_moves[1]:.1f} to {of_moves[2]:.1f}; on shapes {on_shapes[3]:.0f}."
+)
 
 # %% [markdown]
 # Would more images settle it? Suppose that the shares stay and their number grows:
@@ -580,11 +613,11 @@ for row in board.rows():
 say("| claim | | shapes | CIFAR-10 |\n|---|---|---|---|\n" + "\n".join(lines))
 
 # %% [markdown]
-# Filter it, and read one row in full:
+# Filter it, and read one claim in full:
 
 # %%
-open_claims = [name for (name, images), (verdict, _) in rows.items() if images == "shapes" and verdict == "cannot tell"]
-print("cannot tell on shapes:", *open_claims, sep="\n  ")
+unknown = [key for key, (verdict, _) in rows.items() if verdict == "cannot tell"]
+print("cannot tell on shapes:", *(name for name, images in unknown if images == "shapes"), sep="\n  ")
 
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
@@ -607,8 +640,8 @@ for images in ("shapes", "CIFAR-10"):
 say("| images | role | measured | points | from | needs | answer |\n|---|---|---|---|---|---|---|\n" + "\n".join(lines))
 
 # %% [markdown]
-# One of the rows for CIFAR-10 is the first statement of your table: the coin between the ends. The board cannot tell: it wants three seeds. Which rule is right?
-# A rule that asks for more is wrong less often, and says less.
+# One row for CIFAR-10 has the first number of your table: `oat`, and the coin between its ends. You have answered it. The board gives no
+# answer before there are three seeds. Which rule is right? A rule that asks for more is wrong less often, and says less.
 #
 # ### Exercise: judge
 # Difficulty ●●○○○ · 8 minutes. The verdict of a claim. The first rule that applies decides:
@@ -814,15 +847,14 @@ say(
 # With a copy of the images, the same numbers can be measured here.
 
 # %%
-if folder:
-    points = measured_here(network, folder, n, seed)
-    rows_here = [f"| {p['lam']:g} | {share(p, 'clean')} | {share(p, 'robust')} | {share(p, 'pgd')} |" for p in points]
-    say("| λ | clean, % | suite, % | PGD-20, % |\n|---|---|---|---|\n" + "\n".join(rows_here))
-else:
-    say(
-        f"Set `folder` in the parameters. This cell then attacks `{network}` at all its λ with the quick suite and with PGD-20, on "
-        f"{n} of your test images. It takes a minute or two."
-    )
+lines = []
+for each in measured_here(network, folder, n, seed) if folder else ():
+    cells = [share(each, key) for key in ("clean", "robust", "pgd")]
+    lines.append(f"| {each['lam']:g} | {' | '.join(cells)} |")
+titles = f"| λ, n = {n} | clean, % | suite, % | PGD-20, % |\n|---|---|---|---|\n"
+nothing = f"There is no `folder` in the parameters. With one, this cell attacks `{network}` on {n} of your "
+nothing += "test images at each λ, with the quick suite and with PGD-20, within a minute or two."
+say(titles + "\n".join(lines) if folder else nothing)
 
 # %% [markdown]
 # ## Is this sane?
@@ -844,7 +876,7 @@ print("a claim without checks cannot be judged:", judge([]) == "cannot tell")
 # > * *“Not significant” as “no”*: an unclear answer says that the measurement is too small.
 # > * *Two options at once*: then no difference has a cause.
 # > * *A limit chosen after the result*: write the rule first, and apply it to all claims.
-# > * *Keeping shares only*: with the answer to every image, no game is needed to draw images again.
+# > * *Keeping shares only*: with the answer to every image, no model is needed to draw images again.
 #
 # ## What we showed, and what we did not show
 #

@@ -28,7 +28,6 @@ Dials = dict[str, list[Point]]  # by system, along λ
 OF_FAMILY = {"float": "float", "smart": "smart", "solar": "solar_4"}
 DEDICATED = "dedicated"
 DRAWN = ("oat", DEDICATED, "blend, outputs", "blend", "oat-small", "oat-small-bfloat16")
-RANGES = ((28, 102), (-3, 86))  # percent: clean and robust accuracy in the figures
 
 
 def dials(images: Images, seed: int = 0) -> Dials:
@@ -138,8 +137,10 @@ def two_worlds(
     figures.layout(fig, height=440, takeaway=takeaway)
     margin = fig.layout.margin.t + 24  # room for the titles of the panels
     fig.update_layout(margin={"t": margin}, legend={"y": 1.09})
-    fig.update_xaxes(title_text="clean accuracy, %", range=RANGES[0])
-    fig.update_yaxes(range=RANGES[1])
+    drawn = [p for world in (shapes, photographs) for name in DRAWN for p in world.get(name, ())]
+    lowest = min(100 * p["clean"] for p in drawn)
+    fig.update_xaxes(title_text="clean accuracy, %", range=(lowest - 3, 102))
+    fig.update_yaxes(range=(-3, 86))
     fig.update_yaxes(title_text="robust accuracy, % (upper bounds)", col=1)
     return fig
 
