@@ -375,8 +375,8 @@ def over_images(number, world, draws):
 
 
 # %% [markdown]
-# `shapes` has five trainings, so its intervals are over seeds. They cover chance in training *and* in images. Photographs have one training.
-# Its intervals cover the images only.
+# `shapes` has five trainings, so its intervals are over seeds. They cover chance in training *and* in images. With fewer than three
+# trainings, as for photographs so far, intervals cover the images only.
 #
 # ### Exercise: carries_over
 # Difficulty ●○○○○ · 4 minutes. Two answers, one verdict: `"carries over"`, `"does not"`, `"cannot tell"`, or `"nothing to carry"` if it does
@@ -417,8 +417,9 @@ lesson.predict("carried", "of the eight statements: how many carry over?", 0, 8,
 # %%
 def over_trainings(images, number):
     """Number, low, high over the seeds. None: there are fewer than three of them."""
-    found = [number(as_measured(world)) for world in trained[images].values()]
-    return over_seeds(found) if len(found) > 2 else None
+    if len(trained[images]) < 3:
+        return None
+    return over_seeds([number(as_measured(world)) for world in trained[images].values()])
 
 
 draws = {"photographs": drawn_again(real)}
@@ -426,7 +427,7 @@ measured, verdicts = {}, {}
 for text, (number, limit) in STATEMENTS.items():
     measured[text] = {
         "shapes": over_trainings("shapes", number),
-        "photographs": over_images(number, real, draws["photographs"]),
+        "photographs": over_trainings("photographs", number) or over_images(number, real, draws["photographs"]),
     }
     known = [found or (None, None, None) for found in measured[text].values()]
     said = [answer(low, high, limit) for _, low, high in known]
@@ -525,6 +526,8 @@ say(
 
 # %% [markdown]
 # ## Every dial on record
+#
+# Right of the dotted line a dial is worth turning. Left of it, its own ends and a coin do better.
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -571,7 +574,7 @@ say(
 # | trust in the robust cue | known, differs between images | unknown | answers per image: does robustness cost accuracy on the *same* images at every λ? |
 # | texture | one tile per class, within ε | unknown | train and test on images without fine detail |
 # | number of images | as many as you paint | fixed | the same recipe on growing parts of the images |
-# | capacity | small networks are enough | small networks underfit | wider backbones with everything else fixed |
+# | capacity | small networks are enough | unknown | wider backbones with everything else fixed |
 # | label noise | none beside the wrong shapes | some labels are wrong or ambiguous | several people's labels of the test images |
 #
 # The record has a larger network, trained on more images. Does it say what capacity does?
