@@ -5,6 +5,7 @@
 * figures: the one look of all figures.
 * frauds: networks whose robustness is overestimated on purpose.
 * own_mask, walk, one_pixel, two_opinions, gallery: the experiments of lessons 10 and 10b.
+* real_images: the dials of lesson 12, on the built-in images and on photographs.
 * exercises: checks that name the mistake.
 * keeping: the file `my_oatlib.py`, where the answers of a learner are kept for later lessons.
 * parts: the parts of OAT as learners write them, and the network that is made of them.
