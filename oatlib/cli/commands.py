@@ -112,13 +112,23 @@ def _train(options) -> int:
         data_options["n_train"] = options.n_train
     data = load_data(options.data, options.seed, options.device, **data_options)
     net = build(options.recipe, data, **recipe_options)
-    history = train(net, data, preset, options.seed, options.checkpoint, options.resume)
+    history = train(
+        net,
+        data,
+        preset,
+        options.seed,
+        options.checkpoint,
+        options.resume,
+        compiled=options.compiled or None,
+    )
     folders = [Path(checkpoint).parent] if checkpoint else []
     saved = _save(partial(save, net), options.out, options, "trained network", *folders)
     print(
         f"{options.out}: {'written' if saved else 'not written'}. Recipe {options.recipe}, "
         f"training {history.status} after {history.seconds:.0f} s{_last_accuracies(history)}"
     )
+    if history.compiled not in ("yes", "no"):
+        print(f"attacks ran uncompiled: {history.compiled}")
     if not saved:
         if checkpoint and Path(checkpoint).is_file():
             print(f"--resume continues from {checkpoint}, and writes {options.out} at the end")
@@ -169,6 +179,7 @@ def _eval(options) -> int:
         options.width,
         seed=options.seed,
         noise_samples=options.noise_samples,
+        compiled=options.compiled or None,
     )
     print(table)  # before it is saved, so that it is seen in any case
     saved = not options.json or _save(table.save, options.json, options, "table of results")
