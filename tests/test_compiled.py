@@ -146,15 +146,18 @@ def test_kinds_of_networks(data):
     net = network(data, "oats", widths=(0.5, 1.0))
     kind = structure_of(net.at(0.3))
     assert kind == structure_of(net.at(1.0)) == structure_of(network(data, "oat").at(0.0))
+    strided = net.at(0.3)
+    strided.blocks[0].first.stride = (2, 2)
     others = [
         net.at(0.3, 0.5),
         bound(net, 4),
-        bound(net, 1),
         oatlib.build("oat", data, "plain", centre=False).at(0.3),
         oatlib.build("oat", data, "tiny").at(0.3),
         net.at(0.3).double(),
+        strided,
     ]
-    assert len({kind, *map(structure_of, others)}) == 7 - (structure_of(bound(net, 1)) == kind)
+    assert len({kind, *map(structure_of, others)}) == 7
+    assert structure_of(bound(net, 1)) == kind, "one image is one λ"
     assert structure_of(bound(net, 4)) == structure_of(bound(net, 9, seed=5))
 
 

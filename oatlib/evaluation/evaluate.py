@@ -67,9 +67,9 @@ def evaluate(
         progress: Whether to show a progress bar.
         noise_samples: Samples of noisy weights that accuracies are averaged over. Networks without
             noise are measured once.
-        compiled: Whether attacks run compiled: the same numbers up to rounding. True, False, or an
-            `oatlib.Compiler` of an earlier call, whose code is used again. Default: False.
-            DEFAULT
+        compiled: Whether attacks on networks run compiled: the same numbers up to rounding. True,
+            False, or an `oatlib.Compiler` of an earlier call, whose code is used again. Default:
+            False. On a CPU it saves less than compiling takes.
 
     Returns:
         A table with one result per setting. The widths follow each other, and λ varies within each.

@@ -99,8 +99,9 @@ def train(
         progress: Whether to show a progress bar.
         amp: Whether to use automatic mixed precision (bfloat16). Default: on GPUs that support it.
         compiled: Whether attacks run compiled: the same numbers up to rounding. True, False, or an
-            `oatlib.Compiler` of an earlier run, whose code is used again. Default: False.
-            DEFAULT
+            `oatlib.Compiler` of an earlier run, whose code is used again. Default: False. On a CPU
+            it saves less than compiling takes. On GPUs the gain is not measured yet; it should pay
+            in long trainings there.
         **changes: Values of the preset to replace, such as epochs=5.
 
     Returns:
