@@ -1,10 +1,14 @@
 """Compiled attacks give the numbers of uncompiled ones, and code is compiled once for each kind of network."""
 
+import re
+
 import pytest
 import torch
 from torch._dynamo.utils import counters
 
 import oatlib
+from oatlib.cli import doctor
+from oatlib.cli import main as cli
 from oatlib.networks import compiled as module
 from oatlib.networks.compiled import can_be_compiled, structure_of
 from oatlib.training.loop import Training
@@ -147,7 +151,7 @@ def test_kinds_of_networks(data):
     kind = structure_of(net.at(0.3))
     assert kind == structure_of(net.at(1.0)) == structure_of(network(data, "oat").at(0.0))
     strided = net.at(0.3)
-    strided.blocks[0].first.stride = (2, 2)
+    strided.units[0].stride = (2, 2)
     others = [
         net.at(0.3, 0.5),
         bound(net, 4),
@@ -192,9 +196,25 @@ def test_wrong_arguments(data, monkeypatch):
     with pytest.raises(TypeError, match="compiled must be True, False, None or an oatlib.Compiler, got 'yes'"):
         oatlib.train(net, data, compiled="yes", epochs=1)
     monkeypatch.setattr(module, "compile_problem", lambda device: "no gcc")
-    message = "compiled=True, but nothing can be compiled here: no gcc. Install what is missing"
-    with pytest.raises(ValueError, match=message):
+    message = "compiled=True (--compiled), but nothing can be compiled here: no gcc. Install what is missing"
+    with pytest.raises(ValueError, match=re.escape(message)):
         oatlib.evaluate(net, data.test, compiled=True)
+
+
+def test_the_command_line_finds_a_missing_compiler_before_the_data(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "compile_problem", lambda device: "no gcc")
+    out = str(tmp_path / "a.safetensors")
+    code = cli.main(["train", "oat", "--data", "folder:nowhere", "--compiled", "--out", out])
+    err = capsys.readouterr().err
+    assert code == 2 and err.count("\n") == 1
+    assert err.startswith("oatlib train: compiled=True (--compiled), but nothing can be compiled here: no gcc.")
+
+
+def test_the_doctor_looks_for_a_compiler(monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: "/usr/bin/g++" if name == "g++" else None)
+    assert doctor._compiler_problem() == ""
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert doctor._compiler_problem().startswith("a C++ compiler, such as g++ (not installed)")
 
 
 def test_evaluation_counts_the_same_images(data):

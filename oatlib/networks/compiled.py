@@ -135,8 +135,8 @@ def compiler_for(
     of_type("compiled", compiled, (bool, type(None)), valid)
     if compiled and (problem := compile_problem(device)):
         raise ValueError(
-            f"compiled=True, but nothing can be compiled here: {problem}. Install what is missing, "
-            "usually a C++ compiler, or leave compiled=True out"
+            f"compiled=True (--compiled), but nothing can be compiled here: {problem}. Install "
+            "what is missing, usually a C++ compiler, or leave it out"
         )
     wanted = default if compiled is None else compiled
     return Compiler() if wanted else None
