@@ -10,14 +10,31 @@ values of their tensors share it.
 
 By default nothing is compiled. What is known:
 
-* On a CPU (`tiny`, λ per image, 107 images of 16x16, one thread with AVX-512) compiled gradients
-  take 7 % less time. To compile takes 10 to 20 s, so a training of `fast` would lose 10 s or more.
+* On a CPU compiled gradients are hardly faster, see the table. To compile takes 8 to 20 s, so a
+  training of `fast` would lose 10 s or more.
 * On an H100 (512 images, ResNet-18, PGD-7, bfloat16) a compiled attack at one λ took 35 ms instead
   of 43, after 15 s of compiling. With one λ per image the uncompiled attack took 75 ms, since its
   scales and shifts are slow there. How long it takes compiled has not been measured: `python -m
   bench gpu` does.
 * The update of a training step gains nothing on a CPU, forward and backward in train mode. Compiled
   it takes 2 % more time with `tiny` and 11 % more with `small`. So only the attack is compiled.
+
+With one λ per image (`bind`) every unit multiplies and adds a row per image. Other ways to do so
+were tried on the same CPU, one thread. The table holds how many times as fast as `bind` one
+gradient is, for 106 images; medians of two runs beside other work, which differ by up to 10 %:
+
+    way                                            tiny, 16x16      small, 32x32
+    `bind` compiled                                1.08, 0.95       1.03, 1.06
+    one folded network for the images of each stop 1.04, 0.95       1.06, 1.09
+    `at`: one λ for all, the most that can be won  1.10, 1.04       1.02, 1.06
+    `bind` in bfloat16                             0.84             1.18
+
+Nothing of it pays on a CPU. On a GPU, a network for each stop starts five times as many operations,
+and they are what it waits for. The row per image itself (features of 16 to 256 channels, factor on
+the time of multiply and add): rows repeated along the width of the image 0.8 to 1.3, or 1.2 to 1.6
+if repeated at every forward; scale and shift as large as the features 0.9 to 2.4; `addcmul` 0.7 to
+1.1 (it cannot work in place); blocks of equal stops 1.2 to 1.4; `batch_norm` on such blocks 2.7 to
+3.5. Multiply and add are less than a tenth of a gradient here.
 """
 
 from __future__ import annotations
