@@ -1,4 +1,4 @@
-"""Run all benchmarks: `python -m bench [name ...]`."""
+"""Run all benchmarks: `python -m bench [name ...]`. On a GPU: `python -m bench gpu`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from oatlib.record import versions, write_json
 
-from . import folded, growth, loading, rows, step, sweep, training, widths
+from . import folded, gpu, growth, loading, rows, step, sweep, training, widths
 
 BENCHES = {
     "step": step.run,
@@ -27,9 +27,16 @@ BENCHES = {
 
 
 def main(names: list[str]) -> int:
-    """Run the named benchmarks (all by default), print their figures, write one JSON file each."""
+    """Run the named benchmarks (all by default), print their figures, write one JSON file each.
+
+    `gpu` runs alone, and has options of its own.
+    """
+    if names[:1] == ["gpu"]:
+        return gpu.main(names[1:])
     if unknown := [n for n in names if n not in BENCHES]:
-        print(f"unknown benchmark {unknown[0]!r}: use {', '.join(BENCHES)}", file=sys.stderr)
+        print(
+            f"unknown benchmark {unknown[0]!r}: use {', '.join([*BENCHES, 'gpu'])}", file=sys.stderr
+        )
         return 2
     folder = Path(__file__).parent / "results"
     folder.mkdir(exist_ok=True)

@@ -34,6 +34,7 @@ from .evaluation.slider import fit_slider as fit_slider
 from .explorer.html import export_explorer as export_explorer
 from .explorer.widget import explore as explore
 from .networks.calibrate import calibrate as calibrate
+from .networks.compiled import Compiler as Compiler
 from .networks.cost import Cost as Cost
 from .networks.cost import cost as cost
 from .networks.mixing import mix as mix

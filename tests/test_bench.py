@@ -1,12 +1,13 @@
 """The figures that the README prints come from these; the measuring itself is not run here."""
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 import torch
 
 import oatlib
-from bench import picture, readme
+from bench import gpu, picture, readme
 from bench.clock import ratio
 from bench.family import NETWORKS, PAIRS, gains
 from bench.fresh_norm import with_statistics
@@ -189,3 +190,31 @@ def test_the_audit_names_false_alarms_and_misses(faults, alarms, caught):
     assert f"Of 2 honest settings {alarms}" in text and f"Of 1 planted frauds {faults}" in text
     assert ("is caught by name" in text) == caught
     assert ("`oat`, λ = 0.2, width 1, seed 0: claim" in text) == bool(faults)
+
+
+def test_the_bench_of_a_gpu_runs_on_a_cpu(monkeypatch, capsys):
+    """The code is exercised. The figures of the reduced form mean nothing."""
+    plan = replace(gpu.REDUCED, precisions=("fp32",), trainings=((True, True),), backend="eager", rounds=1)
+    kept = []
+    found = gpu.run(plan, lambda result: kept.append(len(result["rows"])))
+    assert [row["way"] for row in found["rows"]] == ["eager", "compiled"] and kept == [0, 0, 1, 2, 2]
+    for row in found["rows"]:
+        assert "error" not in row and "problem" not in row
+        # of 12 images 2 have λ = 0; both rates come from the same times
+        assert row["attack_images_per_s"] == pytest.approx(10 / row["attack_ms"] * 1e3, rel=0.01)
+        operations = 2 * 2 * 10 * oatlib.cost(network_of(row), 1.0).macs
+        share = operations / row["attack_ms"] * 1e3 / 1e9 / found["peak_gflops"]["fp32"]
+        assert row["attack_share_of_peak"] == pytest.approx(share, rel=0.01)
+    (training,) = found["oat"]
+    assert (training["precision"], training["compiled"], training["status"]) == ("bf16", "yes", "finished")
+    assert not list(gpu.rows(plan, {}, end=0)), "no row is begun after the time"
+
+
+def network_of(row):
+    return oatlib.build("oat", oatlib.load_data("shapes", n_train=16, n_val=16, n_test=16, size=32), row["backbone"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_the_bench_says_so(capsys):
+    assert gpu.main([]) == 2
+    assert "bench gpu needs a CUDA GPU, and PyTorch finds none here; --cpu runs" in capsys.readouterr().err

@@ -40,7 +40,7 @@ def test_the_readmes_python_runs(small_world):
 
 def test_the_python_of_the_guide_runs(small_world):
     page = "docs/guide.md"
-    widths, noise, baselines, audit, rerun = blocks(page, "python")
+    widths, noise, baselines, audit, rerun, speed = blocks(page, "python")
     assert "min_clean=0.9" in widths  # more than eight images of training can give
     names = run_block(page, widths.replace("min_clean=0.9", "min_clean=0"))
     assert len(names["table"]) == 18 and names["best"].width == 0.5
@@ -52,6 +52,8 @@ def test_the_python_of_the_guide_runs(small_world):
     assert names["report"].n == 16 and names["table"][0].attack["name"] == "suite"
     names = run_block(page, rerun)
     assert names["run"].record.is_file() and 0 <= names["run"].results["robust"] <= 1
+    quick = speed.replace("Compiler()", 'Compiler("aot_eager")').replace("128", "16")
+    assert run_block(page, quick)["history"].compiled == "yes"
 
 
 def test_the_python_of_the_explorers_page_runs(small_world):

@@ -33,6 +33,7 @@ from .._suggest import lookup
 from ..attacks.named import attack_by_name
 from ..data.load import data_of
 from ..evaluation.choose import LIMITS
+from ..networks.compiled import compiler_for
 from ..networks.lambdas import listed
 from ..networks.network import Network
 from ..record import RecordError, claimed, rescue, same_file, write_json
@@ -105,6 +106,7 @@ def _train(options) -> int:
         "lam": options.lam,
         **dict(options.options),
     }
+    compiler = compiler_for(options.compiled or None, options.device)
     # find wrong options before a download: build once with a small data set
     build(options.recipe, load_data("shapes", n_train=8, n_val=8, n_test=8), **recipe_options)
     data_options = dict(options.data_options)
@@ -112,13 +114,23 @@ def _train(options) -> int:
         data_options["n_train"] = options.n_train
     data = load_data(options.data, options.seed, options.device, **data_options)
     net = build(options.recipe, data, **recipe_options)
-    history = train(net, data, preset, options.seed, options.checkpoint, options.resume)
+    history = train(
+        net,
+        data,
+        preset,
+        options.seed,
+        options.checkpoint,
+        options.resume,
+        compiled=compiler,
+    )
     folders = [Path(checkpoint).parent] if checkpoint else []
     saved = _save(partial(save, net), options.out, options, "trained network", *folders)
     print(
         f"{options.out}: {'written' if saved else 'not written'}. Recipe {options.recipe}, "
         f"training {history.status} after {history.seconds:.0f} s{_last_accuracies(history)}"
     )
+    if history.compiled not in ("yes", "no"):
+        print(f"attacks ran uncompiled: {history.compiled}")
     if not saved:
         if checkpoint and Path(checkpoint).is_file():
             print(f"--resume continues from {checkpoint}, and writes {options.out} at the end")
@@ -148,6 +160,7 @@ def _eval(options) -> int:
         eot_samples=options.noise_samples,
         mark="--",
     )
+    compiler = compiler_for(options.compiled or None, options.device)
     net = _with_dial(load(options.weights, options.device), options)
     attack = attack if net.spec.noise else replace(attack, eot_samples=1)
     lams = [net.lam(u) for u in options.slider] if options.slider else options.lam
@@ -169,6 +182,7 @@ def _eval(options) -> int:
         options.width,
         seed=options.seed,
         noise_samples=options.noise_samples,
+        compiled=compiler,
     )
     print(table)  # before it is saved, so that it is seen in any case
     saved = not options.json or _save(table.save, options.json, options, "table of results")

@@ -45,6 +45,7 @@ def doctor() -> int:
         _print_part(part, remedy if problems else "")
     has_browser = any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
     _print_part("browser tests", "" if has_browser else "Chromium (not installed)")
+    _print_part("compiled attacks", _compiler_problem())
     failure = _core_failure()
     if failure:
         print(f"core: does not work: {failure}")
@@ -81,6 +82,16 @@ def _problem(module: str) -> str:
         return str(error)
     except Exception as error:  # a broken installation may raise any error; it is reported
         return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _compiler_problem() -> str:
+    """Return what `train(..., compiled=True)` lacks here, or "". To compile would take too long."""
+    compilers = (os.environ.get("CXX", ""), "g++", "clang++", "cl")
+    if not any(shutil.which(name) for name in compilers if name):
+        return "a C++ compiler, such as g++ (not installed); attacks run without it, too"
+    if torch.cuda.is_available() and (problem := _problem("triton")):
+        return f"triton ({problem}); attacks run without it, too"
     return ""
 
 

@@ -333,6 +333,7 @@ def _add_train(commands) -> None:
         "it (default: that of the preset, 8)",
     )
     _add_device(parser)
+    _add_compiled(parser)
     parser.add_argument(
         "--checkpoint",
         type=_file,
@@ -380,6 +381,7 @@ def _add_eval(commands) -> None:
         "--seed", type=_seed, default=0, help="seed of attack and noise (default 0)"
     )
     _add_device(parser)
+    _add_compiled(parser)
     parser.add_argument(
         "--attack",
         default="quick",
@@ -815,6 +817,16 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 def _add_width(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--width", type=_fraction, help="width of a slimmable network, in (0, 1] (default 1)"
+    )
+
+
+def _add_compiled(parser: _Parser) -> None:
+    """Add --compiled."""
+    parser.add_argument(
+        "--compiled",
+        action="store_true",
+        help="run attacks compiled, with the same numbers up to rounding; needs a C++ compiler and "
+        "some seconds to compile",
     )
 
 

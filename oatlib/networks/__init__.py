@@ -6,6 +6,7 @@
 * lambdas: λ stops, and the rules between them.
 * mixing: the outputs of two networks as one dial.
 * cost: parameters and multiply-adds.
+* compiled: folded networks through `torch.compile`.
 * calibrate: BatchNorm statistics for further widths.
 * onnx: export to ONNX.
 """

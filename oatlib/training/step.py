@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..attacks.pgd import PGD
 from ..layers.setting import Setting, Width
+from ..networks.compiled import Compiler
 from ..networks.network import Network
 from .labels import Labels
 from .lambda_batch import LambdaBatch
@@ -28,6 +29,7 @@ def train_step(
     generator: torch.Generator | None,
     widths: Sequence[Width] | None = None,
     amp: bool = False,
+    compiler: Compiler | None = None,
 ) -> Tensor:
     """Add the gradients of one batch to the parameters of a network.
 
@@ -40,6 +42,7 @@ def train_step(
         generator: Source of random starts and of weight noise, on the device of the images.
         widths: Widths to train, the largest first. None: the full width only.
         amp: Whether to use automatic mixed precision (bfloat16).
+        compiler: Compiles the network that is attacked. None: it runs as it is.
 
     Returns:
         The loss, a detached scalar. With `width_loss="mean"` it is the mean over the widths,
@@ -60,7 +63,7 @@ def train_step(
     for width in widths:
         labels = Labels(batch.labels, batch.lam, batch.n_clean, spec.beta, teacher_logits)
         with torch.autocast(device_type, torch.bfloat16, enabled=amp):
-            clean, attacked = _logits(net, batch, width, attack, generator)
+            clean, attacked = _logits(net, batch, width, attack, generator, compiler)
             loss = TRAINING_LOSSES[spec.loss].function(clean, attacked, labels) * factor
         loss.backward()
         total += loss.detach()
@@ -76,6 +79,7 @@ def _logits(
     width: Width,
     attack: PGD,
     generator: torch.Generator | None,
+    compiler: Compiler | None,
 ) -> tuple[Tensor, Tensor]:
     """Attack the images to attack, then send clean and attacked images through in one forward.
 
@@ -96,7 +100,7 @@ def _logits(
         attacked_setting = net.setting_of_stops(batch.lambda_stop[batch.attacked], width)
         if net.spec.redraw == "step":  # the update must sample the same noise as the attack
             noise = torch.Generator(generator.device).set_state(generator.get_state())
-        attacked = _attacked_images(net, batch, attacked_setting, attack, generator)
+        attacked = _attacked_images(net, batch, attacked_setting, attack, generator, compiler)
         images = torch.cat([images, attacked])
         setting = Setting.join(setting, attacked_setting)
         if not loss.all_pass_clean:
@@ -114,6 +118,7 @@ def _attacked_images(
     setting: Setting,
     attack: PGD,
     generator: torch.Generator | None,
+    compiler: Compiler | None,
 ) -> Tensor:
     """Return the images to attack, attacked in eval mode.
 
@@ -122,7 +127,8 @@ def _attacked_images(
     """
     x = batch.images[batch.attacked]
     y = batch.labels[batch.attacked]
-    # `.forward` is not a module, so the attack freezes nothing: a folded network does not need it.
-    f = net.bind_stops(setting, generator).forward
+    bound = net.bind_stops(setting, generator)
+    # Neither is a module, so the attack freezes nothing: a folded network does not need it.
+    f = bound.forward if compiler is None else compiler(bound)
     attack = TRAINING_LOSSES[net.spec.loss].make_attack(attack, f, x)
     return attack(f, x, y, generator)
