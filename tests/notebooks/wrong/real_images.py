@@ -113,7 +113,10 @@ WRONG = {
     "carries_over": [
         ("def carries_over(shapes, photographs):\n    return shapes == photographs", "one of 'carries over'"),
         (changed(CARRIES, ("in (shapes, photographs)", "in (shapes,)")), "no refusal"),
-        (changed(CARRIES, ('    if shapes == "no":\n        return "nothing to carry"\n', "")), "cannot be carried over"),
+        (
+            changed(CARRIES, ('    if shapes == "no":\n        return "nothing to carry"\n', "")),
+            "cannot be carried over",
+        ),
         (
             changed(CARRIES, ("in (shapes, photographs)", "in (photographs,)")),
             "shapes 'unclear', photographs 'yes'",
