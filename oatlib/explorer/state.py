@@ -94,6 +94,10 @@ def read(
         )
     state = replace(start, **values)
     names = state.compare.split(",") if isinstance(state.compare, str) else state.compare
+    if not isinstance(names, list | tuple):
+        raise ValueError(f"compare must be a list of networks, got {_quoted(names)}")
+    if wrong := [name for name in (state.network, *names) if not isinstance(name, str)]:
+        raise ValueError(_unknown_network(wrong[0], nets))
     # each name once, because a curve is drawn for each
     state = replace(state, compare=tuple(dict.fromkeys(name for name in names if name)))
     for name in (state.network, *state.compare):
