@@ -22,6 +22,7 @@ from oatlib.explorer.state import NAMES, State, read
 from oatlib.networks.network import Network, load, save
 from oatlib.networks.spec import Spec
 
+pytestmark = pytest.mark.slow
 TIMES = int(os.environ.get("SOAK", "1"))
 
 

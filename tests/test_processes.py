@@ -19,6 +19,11 @@ from oatlib.attacks.aimed import AimedPGD
 from oatlib.training.lambda_batch import LEAST_OF_A_KIND, LambdaBatch
 from tests import many
 
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork processes"),
+]
+
 # recipe, options of build, changes of the preset, steps
 CASES = {
     "oat": ("oat", {}, {}, 2),

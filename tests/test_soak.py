@@ -8,7 +8,10 @@ import torch
 from bench import soak
 from oatlib import record
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork processes")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork processes"),
+]
 
 
 def test_a_training_that_is_killed_three_times_has_the_bits_of_an_uninterrupted_one(tmp_path):
