@@ -55,16 +55,16 @@ def changed(draw, value):
             key = draw(st.sampled_from(sorted(inner) if isinstance(inner, dict) else range(len(inner))))
             inner = inner[key]
         if parent is None:
-            return draw(JSON)
+            return copy.deepcopy(draw(JSON))
         kind = draw(st.sampled_from(["replace", "replace", "remove", "add", "twice"]))
         if kind == "remove":
             del parent[key]
         elif kind == "add" and isinstance(parent, dict):
-            parent[draw(st.text(max_size=5))] = draw(JSON)
+            parent[draw(st.text(max_size=5))] = copy.deepcopy(draw(JSON))  # it may be changed below
         elif kind == "twice" and isinstance(parent, list):
             parent.append(copy.deepcopy(inner))
         else:
-            parent[key] = draw(JSON)
+            parent[key] = copy.deepcopy(draw(JSON))  # it may be changed below
     return value
 
 
