@@ -1,6 +1,6 @@
 """Kill trainings and sweeps at random moments, resume them, and compare with uninterrupted ones.
 
-`make soak` runs it, and then fuzzes what reads files (tests/test_fuzz.py) for minutes:
+`make soak` runs it, and then fuzzes what reads files for minutes (tests/test_fuzz.py). Alone:
 
     python -m bench.soak [--kills 20] [--sweep-kills 10] [--seed 0]
 
@@ -12,6 +12,7 @@ its checkpoint is read again and again: each time it must be whole.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import os
@@ -46,12 +47,13 @@ LOG = "log"
 VARYING = ("seconds",)  # what may differ between two runs of the same training
 
 SWEEP = """\
-recipe = "standard"
-n_train = 32
-epochs = 2
-n = 8
+recipe = "oat"
+data = "digits"
+n_train = 64
+epochs = 20
+n = 20
 attack = "fgsm"
-data_options = {n_val = 8, n_test = 8}
+data_options = {n_val = 20}
 
 [grid]
 seed = [0, 1, 2, 3, 4, 5]
@@ -278,7 +280,7 @@ def _workers_of(runs: Path) -> list[int]:
         try:
             if entry.name.isdecimal() and Path(os.readlink(entry / "cwd")) == runs.parent:
                 found.append(int(entry.name))
-        except OSError:  # it has ended, or belongs to somebody else
+        except OSError:  # it has ended, or belongs to another user
             continue
     return [pid for pid in found if pid != os.getpid()]
 
@@ -290,8 +292,18 @@ def _results(runs: Path) -> dict[str, object]:
         content = read_json(path)
         # Checksums, which the sweep compares by itself, depend on times.
         kept = {key: value for key, value in content.items() if key not in ("sha256", "files")}
-        results[path.parent.name] = _without_times(kept)
+        weights = {file.name: _digest(file) for file in path.parent.glob("*.safetensors")}
+        results[path.parent.name] = _without_times(kept), weights
     return results
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of the tensors in a file."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(read_weights(path)[0].items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

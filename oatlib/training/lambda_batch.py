@@ -127,7 +127,7 @@ class LambdaBatch:
     def _can_be_divided(self, count: int) -> bool:
         """Whether each of `count` processes gets images of every kind that the batch has.
 
-        Images differ in kind if only one of them is attacked, or if only one has λ = 0.
+        There are up to four kinds: attacked or not, with λ = 0 or above.
         """
         is_attacked = torch.arange(len(self)) >= self.n_clean
         kind = 2 * is_attacked + self._above_zero
