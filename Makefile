@@ -1,6 +1,6 @@
 # The first target that needs Python makes .venv with everything in it; later runs start at once.
 .DEFAULT_GOAL := help
-.PHONY: help explore lab check test docs notebooks bench venv clean
+.PHONY: help explore lab check test docs notebooks bench soak venv clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -44,6 +44,10 @@ notebooks: $(READY)  ## make the notebooks from authoring/source, in Chromium (N
 
 bench: $(READY)  ## measure speed, as ratios
 	$(BIN)/python -m bench
+
+soak: $(READY)  ## kill trainings and sweeps at random moments, and fuzz what reads files (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.soak
+	SOAK=30 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_fuzz.py
 
 venv: $(READY)  ## make .venv with everything, again if pyproject.toml has changed
 

@@ -30,6 +30,7 @@ include_patterns = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "bench/README.md",
     "data/README.md",
     "docs/*.md",

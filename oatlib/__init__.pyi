@@ -1,5 +1,8 @@
 # The public names of oatlib. `__init__.py` reads this file: a name is imported on first use.
 
+from ._processes import Processes as Processes
+from ._processes import ProcessesError as ProcessesError
+from ._processes import join_processes as join_processes
 from .attacks.apgd import APGD as APGD
 from .attacks.freeze import NoGradientError as NoGradientError
 from .attacks.freeze import NonFiniteError as NonFiniteError

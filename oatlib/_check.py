@@ -8,6 +8,9 @@ from numbers import Integral, Real
 from pathlib import Path
 
 SEEDS = 2**63  # generators of PyTorch take seeds below it
+# Errors that say what a user can change. Others are bugs.
+USER_ERRORS = (ValueError, TypeError, ImportError, OSError, RuntimeError, MemoryError)
+
 LONG = 60  # characters of a text that a message shows
 
 

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from . import _locks
 from ._bundled import bundled
 from ._check import path_of
+from ._memory import available_memory
 
 # Version of the file format. Increase it when older code cannot read files that are written now.
 FORMAT = 3
@@ -361,7 +362,10 @@ def read_json(path):
     """
     try:
         return json.loads(_existing(path).read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except RecordError:
+        raise
+    # Numbers of thousands of digits, and thousands of nested brackets, are errors of other kinds.
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is not a JSON file: {error}") from error
 
 
@@ -402,12 +406,19 @@ def read_weights(path, remedy: str = REMEDY) -> tuple[dict[str, Tensor], dict]:
             later version of oatlib wrote it in a newer format.
     """
     path = _existing(path)
+    n_bytes = path.stat().st_size
+    available = available_memory()
+    if n_bytes > available:  # its size may be a claim: no disk need hold a file of zeros
+        raise RecordError(
+            f"{path} has {_in_words(n_bytes)}, and {_in_words(int(available))} of memory are "
+            f"available. {remedy}"
+        )
     try:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {}).get("oatlib", "null"))
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, json.JSONDecodeError, RecursionError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise RecordError(
             f"{path} cannot be read: it is truncated, damaged or no safetensors file ({error}). "
             f"{remedy}"

@@ -18,10 +18,10 @@ import torch
 
 import oatlib
 from oatlib import PGD
+from oatlib import _memory as memory
 from oatlib.auditing.claim import Claim
 from oatlib.cli import commands, port
 from oatlib.cli import main as cli
-from oatlib.data import memory
 from oatlib.explorer import app, server
 
 # ---- the command line -----------------------------------------------------------------------------------------------

@@ -29,8 +29,8 @@ MODULES = {
 
 # A module imports from its own package and from packages in lines above its own.
 ORDER = (
-    {"_suggest", "_bundled", "_check", "_html", "_locks", "_random"},
-    {"record"},
+    {"_suggest", "_bundled", "_check", "_html", "_locks", "_memory", "_random"},
+    {"_processes", "record"},
     {"data", "layers", "reruns"},
     {"attacks"},
     {"networks"},
@@ -387,6 +387,6 @@ def test_imports_are_seen():
     assert {"layers.slim", "layers.film", "layers.setting"} <= set(imports("layers.unit"))
     assert {"__init__", "cli.commands", "_suggest"} <= set(imports("cli.main"))
     assert set(imports("data.load")) == {
-        "_check", "_suggest", "data.decode", "data.folders", "data.memory", "data.pixel_cache", "data.scenes",
+        "_check", "_memory", "_suggest", "data.decode", "data.folders", "data.pixel_cache", "data.scenes",
         "data.shapes", "data.splits",
     }  # fmt: skip

@@ -56,6 +56,12 @@ def test_the_python_of_the_guide_runs(small_world):
     assert run_block(page, quick)["history"].compiled == "yes"
 
 
+def test_the_script_for_several_processes_runs_in_one(small_world):
+    (code,) = blocks("docs/many_machines.md", "python")
+    run_block("docs/many_machines.md", code)
+    assert oatlib.load("oat.safetensors").trained[0]["status"] == "finished"
+
+
 def test_the_python_of_the_explorers_page_runs(small_world):
     parts, code = blocks("docs/explorer.md", "python")
     names = run_block("docs/explorer.md", parts)

@@ -253,6 +253,7 @@ class IterativeAttack:
         x: Tensor,
         y: Tensor,
         generator: torch.Generator | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor:
         """Return attacked images.
 
@@ -262,9 +263,12 @@ class IterativeAttack:
             x: Images (N, ...) with pixels in [0, 1].
             y: Labels (N,), integers.
             generator: Source of the random starts. None: a new generator with seed 0.
+            rows: Positions (M,) of the images to attack, if another process attacks the others.
+                Random numbers are drawn for all N images. So each image is attacked as it would be
+                if one process attacked them all. f gets M images. None: all images.
 
         Returns:
-            Images of the same shape as x, detached.
+            Images of the same shape as x, detached. With `rows` these M only.
 
         Raises:
             ValueError: The images, the labels, the logits or the loss values have a wrong form.
@@ -277,6 +281,8 @@ class IterativeAttack:
             if not images.numel():
                 return x
             walk = self.walk(f, images, labels, generator, last_logits=self.best)
+            if rows is not None:
+                walk.keep(torch.zeros_like(labels, dtype=torch.bool).index_fill(0, rows, True))
             return self._strongest_point(walk) if self.best else _last_point(walk)
 
     def _strongest_point(self, walk: Walk) -> Tensor:

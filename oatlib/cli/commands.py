@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from .. import (
     PRESETS,
     History,
+    Preset,
     Table,
     audit,
     build,
@@ -29,11 +31,13 @@ from .. import (
     save,
     train,
 )
+from .._check import USER_ERRORS
+from .._processes import Processes, ProcessesError, is_reported, join_processes
 from .._suggest import lookup
 from ..attacks.named import attack_by_name
 from ..data.load import data_of
 from ..evaluation.choose import LIMITS
-from ..networks.compiled import compiler_for
+from ..networks.compiled import Compiler, compiler_for
 from ..networks.lambdas import listed
 from ..networks.network import Network
 from ..record import RecordError, claimed, rescue, same_file, write_json
@@ -86,12 +90,32 @@ def _save(write: Callable[[Path], object], path, options, what: str, *folders) -
     return True
 
 
-@_writes("out")
 def _train(options) -> int:
+    with join_processes(options.device, options.sync_batchnorm) as processes:
+        try:
+            # Only one process writes.
+            with ExitStack() as claims:
+                with processes.agreed(USER_ERRORS, ProcessesError):
+                    if processes.first:
+                        claims.enter_context(claimed(options.out))
+                    preset, compiler, recipe_options = _checked_training(options, processes)
+                return _train_in(processes, options, preset, compiler, recipe_options)
+        except USER_ERRORS as error:
+            if is_reported(error):
+                return 2
+            raise
+
+
+def _checked_training(options, processes: Processes) -> tuple[Preset, Compiler | None, dict]:
+    """Check the options of a training before a download.
+
+    Returns:
+        The preset, the compiler if attacks run compiled, and the options of `build`.
+    """
     checkpoint = options.checkpoint
     if checkpoint and same_file(checkpoint, options.out):
         raise ValueError(f"--checkpoint and --out must be two files, both are {options.out}")
-    with claimed(checkpoint):  # training does it, too; this finds faults before a download
+    with claimed(checkpoint if processes.first else None):  # training does it again
         pass
     if options.resume and not options.checkpoint:
         raise ValueError("--resume needs --checkpoint FILE, the file that the earlier run wrote")
@@ -107,22 +131,37 @@ def _train(options) -> int:
         **dict(options.options),
     }
     compiler = compiler_for(options.compiled or None, options.device)
-    # find wrong options before a download: build once with a small data set
+    # find wrong options by building once with a small data set
     build(options.recipe, load_data("shapes", n_train=8, n_val=8, n_test=8), **recipe_options)
+    return preset, compiler, recipe_options
+
+
+def _train_in(
+    processes: Processes, options, preset: Preset, compiler: Compiler | None, recipe_options: dict
+) -> int:
+    """Train as one of several processes, usually the only one."""
+    checkpoint = options.checkpoint
     data_options = dict(options.data_options)
     if options.n_train is not None:
         data_options["n_train"] = options.n_train
-    data = load_data(options.data, options.seed, options.device, **data_options)
+    with processes.agreed(USER_ERRORS, ProcessesError), processes.one_before_the_others():
+        data = load_data(
+            options.data, options.seed, processes.device(options.device), **data_options
+        )
     net = build(options.recipe, data, **recipe_options)
     history = train(
         net,
         data,
         preset,
         options.seed,
-        options.checkpoint,
+        checkpoint,
         options.resume,
         compiled=compiler,
+        processes=processes,
     )
+    exit_code = {"finished": 0, "interrupted": 130}.get(history.status, 1)
+    if not processes.first:
+        return exit_code
     folders = [Path(checkpoint).parent] if checkpoint else []
     saved = _save(partial(save, net), options.out, options, "trained network", *folders)
     print(
@@ -135,8 +174,7 @@ def _train(options) -> int:
         if checkpoint and Path(checkpoint).is_file():
             print(f"--resume continues from {checkpoint}, and writes {options.out} at the end")
         return 1
-    exit_codes = {"finished": 0, "interrupted": 130}
-    return exit_codes.get(history.status, 1)
+    return exit_code
 
 
 def _last_accuracies(history: History) -> str:

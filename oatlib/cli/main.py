@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from .. import __version__
+from .._check import USER_ERRORS
 from .._suggest import did_you_mean, lookup
 
 PAGES = (".html", ".htm")  # ends of the names of web pages
@@ -47,18 +48,22 @@ def main(arguments: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # not every terminal or pipe can show a λ
     name = "oatlib"
+    rank, count = _process()
     try:
         options = _parse(sys.argv[1:] if arguments is None else arguments)
         name = f"oatlib {options.command}"
+        if rank > 0:
+            name += f", process {rank} of {count}"
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            # What one process warns of, all do.
+            warnings.showwarning = _show_warning if rank == 0 else _ignore_warning
             code = _run(options) or 0
         if sys.stdout is not None:
             sys.stdout.flush()  # here, so that an error is seen
         return code
     except BrokenPipeError:
         return 141
-    except (ValueError, TypeError, ImportError, OSError, RuntimeError, MemoryError) as error:
+    except USER_ERRORS as error:
         _tell(f"{name}: {_sentence(error)}")
         return 2
     except KeyboardInterrupt:
@@ -66,6 +71,15 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     finally:
         _close_output()
+
+
+def _process() -> tuple[int, int]:
+    """Return the number of this process and how many torchrun has started: usually 0 and 1."""
+    rank = os.environ.get("RANK", "")
+    count = os.environ.get("WORLD_SIZE", "")
+    if "LOCAL_RANK" not in os.environ or not (rank.isdecimal() and count.isdecimal()):
+        return 0, 1
+    return int(rank), int(count)
 
 
 def _tell(line: str) -> None:
@@ -88,7 +102,7 @@ def _close_output() -> None:
 
 def _sentence(error: BaseException) -> str:
     """Return the message of an error on one line, without terms of Python."""
-    text = " ".join(str(error).split())
+    text = _printable(" ".join(str(error).split()))
     allocation = re.search(r"you tried to allocate (\d+) bytes", text)  # by PyTorch
     if allocation:
         size = int(allocation[1]) / 1e9
@@ -96,9 +110,17 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return f"not enough memory{text and ': '}{text}"
     if isinstance(error, OSError) and error.strerror:
-        place = f"{error.filename}: " if error.filename is not None else ""
+        place = f"{_printable(str(error.filename))}: " if error.filename is not None else ""
         return f"{place}{error.strerror}"
     return text or type(error).__name__
+
+
+def _printable(text: str) -> str:
+    """Return a text in which control characters are written out.
+
+    A name in a file, or the name of one, could hold commands for the terminal.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
@@ -119,6 +141,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         if word.startswith("-"):
             of_command.error(f"unknown option {word}{did_you_mean(word, of_command.flags)}")
         of_command.error(f"unexpected argument {word!r}")
+    if _process()[1] > 1 and options.command != "train":
+        parser.commands[options.command].error("only train works in several processes of torchrun")
     if getattr(options, "claim_n", None) is not None and options.claim is None:
         parser.commands["audit"].error("--claim-n is the number of images of --claim: give both")
     return options
@@ -128,7 +152,11 @@ def _show_warning(message, *_) -> None:
     """Print a warning on a line of its own, also while there is a progress bar."""
     from tqdm.auto import tqdm
 
-    tqdm.write(f"warning: {message}", file=sys.stderr)
+    tqdm.write(f"warning: {_printable(str(message))}", file=sys.stderr)
+
+
+def _ignore_warning(*_) -> None:
+    """Print nothing."""
 
 
 def _run(options) -> int | None:
@@ -242,8 +270,12 @@ class _Parser(argparse.ArgumentParser):
         return text + "\n" + "\n".join(lines) + "\n"
 
     def error(self, message: str):
-        """Print the message on one line and exit. argparse would print the usage, too."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        """Print the message on one line and exit. argparse would print the usage, too.
+
+        Of several processes with the same arguments, only the first one prints it.
+        """
+        is_first = _process()[0] == 0
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n" if is_first else None)
 
 
 def _parser() -> _Parser:
@@ -350,6 +382,12 @@ def _add_train(commands) -> None:
         metavar="FILE",
         help="file for the weights, such as oat.safetensors",
     )
+    parser.add_argument(
+        "--sync-batchnorm",
+        action="store_true",
+        help="with several processes: take batch statistics over the whole batch, not over the "
+        "part of each process",
+    )
     parser.notes = _train_notes
 
 
@@ -366,7 +404,11 @@ def _train_notes() -> list[str]:
         "options of --set": OPTIONS,
     }
     notes = [f"{title}: {', '.join(names)}." for title, names in tables.items()]
-    return [*notes, "example: oatlib train oat --data shapes --out oat.safetensors"]
+    return [
+        *notes,
+        "example: oatlib train oat --data shapes --out oat.safetensors",
+        "in two processes: torchrun --nproc-per-node 2 -m oatlib train oat --out oat.safetensors",
+    ]
 
 
 def _add_eval(commands) -> None:

@@ -246,6 +246,8 @@ def read_class(folder: Path | str) -> ClassReport:
 
 def _lessons_in(path: Path) -> dict[str, dict]:
     """Return what a file says, by number of lesson. Raise a ValueError if it says nothing."""
+    if path.is_symlink():  # it may lead to a file of another person
+        raise ValueError("it is a link, not a file")
     if path.stat().st_size > BIGGEST:
         raise ValueError(f"it is larger than {BIGGEST // 1_000_000} MB")
     try:

@@ -6,5 +6,4 @@
 * scenes: the parts of its images, and what an attack does to each of them.
 * image_files, folders, tiny_imagenet: which image files of a folder have which label.
 * decode, pixel_cache: their pixels, decoded or kept from an earlier time.
-* memory: whether the images fit into the memory.
 """

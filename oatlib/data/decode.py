@@ -28,6 +28,10 @@ VERSION = 1
 # One of 50 million pixels takes 150 MB, and one is decoded on every thread.
 MAX_PIXELS = 50_000_000
 
+# Formats that PIL may read, whatever the name of a file says. Others are not images of pixels: for
+# EPS, PIL would start another program.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
 # PIL gives the interpreter lock free while it decodes and resizes. For a small image, the work that
 # needs the lock takes about as long, so that more threads would only wait for it.
 SMALL_FILE = 32_768  # bytes, on average
@@ -186,11 +190,11 @@ def _opened(path: str):
 
     too_large = f"cannot use the image {path}: it has %s, more than {MAX_PIXELS:,}: shrink it first"
     try:
-        image = Image.open(path)
+        image = Image.open(path, formats=FORMATS)
     except Image.DecompressionBombError as error:  # beyond the limit of PIL, which is larger
         raise ValueError(too_large % "hundreds of millions of pixels") from error
     except UnidentifiedImageError as error:
-        raise _unreadable(path, "it is damaged, or no image that PIL knows") from error
+        raise _unreadable(path, f"it is damaged, or none of {', '.join(FORMATS)}") from error
     except Exception as error:
         raise _unreadable(path, error) from error
     width, height = image.size

@@ -58,7 +58,7 @@ def subfolders(folder: str | Path) -> dict[str, str]:
     return {
         entry.name: entry.path
         for entry in entries(folder)
-        if entry.is_dir() and not entry.name.startswith((".", "__"))
+        if not entry.name.startswith((".", "__")) and os.path.isdir(entry.path)
     }
 
 

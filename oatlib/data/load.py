@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from .._check import device_of, positive_int
+from .._memory import check_memory
 from .._suggest import did_you_mean
 from . import folders
 from .decode import decode
-from .memory import check_memory
 from .pixel_cache import load_pixels
 from .scenes import render_split
 from .shapes import SHAPES, SPREAD, Scene, ShapesOptions, best_frontier, render
@@ -151,10 +151,13 @@ def best_points(source: dict, eps: float) -> list[tuple[float, float]] | None:
     options = {f.name: saved[f.name] for f in fields(ShapesOptions) if f.name in saved}
     if source.get("name") != "shapes" or "trust" not in options:
         return None
-    strongest_texture = SPREAD[1] * ShapesOptions(**options).amplitude
-    if eps < strongest_texture:  # the attack cannot repaint every texture
+    try:
+        strongest_texture = SPREAD[1] * ShapesOptions(**options).amplitude
+        if eps < strongest_texture:  # the attack cannot repaint every texture
+            return None
+        frontier = best_frontier([i / 100 for i in range(101)], **options)
+    except ValueError:  # the options come from a file, and may be anything
         return None
-    frontier = best_frontier([i / 100 for i in range(101)], **options)
     return [(point.clean, point.robust) for point in frontier]
 
 

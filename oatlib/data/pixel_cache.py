@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._memory import available_memory
 from ..record import RecordError, read_weights, write_weights
 from .decode import decode, decoder
 from .image_files import ImageFile
-from .memory import available_memory
 
 # A cache is read as a whole, to check it. If it is many times as large as the images that are asked
 # for, these are decoded in less time and memory.

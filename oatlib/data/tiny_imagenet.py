@@ -123,10 +123,10 @@ def _names(path: Path, numbers: list[str]) -> tuple[str, ...]:
 
 def _table(path: Path) -> dict[str, list[str]]:
     """Return the lines of a text file: the fields after the first tab by the field before it."""
+    if not path.is_file():  # reading a named pipe would wait for a writer for ever
+        raise ValueError(f"{path} is missing. {LAYOUT}")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise ValueError(f"{path} is missing. {LAYOUT}") from error
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise ValueError(f"cannot read {path}: {reason}. {LAYOUT}") from error

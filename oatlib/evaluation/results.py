@@ -398,6 +398,30 @@ def _or_none(is_valid: Callable) -> Callable:
     return lambda value: value is None or is_valid(value)
 
 
+def _is_attack(value) -> bool:
+    """Whether a value can be the description of an attack."""
+    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
+        return False
+    return _number(0, _LARGEST)(value.get("eps", 0.0))
+
+
+def _is_about(value) -> bool:
+    """Whether a value can describe a network. Only what tables use is checked."""
+    if not isinstance(value, dict):
+        return False
+    words = [value.get(name) for name in ("recipe", "dial")]
+    stops = value.get("stops", [])
+    data = value.get("data") or {}
+    return (
+        all(word is None or isinstance(word, str) for word in words)
+        and isinstance(stops, list)
+        and all(_number(0, 1)(stop) for stop in stops)
+        and isinstance(data, dict)
+        and isinstance(data.get("name", ""), str)
+        and isinstance(data.get("options") or {}, dict)
+    )
+
+
 _LARGEST = sys.float_info.max  # infinity is larger
 _FRACTION = ("a number in [0, 1]", _number(0, 1))
 _AMOUNT = ("a number, 0 or more", _number(0, _LARGEST))
@@ -414,10 +438,7 @@ _VALID: dict[str, tuple[str, Callable]] = {
     "robust": _FRACTION,
     "robust_low": _FRACTION,
     "robust_high": _FRACTION,
-    "attack": (
-        "a description with a text",
-        lambda value: isinstance(value, dict) and isinstance(value.get("text"), str),
-    ),
+    "attack": ("a description with a text, and with a number as eps", _is_attack),
     "split": ("a word", lambda value: isinstance(value, str)),
     "seed": ("a whole number", _number(-_LARGEST, _LARGEST, int)),
     "seconds": _AMOUNT,
@@ -427,7 +448,7 @@ _VALID: dict[str, tuple[str, Callable]] = {
     "noise_samples": _COUNT,
     "clean_spread": _AMOUNT,
     "robust_spread": _AMOUNT,
-    "about": ("a table of names and values", lambda value: isinstance(value, dict)),
+    "about": ("a table of the network: recipe, stops, dial and data", _is_about),
 }
 
 

@@ -93,7 +93,11 @@ def read(
             f"{', '.join(NAMES)}"
         )
     state = replace(start, **values)
-    names = state.compare.split(",") if isinstance(state.compare, str) else state.compare
+    names = _listed(state.compare, nets) if isinstance(state.compare, str) else state.compare
+    if not isinstance(names, list | tuple):
+        raise ValueError(f"compare must be a list of networks, got {_quoted(names)}")
+    if wrong := [name for name in (state.network, *names) if not isinstance(name, str)]:
+        raise ValueError(_unknown_network(wrong[0], nets))
     # each name once, because a curve is drawn for each
     state = replace(state, compare=tuple(dict.fromkeys(name for name in names if name)))
     for name in (state.network, *state.compare):
@@ -119,6 +123,24 @@ def _parsed(text: str) -> dict[str, str]:
             raise ValueError(f"a state is written as lam=0.3&width=0.5, got {_quoted(part)}")
         pairs |= parse_qsl(part, keep_blank_values=True)
     return pairs
+
+
+def _listed(text: str, nets: Mapping[str, Network]) -> list[str]:
+    """Return the names in a text that has commas between them.
+
+    The name of a network may hold commas, too: "oats, trained here 1". So the longest part that is
+    one counts.
+    """
+    words = text.split(",")
+    most_commas = max(str(name).count(",") for name in nets)
+    names = []
+    start = 0
+    while start < len(words):
+        ends = range(start + 1 + most_commas, start, -1)
+        end = next((end for end in ends if ",".join(words[start:end]) in nets), start + 1)
+        names.append(",".join(words[start:end]))
+        start = end
+    return names
 
 
 def _unknown_network(name, nets: Mapping[str, Network]) -> str:

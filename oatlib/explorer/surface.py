@@ -230,20 +230,35 @@ class Surface:
             Whether the file was used.
 
         Raises:
-            RecordError: If the file is not valid JSON.
+            RecordError: If the file is not valid JSON, or has values that are no accuracies.
         """
         if self.source is None or not Path(path).is_file():
             return False
         table = record.read_json(path)
         if not isinstance(table, dict) or table.get("of") != self._of():
             return False
-        same = {
-            name for name, about in self._attacks().items() if table["attacks"].get(name) == about
-        }
-        self.clean = table["clean"]
-        self.robust |= {name: plane for name, plane in table["robust"].items() if name in same}
-        if table["mixed"] and table["mixed"]["attack"] in same:
-            self.mixed = [tuple(point) for point in table["mixed"]["points"]]
+        # A page shows these values, so they must be numbers of the right places.
+        sides = (len(self.widths), len(EPS), len(self.lams))
+        try:
+            same = {
+                name
+                for name, about in self._attacks().items()
+                if table["attacks"].get(name) == about
+            }
+            clean = _plane_of(table["clean"], sides[::2])
+            robust = {name: _plane_of(table["robust"][name], sides) for name in same}
+            mixed = []
+            if table["mixed"] and table["mixed"]["attack"] in same:
+                points = table["mixed"]["points"]
+                mixed = [tuple(_plane_of(point, (3,))) for point in points]
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise record.RecordError(
+                f"{path} holds no measurements that this oatlib knows ({error}): delete it, and "
+                "they are measured again"
+            ) from error
+        self.clean = clean
+        self.robust |= robust
+        self.mixed = mixed or self.mixed
         return True
 
     def _plane(self) -> list:
@@ -267,6 +282,22 @@ class Surface:
     def _attacks(self) -> dict:
         """Return the descriptions of all recorded attacks, by name."""
         return {name: attack_named(name, SUITE_EPS / 255).describe() for name in self.robust}
+
+
+def _plane_of(values, sides: tuple[int, ...]) -> list:
+    """Return nested lists of accuracies, or raise a ValueError if they are anything else.
+
+    `sides` are the lengths of the lists. A missing accuracy is None.
+    """
+    if not isinstance(values, list) or len(values) != sides[0]:
+        raise ValueError(f"expected {sides[0]} values, got {values!r:.60}")
+    if len(sides) > 1:
+        return [_plane_of(value, sides[1:]) for value in values]
+    for value in values:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (is_number and 0 <= value <= 1):
+            raise ValueError(f"expected an accuracy in [0, 1], got {value!r:.60}")
+    return values
 
 
 def _grid(net: Network) -> list[float]:

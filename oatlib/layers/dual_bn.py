@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .._processes import Processes
+from .batch_statistics import normalise
 from .setting import ADV, CLEAN
 
 
@@ -35,7 +37,12 @@ class DualBN(nn.Module):
         """
         return self.clean if which == CLEAN or self.adv is None else self.adv
 
-    def forward(self, x: Tensor, segments: tuple[tuple[int, int], ...]) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        segments: tuple[tuple[int, int], ...],
+        processes: Processes | None = None,
+    ) -> Tensor:
         """Normalise each run of samples with the BatchNorm of its branch.
 
         In train mode each run is a batch of its own: its statistics come from its samples only.
@@ -44,15 +51,20 @@ class DualBN(nn.Module):
             x: Features of shape (N, C, H, W). The samples of a run are neighbours.
             segments: Runs of (branch, number of samples), in the order of the batch. See
                 `Setting.route`.
+            processes: Processes that have other samples of the same runs. In train mode the
+                statistics of a run come from all of them. None: the samples are all there are.
 
         Returns:
             Tensor of shape (N, C, H, W).
         """
         if len(segments) == 1:
-            return self.branch(segments[0][0])(x)
+            return normalise(self.branch(segments[0][0]), x, processes)
         parts = x.split([n for _, n in segments])  # one (n, C, H, W) per run
         return torch.cat(
-            [self.branch(b)(part) for (b, _), part in zip(segments, parts, strict=True)]
+            [
+                normalise(self.branch(b), part, processes)
+                for (b, _), part in zip(segments, parts, strict=True)
+            ]
         )
 
     def affine(self) -> tuple[Tensor, Tensor]:

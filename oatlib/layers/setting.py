@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .._processes import Processes
+
 # Indices of the two BatchNorm branches, and of the two weight paths: the clean or the adversarial
 # weights, where a network has two kinds.
 CLEAN, ADV = 0, 1
@@ -106,6 +108,8 @@ class Setting:
         width: The width.
         path: Weight path of each sample, CLEAN or ADV, (N,), for networks with two kinds of
             weights: with and without noise, or two experts. None: all samples use the same weights.
+        processes: Processes that have other parts of the same passes. Their batch statistics come
+            from the samples of all of them. None: from the samples of this batch.
     """
 
     stop: Tensor
@@ -113,6 +117,7 @@ class Setting:
     passes: tuple[int, ...]
     width: Width = ONLY
     path: Tensor | None = None
+    processes: Processes | None = None
 
     def on_clean_path(self) -> Setting:
         """Return the same setting with the clean weight path for all samples.
@@ -136,6 +141,7 @@ class Setting:
             sum((s.passes for s in settings), ()),
             settings[0].width,
             None if settings[0].path is None else torch.cat([s.path for s in settings]),
+            settings[0].processes,
         )
 
     def route(self, stops: int, like: Tensor) -> Route:
@@ -160,7 +166,8 @@ class Setting:
         # key // 2 is (pass, branch): equal branches of different passes stay separate runs, because
         # each pass has its own batch statistics. Weights do not depend on the pass.
         runs = _runs(key % 2) if self.path is not None else ()
-        return Route(_runs(key // 2), pick, None if order is None else order.to(like.device), runs)
+        order = None if order is None else order.to(like.device)
+        return Route(_runs(key // 2), pick, order, runs, self.processes)
 
 
 def _runs(key: Tensor) -> tuple[tuple[int, int], ...]:
@@ -179,12 +186,14 @@ class Route:
         order: Permutation that sorts the batch, (N,). None: the batch is sorted already.
         paths: Runs of (path, number of samples) for the weights, in order. Empty: all samples use
             the same weights.
+        processes: Processes that have other samples of the same runs, see `Setting`.
     """
 
     segments: tuple[tuple[int, int], ...]
     pick: Tensor
     order: Tensor | None
     paths: tuple[tuple[int, int], ...] = ()
+    processes: Processes | None = None
 
     def enter(self, x: Tensor) -> Tensor:
         """Sort the batch x (N, ...) into routing order, at the entrance of the network."""

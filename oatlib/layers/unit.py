@@ -140,7 +140,8 @@ class Unit(nn.Module):
             x = self._conv(x, dials)  # (N, cout, H/stride, W/stride)
         channels = self.channels(dials.width)
         if self.norm is not None:
-            x = self.norm.at(dials.width, channels)(x, dials.route.segments)
+            norm = self.norm.at(dials.width, channels)
+            x = norm(x, dials.route.segments, dials.route.processes)
         if self.film is not None:
             # (N, S) @ (S, C): one-hot rows pick γ and β of each sample's stop
             gamma, beta = (dials.route.pick @ table for table in self.film(dials.codes, channels))

@@ -37,6 +37,9 @@ from .backbones import BACKBONES
 from .lambdas import lambdas, listed, nearest, resolve
 from .spec import Spec, spec_from
 
+# A network with more classes and channels than this may be too large for the memory, see `load`.
+USUAL_SIZE = 4096
+
 
 class Network(nn.Module):
     """A backbone with its dials: images (N, C, H, W) in [0, 1] -> logits (N, classes).
@@ -543,7 +546,9 @@ def load(path, device=None) -> Network:
             f"{path} is a checkpoint of a training run: go on with train(..., resume=True)"
         )
     try:
-        net = Network(spec_from(header.get("spec")))
+        spec = spec_from(header.get("spec"))
+        _check_size(spec, tensors)
+        net = Network(spec)
         net.trained = header.get("trained")
         if not (isinstance(net.trained, list) and all(isinstance(r, dict) for r in net.trained)):
             raise ValueError(f"trained must be a list of training runs, got {net.trained!r:.80}")
@@ -553,10 +558,35 @@ def load(path, device=None) -> Network:
             raise ValueError(f"a slider needs ascending λ, got {net.slider}")
         for lam in net.slider:
             net.position(lam)
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RuntimeError,
+        OverflowError,
+    ) as error:
         raise record.RecordError(
             f"{path}: its header describes no network that this oatlib knows: {error}. "
             "Copy the file again, or update oatlib."
         ) from error
     record.load_exactly(net, tensors, path)
     return net.to(device) if device else net
+
+
+def _check_size(spec: Spec, tensors: dict[str, Tensor]) -> None:
+    """Raise a ValueError if a network would be larger than the tensors of its file.
+
+    Most networks are built to find that out. One with unusually many classes or channels could fill
+    the memory, so it is first built without memory, which takes seconds.
+    """
+    if len(spec.classes) + spec.shape[0] <= USUAL_SIZE:
+        return
+    with torch.device("meta"):
+        wanted = sum(tensor.numel() for tensor in Network(spec).state_dict().values())
+    found = sum(tensor.numel() for tensor in tensors.values())
+    if wanted > found:
+        raise ValueError(
+            f"it has {len(spec.classes):,} classes and {spec.shape[0]:,} channels, which takes "
+            f"{wanted:,} numbers, and the file holds {found:,}"
+        )

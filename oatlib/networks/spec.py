@@ -28,6 +28,9 @@ _ACCEPTED = {
 }
 
 LONGEST_CODE = 1024  # largest code_dim: FiLM holds a matrix of this length for every unit
+MOST_STOPS = 256
+MOST_WIDTHS = 64  # each width has BatchNorms of its own
+LARGEST_SIDE = 2**14  # of an image, in pixels, and the largest number of its channels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,7 @@ class Spec(UnitOptions):
         for name, hint in get_type_hints(Spec).items():
             _check_type(name, getattr(self, name), hint)
         # Ranges and order.
+        self._check_sizes()
         stops = self.stops
         if (
             not stops
@@ -104,6 +108,25 @@ class Spec(UnitOptions):
         self._check_film()
         self._check_widths()
         self._check_conditioning()
+
+    def _check_sizes(self) -> None:
+        """Raise a ValueError if there are too many stops or widths, or if the shape is none.
+
+        A file could ask for more than the memory holds.
+        """
+        if len(self.shape) != 3 or not all(1 <= side <= LARGEST_SIDE for side in self.shape):
+            raise ValueError(
+                "shape must be channels, height and width of an image, each from 1 to "
+                f"{LARGEST_SIDE}, got {self.shape!r:.80}"
+            )
+        for name, values, most in (
+            ("λ stops", self.stops, MOST_STOPS),
+            ("widths", self.widths, MOST_WIDTHS),
+        ):
+            if len(values) > most:
+                raise ValueError(f"there can be at most {most} {name}, got {len(values)}")
+        if not self.classes or len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes must be different names, got {self.classes!r:.80}")
 
     def unit_options(self, code_dim: int) -> UnitOptions:
         """Return the options of the units of this network.

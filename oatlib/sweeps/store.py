@@ -29,6 +29,8 @@ DIGITS = 16  # of an ID
 # What a training and a measurement are computed with. The rest of oatlib shows results.
 COMPUTING = (
     "_check.py",
+    "_memory.py",
+    "_processes.py",
     "_random.py",
     "record.py",
     "data",

@@ -1,7 +1,6 @@
 """Training: every system is a row of one table, served by one step and one loop.
 
 * recipes: the table, and `build`.
-* labels: what a loss compares logits with.
 * losses: training losses.
 * labels: the targets of a loss.
 * published: options and a loss with which a row agrees with the public code of its paper.
@@ -10,6 +9,7 @@
 * presets: the numbers of a training run.
 * lambda_batch: the batch of a training step, sorted by λ.
 * step: one training step.
+* reduce: adds up gradients over processes.
 * loop: the training loop, checkpoints and `train`.
 * monitor: a look at validation images, which stops a failing run.
 * rewire: masks that move during training.

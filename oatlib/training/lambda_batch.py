@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
+
+from .._processes import ALONE, Processes
+
+# A batch is divided only if each process gets this many images of every kind. With fewer, a process
+# could lack a BatchNorm branch that the others use.
+LEAST_OF_A_KIND = 2
 
 
 class LambdaBatch:
@@ -28,6 +36,10 @@ class LambdaBatch:
         n_clean: Number of images that are not attacked.
         clean: Slice of the images that are not attacked.
         attacked: Slice of the images that are attacked.
+        processes: The processes that share the images, see `part`. Usually there is only one.
+        whole: The batch of which this one is a part. Usually the batch itself.
+        rows: Positions of the images in the whole batch (M,). None: this is the whole batch.
+        share: Weight of the loss of this batch in the loss of all processes.
 
     Raises:
         ValueError: If there is not one label and one stop for each image, if an index is not that
@@ -62,13 +74,66 @@ class LambdaBatch:
         self.labels = labels
         self.lambda_stop = lambda_stop
         self.lam = lam.to(images)
+        self._above_zero = lam > 0  # on the CPU
         self.n_clean = len(images) - int(is_attacked.sum())
         self.clean = slice(0, self.n_clean)
         self.attacked = slice(self.n_clean, len(images))
+        self.processes = ALONE
+        self.whole = self
+        self.rows: Tensor | None = None
+        self.share = 1.0
 
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.images)
+
+    @property
+    def attacked_rows(self) -> Tensor | None:
+        """Positions of the attacked images among those of the whole batch. None: all of them."""
+        if self.rows is None:
+            return None
+        return (self.rows[self.attacked] - self.whole.n_clean).to(self.images.device)
+
+    def part(self, processes: Processes) -> LambdaBatch:
+        """Return the part of the batch that one of several processes works on.
+
+        Process r of P takes the images r, r + P, r + 2 P, ... of the sorted batch, so that each
+        process has about as many clean and attacked images. If there are too few for that, every
+        process works on the whole batch, and the mean over the processes is the result of one.
+
+        Args:
+            processes: The processes. They must hold the same batch.
+        """
+        if processes.alone:
+            return self
+        part = copy.copy(self)
+        part.processes = processes
+        if not self._can_be_divided(processes.count):
+            part.share = 1 / processes.count
+            return part
+        rows = torch.arange(processes.rank, len(self), processes.count)
+        part.rows = rows
+        part.share = len(rows) / len(self)
+        part.lambda_stop = self.lambda_stop[rows]
+        rows = rows.to(self.images.device)
+        part.images = self.images[rows]
+        part.labels = self.labels[rows]
+        part.lam = self.lam[rows]
+        part.n_clean = int((part.rows < self.n_clean).sum())
+        part.clean = slice(0, part.n_clean)
+        part.attacked = slice(part.n_clean, len(part.images))
+        return part
+
+    def _can_be_divided(self, count: int) -> bool:
+        """Whether each of `count` processes gets images of every kind that the batch has.
+
+        There are up to four kinds: attacked or not, with λ = 0 or above.
+        """
+        is_attacked = torch.arange(len(self)) >= self.n_clean
+        kind = 2 * is_attacked + self._above_zero
+        numbers = [kind[rank::count].bincount(minlength=4) for rank in range(count)]
+        fewest = torch.stack(numbers).amin(0)
+        return bool((fewest >= LEAST_OF_A_KIND)[kind.unique()].all())
 
 
 def _checked_stops(images: Tensor, labels: Tensor, lambda_stop: Tensor, n_stops: int) -> Tensor:

@@ -6,6 +6,7 @@ callers that measure or show the network while it is trained.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import warnings
@@ -18,6 +19,7 @@ from tqdm.auto import tqdm
 
 from .. import record
 from .._check import of_type, path_of, seed_of
+from .._processes import ALONE, Processes
 from .._suggest import did_you_mean, lookup
 from ..attacks.freeze import NonFiniteError
 from ..attacks.pgd import PGD
@@ -31,6 +33,7 @@ from .losses import TRAINING_LOSSES
 from .monitor import Watch
 from .presets import PRESETS, Preset
 from .recipes import more_at_last_stop, sample_attacked, sample_stops, sample_widths
+from .reduce import add_up
 from .rewire import clear, rewire
 from .step import train_step
 
@@ -80,6 +83,7 @@ def train(
     progress: bool = True,
     amp: bool | None = None,
     compiled: bool | Compiler | None = None,
+    processes: Processes = ALONE,
     **changes,
 ) -> History:
     """Train a network in place.
@@ -102,6 +106,9 @@ def train(
             `oatlib.Compiler` of an earlier run, whose code is used again. Default: False. On a CPU
             it saves less than compiling takes. On GPUs the gain is not measured yet; it should pay
             in long trainings there.
+        processes: Processes that share the work, from `oatlib.join_processes`. All of them call
+            this function with the same arguments. Each works on a part of every batch. The first
+            one shows progress and writes the checkpoint, which all of them read.
         **changes: Values of the preset to replace, such as epochs=5.
 
     Returns:
@@ -113,17 +120,18 @@ def train(
         RecordError: If the checkpoint cannot be written, or if another run is writing it. With
             `resume` also if it is missing, damaged, or of another run.
         TypeError: If a preset has no value of that name.
+        ProcessesError: If the processes have other arguments or data, or if one of them has ended.
 
     Example:
         >>> history = train(net, data, epochs=3)
     """
-    run = Training(net, data, preset, seed, amp, checkpoint, resume, compiled, **changes)
+    run = Training(net, data, preset, seed, amp, checkpoint, resume, compiled, processes, **changes)
     bar = tqdm(
         total=run.preset.epochs * run.steps_per_epoch,
         initial=run.done,
         unit="step",
         desc=net.spec.recipe,
-        disable=not progress,
+        disable=not (progress and processes.first),
     )
     try:
         for _ in run:
@@ -133,7 +141,7 @@ def train(
         run.interrupt()
     finally:
         bar.close()
-    if run.history.note:
+    if run.history.note and processes.first:
         warnings.warn(run.history.note, stacklevel=2)
     return run.history
 
@@ -175,9 +183,11 @@ class Training:
         checkpoint=None,
         resume: bool = False,
         compiled: bool | Compiler | None = None,
+        processes: Processes = ALONE,
         **changes,
     ):
         check_network(net)
+        of_type("processes", processes, Processes, "processes, from oatlib.join_processes")
         of_type("data", data, Data, "a data set, such as oatlib.load_data('shapes')")
         preset = _with_changes(preset, changes)
         seed = seed_of(seed)
@@ -187,7 +197,10 @@ class Training:
         self.data = data
         self.preset = preset
         self.seed = seed
-        self.checkpoint = None if checkpoint is None else path_of(checkpoint)
+        self.processes = processes
+        # Only one process writes.
+        path = None if checkpoint is None else path_of(checkpoint)
+        self.checkpoint = path if processes.first else None
         self.device = data.train.x.device
         if amp is None:
             amp = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -211,10 +224,13 @@ class Training:
         self.epoch = 0
         self.started = time.perf_counter()
         self.checkpoint_failed = False  # whether a warning has said so
-        if checkpoint is not None:
-            record.check_writable(checkpoint)
-        if resume:
-            self.restore(checkpoint)
+        with processes.agreed(record.RecordError, record.RecordError):
+            if self.checkpoint is not None:
+                record.check_writable(self.checkpoint)
+            if resume:
+                self.restore(checkpoint)
+        if not processes.alone:
+            processes.check_equal(self._facts())
         self.done = self.epoch * self.steps_per_epoch
         self.loss: Tensor | None = None
 
@@ -283,6 +299,9 @@ class Training:
         # measured.
         if epoch > 0:
             rewire(self.net, self.optimizer, epoch / self.preset.epochs)
+        # Processors of another kind may round differently: no process drifts away, and all have the
+        # same masks.
+        self.processes.copy_from_first(self.net.state_dict().values())
         total_loss = torch.zeros((), device=self.device)
         order = batches(
             len(self.data.train), self.batch_size, host, drop_last=True, device=self.device
@@ -321,12 +340,14 @@ class Training:
         attacked = None
         if TRAINING_LOSSES[spec.loss].sampled:
             attacked = sample_attacked(spec.stops, lambda_stop, host)
-        batch = LambdaBatch(x, y, lambda_stop, spec.stops, attacked)
+        # All processes sample the same batch. Each takes its part of it.
+        batch = LambdaBatch(x, y, lambda_stop, spec.stops, attacked).part(self.processes)
         # Attack, forward and backward.
         self.optimizer.zero_grad()
-        self.loss = train_step(
+        loss = train_step(
             self.net, batch, preset.attack(done), local, widths, self.amp, self.compiler
         )
+        self.loss = add_up(self.net, loss, batch.share, self.processes)
         # Update.
         if preset.clip:
             # The norm includes gradients of weights that masks remove. This makes the steps of
@@ -340,7 +361,11 @@ class Training:
         epoch = self.epoch + 1
         row = {"epoch": epoch, "loss": mean_loss}
         if epoch % self.preset.watch == 0 or epoch == self.preset.epochs:
-            row |= self.watch.look(self.net)
+            measured = self.watch.look(self.net)
+            # All processes must come to the same verdict.
+            values = torch.tensor(list(measured.values()), dtype=torch.float64)
+            self.processes.copy_from_first([values])
+            row |= dict(zip(measured, values.tolist(), strict=True))
         if self.net.spec.noise:  # if α shrinks to 0, λ no longer changes the noise of the weights
             row["alpha"] = [
                 round(parameter.item(), 4)
@@ -460,9 +485,16 @@ class Training:
         """Raise a RecordError if a checkpoint belongs to another run."""
         identity = self._identity()
         saved = dict(state["run"])
-        # Files of earlier versions have other names in their spec.
+        # Files of earlier versions have other names in their spec, and were written by one process.
         saved["network"] = _spec_as_json(spec_from(saved["network"]))
-        saved.setdefault("compiled", False)  # earlier versions could not compile
+        saved = {"processes": 1, "sync_batchnorm": False, "compiled": False} | saved
+        if saved["processes"] != self.processes.count:
+            raise record.RecordError(
+                f"{path} is a checkpoint of a training in {saved['processes']} processes, and this "
+                f"training has {self.processes.count}: another number gives another result. Start "
+                f"it with torchrun --nproc-per-node {saved['processes']}, or begin a new one "
+                "without resume=True (--resume)."
+            )
         if saved != identity:
             differing = [name for name in identity if saved.get(name) != identity[name]]
             raise record.RecordError(
@@ -479,6 +511,18 @@ class Training:
             "amp": self.amp,
             "compiled": self.compiler is not None,
             "images": len(self.data.train),
+            "processes": self.processes.count,
+            "sync_batchnorm": self.processes.sync_batchnorm,
+        }
+
+    def _facts(self) -> dict[str, str]:
+        """Return what must be equal in all processes, by what it is."""
+        y = self.data.train.y.cpu()
+        return {
+            "the arguments of the training": json.dumps(self._identity(), sort_keys=True),
+            "the epoch of the checkpoint": str(self.epoch),
+            "the version of PyTorch": torch.__version__,
+            "the labels of the training images": hashlib.sha256(y.numpy().data).hexdigest(),
         }
 
     def _end(self, status: str, note: str) -> None:
@@ -507,6 +551,11 @@ class Training:
                 "seconds": round(self.history.seconds, 1),
             }
         )
+        if not self.processes.alone:
+            self.net.trained[-1] |= {
+                "processes": self.processes.count,
+                "sync_batchnorm": self.processes.sync_batchnorm,
+            }
 
 
 _PREFIXES = ("net.", "momentum.", "good.")  # of the names of tensors in a checkpoint

@@ -54,10 +54,9 @@ from ..data.splits import Data
 from ..layers.setting import Width
 from ..layers.unit import UnitOptions
 from ..networks.network import Network
-from ..networks.spec import Spec
+from ..networks.spec import MOST_WIDTHS, Spec
 
 OAT_STOPS = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)  # the published set S
-MOST_WIDTHS = 64  # each width has BatchNorms of its own
 QUARTERS = (0.25, 0.5, 0.75, 1.0)  # widths: fractions of the channels
 
 _OAT = dict(stops=OAT_STOPS, dual=True, film=True, codes="rand", code_dim=128)

@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..attacks.freeze import NonFiniteError
 from ..attacks.pgd import PGD
 from ..layers.setting import Setting, Width
 from ..networks.compiled import Compiler
@@ -46,7 +47,8 @@ def train_step(
 
     Returns:
         The loss, a detached scalar. With `width_loss="mean"` it is the mean over the widths,
-        otherwise the sum.
+        otherwise the sum. If the batch is a part of one, loss and gradients are those of the part,
+        times its share: the sum over the processes belongs to the whole batch.
 
     Example:
         >>> batch = LambdaBatch(x, y, lambda_stop, net.spec.stops)
@@ -58,6 +60,7 @@ def train_step(
     if widths is None:
         widths = [net.width()]
     factor = 1 / len(widths) if spec.width_loss == "mean" else 1.0
+    factor *= batch.share
     total = 0.0
     teacher_logits = None
     for width in widths:
@@ -105,6 +108,8 @@ def _logits(
         setting = Setting.join(setting, attacked_setting)
         if not loss.all_pass_clean:
             setting = replace(setting, passes=(len(batch),))
+    if batch.rows is not None and batch.processes.sync_batchnorm:
+        setting = replace(setting, processes=batch.processes)
     try:
         logits = net.train()(images, setting, noise=noise)
     finally:
@@ -131,4 +136,10 @@ def _attacked_images(
     # Neither is a module, so the attack freezes nothing: a folded network does not need it.
     f = bound.forward if compiler is None else compiler(bound)
     attack = TRAINING_LOSSES[net.spec.loss].make_attack(attack, f, x)
-    return attack(f, x, y, generator)
+    if batch.processes.alone:
+        return attack(f, x, y, generator)
+    # Random numbers are those of the whole batch. Numbers may fail in one process only.
+    x = batch.whole.images[batch.whole.attacked]
+    y = batch.whole.labels[batch.whole.attacked]
+    with batch.processes.agreed(NonFiniteError, NonFiniteError):
+        return attack(f, x, y, generator, batch.attacked_rows)

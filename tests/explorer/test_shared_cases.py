@@ -18,6 +18,7 @@ from oatlib.explorer.state import MAX_EPS, read
 CASES = json.loads((Path(__file__).parent / "shared_cases.json").read_text(encoding="utf-8"))
 DATA = oatlib.load_data("shapes", n_train=8, n_val=8, n_test=8)
 NETS = {"oats": oatlib.build("oats", DATA), "pgd-at": oatlib.build("pgd-at", DATA, lam=0.3)}
+NETS["oats, trained here 1"] = NETS["oats"]
 STATE = CASES["state"]
 
 

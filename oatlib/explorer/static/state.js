@@ -104,7 +104,7 @@ function readValue(key, text, state, description) {
     return { network: text };
   }
   if (key === "compare") {
-    for (const name of text.split(",").filter(Boolean)) checkName(name, networks);
+    for (const name of listed(text, networks).filter(Boolean)) checkName(name, networks);
     return { compare: namesIn(text, description) };
   }
   if (key === "attack") {
@@ -170,7 +170,26 @@ function checkName(name, networks) {
  * @param {Pick<Description, "networks">} description
  */
 function namesIn(text, { networks }) {
-  return [...new Set(text.split(","))].filter((name) => Object.hasOwn(networks, name));
+  return [...new Set(listed(text, networks))].filter((name) => Object.hasOwn(networks, name));
+}
+
+/**
+ * The names in a list. A name may hold commas, too: the longest part that is one counts.
+ * @param {string} text names with commas between them
+ * @param {Description["networks"]} networks
+ */
+function listed(text, networks) {
+  const words = text.split(",");
+  const commas = Object.keys(networks).map((name) => name.split(",").length - 1);
+  /** @type {string[]} */
+  const names = [];
+  for (let start = 0; start < words.length; ) {
+    let end = start + 1 + Math.max(...commas);
+    while (end > start + 1 && !Object.hasOwn(networks, words.slice(start, end).join(","))) end--;
+    names.push(words.slice(start, end).join(","));
+    start = end;
+  }
+  return names;
 }
 
 /**

@@ -1,4 +1,4 @@
-"""Compare the memory that a data set needs with the memory that is available.
+"""Compare the memory that data need with the memory that is available.
 
 A data set is held in memory as a whole. Without this check, too many images first fill the memory
 for minutes, and then the operating system ends the program.
