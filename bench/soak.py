@@ -56,7 +56,7 @@ attack = "fgsm"
 data_options = {n_val = 20}
 
 [grid]
-seed = [0, 1, 2, 3, 4, 5]
+seed = [0, 1, 2, 3, 5]
 """
 
 
