@@ -97,6 +97,7 @@ def resume_together(recipe, changes, path):
     with oatlib.join_processes() as processes:
         whole = train(recipe, {}, changes, processes=processes)[0]
         train(recipe, {}, changes, steps=4, processes=processes, checkpoint=path)
+        processes.wait()  # the first one writes the checkpoint
         return whole, train(recipe, {}, changes, processes=processes, checkpoint=path, resume=True)[0]
 
 
