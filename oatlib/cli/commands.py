@@ -33,8 +33,10 @@ from .._suggest import lookup
 from ..attacks.named import attack_by_name
 from ..data.load import data_of
 from ..evaluation.choose import LIMITS
+from ..networks.history import facts_of, results_of
 from ..networks.lambdas import listed
 from ..networks.network import Network
+from ..networks.ready import ready_path
 from ..record import RecordError, claimed, rescue, same_file, write_json
 from .doctor import doctor
 
@@ -215,6 +217,22 @@ def _fit_slider(options) -> int:
     return 0 if saved else 1
 
 
+def _info(options) -> int:
+    path = Path(options.network)
+    if not path.exists() and path.suffix != ".safetensors":
+        path = ready_path(options.network)
+    net = load(path)
+    rows = [("file", str(path)), *facts_of(net)]
+    width = max(len(word) for word, _ in rows)
+    for word, text in rows:
+        print(f"{word:{width}}  {text}")
+    if results := results_of(net):
+        print(f"\n{results['title']}")
+        for row in (results["headings"], *results["rows"]):
+            print("".join(f"{text:>9}" for text in row))
+    return 0
+
+
 def _choose(options) -> int:
     limits = {name: getattr(options, name) for name in LIMITS}
     best = choose(Table.load(options.results), **limits)
@@ -364,6 +382,7 @@ COMMANDS = {
     "eval": _eval,
     "audit": _audit,
     "fit-slider": _fit_slider,
+    "info": _info,
     "choose": _choose,
     "export": _export,
     "convert": _convert,

@@ -8,4 +8,6 @@
 * cost: parameters and multiply-adds.
 * calibrate: BatchNorm statistics for further widths.
 * onnx: export to ONNX.
+* ready: the trained networks that come with oatlib.
+* history: how a network was made, in words.
 """
