@@ -33,6 +33,7 @@ from .._suggest import lookup
 from ..attacks.named import attack_by_name
 from ..data.load import data_of
 from ..evaluation.choose import LIMITS
+from ..explorer.own_copy import is_elsewhere
 from ..networks.history import facts_of, results_of
 from ..networks.lambdas import listed
 from ..networks.network import Network
@@ -187,9 +188,11 @@ def _audit(options) -> int:
     net = load(options.weights)
     # Find a wrong setting before the data are loaded.
     net.position(net.spec.stops[-1] if options.lam is None else options.lam, options.width)
+    data = data_of(net.spec.data, options.data)
     report = audit(
         net,
-        data_of(net.spec.data, options.data),
+        # Of the user's own copy, the validation split may hold training images of the network.
+        data.test if is_elsewhere(net.spec) else data,
         options.lam,
         options.width,
         eps=options.eps / 255,

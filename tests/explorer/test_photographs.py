@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 import oatlib
+from bench import ship_photographs
 from oatlib.explorer import app, open_files, own_copy, server, shipped
 from oatlib.explorer.surface import EPS, Surface
 from oatlib.networks.history import facts_of, results_of
@@ -177,3 +178,18 @@ def test_each_has_a_whole_curve_and_says_how_it_was_made(name):
 def test_their_dedicated_networks_are_marks():
     marks = open_files.marks_of({"name": "CIFAR-10, JPEG"})
     assert {mark["lam"] for mark in marks} <= {0.0, 0.2, 1.0} and all(mark["eps"] == list(EPS) for mark in marks)
+
+
+def test_a_shipped_file_keeps_the_record_and_no_path(copy, tmp_path):
+    data = oatlib.load_data(f"folder:{copy}", size=8, n_train=3, n_val=3, cache=False)
+    net = oatlib.build("blend", data, "plain")
+    net.trained.append({"seed": 0, "seconds": 90.0, "epochs_done": 12, "threads": 1})
+    point = {"lam": 0.0, "width": 1.0, "n": 64, "clean": 0.5, "pgd": 0.3, "robust": 0.25, "clean_low": 0.4}
+    run = {"network": "dedicated 0.2", "seed": 0, "n_train": 3, "cpu_seconds": None, "points": [point]}
+    ship_photographs.described(net, run, {"images": small.TITLE}, "a small machine")
+    oatlib.save(net, tmp_path / "a.safetensors", half=True)
+    assert str(copy).encode() not in (tmp_path / "a.safetensors").read_bytes()
+    words = dict(facts_of(oatlib.load(tmp_path / "a.safetensors")))
+    command = "python -m bench.photographs FOLDER --title 'Small photographs' --systems 'dedicated 0.2' --seed 0"
+    assert words["command"] == command and words["time"] == "90 s on 1 thread (a small machine)"
+    assert results_of(net)["rows"] == [["0", "1", "50.0 %", "30.0 %", "25.0 %"]]
