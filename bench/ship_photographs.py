@@ -9,7 +9,8 @@ names the images in words.
 
 Then its curves are measured on test images: by the quick cascade at all ε, λ and widths of the
 explorer, and by PGD-20 at full width and ε = 8/255. Last, the points of the networks for one λ are
-written. What is there is not made again. Two of these commands may run at once.
+written. What is there is not made again, except for what a file says about its network, where the
+record has changed. Two of these commands may run at once.
 """
 
 from __future__ import annotations
@@ -70,15 +71,30 @@ def described(net: oatlib.Network, run: dict, record: dict, machine: str) -> oat
     return net
 
 
+def describe_again(weights: Path, run: dict, record: dict, machine: str) -> None:
+    """Bring what a file says about its network up to date. Its weights stay as they are."""
+    net = oatlib.load(weights)
+    before = dict(net.trained[-1])
+    if abs(before["seconds"] - run["train_seconds"]) > 0.1:
+        raise SystemExit(f"the record is of another training than {weights}: delete the file")
+    if described(net, run, record, machine).trained[-1] != before:
+        oatlib.save(net, weights, half=True)
+
+
 def make_network(name: str, options: argparse.Namespace, record: dict) -> bool:
-    """Write a network, if it is not there. Return False if it is not trained yet."""
+    """Write a network, if it is not there. Return False if it is not trained yet.
+
+    If it is there, only what is said about it is written again, where the record has changed.
+    """
     weights = options.out / f"{name}.safetensors"
-    if weights.exists():
-        return True
     system = shipped.PHOTOGRAPH_MEMBERS[name]
     trained = options.trained / f"photographs_{system}_{options.seed}.safetensors"
     # A network with several dials has a run for each. The first is that of its own dial.
     runs = [r for r in record["runs"] if (r["network"], r["seed"]) == (system, options.seed)]
+    if weights.exists():
+        if runs:
+            describe_again(weights, runs[0], record, options.hardware)
+        return True
     if not trained.exists() or not runs:
         return False
     net = oatlib.load(trained)
