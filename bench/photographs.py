@@ -19,6 +19,7 @@ the suite.
 from __future__ import annotations
 
 import argparse
+import platform
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -98,6 +99,15 @@ SYSTEMS = {
 }
 
 
+def hardware() -> str:
+    """Return the processor in words, without the name of the machine."""
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text(encoding="utf-8").splitlines() if about.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = models[0] if models else platform.processor() or platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+
+
 def main() -> None:
     """Train, measure, and write the record after every system."""
     parser = argparse.ArgumentParser(
@@ -168,6 +178,7 @@ def runs_of(name: str, folder: str, seed: int) -> list[dict]:
         "n_train": len(data.train),
         "preset": asdict(system.preset),
         "amp": system.amp,
+        "hardware": hardware(),
         "threads": torch.get_num_threads(),
         "train_seconds": history.seconds,
         "cpu_seconds": cpu_seconds,

@@ -24,7 +24,7 @@ from pathlib import Path
 import oatlib
 from oatlib.explorer import open_files, shipped
 from oatlib.explorer.named_attacks import LABELS
-from oatlib.explorer.surface import EPS, Surface
+from oatlib.explorer.surface import EPS, Cell, Surface
 from oatlib.record import read_json, write_json
 from oatlib.training.recipes import OAT_STOPS
 
@@ -66,9 +66,11 @@ def ship(name: str, folder: Path, *, train: bool = True, mixing: bool = True) ->
     return f"{name}: {weights.stat().st_size / 1e3:.0f} kB, {time.perf_counter() - started:.0f} s"
 
 
-def measure(surface: Surface, name: str, record: Path | None = None) -> None:
-    """Measure the cells that are recorded in advance, and write the record after each."""
-    cells = surface.planned()
+def measure(
+    surface: Surface, name: str, record: Path | None = None, cells: list[Cell] | None = None
+) -> None:
+    """Measure cells, by default those that are recorded in advance; write the record after each."""
+    cells = surface.planned() if cells is None else cells
     for number, cell in enumerate(cells, 1):
         started = time.perf_counter()
         for _ in surface.measure(cell):
@@ -118,18 +120,23 @@ def dedicated(folder: Path) -> str:
         surface = open_files.surface_of(net, data)
         name = f"pgd-at, λ = {lam:g}"
         measure(surface, name)
-        attacks = [surface.attack_at(0, e) for e in range(len(EPS))]
-        robust = [surface.robust[attack][0][e][0] for e, attack in enumerate(attacks)]
-        mark = {
-            "name": name,
-            "lam": lam,
-            "clean": surface.clean[0][0],
-            "eps": list(EPS),
-            "robust": robust,
-        }
-        marks = sorted([*marks, mark | {"attacks": attacks}], key=lambda mark: mark["lam"])
-        write_json(path, {"data": source, "n": len(surface.panel), "marks": marks})
+        marks = sorted([*marks, mark_of(surface, name, lam)], key=lambda mark: mark["lam"])
+        write_json(path, {"data": source, "n": surface.n, "marks": marks})
     return f"{DEDICATED}: {len(marks)} networks, {time.perf_counter() - started:.0f} s"
+
+
+def mark_of(surface: Surface, name: str, lam: float) -> dict:
+    """Return the point of a measured network for one λ, ready for JSON."""
+    attacks = [surface.attack_at(0, e) for e in range(len(EPS))]
+    robust = [surface.robust[attack][0][e][0] for e, attack in enumerate(attacks)]
+    return {
+        "name": name,
+        "lam": lam,
+        "clean": surface.clean[0][0],
+        "eps": list(EPS),
+        "robust": robust,
+        "attacks": attacks,
+    }
 
 
 @contextlib.contextmanager

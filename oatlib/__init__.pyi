@@ -45,6 +45,7 @@ from .networks.network import Network as Network
 from .networks.network import load as load
 from .networks.network import save as save
 from .networks.onnx import export as export
+from .networks.ready import ready as ready
 from .record import RecordError as RecordError
 from .reruns.kernel import RerunError as RerunError
 from .reruns.rerun import Rerun as Rerun

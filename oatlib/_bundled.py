@@ -10,6 +10,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 IN_A_CLONE = {
     "explorer": "data/explorer",
+    "photographs": "data/photographs",
     "course": "data/course",
     "bench": "bench/results",
     "notebooks": "notebooks",
@@ -20,7 +21,8 @@ def bundled(name: str) -> Path:
     """Return the folder of one kind of files.
 
     Args:
-        name: "explorer" (networks and their curves), "course" (records of the lessons), "bench"
+        name: "explorer" (networks for the built-in images, and their curves), "photographs"
+            (networks for photographs, and their curves), "course" (records of the lessons), "bench"
             (records of the benchmarks, those that claims are judged by) or "notebooks" (lessons).
     """
     inside = PACKAGE / "bundled" / name

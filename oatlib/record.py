@@ -447,7 +447,7 @@ def _verify(path: Path, header: dict, tensors: dict[str, Tensor], remedy: str) -
     """
     expected = header.pop("sha256", None)
     if expected is None and "checksum" not in header:  # written by an earlier version
-        shipped = [bundled(name).resolve() for name in ("explorer", "course")]
+        shipped = [bundled(name).resolve() for name in ("explorer", "photographs", "course")]
         if path.resolve().parent not in shipped:
             warnings.warn(
                 f"{path} has no checksum, because an earlier oatlib wrote it: damage to its "

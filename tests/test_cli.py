@@ -240,7 +240,13 @@ def test_explore_serves_what_it_is_given(capsys, monkeypatch):
     assert run(capsys, "explore")[0] == 0
     assert run(capsys, "explore", "a", "b", "--state", "lam=0.3", "--port", 8123, "--no-browser")[0] == 0
     code, out, _ = run(capsys, "explore", "--html", "x.html")
-    assert asked == [([], "", 0, True), (["a", "b"], "lam=0.3", 8123, False), ("x.html", [], "")]
+    assert run(capsys, "explore", "--photographs", "--data", "folder:cifar")[0] == 0
+    assert asked == [
+        ([], "", 0, True, False, None),
+        (["a", "b"], "lam=0.3", 8123, False, False, None),
+        ("x.html", [], "", False, None),
+        ([], "", 0, True, True, "folder:cifar"),
+    ]
     assert code == 0 and "x.html: written (1.50 MB). Open it in any browser." in out
 
 

@@ -63,7 +63,9 @@ def test_the_script_for_several_processes_runs_in_one(small_world):
 
 
 def test_the_python_of_the_explorers_page_runs(small_world):
-    parts, code = blocks("docs/explorer.md", "python")
+    parts, ready, code = blocks("docs/explorer.md", "python")
+    net = run_block("docs/explorer.md", ready)["net"]
+    assert net.spec.recipe == "float" and "bench.photographs" in net.trained[-1]["command"]
     names = run_block("docs/explorer.md", parts)
     whole = (names["drawn"] + names["texture"] + names["noise"]).clamp(0, 1)
     assert torch.equal(whole, names["panel"].x) and names["effect"].erased.shape == (8,)

@@ -37,9 +37,12 @@ from .._suggest import lookup
 from ..attacks.named import attack_by_name
 from ..data.load import data_of
 from ..evaluation.choose import LIMITS
+from ..explorer.own_copy import is_elsewhere
 from ..networks.compiled import Compiler, compiler_for
+from ..networks.history import facts_of, results_of
 from ..networks.lambdas import listed
 from ..networks.network import Network
+from ..networks.ready import ready_path
 from ..record import RecordError, claimed, rescue, same_file, write_json
 from .doctor import doctor
 
@@ -237,9 +240,11 @@ def _audit(options) -> int:
     net = load(options.weights)
     # Find a wrong setting before the data are loaded.
     net.position(net.spec.stops[-1] if options.lam is None else options.lam, options.width)
+    data = data_of(net.spec.data, options.data)
     report = audit(
         net,
-        data_of(net.spec.data, options.data),
+        # Of the user's own copy, the validation split may hold training images of the network.
+        data.test if is_elsewhere(net.spec) else data,
         options.lam,
         options.width,
         eps=options.eps / 255,
@@ -265,6 +270,22 @@ def _fit_slider(options) -> int:
     written = "slider written" if saved else "not written"
     print(f"{options.weights}: {written}. λ at slider position: {pairs}")
     return 0 if saved else 1
+
+
+def _info(options) -> int:
+    path = Path(options.network)
+    if not path.exists() and path.suffix != ".safetensors":
+        path = ready_path(options.network)
+    net = load(path)
+    rows = [("file", str(path)), *facts_of(net)]
+    width = max(len(word) for word, _ in rows)
+    for word, text in rows:
+        print(f"{word:{width}}  {text}")
+    if results := results_of(net):
+        print(f"\n{results['title']}")
+        for row in (results["headings"], *results["rows"]):
+            print("".join(f"{text:>9}" for text in row))
+    return 0
 
 
 def _choose(options) -> int:
@@ -416,6 +437,7 @@ COMMANDS = {
     "eval": _eval,
     "audit": _audit,
     "fit-slider": _fit_slider,
+    "info": _info,
     "choose": _choose,
     "export": _export,
     "convert": _convert,

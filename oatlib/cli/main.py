@@ -202,18 +202,29 @@ def _interruptible() -> Iterator[None]:
 
 
 def _explore(options) -> int:
+    if options.photographs and options.weights:
+        raise ValueError("--photographs opens networks that come with oatlib: name no other files")
     if options.html:
         with _interruptible():
             from ..explorer import app  # needs the lab extra
 
-        size = app.write(options.html, options.weights, options.state)
+        size = app.write(
+            options.html, options.weights, options.state, options.photographs, options.data
+        )
         print(f"{options.html}: written ({size / 1e6:.2f} MB). Open it in any browser.")
         return 0
     from ..explorer import server
     from .port import check_port
 
     check_port(options.port)
-    return server.serve(options.weights, options.state, options.port, not options.no_browser)
+    return server.serve(
+        options.weights,
+        options.state,
+        options.port,
+        not options.no_browser,
+        options.photographs,
+        options.data,
+    )
 
 
 class _Once(argparse.Action):
@@ -291,6 +302,7 @@ def _parser() -> _Parser:
     _add_eval(commands)
     _add_fit_slider(commands)
     _add_audit(commands)
+    _add_info(commands)
     _add_choose(commands)
     _add_export(commands)
     _add_convert(commands)
@@ -547,6 +559,19 @@ def _add_audit(commands) -> None:
     ]
 
 
+def _add_info(commands) -> None:
+    parser = _command(
+        commands, "info", "say how a network was made, and what was measured on test images"
+    )
+    parser.add_argument(
+        "network",
+        type=_file,
+        help="file written by oatlib train, or the name of a network that comes with oatlib, such "
+        "as photographs/oat",
+    )
+    parser.notes = lambda: ["example: oatlib info photographs/oat"]
+
+
 def _add_choose(commands) -> None:
     parser = _command(commands, "choose", "print the most robust measured setting within limits")
     parser.add_argument("results", type=_file, help="file written by oatlib eval --json")
@@ -647,6 +672,17 @@ def _add_explore(commands) -> None:
         help="files written by oatlib train (default: the networks that come with oatlib)",
     )
     parser.add_argument(
+        "--photographs",
+        action="store_true",
+        help="open the networks for CIFAR-10 that come with oatlib, with their recorded curves",
+    )
+    parser.add_argument(
+        "--data",
+        help="images to measure on. For --photographs your own copy of CIFAR-10: folder:DIR with "
+        "DIR/{train,test}/<class>/*, or cifar10 from torchvision; without it, the page shows what "
+        "is recorded (default: the images that the networks were trained on)",
+    )
+    parser.add_argument(
         "--state", default="", help="setting to start with, such as 'lam=0.3&width=0.5'"
     )
     target = parser.add_mutually_exclusive_group()
@@ -668,6 +704,7 @@ def _add_explore(commands) -> None:
     parser.notes = lambda: [
         "example: oatlib explore oat.safetensors --state 'lam=0.5'",
         "example: oatlib explore --html explorer.html",
+        "example: oatlib explore --photographs --data folder:cifar",
     ]
 
 

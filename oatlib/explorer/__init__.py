@@ -13,6 +13,7 @@
 * html: the page as one file.
 * shipped: the ready networks, which come with oatlib.
 * open_files: networks and their curves from files.
+* own_copy: the user's copy of the images that a network was trained on.
 * server: the page on a port of its own.
 * app: what is on that page.
 * front_end: the files of static/ as one module.

@@ -6,17 +6,20 @@ The explorer sends this description once per page, and again when a network is a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from torch import Tensor
 
 from ..data.load import Data, Split, best_points
 from ..data.shapes import SHAPES
 from ..networks.cost import cost
+from ..networks.history import facts_of, results_of
 from ..networks.network import Network
 from ..training.recipes import RECIPES, SUMMARIES
 from .live_training import LIMIT
 from .measure import pixels
 from .named_attacks import CHOICES, LABELS
+from .own_copy import FOLDER, HOW
 from .see_through import see_through
 from .state import MAX_EPS, TRAINED_HERE
 
@@ -44,22 +47,64 @@ def describe(nets: Mapping[str, Network], data: Data, panel: Split, watched: Ten
     Returns:
         A dict ready for JSON.
     """
-    return {
-        "data": data.name,
+    return _of_networks(nets) | {
+        "data": _short(data.name),
         "split": panel.name,
         "n": len(panel),
         "classes": list(data.classes),
         "shape": list(data.shape),
+        "reference": _reference(data),
         "images": [pixels(panel.x[i]) for i in watched],
         "captions": captions(data, panel, watched.tolist()),
         "seeThrough": see_through(data, panel.take(watched)),
+        "hint": hint(data),
+    }
+
+
+def describe_recorded(nets: Mapping[str, Network], source: Mapping, n: int) -> dict:
+    """Return all that does not change with the dials, where the images are not here.
+
+    Args:
+        nets: The networks, by their names on the page.
+        source: Which images the curves were measured on, with the keys name and split.
+        n: Their number.
+
+    Returns:
+        A dict ready for JSON. Its "missing" says what to do about the images.
+    """
+    spec = next(iter(nets.values())).spec
+    return _of_networks(nets) | {
+        "data": source["name"],
+        "split": source["split"],
+        "n": n,
+        "classes": list(spec.classes),
+        "shape": list(spec.shape),
+        "reference": {},
+        "images": [],
+        "captions": [],
+        "seeThrough": None,
+        "hint": "",
+        "missing": (
+            f"Here would be images of {source['name']} under attack. oatlib brings no photographs "
+            f"along, so all numbers on this page are recorded. {HOW}"
+        ),
+    }
+
+
+def _short(name: str) -> str:
+    """Return the name of a data set. Of a path, only the last part fits into the line on top."""
+    return f"folder {Path(name).name}" if name.startswith(FOLDER) else name
+
+
+def _of_networks(nets: Mapping[str, Network]) -> dict:
+    """Return what does not depend on the images that are measured."""
+    return {
+        "missing": "",
         "attacks": list(CHOICES),
         "attackNames": LABELS,
         "maxEps": MAX_EPS,
         "recipes": list(RECIPES),
         "maxEpochs": LIMIT,
-        "hint": hint(data),
-        "reference": _reference(data),
         "networks": {name: _about(net) for name, net in nets.items()},
         "groups": _groups(nets),
     }
@@ -139,7 +184,10 @@ def _about(net: Network) -> dict:
     prices = [cost(net, spec.stops[-1], width) for width in spec.widths]
     return {
         "recipe": spec.recipe,
+        "backbone": spec.backbone,
         "about": SUMMARIES.get(spec.recipe, spec.recipe),
+        "facts": [list(pair) for pair in facts_of(net)],
+        "results": results_of(net),
         "stops": list(spec.stops),
         "slider": list(net.slider),
         "widths": list(spec.widths),

@@ -33,6 +33,7 @@ SCRIPTS = (
     "chooser.js",
     "dials.js",
     "training.js",
+    "record.js",
     "tabs.js",
     "theme.js",
     "tour.js",

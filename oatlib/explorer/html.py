@@ -47,7 +47,7 @@ render({{ model, el: document.getElementById("explorer") }});
 def export_explorer(
     path,
     nets: Network | Sequence[Network] | dict[str, Network],
-    data: Data,
+    data: Data | None,
     state=None,
     *,
     progress: bool = True,
@@ -60,7 +60,8 @@ def export_explorer(
     Args:
         path: The HTML file to write.
         nets: One network, a sequence of them, or a mapping from names to networks.
-        data: The data set that the networks were trained on.
+        data: The data set that the networks were trained on. None: its images are not here, and the
+            page shows what is recorded in `surfaces`.
         state: First positions of the dials, as for `explore`.
         progress: Show a progress bar.
         **options: Further arguments of `explore`, such as `n`, `hide` and `surfaces`.
@@ -95,14 +96,17 @@ def _values(explorer: Explorer, progress: bool) -> dict:
     """Measure everything that is missing. Return the values that the front end reads, by name."""
     surfaces, shots = explorer.grids, {}
     cells = {name: len(s.missing(1.0, SHOT_EPS, everywhere=True)) for name, s in surfaces.items()}
-    places = {name: _places(net) for name, net in explorer.nets.items()}
+    has_images = explorer.panel is not None
+    places = {name: _places(net) for name, net in explorer.nets.items() if has_images}
     total = sum(cells.values()) + sum(
         len(p) * len(explorer.nets[name].spec.widths) for name, p in places.items()
     )
     with tqdm(total=total, unit="setting", disable=not progress, leave=False) as bar:
-        for name, net in explorer.nets.items():
-            for new in surfaces[name].fill(1.0, SHOT_EPS, everywhere=True):
+        for surface in surfaces.values():
+            for new in surface.fill(1.0, SHOT_EPS, everywhere=True):
                 bar.update(int(new))
+        for name in places:
+            net = explorer.nets[name]
             rows = [
                 [_shot(explorer, net, lam, width, bar) for lam in places[name]]
                 for width in net.spec.widths

@@ -26,7 +26,14 @@ EXTENSIONS = [
 HANDED_OVER = "OATLIB_EXPLORE"  # environment variable that tells the notebook what to show
 
 
-def serve(weights: Sequence[str], state: str, port: int, browser: bool) -> int:
+def serve(
+    weights: Sequence[str],
+    state: str,
+    port: int,
+    browser: bool,
+    photographs: bool = False,
+    data: str | None = None,
+) -> int:
     """Serve the explorer on 127.0.0.1, protected by a token, until the user presses Ctrl-C.
 
     Args:
@@ -34,6 +41,8 @@ def serve(weights: Sequence[str], state: str, port: int, browser: bool) -> int:
         state: First positions of the dials, such as "lam=0.3&width=0.5"; "" for the default.
         port: Port to listen on; 0 for any free one.
         browser: Open the page in a browser.
+        photographs: Whether the ready networks are those for photographs.
+        data: Another data set, or the user's copy of the photographs, by its name for `load_data`.
 
     Returns:
         The exit status, 0.
@@ -41,7 +50,8 @@ def serve(weights: Sequence[str], state: str, port: int, browser: bool) -> int:
     Raises:
         ImportError: If Voila is not installed.
         RecordError: If a weight file is unusable, or if none is given and none is shipped.
-        ValueError: If the state cannot be read, or if the networks were trained on different data.
+        ValueError: If the state cannot be read, if the networks were trained on different data, or
+            if `data` does not fit them.
     """
     # Building the grammar of international addresses in this package takes as long as the rest of
     # the start. jsonschema works without it, so its import is blocked.
@@ -50,19 +60,23 @@ def serve(weights: Sequence[str], state: str, port: int, browser: bool) -> int:
         import voila  # noqa: F401
     except ImportError as error:
         raise ImportError("the page of its own needs voila: pip install 'oatlib[lab]'") from error
-    paths = list(weights) or shipped()
+    paths = list(weights) or shipped(photographs)
     # Errors in the arguments appear here, before a server starts. Without arguments this is not
     # needed, and PyTorch is not imported.
-    if weights or state:
-        from .open_files import opened
+    if weights or state or data is not None:
+        from .open_files import measured, opened
         from .state import read
 
-        read(state, opened(paths)[0])
+        nets, images = opened(paths, data)
+        read(state, nets)
+        measured(paths, nets, images)
     port, token = port or _free_port(), secrets.token_urlsafe(16)
     # The process of the notebook runs in another folder, so it gets absolute paths.
     asked = {
         "weights": [str(Path(w).resolve()) for w in weights],
         "state": state,
+        "photographs": photographs,
+        "data": _from_anywhere(data),
         "folder": str(Path.cwd()),
     }
     os.environ[HANDED_OVER] = json.dumps(asked)
@@ -108,6 +122,13 @@ def _greet(handler, **_) -> None:
     """Set the cookie that allows the page to end its kernel when the page is closed."""
     # reading the property sets the cookie
     handler.xsrf_token  # noqa: B018
+
+
+def _from_anywhere(data: str | None) -> str | None:
+    """Return the name of a data set with an absolute path, if it has one."""
+    if data is None or not data.startswith("folder:"):
+        return data
+    return f"folder:{Path(data.removeprefix('folder:')).expanduser().resolve()}"
 
 
 def _free_port() -> int:

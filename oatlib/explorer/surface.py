@@ -20,6 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from .. import record
+from .._check import positive_int
 from ..data.load import Split
 from ..networks.network import Network
 from .measure import measure
@@ -39,11 +40,13 @@ class Surface:
 
     Args:
         net: The network.
-        panel: The images to measure.
+        panel: The images to measure. None: they are not here. Then nothing can be measured, and
+            `restore` accepts the numbers of any images.
         source: What identifies the images, ready for JSON. Without it the surface cannot be saved
-            or restored.
+            or, if there is a panel, restored.
 
     Attributes:
+        n: Number of images.
         lams: The λ of the grid, ascending.
         widths: The widths of the network, ascending.
         clean: `clean[w][l]` is the clean accuracy in [0, 1] at widths[w] and lams[l], or None if it
@@ -55,9 +58,10 @@ class Surface:
             are recorded.
     """
 
-    def __init__(self, net: Network, panel: Split, source: object = None):
+    def __init__(self, net: Network, panel: Split | None, source: object = None):
         """Make an empty surface."""
         self.net, self.panel, self.source = net, panel, source
+        self.n = 0 if panel is None else len(panel)
         self.lams = _grid(net)
         self.widths = list(net.spec.widths)
         self.clean: list = [[None] * len(self.lams) for _ in self.widths]
@@ -71,14 +75,16 @@ class Surface:
 
         Returns:
             A dict ready for JSON with the keys lams, widths, eps (in 1/255), n (number of images),
-            order (attacks whose curves are drawn, strongest first), clean, robust and mixed.
+            recorded (whether the images are not here), order (attacks whose curves are drawn,
+            strongest first), clean, robust and mixed.
         """
         mixed = {"attack": SUITE, "eps": SUITE_EPS, "points": deepcopy(self.mixed)}
         return {
             "lams": self.lams,
             "widths": self.widths,
             "eps": list(EPS),
-            "n": len(self.panel),
+            "n": self.n,
+            "recorded": self.panel is None,
             "order": list(STRONGEST_FIRST),
             "clean": deepcopy(self.clean),
             "robust": deepcopy(self.robust),
@@ -109,8 +115,11 @@ class Surface:
             everywhere: List the cells at all ε of the grid.
 
         Returns:
-            Cells of the quick cascade: attack, and indices of width, ε and λ.
+            Cells of the quick cascade: attack, and indices of width, ε and λ. None if the images
+            are not here.
         """
+        if self.panel is None:
+            return []
         shown = range(len(EPS)) if everywhere else _around(eps)
         widths = sorted(range(len(self.widths)), key=lambda w: abs(self.widths[w] - width))
         rows = [(w, e) for w in widths for e in shown if self.attack_at(w, e) is None]
@@ -216,10 +225,14 @@ class Surface:
         """
         if self.source is None:
             raise ValueError("cannot save a surface without `source`, which identifies its images")
-        record.write_json(path, {"of": self._of(), "attacks": self._attacks(), **self.table()})
+        table = self.table()
+        table.pop("recorded")
+        record.write_json(path, {"of": self._of(), "attacks": self._attacks(), **table})
 
     def restore(self, path) -> bool:
         """Read a surface from a file, if it belongs to this network, these images and this grid.
+
+        Without a panel, it may belong to any images. Their number and source are then read, too.
 
         Numbers of attacks whose definition has changed since are left out.
 
@@ -232,14 +245,21 @@ class Surface:
         Raises:
             RecordError: If the file is not valid JSON, or has values that are no accuracies.
         """
-        if self.source is None or not Path(path).is_file():
+        is_identified = self.panel is None or self.source is not None
+        if not is_identified or not Path(path).is_file():
             return False
         table = record.read_json(path)
-        if not isinstance(table, dict) or table.get("of") != self._of():
+        if not isinstance(table, dict) or not isinstance(of := table.get("of"), dict):
+            return False
+        expected = self._of()
+        if self.panel is None:  # any images will do
+            expected |= {"images": of.get("images"), "n": of.get("n")}
+        if of != expected:
             return False
         # A page shows these values, so they must be numbers of the right places.
         sides = (len(self.widths), len(EPS), len(self.lams))
         try:
+            n = positive_int("n", of["n"])
             same = {
                 name
                 for name, about in self._attacks().items()
@@ -256,6 +276,7 @@ class Surface:
                 f"{path} holds no measurements that this oatlib knows ({error}): delete it, and "
                 "they are measured again"
             ) from error
+        self.source, self.n = of["images"], n
         self.clean = clean
         self.robust |= robust
         self.mixed = mixed or self.mixed
@@ -275,7 +296,7 @@ class Surface:
             "weights": _digest(self.net),
             "dial": self.net.spec.dial,
             "images": self.source,
-            "n": len(self.panel),
+            "n": self.n,
             "grid": [self.lams, self.widths, list(EPS)],
         }
 

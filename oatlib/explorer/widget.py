@@ -7,10 +7,13 @@ thread: on a few images first, and then on more of them until the next move.
 
 from __future__ import annotations
 
+import json
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import anywidget
 import traitlets
@@ -20,7 +23,7 @@ from .._suggest import did_you_mean
 from ..data.load import Data
 from ..networks.network import Network
 from .cache import MeasurementCache
-from .description import describe, one_of_each_class
+from .description import describe, describe_recorded, one_of_each_class
 from .front_end import script, style
 from .live_training import Trainer
 from .measure import PART, head, measure, refine
@@ -55,8 +58,8 @@ class Explorer(anywidget.AnyWidget):
         state: The positions of all dials as a string. Assign a string or a mapping to move the
             dials.
         nets: The networks, by name.
-        data: The data set.
-        panel: The images that are measured. The first of them are attacked first.
+        data: The data set. None: its images are not here, so nothing is measured.
+        panel: The images that are measured, or None. The first of them are attacked first.
         description: All that does not change with the dials (see description.py).
         live: The newest measurement, as a dict (see `measure` in measure.py).
         surfaces: The measured grid of each network, as `Surface.table` returns it.
@@ -76,24 +79,26 @@ class Explorer(anywidget.AnyWidget):
     pace = traitlets.Enum(PACES, "run").tag(sync=True)  # how the attack advances
     error = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, nets, data: Data, start: State, panel, surfaces=None, **fixed):
+    def __init__(self, nets, data: Data | None, start: State, panel, surfaces=None, **fixed):
         super().__init__()
         self.nets, self.data, self.panel = dict(nets), data, panel
-        self.watched = one_of_each_class(panel)
+        self.watched = None if panel is None else one_of_each_class(panel)
         # The refinement comes after the prefetch: the next key press should not wait for it.
         self._worker = Worker(self._show_error, ("prefetch", "refine", "train", "curve"))
         self._cache = MeasurementCache(self._measure, self._refine)
         self._trainer: Trainer | None = None
         self._trained: list[str] = []  # names of the networks that were trained on the page
         self.folder: Path | None = None
+        known = surfaces or {}
         self._surfaces = {
-            name: (surfaces or {}).get(name) or Surface(net, head(panel, N))
-            for name, net in self.nets.items()
+            name: known.get(name) or Surface(net, head(panel, N)) for name, net in self.nets.items()
         }
-        self._fixed = fixed | {"live": True}
+        self._fixed = fixed | {"live": data is not None}
         self.description = self._describe()
         self.surfaces = {name: surface.table() for name, surface in self._surfaces.items()}
         self.controls = _for_browser(start)
+        if data is None:
+            return
         self.observe(lambda _: self._worker.submit(self._measure_current()), "controls")
         self.observe(lambda change: self._worker.pace(change.new), "pace")
         self.on_msg(lambda _, message, __: self._on_message(message))
@@ -294,8 +299,12 @@ class Explorer(anywidget.AnyWidget):
             self.send({"kind": "saved", "path": str(path), "line": f"oatlib.load({str(path)!r})"})
 
     def _describe(self) -> dict:
-        about = describe(self.nets, self.data, self.panel, self.watched) | self._fixed
-        return about | {"trained": list(self._trained)}
+        if self.data is None:
+            surface = next(iter(self._surfaces.values()))
+            about = describe_recorded(self.nets, surface.source, surface.n)
+        else:
+            about = describe(self.nets, self.data, self.panel, self.watched)
+        return about | self._fixed | {"trained": list(self._trained)}
 
     def _show_error(self, error: Exception) -> None:
         self.error = f"{type(error).__name__}: {error}"
@@ -303,10 +312,11 @@ class Explorer(anywidget.AnyWidget):
 
 def explore(
     nets: Network | Sequence[Network] | Mapping[str, Network],
-    data: Data,
+    data: Data | None,
     state: str | Mapping | State | None = None,
     *,
     n: int = IMAGES,
+    split: Literal["val", "test"] = "val",
     hide: Sequence[str] = (),
     marks: Sequence[Mapping] = (),
     surfaces=None,
@@ -320,9 +330,12 @@ def explore(
     Args:
         nets: One network, a sequence of them, or a mapping from names to networks.
         data: The data set. It must have the image shape and the number of classes of the networks.
+            None: its images are not here. Then `surfaces` must hold the recorded curve of every
+            network, and nothing is measured.
         state: First positions of the dials: a string from the button *copy*, a mapping, or a State.
-        n: Measure each setting on at most this many validation images, and curves on at most 256
-            of them.
+        n: Measure each setting on at most this many images, and curves on at most 256 of them.
+        split: Whether these are validation images or test images. A setting that is chosen by eye
+            should not be chosen on test images.
         hide: Parts of the screen to leave out: network, lam, width, eps, attack, choose, price,
             gallery, training, state.
         marks: Points of other networks to compare with (see `marks` in open_files.py).
@@ -343,26 +356,60 @@ def explore(
         >>> oatlib.explore(net, data, lam=0.3, hide=["training"])
     """
     named = _named(nets)
-    of_type("data", data, Data, "a data set, such as oatlib.load_data('shapes')")
-    for name, net in named.items():
-        if tuple(data.shape) != net.spec.shape or len(data.classes) != len(net.spec.classes):
-            raise ValueError(
-                f"{name!r} takes images {net.spec.shape} of {len(net.spec.classes)} classes; the "
-                "data has "
-                f"{tuple(data.shape)} and {len(data.classes)} classes"
-            )
+    if data is None:
+        _check_recorded(named, surfaces or {})
+    else:
+        _check_fit(named, data)
+    if split not in ("val", "test"):
+        raise ValueError(f"split must be 'val' or 'test', got {split!r}")
     for part in hide:
         if part not in PARTS:
             raise ValueError(
                 f"cannot hide {part!r}{did_you_mean(part, PARTS)}: the parts are {', '.join(PARTS)}"
             )
     first = next(iter(named))
-    start = read(state, named, State(first, lam=round(named[first].lam(0.5), 4)))
+    default = State(first, lam=round(named[first].lam(0.5), 4), min_clean=_limit(surfaces or {}))
+    start = read(state, named, default)
     start = read(settings, named, start)
-    panel = data.val.panel(min(n, len(data.val)))
+    images = None if data is None else getattr(data, split)
+    panel = None if images is None else images.panel(min(n, len(images)))
     return Explorer(
         named, data, start, panel, surfaces, hide=list(hide), marks=list(marks), page=page
     )
+
+
+def _limit(surfaces: Mapping[str, Surface]) -> float:
+    """Return the least clean accuracy of the search at first: one that some network has."""
+    rows = [row for surface in surfaces.values() for row in surface.clean]
+    known = [clean for row in rows for clean in row if clean is not None]
+    usual = State.min_clean
+    if not known or max(known) >= usual:
+        return usual
+    return math.floor(20 * max(known) - 1) / 20  # at least 5 points below the best, in fives
+
+
+def _check_fit(nets: Mapping[str, Network], data: Data) -> None:
+    """Raise an error unless every network takes the images of a data set."""
+    of_type("data", data, Data, "a data set, such as oatlib.load_data('shapes')")
+    for name, net in nets.items():
+        if tuple(data.shape) != net.spec.shape or len(data.classes) != len(net.spec.classes):
+            raise ValueError(
+                f"{name!r} takes images {net.spec.shape} of {len(net.spec.classes)} classes; the "
+                "data has "
+                f"{tuple(data.shape)} and {len(data.classes)} classes"
+            )
+
+
+def _check_recorded(nets: Mapping[str, Network], surfaces: Mapping[str, Surface]) -> None:
+    """Raise a ValueError unless the curve of every network is recorded, on the same images."""
+    for name in nets:
+        if name not in surfaces or not surfaces[name].n:
+            raise ValueError(
+                f"there is no recorded curve of {name!r} in `surfaces`: without it the explorer "
+                "needs the images, as `data`"
+            )
+    if len({json.dumps([surfaces[name].source, surfaces[name].n]) for name in nets}) > 1:
+        raise ValueError("the curves in `surfaces` were measured on different images")
 
 
 def _named(nets) -> dict[str, Network]:

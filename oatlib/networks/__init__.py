@@ -9,4 +9,6 @@
 * compiled: folded networks through `torch.compile`.
 * calibrate: BatchNorm statistics for further widths.
 * onnx: export to ONNX.
+* ready: the trained networks that come with oatlib.
+* history: how a network was made, in words.
 """

@@ -510,19 +510,37 @@ def check_network(net) -> None:
     )
 
 
-def save(net: Network, path) -> None:
+def save(net: Network, path, half: bool = False) -> None:
     """Write a network to one safetensors file: weights, λ codes and a JSON header with the spec.
 
     Args:
         net: The network.
         path: The file to write.
+        half: Round filters and matrices to half precision (11 bits), so that the file has half the
+            size. Vectors, such as the statistics of BatchNorm, stay exact. `load` returns all in
+            single precision.
 
     Raises:
         RecordError: If the file cannot be written.
-        ValueError: If the network is a mix of two networks (`oatlib.mix`).
+        ValueError: If the network is a mix of two networks (`oatlib.mix`), or if a weight is too
+            large for half precision.
     """
     check_network(net)
-    record.write_weights(path_of(path), net.state_dict(), net.header())
+    tensors, header = net.state_dict(), net.header()
+    if half:
+        tensors = {name: _rounded(name, tensor) for name, tensor in tensors.items()}
+        header["half"] = True
+    record.write_weights(path_of(path), tensors, header)
+
+
+def _rounded(name: str, tensor: Tensor) -> Tensor:
+    """Return a filter or a matrix in half precision, and any other tensor as it is."""
+    if tensor.ndim < 2 or not tensor.is_floating_point():
+        return tensor
+    rounded = tensor.half()
+    if not rounded.isfinite().all():
+        raise ValueError(f"{name} holds numbers that half precision cannot: save with half=False")
+    return rounded
 
 
 def load(path, device=None) -> Network:
@@ -570,6 +588,8 @@ def load(path, device=None) -> Network:
             f"{path}: its header describes no network that this oatlib knows: {error}. "
             "Copy the file again, or update oatlib."
         ) from error
+    if header.get("half") is True:
+        tensors = {n: t.float() if t.dtype == torch.float16 else t for n, t in tensors.items()}
     record.load_exactly(net, tensors, path)
     return net.to(device) if device else net
 

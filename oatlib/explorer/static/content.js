@@ -5,6 +5,8 @@
 import { coinEnds, frontier, interpolate } from "./curves.js";
 import { isUnderWay } from "./reading.js";
 
+const HARD = 0.85; // images that no network classifies better than this, without an attack
+
 /**
  * The curve of a network at one width.
  * @typedef {object} Curve
@@ -32,6 +34,7 @@ import { isUnderWay } from "./reading.js";
  * @property {(clean: number) => number} x
  * @property {(robust: number) => number} y
  * @property {number} low smallest clean accuracy
+ * @property {number} end largest clean accuracy
  * @property {number} high largest robust accuracy
  * @property {number} gap of the vertical grid lines
  */
@@ -113,8 +116,10 @@ function comparisonsOf({ reference }, state, surface, main) {
  * @param {State} state
  * @returns {Mark[]}
  */
-function marksOf({ marks = [] }, state) {
-  return marks.flatMap(({ name, lam, clean, eps, robust }) => {
+function marksOf({ marks = [], networks }, state) {
+  const { backbone } = networks[state.network];
+  const comparable = marks.filter((mark) => !mark.backbone || mark.backbone === backbone);
+  return comparable.flatMap(({ name, lam, clean, eps, robust }) => {
     const value = interpolate(eps, robust, state.eps);
     return value === null ? [] : [{ name, lam, clean, robust: value }];
   });
@@ -137,15 +142,20 @@ export function scalesOf({ curves, comparisons, marks, trained }, reading, width
     robust.push(reading.robust.value ?? 0);
   }
   const least = Math.min(0.9, ...clean);
-  const most = Math.max(0.5, ...robust);
-  const gap = least < 0.55 ? 0.1 : 0.05;
+  const best = Math.max(...clean);
+  // Images that no network is good at get axes of their own, or their curves would be tiny.
+  const isHard = best < HARD;
+  const most = Math.max(isHard ? 0.1 : 0.5, ...robust);
+  const gap = least < 0.55 && !isHard ? 0.1 : 0.05;
   const low = Math.max(0, Math.floor((least - 0.02) / gap) * gap);
+  const end = isHard ? Math.ceil((best + 0.02) / gap) * gap : 1;
   const high = Math.min(1, Math.ceil((most + 0.03) * 10) / 10);
   return {
     box,
-    x: (accuracy) => box.left + ((accuracy - low) / (1.005 - low)) * (box.right - box.left),
+    x: (accuracy) => box.left + ((accuracy - low) / (end + 0.005 - low)) * (box.right - box.left),
     y: (accuracy) => box.bottom - (accuracy / high) * (box.bottom - box.top),
     low,
+    end,
     high,
     gap,
   };

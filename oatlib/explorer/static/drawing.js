@@ -83,10 +83,10 @@ function rimOf({ x, y }) {
 }
 
 /** @param {Scales} scales */
-function drawAxes({ box, x, y, low, high, gap }) {
+function drawAxes({ box, x, y, low, end, high, gap }) {
   const { left, right, top, bottom } = box;
   let out = "";
-  for (let v = low; v <= 1.0001; v += gap) {
+  for (let v = low; v <= end + 0.0001; v += gap) {
     const text = `x="${x(v)}" y="${bottom + 15}" text-anchor="middle"`;
     out += `<line class="grid" x1="${x(v)}" x2="${x(v)}" y1="${top}" y2="${bottom}"/>`;
     out += `<text class="tick" ${text}>${Math.round(v * 100)}</text>`;
@@ -312,7 +312,9 @@ export function drawLegend({ description, state, surface }, { comparisons, marks
 function mainText(description, state, surface) {
   const texts = [state.network];
   const attack = curveAttack(surface, state.width, state.eps);
-  if (attack) texts.push(`by the ${description.attackNames[attack]}, n = ${surface.n}`);
+  // Live numbers are of other images than a recorded curve.
+  const others = description.live && surface.recorded ? " recorded images" : "";
+  if (attack) texts.push(`by the ${description.attackNames[attack]}, n = ${surface.n}${others}`);
   if (description.networks[state.network].widths.length > 1) texts.push("thin: other widths");
   return texts.join(", ");
 }

@@ -11,6 +11,7 @@ import { Player } from "./player.js";
 import { Plot } from "./plot.js";
 import { isUnderWay, readingOf } from "./reading.js";
 import { Readout } from "./readout.js";
+import { RecordPane } from "./record.js";
 import { fitToNetwork, readState, readWhatFits, shortened, writeState } from "./state.js";
 import { Tabs } from "./tabs.js";
 import { Theme } from "./theme.js";
@@ -75,6 +76,7 @@ class Explorer {
     this.readout = new Readout(description, this);
     this.gallery = new Gallery(description);
     this.training = new TrainingPane(description, this);
+    this.record = new RecordPane();
     this.connection = new Connection(model, {
       page: description.page,
       onchange: () => this.draw(),
@@ -89,6 +91,7 @@ class Explorer {
       this.readout,
       this.gallery,
       this.training,
+      this.record,
     ];
     this.element.append(
       this.header.element,
@@ -119,15 +122,21 @@ class Explorer {
 
   /** What is shown below the plot. */
   panes() {
-    const { live, hide = [] } = this.description;
+    const { live, missing, networks, seeThrough, hide = [] } = this.description;
     const panes = [];
     if (!hide.includes("gallery"))
       panes.push({
-        title: "six images under attack",
+        title: missing ? "images under attack" : "six images under attack",
         element: this.gallery.element,
-        keys: this.description.seeThrough
+        keys: seeThrough
           ? ["gallery", "drawn", "answers", "seeThrough"]
           : ["gallery", "answers"],
+      });
+    if (Object.values(networks).some((net) => net.results))
+      panes.push({
+        title: "how it was made",
+        element: this.record.element,
+        keys: ["record", "results"],
       });
     if (live && !hide.includes("training"))
       panes.push({
@@ -201,7 +210,7 @@ class Explorer {
       reading: readingOf(state, surface, this.model.get("live"), moving),
       training: training.status ? training : null,
       pace: this.model.get("pace"),
-      shots: description.live ? null : this.model.get("gallery")[state.network],
+      shots: (!description.live && this.model.get("gallery")?.[state.network]) || null,
       moving,
       playing: this.player.playing,
       error: this.fault || this.model.get("error"),

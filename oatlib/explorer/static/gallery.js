@@ -22,7 +22,9 @@ export class Gallery {
     const toggle = description.seeThrough
       ? new SeeThroughToggle((on) => this.setSeeThrough(on))
       : null;
-    this.element = make("div", { class: "images" }, toggle && toggle.element, this.grid);
+    this.element = description.missing
+      ? make("div", { class: "images" }, missingText(description.missing))
+      : make("div", { class: "images" }, toggle && toggle.element, this.grid);
     /** @type {GalleryRow[] | null} */
     this.shown = null;
   }
@@ -56,6 +58,15 @@ export class Gallery {
   setSeeThrough(on) {
     for (const card of this.cards) card.setSeeThrough(on);
   }
+}
+
+/**
+ * What to do about images that are not here. Commands stand between backticks.
+ * @param {string} text
+ */
+function missingText(text) {
+  const parts = text.split("`").map((part, i) => (i % 2 ? make("code", {}, part) : part));
+  return make("p", { class: "missing" }, ...parts);
 }
 
 /** One image. */

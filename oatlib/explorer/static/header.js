@@ -21,14 +21,12 @@ export class Header {
    */
   constructor(description, actions, theme, tour) {
     this.actions = actions;
-    const { live, hide = [] } = description;
-    const facts = live
-      ? make("span", { class: "" }, factsOf(description))
-      : make(
-          "span",
-          { class: "frozen" },
-          `precomputed, without a kernel · ${factsOf(description)}`,
-        );
+    const { live, split, hide = [] } = description;
+    const facts = make(
+      "span",
+      { class: live ? "" : "frozen" },
+      stateOfNumbers(description) + factsOf(description),
+    );
     this.text = make("input", {
       class: "state",
       "aria-label": `state: ${STATE_TITLE}`,
@@ -49,7 +47,7 @@ export class Header {
       hidden ? null : copy,
       theme,
       tour,
-      help("this line", "data", "split", ...keys),
+      help("this line", "data", split === "test" ? "testSplit" : "split", ...keys),
     );
     this.first = make("span", { hidden: hide.includes("lam") });
     const intro = make("p", { class: "intro" }, WHAT, this.first);
@@ -77,6 +75,15 @@ export class Header {
       this.actions.announce("press Ctrl+C: the browser does not allow this page to copy");
     }
   }
+}
+
+/**
+ * That the numbers are not measured now, if so.
+ * @param {Description} description
+ */
+function stateOfNumbers({ live, missing }) {
+  if (live) return "";
+  return missing ? "recorded curves · " : "precomputed, without a kernel · ";
 }
 
 /** @param {Description} description */

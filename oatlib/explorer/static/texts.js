@@ -106,8 +106,8 @@ export const TEXTS = {
   point: [
     "ring and disc",
     "The current setting: a ring while it is an estimate, a disc when it is measured; the cross " +
-      "is the 95 % interval. A disc can lie beside the curve, because it is measured on more " +
-      "images than the curve, or by another attack. Drag it along the curve.",
+      "is the 95 % interval. A disc can lie beside the curve, because it is measured on more or " +
+      "other images than the curve, or by another attack. Drag it along the curve.",
   ],
   best: ["best possible", "No classifier of these images can lie above this curve at ε = 8/255."],
   coinLine: [
@@ -159,6 +159,18 @@ export const TEXTS = {
   split: [
     "validation images",
     "Images that were not used in training, so the numbers are not flattered.",
+  ],
+  testSplit: [
+    "test images",
+    "Images that were not used in training. Do not choose a setting on them that you then report.",
+  ],
+  record: [
+    "how it was made",
+    "The file of each network says it: the images, the training, the command, and the hardware.",
+  ],
+  results: [
+    "table",
+    "Measured after the training on more test images than the curve. The suite is the quick one.",
   ],
   state: [
     "state",

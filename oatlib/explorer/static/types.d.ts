@@ -20,6 +20,7 @@ export interface State {
 export interface Description {
   data: string;
   split: string;
+  missing: string; // what to do about images that are not here; "" if they are
   n: number;
   classes: string[];
   shape: [number, number, number]; // channels, height, width
@@ -61,7 +62,10 @@ export interface ImageParts {
 
 export interface Network {
   recipe: string;
+  backbone: string;
   about: string; // one line
+  facts: [word: string, text: string][]; // how it was made
+  results: { title: string; headings: string[]; rows: string[][] } | null; // on test images
   stops: number[];
   slider: number[]; // λ at evenly spaced positions
   widths: number[]; // ascending
@@ -77,6 +81,7 @@ export interface MarkedNetwork {
   clean: number;
   eps: number[];
   robust: (number | null)[]; // by ε
+  backbone?: string; // compared with networks of this backbone only
 }
 
 /** The measured grid of a network, see surface.py. null: not measured. */
@@ -85,6 +90,7 @@ export interface Surface {
   widths: number[];
   eps: number[];
   n: number; // images
+  recorded: boolean; // whether its images are not here
   order: string[]; // attacks whose curves are drawn, strongest first
   clean: (number | null)[][]; // [width][λ]
   robust: Record<string, (number | null)[][][]>; // [attack][width][ε][λ]
@@ -151,7 +157,7 @@ export interface Values {
   training: Training | { status?: undefined }; // empty until a training starts
   pace: Pace;
   error: string;
-  gallery: Record<string, Shots>; // only on an exported page
+  gallery?: Record<string, Shots>; // only on an exported page
 }
 
 /** The model of the widget, or its substitute on a page without a kernel. */
