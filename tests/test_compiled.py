@@ -13,6 +13,8 @@ from oatlib.networks import compiled as module
 from oatlib.networks.compiled import can_be_compiled, structure_of
 from oatlib.training.loop import Training
 
+pytestmark = pytest.mark.slow
+
 QUICK = "aot_eager"  # what is traced and differentiated is the same; no C++ compiler is needed
 PGD = oatlib.PGD(8 / 255, 2, best=False)
 
