@@ -147,6 +147,7 @@ SPECS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*has no checksum")
 @pytest.mark.parametrize("name", SPECS)
 def test_headers_that_ask_for_too_much_are_refused_before_memory_is_used(net, path, name, monkeypatch):
     made = []
