@@ -23,7 +23,8 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
@@ -414,11 +415,12 @@ def read_weights(path, remedy: str = REMEDY) -> tuple[dict[str, Tensor], dict]:
             f"available. {remedy}"
         )
     try:
-        with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {}).get("oatlib", "null"))
-            names = file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, ValueError, RecursionError) as error:
+        # Read the file once. A reader that opens it again, as `safe_open` does for the numbers, may
+        # get numbers of a newer file: another process may replace it at any time.
+        content = path.read_bytes()
+        tensors = from_bytes(content)
+        header = json.loads(_metadata(content).get("oatlib", "null"))
+    except (SafetensorError, ValueError, RecursionError, LookupError) as error:
         raise RecordError(
             f"{path} cannot be read: it is truncated, damaged or no safetensors file ({error}). "
             f"{remedy}"
@@ -438,6 +440,15 @@ def read_weights(path, remedy: str = REMEDY) -> tuple[dict[str, Tensor], dict]:
         )
     _verify(path, header, tensors, remedy)
     return tensors, header
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Return the metadata of a safetensors file, which `from_bytes` has accepted.
+
+    Such a file begins with the length of a header, in 8 bytes, and the header as JSON.
+    """
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length]).get("__metadata__") or {}
 
 
 def _verify(path: Path, header: dict, tensors: dict[str, Tensor], remedy: str) -> None:

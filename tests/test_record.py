@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from oatlib import _locks, record
@@ -637,7 +638,7 @@ def test_a_loader_that_does_not_look_at_the_checksum_is_caught(net, whole, path,
 
 def rewritten(path, change):
     """Write a file again with another header, as a tool of somebody else would."""
-    with record.safe_open(path, "pt") as file:
+    with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         old = json.loads(file.metadata()["oatlib"])
     save_file(tensors, path, {"oatlib": json.dumps(change(old))})
@@ -792,6 +793,39 @@ def test_many_faults_are_not_all_listed(net, path):
     with pytest.raises(RecordError, match=r"; \.\.\.") as caught:
         load(path)
     assert len(str(caught.value)) < 600
+
+
+SWAP = """
+import os, sys
+path, *files = sys.argv[1:]
+print(flush=True)
+while True:
+    for file in files:
+        os.symlink(file, path + ".new")
+        os.replace(path + ".new", path)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a permission there")
+def test_a_file_that_is_replaced_while_it_is_read_is_read_whole(tmp_path, path):
+    """By another process, for instance a training that writes its checkpoint."""
+    files = [tmp_path / "zeros", tmp_path / "ones"]
+    for value, file in enumerate(files):
+        write_weights(file, {str(n): torch.full((500,), float(value)) for n in range(20)}, {"value": value})
+    command = [sys.executable, "-c", SWAP, path, *files]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            process.stdout.readline()
+            seen = set()
+            while not path.exists():
+                pass
+            for _ in range(500):
+                tensors, header = read_weights(path)
+                assert {tensor.unique().item() for tensor in tensors.values()} == {header["value"]}
+                seen.add(header["value"])
+            assert seen == {0, 1}
+        finally:
+            process.kill()
 
 
 def test_nothing_is_ever_unpickled(net, path, monkeypatch):
