@@ -538,6 +538,8 @@ over = {}
 for name in names:
     over[name] = {
         images: over_images(lambda w, name=name: gain(w[name]), world, again[images])
+        if len(world.get(name, ())) > 2  # with two ends only there is nothing between them
+        else None
         for images, world in (("shapes", toy), ("photographs", real))
     }
 above = {images: [name for name, row in over.items() if row[images] and row[images][1] > 0] for images in again}
