@@ -20,6 +20,8 @@ from torch import nn
 import oatlib
 from authoring import lessons
 from oatlib.course import exercises
+from oatlib.course.dials import SHARES, plain_mix
+from oatlib.course.exercises import oat
 from oatlib.course.exercises.reruns import name_of
 from oatlib.course.seeds import T95
 
@@ -87,6 +89,17 @@ def test_the_librarys_version_passes_too(lesson, name, stub, solution):
 def test_every_exercise_belongs_to_one_lesson():
     exercises.find(COURSE[0][1])
     assert sorted(name for _, name, _, _ in COURSE) == sorted(exercises.EXERCISES)
+
+
+def test_the_recorded_mixes_that_a_dial_must_beat_are_those_that_are_measured_here():
+    """The check reads them from a record. The ends, which make the coin, and one between them are measured again."""
+    standard, robust, _ = oat._two_networks()
+    between = SHARES.index(0.76)
+    measured = oat._measured([standard, plain_mix(SHARES[between], standard, robust), robust])
+    recorded = oat._recorded_mixes()
+    for (clean, held), mix in zip(measured, (0, between, -1), strict=True):
+        assert clean == pytest.approx(recorded[mix][0], abs=1.5 / oat.N_DIAL)
+        assert held == pytest.approx(recorded[mix][1], abs=1.5 / oat.N_DIAL)
 
 
 def test_an_unknown_name_is_told_about():
