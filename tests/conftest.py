@@ -19,7 +19,16 @@ hypothesis.settings.load_profile("patient")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-LONGEST = ("test_driven.py", "test_auditing.py", "test_suite.py", "test_package.py")
+LONGEST = (
+    "test_live.py",
+    "test_driven.py",
+    "test_learners.py",
+    "test_exercises.py",
+    "test_auditing.py",
+    "test_suite.py",
+    "test_wheel.py",
+    "test_pages.py",
+)
 MARKERS = {"browser": pytest.mark.browser, "notebooks": pytest.mark.notebook}  # directory: marker
 HERE = Path(__file__).parent
 

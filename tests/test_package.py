@@ -29,7 +29,7 @@ MODULES = {
 
 # A module imports from its own package and from packages in lines above its own.
 ORDER = (
-    {"_suggest", "_bundled", "_check", "_html", "_locks", "_memory", "_random"},
+    {"_suggest", "_bundled", "_check", "_html", "_imports", "_locks", "_memory", "_random"},
     {"_processes", "record"},
     {"data", "layers", "reruns"},
     {"attacks"},
@@ -167,6 +167,19 @@ from oatlib.explorer import server
 server._voila = lambda *_: 0
 assert cli.main(["explore", "--no-browser"]) == 0
 assert "voila" in sys.modules and not {"torch", "lark"} & sys.modules.keys()""")
+
+
+@pytest.mark.slow
+def test_lessons_and_reruns_start_without_a_grammar():
+    """It takes a second of every start. Programs that want it still get it."""
+    pytest.importorskip("papermill")
+    in_a_new_python("""
+import importlib.util, sys
+import oatlib.course.sliders, oatlib.reruns.kernel
+assert {"plotly", "nbformat", "jsonschema"} <= sys.modules.keys() and "lark" not in sys.modules
+if importlib.util.find_spec("rfc3987_syntax"):
+    import rfc3987_syntax
+    assert "lark" in sys.modules  # or the line above could not fail""")
 
 
 @pytest.mark.slow

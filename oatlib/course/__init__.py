@@ -13,3 +13,7 @@
   experiments of lessons 00 to 05, as far as learners need not read them.
 * diagram: the block diagram that grows from lesson to lesson.
 """
+
+from .._imports import import_jsonschema
+
+import_jsonschema()  # before plotly imports it: a lesson starts faster

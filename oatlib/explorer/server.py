@@ -10,10 +10,10 @@ import json
 import os
 import secrets
 import socket
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .._imports import import_jsonschema
 from .shipped import shipped
 
 SHARE = Path(__file__).parent / "share"
@@ -53,9 +53,7 @@ def serve(
         ValueError: If the state cannot be read, if the networks were trained on different data, or
             if `data` does not fit them.
     """
-    # Building the grammar of international addresses in this package takes as long as the rest of
-    # the start. jsonschema works without it, so its import is blocked.
-    sys.modules.setdefault("rfc3987_syntax", None)
+    import_jsonschema()  # before Voila imports it
     try:
         import voila  # noqa: F401
     except ImportError as error:

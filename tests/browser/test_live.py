@@ -1,5 +1,6 @@
 """The explorer in a real browser: what hands do moves the point, and the numbers are those of a direct computation."""
 
+import functools
 import os
 import subprocess
 import time
@@ -40,6 +41,7 @@ def screen(home):
     assert home.faults == [], "errors in the console, or requests that leave this machine"
 
 
+@functools.cache  # the homes are led to the same states
 def direct(text):
     """(clean, robust) in per cent at a state."""
     state = read(text, NETS)

@@ -15,16 +15,18 @@ from tests.notebooks.test_exercises import COURSE
 
 IMPORTS = "import math\nimport torch\nimport torch.nn.functional as F\nfrom torch import nn\nimport oatlib\n"
 IMPORTS += "from oatlib.course.exercises import check, mine"
+# to take down all modules, one by one, takes Python longer than a second
+END = "import atexit, os\n_ = atexit.register(os._exit, 0)"
 
 
 def run(folder, *sources):
     """Run cells in one kernel; the texts that each displays."""
-    cells = [nbformat.v4.new_code_cell(source) for source in (IMPORTS, *sources)]
+    cells = [nbformat.v4.new_code_cell(source) for source in (IMPORTS, *sources, END)]
     metadata = {"kernelspec": lessons.KERNEL}
     notebook = prepared(nbformat.v4.new_notebook(cells=cells, metadata=metadata), {})
     execute(notebook, folder, Progress(notebook, None), timeout=300)
     return ["".join(output.get("data", {}).get("text/plain", "") for output in cell.outputs).replace("\n", " ")
-            for cell in notebook.cells[1:]]  # fmt: skip
+            for cell in notebook.cells[1:-1]]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
