@@ -24,7 +24,7 @@ from .clock import interleaved, ratio
 PLAN = {
     "recipe": "oat",
     "data": "digits",
-    "epochs": 60,
+    "epochs": 40,
     "n": 64,
     "lams": [0, 1],
     "grid": {"seed": list(range(8))},
@@ -65,7 +65,7 @@ def run_sweep(rounds: int = 1) -> dict:
     return {"sweep": ratio(seconds, "workers", "in_turn") | runs}
 
 
-def run_rerun(rounds: int = 2) -> dict:
+def run_rerun(rounds: int = 1) -> dict:
     """{rerun: how many times as long rerun takes as nbclient alone, ...}."""
     with tempfile.TemporaryDirectory() as folder:
         ways = {
