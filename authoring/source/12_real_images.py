@@ -298,7 +298,7 @@ ways = {
 steps(ways, "From a record to an answer: with one training draw the images again, with several use their spread.")
 
 # %% [markdown]
-# ## Eight statements, one rule
+# ## Nine statements, one rule
 #
 # These statements are from the lessons. Each is a number and a limit.
 
@@ -314,9 +314,18 @@ def robust_of(world, system, setting=-1):
     return 100 * world[system][setting][1]
 
 
+def over_dedicated(world):
+    """Points of oat above the coin between two networks, half-way between their clean accuracies."""
+    ends = [world[f"dedicated {lam}"][0] for lam in (0, 1)]
+    level = (ends[0][0] + ends[1][0]) / 2
+    return 100 * ((robust_at(world["oat"], level) or 0) - (oatlib.coin(*ends, level) or 0))
+
+
+# %%
 # a function of w = {system: [(clean, robust) at each λ]}, and its limit in points
 STATEMENTS = {
     "oat is above the coin between its ends": (lambda w: gain(w["oat"]), 0),
+    "oat is above the coin between two dedicated networks": (over_dedicated, 0),
     "blend: the coin is above interpolated weights": (lambda w: -gain(w["blend"]), 0),
     "blend: mixed outputs are above interpolated weights": (
         lambda w: gain(w["blend, outputs"]) - gain(w["blend"]),
@@ -411,7 +420,7 @@ carries_over = check(carries_over)
 # </details>
 
 # %%
-lesson.predict("carried", "of the eight statements: how many carry over?", 0, 8, "statements")
+lesson.predict("carried", "of the nine statements: how many carry over?", 0, 9, "statements")
 
 
 # %%
@@ -466,7 +475,7 @@ rest = ", ".join(f"{kind}: {count}" for kind, count in tally.items() if kind != 
 lesson.reveal("carried", tally["carries over"], f"of {len(verdicts)}; {rest}.")
 
 # %%
-(_, of_gain), _, _, (_, of_moves), *_ = (tuple(found.values()) for found in measured.values())
+(_, of_gain), _, _, _, (_, of_moves), *_ = (tuple(found.values()) for found in measured.values())
 on_shapes = [found["shapes"][0] for found in measured.values()]
 lesson.reveal(
     "gain",
@@ -476,7 +485,7 @@ lesson.reveal(
 
 # %%
 lesson.reveal(
-    "moves", of_moves[0], f"95 % interval {of_moves[1]:.1f} to {of_moves[2]:.1f}; on shapes {on_shapes[3]:.0f}."
+    "moves", of_moves[0], f"95 % interval {of_moves[1]:.1f} to {of_moves[2]:.1f}; on shapes {on_shapes[4]:.0f}."
 )
 
 # %% [markdown]
@@ -849,7 +858,8 @@ say(
 # %% [markdown]
 # ## With your own photographs
 #
-# With a copy of the images, the same numbers can be measured here.
+# These networks come with oatlib, and `oatlib explore --photographs` turns their dials. With a copy of the images, the same numbers can be
+# measured here.
 
 # %%
 lines = []

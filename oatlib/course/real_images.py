@@ -7,6 +7,7 @@ the lesson grows with the record of photographs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import plotly.graph_objects as go
@@ -18,6 +19,7 @@ from ..attacks.suite import Suite
 from ..data.load import load_data
 from ..evaluation.evaluate import evaluate
 from ..networks.network import load
+from ..networks.ready import ready
 from ..record import read_json
 from . import figures
 
@@ -240,8 +242,7 @@ def measured_here(network: str, folder: str, n: int, seed: int = 0) -> list[Poin
     Returns:
         A point for each λ stop.
     """
-    shipped = bundled("explorer").parent / f"{network}.safetensors"
-    net = load(shipped if shipped.is_file() else network)
+    net = load(network) if Path(network).is_file() else ready(network)
     data = load_data(f"folder:{folder}", seed, n_train=64, n_val=64, n_test=n)
     points: dict[float, Point] = {}
     for key, attack in (("robust", Suite(budget="quick")), ("pgd", PGD(8 / 255, 20))):
