@@ -33,7 +33,9 @@ from oatlib.record import read_json, read_weights
 # Children are forked from a server that has imported PyTorch already. So kills fall into the
 # training, and not into seconds of imports.
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["bench.soak", "oatlib.cli.commands", "sklearn.datasets"])
+# The first step of an optimiser imports torch._dynamo, and digits need scikit-learn.
+MODULES = ["bench.soak", "oatlib.cli.commands", "torch._dynamo", "sklearn.datasets"]
+FORKED.set_forkserver_preload(MODULES)
 
 # Epochs of one step: about half of the time goes into measuring and writing.
 TRAINING = ["train", "oat", "--data", "digits", "--n-train", "64", "--data-set", "n_val=20"]

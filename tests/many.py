@@ -14,6 +14,7 @@ import socket
 import traceback
 
 import torch
+import torch._dynamo  # the first step of an optimiser imports it: once in the server, not in every process
 
 import oatlib
 from oatlib._processes import ALONE
