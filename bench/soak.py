@@ -20,12 +20,14 @@ import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from tqdm.auto import tqdm
 
 from oatlib.cli import main as cli
 from oatlib.record import read_json, read_weights
@@ -174,6 +176,8 @@ def _start(words: Sequence[str], folder: Path) -> multiprocessing.process.BasePr
 def _run(words: list[str], folder: str) -> None:
     """Run a command of oatlib in this process, quietly."""
     torch.set_num_threads(1)
+    # The lock of progress bars between processes would stay behind after a kill.
+    tqdm.set_lock(threading.RLock())
     os.chdir(folder)
     sys.stdout = sys.stderr = open(LOG, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (open to the end)
     sys.exit(cli.main(words))
