@@ -137,6 +137,7 @@ def _one_training(
         while process.is_alive() and time.monotonic() < end:
             outcome.reads += checkpoint.exists()
             _epoch(checkpoint)
+            time.sleep(0.005)
         if not process.is_alive():
             return _ended(process)
         process.kill()
