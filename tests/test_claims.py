@@ -373,7 +373,7 @@ def test_one_claim_in_full_has_conditions_and_commands(judged):
     text = " ".join(board.in_full(judged["solar"]).split())
     for part in ("+4.71 % clean and +7.71 % robust on CIFAR-10", "5 seeds", "quick suite", "n = 1024", "--records 07_"):
         assert part in text
-    assert "not measured" in board.in_full(judged["oats"])
+    assert "not measured" in board.in_full(judged["solar"])
 
 
 def test_the_headline_is_what_decides():
