@@ -946,15 +946,8 @@ keep_channels = check(keep_channels)
 pruned = widths.Pruned(standard, data)
 chosen_from = data.train.panel(min(128, len(data.train)))
 kept = keep_channels(pruned, chosen_from.x, chosen_from.y, 0.25)
-# two simple rivals: channels at random, and those with the largest weights
-rng = torch.Generator().manual_seed(seed)
-at_random = [torch.randperm(n, generator=rng)[: int(0.25 * n)].sort().values for n in pruned.channels]
-sizes = [weight.flatten(1).norm(dim=1) for weight in pruned.weights]
-largest = [size.topk(int(0.25 * len(size))).indices.sort().values for size in sizes]
 quarter = {
     "first channels": pruned.accuracy(pruned.first(0.25), panel),
-    "random channels": pruned.accuracy(at_random, panel),
-    "largest weights": pruned.accuracy(largest, panel),
     "your channels": pruned.accuracy(kept, panel),
     "slimmable": means["together, a BatchNorm for each"][0],
     "trained alone": means["trained alone"][0],
@@ -962,9 +955,20 @@ quarter = {
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
+# Two simple rivals: channels at random, and those with the largest weights
+rng = torch.Generator().manual_seed(seed)
+at_random = [torch.randperm(n, generator=rng)[: int(0.25 * n)].sort().values for n in pruned.channels]
+sizes = [weight.flatten(1).norm(dim=1) for weight in pruned.weights]
+largest = [size.topk(int(0.25 * len(size))).indices.sort().values for size in sizes]
+cut_names = ["first channels", "random channels", "largest weights", "your channels"]
+quarter |= {"random channels": pruned.accuracy(at_random, panel), "largest weights": pruned.accuracy(largest, panel)}
 fig = figures.bars(
-    list(quarter)[:4],
-    {f"standard, cut, with fresh statistics (bar: 95 % interval, n = {len(panel)})": list(quarter.values())[:4]},
+    cut_names,
+    {
+        f"standard, cut, with fresh statistics (bar: 95 % interval, n = {len(panel)})": [
+            quarter[name] for name in cut_names
+        ]
+    },
     n=len(panel),
     y_name="clean accuracy, %",
     height=330,

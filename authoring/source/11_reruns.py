@@ -481,6 +481,8 @@ say(f"By this rule, for specialist and dial: **{answer}**.")
 # * Student 1908, *The Probable Error of a Mean*
 # * Bouthillier et al. 2021, *Accounting for Variance in Machine Learning Benchmarks*
 # * Armitage, McPherson and Rowe 1969, *Repeated Significance Tests on Accumulating Data*
+#
+# **Next:** [12 · Does it hold on photographs?](12_real_images.ipynb): one rule for all numbers of the course so far.
 
 # %%
 lesson.finish(
