@@ -154,6 +154,9 @@ interval = check(interval)
 # <details><summary>Solution</summary>
 #
 # ```python
+# from statistics import fmean, stdev
+# from oatlib.course.seeds import T95
+#
 # def interval(values):
 #     n = len(values)
 #     mean = fmean(values)
@@ -292,6 +295,8 @@ all_runs = check(all_runs)
 # <details><summary>Solution</summary>
 #
 # ```python
+# import itertools
+#
 # def all_runs(grid):
 #     runs = []
 #     for values in itertools.product(*grid.values()):
@@ -325,6 +330,8 @@ run_all = check(run_all)
 # <details><summary>Solution</summary>
 #
 # ```python
+# from oatlib.course.exercises.reruns import name_of
+#
 # def run_all(run, runs, done):
 #     failed = {}
 #     for settings in runs:
