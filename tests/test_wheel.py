@@ -74,7 +74,7 @@ def installed(tmp_path_factory):
 
 def test_the_commands_of_the_readme_work_in_an_empty_folder(installed):
     assert "core: works" in installed.run("oatlib", "doctor")
-    assert "16 lessons written" in installed.run("oatlib", "course", "lessons")
+    assert "18 lessons written" in installed.run("oatlib", "course", "lessons")
     assert (installed.folder / "lessons" / "00_tour.ipynb").is_file()
     claims = installed.run("oatlib", "claims")
     assert "one-for-all" in claims and "missing records" not in claims
