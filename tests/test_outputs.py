@@ -220,8 +220,8 @@ def test_where_no_folder_has_space_the_checkpoint_is_named(capsys, here, fill, m
     places = here, here / "runs", here.parent / "home", here.parent / "temporary"
     real = commands.train
 
-    def train_then_fill(*words):
-        history = real(*words)
+    def train_then_fill(*words, **options):
+        history = real(*words, **options)
         fill(*places)
         return history
 
@@ -291,8 +291,8 @@ import resource, signal, sys
 import oatlib
 from oatlib.cli import commands, main
 real = commands.train
-def train(*words):
-    history = real(*words)
+def train(*words, **options):
+    history = real(*words, **options)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     return history
