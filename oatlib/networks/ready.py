@@ -53,10 +53,10 @@ def ready_path(name: str) -> Path:
     Raises:
         ValueError: If there is no such network. The message lists all.
     """
-    return lookup("ready network", name, _files())
+    return lookup("ready network", name, ready_files())
 
 
-def _files() -> dict[str, Path]:
+def ready_files() -> dict[str, Path]:
     """Return all weight files that come with oatlib, by the names that `ready` takes."""
     return {
         f"{prefix}{path.stem}": path

@@ -286,7 +286,7 @@ def _bars(means: Sequence[Mean], index: int, is_accuracy: bool = True) -> dict:
 
 
 def _style(index: int) -> dict:
-    """Return line and marker of a group. Colour and marker pair up anew after six groups."""
+    """Return line and marker of a group. After six groups, a colour gets another marker."""
     look = style(index)
     symbol = MARKS[(index + index // len(MARKS)) % len(MARKS)]
     return {**look, "marker": {**look["marker"], "symbol": symbol}}

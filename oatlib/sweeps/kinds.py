@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 
-from .._bundled import bundled
 from .._check import briefly, positive_int, real, whole
 from .._suggest import did_you_mean, lookup
 from ..attacks.named import NAMES, attack_by_name
@@ -25,9 +24,10 @@ from ..data.splits import Data, Split
 from ..networks.backbones import BACKBONES
 from ..networks.lambdas import RULES
 from ..networks.network import Network, load
+from ..networks.ready import ready_files
 from ..training.loop import Training
 from ..training.presets import PRESETS
-from ..training.recipes import OPTIONS, RECIPES, build
+from ..training.recipes import OPTIONS, RECIPES
 from . import store, work
 
 FEW = 8  # images of each split that checks need
@@ -174,14 +174,7 @@ def _first(part: Split) -> Split:
 def _network(parameters: Mapping, data: Data) -> Network:
     """Return the untrained network of a run. Faults of its options are ValueErrors here."""
     try:
-        return build(
-            parameters["recipe"],
-            data,
-            parameters["backbone"],
-            0,
-            parameters["lam"],
-            **parameters["options"],
-        )
+        return work.network_for(parameters, data)
     except TypeError as error:  # a value of the wrong type
         raise ValueError(str(error)) from error
 
@@ -252,10 +245,9 @@ def find_weights(name) -> Path:
     path = Path(_text("weights", name))
     if path.is_file():
         return path
-    folder = bundled("explorer")
-    shipped = sorted(file.stem for file in folder.glob("*.safetensors"))
-    if path.name in shipped and path.name == name:
-        return folder / f"{name}.safetensors"
+    shipped = ready_files()
+    if name in shipped:
+        return shipped[name]
     raise ValueError(
         f"weights: there is no file {name!r}{did_you_mean(name, shipped)}: give a file written by "
         f"oatlib train, or one of {', '.join(shipped)}"

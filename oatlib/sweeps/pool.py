@@ -286,14 +286,14 @@ def _ctrl_c_waits() -> Iterator[None]:
 
 
 def _close(thing) -> None:
-    """Close a client or a cluster. What it complains about then is of no use to anybody."""
+    """Close a client or a cluster, and ignore its errors: the runs are over."""
     with suppress(Exception):
         thing.close()
 
 
 @contextmanager
 def remote(perform: Perform, scheduler: str, out: Path) -> Iterator[Workers]:
-    """Use a cluster that somebody else runs.
+    """Use a cluster that is running already.
 
     Args:
         perform: What a worker calls with a task.

@@ -3,7 +3,7 @@
 A run has the folder `runs/ID` in the folder of the sweep. ID is a hash of its parameters, of the
 code that computes it, and of the data that it reads. So a result is found again exactly as long as
 a new run would give the same. `result.json` is written last, with a checksum of its own and with
-those of the other files. Nothing else makes a run finished.
+those of the other files. A run is finished if and only if this file is valid.
 """
 
 from __future__ import annotations
