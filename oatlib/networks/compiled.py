@@ -30,11 +30,17 @@ gradient is, for 106 images; medians of two runs beside other work, which differ
     `bind` in bfloat16                             0.84             1.18
 
 Nothing of it pays on a CPU. On a GPU, a network for each stop starts five times as many operations,
-and they are what it waits for. The row per image itself (features of 16 to 256 channels, factor on
-the time of multiply and add): rows repeated along the width of the image 0.8 to 1.3, or 1.2 to 1.6
-if repeated at every forward; scale and shift as large as the features 0.9 to 2.4; `addcmul` 0.7 to
-1.1 (it cannot work in place); blocks of equal stops 1.2 to 1.4; `batch_norm` on such blocks 2.7 to
-3.5. Multiply and add are less than a tenth of a gradient here.
+and they are what it waits for.
+
+Multiply and add were also timed alone, for features of 16 to 256 channels. They are less than a
+tenth of a gradient here. Time relative to a row per image:
+
+    rows repeated along the width of the image        0.8 to 1.3
+    the same, repeated at every forward               1.2 to 1.6
+    scale and shift as large as the features          0.9 to 2.4
+    `addcmul`, which cannot work in place             0.7 to 1.1
+    blocks of images with equal stops                 1.2 to 1.4
+    `batch_norm` on such blocks                       2.7 to 3.5
 """
 
 from __future__ import annotations
@@ -122,9 +128,8 @@ class Compiler:
         def run(tensors: dict[str, Tensor], x: Tensor) -> Tensor:
             return functional_call(skeleton, tensors, (x,))
 
-        # `torch.compile` counts versions per piece of code, and gives up after eight. It also
-        # assumes that sizes which differ between calls will go on to differ. So every structure
-        # gets code of its own.
+        # `torch.compile` counts versions per piece of code, and gives up after eight. If a size
+        # has changed once, it also expects more changes. So every structure gets code of its own.
         name = f"folded_{number}"
         own = FunctionType(
             run.__code__.replace(co_name=name), globals(), name, None, run.__closure__
@@ -132,15 +137,12 @@ class Compiler:
         return torch.compile(own, fullgraph=True, backend=self.backend, mode=self.mode)
 
 
-def compiler_for(
-    compiled: bool | Compiler | None, device: torch.device | str, default: bool = False
-) -> Compiler | None:
+def compiler_for(compiled: bool | Compiler | None, device: torch.device | str) -> Compiler | None:
     """Return the compiler that an argument `compiled` asks for, or None if it asks for none.
 
     Args:
-        compiled: The argument: True, False, a compiler, or None for the default.
+        compiled: The argument: True, False, a compiler, or None, which means False.
         device: The device of the work.
-        default: What None means.
 
     Raises:
         ValueError: With compiled=True, if nothing can be compiled on this machine.
@@ -155,8 +157,7 @@ def compiler_for(
             f"compiled=True (--compiled), but nothing can be compiled here: {problem}. Install "
             "what is missing, usually a C++ compiler, or leave it out"
         )
-    wanted = default if compiled is None else compiled
-    return Compiler() if wanted else None
+    return Compiler() if compiled else None
 
 
 def can_be_compiled(folded: nn.Module) -> bool:
@@ -200,15 +201,14 @@ def _tensors(folded: nn.Module) -> dict[str, Tensor]:
     return parameters | dict(folded.named_buffers(remove_duplicate=False))
 
 
-def compile_problem(device: torch.device | str = "cpu", backend: str = "inductor") -> str:
+def compile_problem(device: torch.device | str) -> str:
     """Return why nothing can be compiled for a device, or "". It compiles a small function.
 
     Args:
         device: The device.
-        backend: Backend of `torch.compile`.
     """
     try:
-        function = torch.compile(lambda x: (2 * x + 1).relu(), backend=backend)
+        function = torch.compile(lambda x: (2 * x + 1).relu())
         function(torch.zeros(8, device=device))
     except Exception as error:
         return reason(error)
