@@ -46,7 +46,6 @@ class System:
         dials: Name of a dial -> its rule (None: that of the recipe), and λ (None: its stops).
         options: Options of the recipe.
         lam: The one λ of a dedicated network. None: the recipe has a dial, or needs no λ.
-        amp: Whether to train in bfloat16, which some processors have instructions for.
         strong_ends: Whether both ends are also measured by the `fast` suite.
     """
 
@@ -58,7 +57,6 @@ class System:
     dials: dict[str, tuple[str | None, list[float] | None]]
     options: dict = field(default_factory=dict)
     lam: float | None = None
-    amp: bool = False
     strong_ends: bool = False
 
 
@@ -164,7 +162,7 @@ def runs_of(name: str, folder: str, seed: int) -> list[dict]:
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     resume = checkpoint.exists()
     cpu_before = time.process_time()
-    history = oatlib.train(net, data, system.preset, seed, checkpoint, resume, amp=system.amp)
+    history = oatlib.train(net, data, system.preset, seed, checkpoint, resume)
     cpu_seconds = None if resume else time.process_time() - cpu_before
     oatlib.save(net, checkpoint.with_name(f"{checkpoint.name}.safetensors"))
     eot_samples = NOISE_SAMPLES if net.spec.noise else 1
@@ -177,7 +175,6 @@ def runs_of(name: str, folder: str, seed: int) -> list[dict]:
         "options": system.options,
         "n_train": len(data.train),
         "preset": asdict(system.preset),
-        "amp": system.amp,
         "hardware": hardware(),
         "threads": torch.get_num_threads(),
         "train_seconds": history.seconds,

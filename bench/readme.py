@@ -439,6 +439,13 @@ def photographs(record: dict) -> list[str]:
                 )
     networks = {(run["network"], run["seed"]): run for run in record["runs"]}
     trainings = "; ".join(_photo_training(run) for run in networks.values())
+    noisy = [run["system"] for run in record["runs"] if run["eot_samples"] > 1]
+    averaged = (
+        f"For {', '.join(f'`{name}`' for name in noisy)} gradients are averaged over samples of "
+        "the noise (EOT). "
+        if noisy
+        else ""
+    )
     half = 50 * max(
         point["robust_high"] - point["robust_low"]
         for run in record["runs"]
@@ -451,8 +458,9 @@ def photographs(record: dict) -> list[str]:
         *(f"| {line} |" for line in lines),
         "",
         f"Photographs: {record['images']}. Trained: {trainings}. One seed each; 95 % intervals of "
-        f"at most ±{half:.1f} points; {record['attack_text']}. {''.join(strong + aims)}What was "
-        "tried is in `oatlib/training/presets.py`. Recorded in "
+        f"at most ±{half:.1f} points; {record['attack_text']}. "
+        f"{averaged}{''.join(strong + aims)}What was tried is in "
+        "`oatlib/training/presets.py`. Recorded in "
         "`bench/results/photographs.json`; repeat with `python -m bench.photographs`.",
     ]
 
@@ -468,8 +476,6 @@ def _photo_training(run: dict) -> str:
     ]
     words += [f"{name} {value}" for name, value in run["options"].items()]
     words.append(f"at_last_stop {preset['at_last_stop']:g}")
-    if run["amp"]:
-        words.append("bfloat16")
     n_threads = run["threads"]
     took = f"{run['train_seconds']:.0f} s on {n_threads} thread{'s' * (n_threads > 1)}"
     if run["cpu_seconds"] is not None:

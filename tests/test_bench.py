@@ -145,7 +145,7 @@ def test_photographs_are_compared_with_the_coin_between_the_ends():
     points = [{"lam": lam, "n": 200, "clean": c, "pgd": r + 0.03, "robust": r, "robust_low": r, "robust_high": r + 0.1}
               for lam, c, r in ((1.0, 0.5, 0.3), (0.0, 0.7, 0.1), (0.5, 0.6, 0.25))]  # fmt: skip
     run = {"system": "oat", "network": "oat", "recipe": "oat", "seed": 0, "train_seconds": 12.0, "points": points,
-           "threads": 1, "cpu_seconds": None, "backbone": "tiny", "options": {}, "n_train": 1000, "amp": False,
+           "threads": 1, "cpu_seconds": None, "backbone": "tiny", "options": {}, "n_train": 1000, "eot_samples": 1,
            "preset": {"epochs": 3, "lr": 0.1, "steps": 2, "at_last_stop": 0.3}}  # fmt: skip
     record = {"runs": [run], "images": "photos", "attack_text": "an attack"}
     lines = readme.photographs(record)
@@ -157,10 +157,13 @@ def test_photographs_are_compared_with_the_coin_between_the_ends():
     assert "at most ±5.0 points" in lines[-1]
     assert "`oat` with `tiny` (1,000 images, 3 epochs, PGD-2, lr 0.1, at_last_stop 0.3; 12 s" in lines[-1]
     # a second network, measured by a stronger suite as well
-    strong = {"network": "oat-small", "backbone": "small", "options": {"loss": "sampled"}, "threads": 2, "amp": True,
-              "cpu_seconds": 20.4, "strong_text": "fast suite of 3 attacks", "strong": points[:2]}  # fmt: skip
+    strong = {"network": "oat-small", "backbone": "small", "options": {"loss": "sampled"}, "threads": 2,
+              "eot_samples": 10, "cpu_seconds": 20.4, "strong_text": "fast suite of 3 attacks",
+              "strong": points[:2]}  # fmt: skip
     last = readme.photographs(record | {"runs": [run | strong, run]})[-1]
-    assert "`oat-small`: `oat` with `small`" in last and "loss sampled, at_last_stop 0.3, bfloat16" in last
+    assert "`oat-small`: `oat` with `small`" in last and "loss sampled, at_last_stop 0.3; 12 s" in last
+    assert "For `oat` gradients are averaged over samples of the noise (EOT). " in last
+    assert "EOT" not in lines[-1]
     assert "12 s on 2 threads, 20 s of computing" in last
     assert "The aim of 72 % and 28 %" in last and "is not reached by `oat-small`: 70.0 % and 30.0 %. " in last
     assert "On `oat-small` the fast suite leaves 30.0 % at λ = 1 and 10.0 % at λ = 0. " in last

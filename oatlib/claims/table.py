@@ -65,7 +65,8 @@ RECORDS = {
     "bench/fresh_norm": "test images of `shapes`, backbone `tiny`, preset `fast`; statistics from "
     "2048 training images",
     "bench/photographs": "10,000 training images of CIFAR-10 (JPEG), test images, backbone `tiny`, "
-    "12 epochs, one seed; the larger network of the same record is not used",
+    "12 epochs, one seed; gradients of noisy networks are averaged over 10 samples of the noise; "
+    "the larger network of the same record is not used",
     "bench/rows": "training steps on 64 images of `shapes`, backbone `tiny`, PGD with 7 steps",
     "bench/at": "forward passes, backbone `tiny`",
     "course/oat_arms": "validation images of `shapes`, backbone `plain`, preset `fast`",
