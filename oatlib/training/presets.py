@@ -84,17 +84,17 @@ processor with AVX-512. One seed each, so differences of 3 mean nothing:
     backbone, loss, images, epochs, last          λ = 0       λ = 1       gap   time
     tiny, hybrid, 10,000, 12, .3               59.6 /  4.9  56.8 / 21.3   5.5    343  (n = 512)
     small, hybrid, 48,500, 2, .3, bfloat16     63.9 /  6.8  56.4 / 21.7   6.4    355
-    small, sampled in two passes, 49,500, 7, .4  76.9 / .5  64.5 / 26.2   2.5  1,261
+    small, sampled, 49,500, 7, .4              76.9 /  0.5  64.5 / 26.2   2.5  1,261  (two passes)
     the same, 8, .65, bfloat16                 77.0 /  0.8  50.6 / 21.2   0.9    945
-    small, sampled in one pass, 49,500, 6, .6  74.8 /  2.7  65.4 / 31.3   5.0  1,256
+    small, sampled, 49,500, 6, .6              74.8 /  2.7  65.4 / 31.3   5.0  1,256  (one pass)
 
 The aim was clean accuracy 72 at λ = 0 and robust accuracy 28 at λ = 1 in 15 minutes on two cores.
-The last row, the preset `photos`, reaches both in 657 s. In "two passes" unattacked and attacked
-images of λ > 0 had batch statistics of their own, as in OAT's code. The running statistics of the
-adversarial BatchNorm then average over both kinds of images with equal weights, and fit λ = 1
-badly. With statistics of attacked images at λ = 1 alone, the network of the fourth row has 67.6 /
-24.8 at λ = 1, and that of the third row 59.0 / 27.3 (n = 512). In one pass the running statistics
-are those that the network is trained with.
+The last row, the preset `photos`, reaches both in 657 s. In the two rows before it, unattacked and
+attacked images of λ > 0 had batch statistics of their own, as in OAT's code. The running statistics
+of the adversarial BatchNorm then average over both kinds of images with equal weights, and fit
+λ = 1 badly. With statistics of attacked images at λ = 1 alone, these two networks have 59.0 / 27.3
+and 67.6 / 24.8 at λ = 1 (n = 512). In one pass the running statistics are those that the network is
+trained with.
 
 A step of 128 images takes 0.18 s with `tiny`, 0.42 s with `small` and 0.28 s with `small` and the
 loss "sampled", on two threads. The convs of `small` take four times the operations of those of
