@@ -1,7 +1,8 @@
 """The claim itself: one network with a dial against what is possible without one.
 
-`python -m bench.once_for_all [--seeds 0 1 2 3 4] [--n 1024] [--attack quick] [--out FILE]`. For
-each seed, all with the `fast` preset on `shapes` and measured on the same test images:
+`python -m bench.once_for_all [--seeds 0 1 2 3 4] [--n 1024] [--attack quick] [--epochs 5]
+[--out FILE]`. For each seed, all with the `fast` preset on `shapes` and measured on the same test
+images:
 
 * `oat` and `oats` at their λ stops (and `oats` at each of its widths), with PGD-20 beside the
 attack of the record;
@@ -11,6 +12,13 @@ attack of the record;
 
 Where an image takes two passes, or where there are many settings (HALF), half of the images are
 measured.
+
+`--epochs` changes the length of training. What twice the epochs gain is in
+`bench/results/twice_the_epochs.json`:
+
+    python -m bench.once_for_all --epochs 10 --seeds 0 1 2 --only oat "dedicated 0" \
+        "dedicated 0.1" "dedicated 0.2" "dedicated 0.3" "dedicated 0.4" "dedicated 1" oats \
+        --out bench/results/twice_the_epochs.json
 
 Networks are kept by `bench.trained`; what is in the record already is not measured again.
 """
@@ -36,26 +44,28 @@ FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 Made = tuple[object, list[float] | None, float]  # network, λ (None: its stops), seconds of training
 
 
-def alone(lam: float, seed: int) -> Made:
+def alone(lam: float, seed: int, epochs: int | None) -> Made:
     """A dedicated network for one λ."""
     name = "standard" if lam == 0 else named("pgd-at", {"lam": lam})
-    net, _, seconds = trained(name, seed)
+    net, _, seconds = trained(name, seed, epochs=epochs)
     return net, None, seconds
 
 
-def mixed_two(seed: int) -> Made:
+def mixed_two(seed: int, epochs: int | None) -> Made:
     """The mixed outputs of the two dedicated networks at the ends."""
-    (standard, _, first), (robust, _, second) = alone(0.0, seed), alone(1.0, seed)
+    (standard, _, first), (robust, _, second) = (alone(lam, seed, epochs) for lam in (0.0, 1.0))
     return oatlib.mix(standard, robust), list(MIXED), first + second
 
 
-def of_recipe(recipe: str, lams: list[float] | None, seed: int, dial: str | None = None) -> Made:
+def of_recipe(
+    recipe: str, lams: list[float] | None, seed: int, epochs: int | None, dial: str | None = None
+) -> Made:
     """A network with a dial, at λ (None: its stops), with another dial rule if one is named."""
-    net, _, seconds = trained(recipe, seed)
+    net, _, seconds = trained(recipe, seed, epochs=epochs)
     return (net if dial is None else net.with_dial(dial)), lams, seconds
 
 
-SYSTEMS: dict[str, Callable[[int], Made]] = {
+SYSTEMS: dict[str, Callable[[int, int | None], Made]] = {
     "oat": partial(of_recipe, "oat", None),
     **{f"dedicated {lam:g}": partial(alone, lam) for lam in OAT_STOPS},
     "mix of two": mixed_two,
@@ -100,6 +110,7 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", metavar="system", default=list(SYSTEMS), choices=SYSTEMS
     )
+    parser.add_argument("--epochs", type=int, help="of training (default: those of `fast`)")
     parser.add_argument("--out", default="bench/results/once_for_all.json")
     options = parser.parse_args()
     attack = oatlib.Suite(EPS, budget=options.attack)
@@ -109,7 +120,7 @@ def main() -> None:
         for name in options.only:
             if any((run["system"], run["seed"]) == (name, seed) for run in runs):
                 continue
-            net, lams, seconds = SYSTEMS[name](seed)
+            net, lams, seconds = SYSTEMS[name](seed, options.epochs)
             images = test.panel(options.n // 2) if name in HALF else test
             points = measure(net, lams, images, attack, with_pgd=name in ("oat", "oats"))
             runs.append({"system": name, "seed": seed, "train_seconds": seconds, "points": points})
@@ -117,6 +128,7 @@ def main() -> None:
                 "command": "python -m bench.once_for_all",
                 "n": options.n,
                 "attack": attack.describe(),
+                "epochs": options.epochs or oatlib.PRESETS["fast"].epochs,
             }
             about |= {"attack_text": str(attack), "versions": versions(), "runs": runs}
             write_json(options.out, about)

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import oatlib
 from oatlib.record import RecordError
-from oatlib.training.presets import PRESETS
+from oatlib.training.presets import PRESETS, Preset
 
 FOLDER = Path("data/downloads/bench")
 
 
 def trained(
-    name: str, seed: int, folder: Path | None = FOLDER
+    name: str, seed: int, folder: Path | None = FOLDER, epochs: int | None = None
 ) -> tuple[oatlib.Network, oatlib.Data, float]:
     """A trained network, its data, and the seconds of its training.
 
@@ -30,14 +30,17 @@ def trained(
         name: recipe and options, such as `"oats widths=4"`.
         seed: of the data, the network and its training.
         folder: where trained networks are kept; None: train it in any case and keep nothing.
+        epochs: of training; None: those of the preset.
     """
+    preset = PRESETS["fast"] if epochs is None else replace(PRESETS["fast"], epochs=epochs)
     recipe, options = parse(name)
     data = oatlib.load_data("shapes", seed=seed)
-    path = None if folder is None else folder / f"{name.replace(' ', ',')}_{seed}.safetensors"
-    net = _kept(path, data, seed) if path is not None and path.is_file() else None
+    words = [*name.split(), *([] if epochs is None else [f"epochs={epochs}"])]
+    path = None if folder is None else folder / f"{','.join(words)}_{seed}.safetensors"
+    net = _kept(path, data, seed, preset) if path is not None and path.is_file() else None
     if net is None:
         net = oatlib.build(recipe, data, seed=seed, **options)
-        oatlib.train(net, data, seed=seed, progress=False)
+        oatlib.train(net, data, preset, seed=seed, progress=False)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             oatlib.save(net, path)
@@ -63,7 +66,7 @@ def named(recipe: str, options: dict) -> str:
     return " ".join([recipe, *(f"{key}={word}" for key, word in zip(options, words, strict=True))])
 
 
-def _kept(path: Path, data: oatlib.Data, seed: int) -> oatlib.Network | None:
+def _kept(path: Path, data: oatlib.Data, seed: int, preset: Preset) -> oatlib.Network | None:
     """The network in a file, if it was trained as it would be now."""
     try:
         net = oatlib.load(path)
@@ -73,7 +76,7 @@ def _kept(path: Path, data: oatlib.Data, seed: int) -> oatlib.Network | None:
     same = net.spec.data == {"name": data.name, "options": dict(data.options)}
     same = (
         same
-        and how["preset"] == asdict(PRESETS["fast"])
+        and how["preset"] == asdict(preset)
         and how["seed"] == seed
         and how["status"] == "finished"
     )
