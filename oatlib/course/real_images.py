@@ -71,8 +71,19 @@ def _record(name: str) -> dict:
 
 
 def attack_text() -> str:
-    """Return the attack of all robust accuracies of the lesson, in words."""
-    return _record("photographs")["attack_text"]
+    """Return the attack of all robust accuracies of the lesson, and what stronger ones leave."""
+    record = _record("photographs")
+    sentences = [f"Robust: {record['attack_text']}. These are upper bounds."]
+    for run in record["runs"]:
+        # some networks were also attacked by a stronger suite, at both ends of their dial
+        for strong in run.get("strong", [])[-1:]:
+            same = (strong["lam"], strong["width"])
+            quick = next(p for p in run["points"] if (p["lam"], p["width"]) == same)
+            sentences.append(
+                f"A stronger suite leaves {100 * strong['robust']:.1f} % instead of "
+                f"{100 * quick['robust']:.1f} % for `{run['system']}` at λ = {strong['lam']:g}."
+            )
+    return " ".join(sentences)
 
 
 def seeds(images: Images) -> list[int]:
