@@ -131,11 +131,11 @@ say(
 )
 
 # %% [markdown]
-# Dotted: coins between the ends of a dial of OAT. `oat-small` is a larger network, trained on more images.
+# Dotted: coins between the ends of a dial of OAT, and between two **dedicated** networks, trained for λ = 0 and for λ = 1.
+# `oat-small` is a larger network than `oat`, trained on more images.
 #
 # The right panel has no best possible rule. That rule needs the probability of each label, given the image. A program painted
-# `shapes`, so lesson 00 could compute it. For photographs nobody knows it. We can compare with coins, and with **dedicated** networks,
-# each trained for one λ.
+# `shapes`, so lesson 00 could compute it. For photographs it is unknown. Only coins and dedicated networks are left to compare with.
 #
 # ## Is a difference a difference?
 #
@@ -303,8 +303,8 @@ steps(ways, "From a record to an answer: with one training draw the images again
 # %% [markdown]
 # ## Nine statements, one rule
 #
-# These statements are from the lessons. Each is a number and a limit. *As good as* allows two points less. The limit of 40 was
-# chosen after `shapes` was measured, so a *no* for photographs says little there.
+# Each statement is a number and a limit. *As good as* allows two points less. All were written after `shapes` was measured, so a *yes*
+# there is no surprise, and for photographs a limit such as 40 is arbitrary.
 
 
 # %%
@@ -566,8 +566,9 @@ with_limits(over, f"One training each. Clearly above its own coin are {takeaway}
 # %% [markdown]
 # ## Where a toy must mislead
 #
-# The toy was made so that a dial is useful. A vivid shape never lies, a pale one often does. So the robust cue, the shape, should
-# decide some images and the texture others. Ablation: the live dial of lesson 05, trained with the same seeds, but every shape lies equally often.
+# The toy was made so that a dial is useful. A vivid shape never lies, a pale one often does. So for some images the
+# shape (the robust cue) is the better guide, and for others the texture. Ablation: the live dial of lesson 05, trained with the same
+# seeds, but all shapes lie equally often.
 
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
@@ -825,7 +826,7 @@ def as_good_as(points):
 sliders(as_good_as, points=(0.0, 8.0, 0.5), labels={"points": "as good as: points worse"}, start_at={"points": 4.0})
 
 # %% [markdown]
-# Whoever chooses the limit after the result can often choose the verdict. So argue about the rule, not about the result:
+# A person who chooses the limit after the result can often choose the verdict. So argue about the rule, not about the result:
 #
 # ## Open exercise: argue with the board
 #
@@ -885,8 +886,8 @@ say(
 # %% [markdown]
 # ## Measure it yourself
 #
-# The networks for photographs come with oatlib, and `oatlib explore --photographs` turns their dials. With a copy of CIFAR-10 you can
-# measure the same numbers here.
+# The networks for photographs come with oatlib, and `oatlib explore --photographs` turns their dials. With a copy of CIFAR-10 in
+# `folder` you can measure the same numbers here.
 
 # %%
 lines = []

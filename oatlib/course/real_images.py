@@ -126,7 +126,8 @@ def two_worlds(
         takeaway: See `figures.layout`.
 
     Returns:
-        The figure. A dotted line is the coin between the ends of a dial of OAT.
+        The figure. A dotted line is the coin between the ends of a dial of OAT, or between the
+        dedicated networks for the first and the last λ.
     """
     titles = ["shapes", "photographs (CIFAR-10)"]
     fig = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=titles)
@@ -161,10 +162,10 @@ def two_worlds(
 def _dial(
     fig: go.Figure, points: Sequence[Point], name: str, i: int, column: int, first: bool
 ) -> None:
-    """Draw one system, and the coin between the ends if it is a dial of OAT."""
+    """Draw one system, and the coin between its ends if it is OAT or dedicated networks."""
     clean, robust = ([100 * point[key] for point in points] for key in ("clean", "robust"))
     colour = figures.style(i)["line"]["color"]
-    if name.startswith("oat"):
+    if name.startswith("oat") or name == DEDICATED:
         fig.add_scatter(
             x=[clean[0], clean[-1]],
             y=[robust[0], robust[-1]],
