@@ -162,7 +162,9 @@ def messages(module: ast.Module, name: str) -> list[str]:
         ]
         for call in sorted(calls, key=lambda node: (node.lineno, node.col_offset)):
             called = call.func.id
-            if called == "Wrong" and call.args:
+            if called == "Wrong" and call.args and isinstance(call.args[0], ast.Name):
+                found.extend(_from_loop(call, function, module))
+            elif called == "Wrong" and call.args:
                 found.append(_words(call.args[0]))
             elif called == "same" and len(call.args) > 2:
                 found.append(_words(call.args[2]))
@@ -171,6 +173,41 @@ def messages(module: ast.Module, name: str) -> list[str]:
 
     visit(functions[name])
     return list(dict.fromkeys(text for text in found if text.strip(" .…")))
+
+
+def _from_loop(call: ast.Call, function: ast.FunctionDef, module: ast.Module) -> list[str]:
+    """Return the messages of `raise Wrong(name)` in a loop over a table with a message per row."""
+    name = call.args[0].id
+    for loop in ast.walk(function):
+        if not isinstance(loop, ast.For) or call not in ast.walk(loop):
+            continue
+        targets = loop.target.elts if isinstance(loop.target, ast.Tuple) else [loop.target]
+        names = [getattr(target, "id", "") for target in targets]
+        if name in names:
+            rows = _rows(loop.iter, function, module)
+            return [_words(row[names.index(name)]) for row in rows]
+    return []
+
+
+def _rows(table: ast.expr, function: ast.FunctionDef, module: ast.Module) -> list[list[ast.expr]]:
+    """Return the rows of a table: a dict, or a tuple of tuples, under its name or as a result."""
+    if isinstance(table, ast.Call) and isinstance(table.func, ast.Attribute):
+        return _rows(table.func.value, function, module)  # {...}.items()
+    if isinstance(table, ast.Dict):
+        return [[key, value] for key, value in zip(table.keys, table.values, strict=True) if key]
+    if isinstance(table, ast.Tuple | ast.List):
+        return [row.elts for row in table.elts if isinstance(row, ast.Tuple)]
+    values: list[ast.expr] = []
+    if isinstance(table, ast.Name):
+        # the last value of this name in the function, else in the module
+        for node in [*module.body, *ast.walk(function)]:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == table.id:
+                values.append(node.value)
+    elif isinstance(table, ast.Call) and isinstance(table.func, ast.Name):
+        for called in module.body:
+            if isinstance(called, ast.FunctionDef) and called.name == table.func.id:
+                values += [node.value for node in ast.walk(called) if isinstance(node, ast.Return)]
+    return _rows(values[-1], function, module) if values else []
 
 
 def _words(node: ast.expr) -> str:

@@ -71,8 +71,19 @@ def _record(name: str) -> dict:
 
 
 def attack_text() -> str:
-    """Return the attack of all robust accuracies of the lesson, in words."""
-    return _record("photographs")["attack_text"]
+    """Return the attack of all robust accuracies of the lesson, and what stronger ones leave."""
+    record = _record("photographs")
+    sentences = [f"Robust: {record['attack_text']}. These are upper bounds."]
+    for run in record["runs"]:
+        # some networks were also attacked by a stronger suite, at both ends of their dial
+        for strong in run.get("strong", [])[-1:]:
+            same = (strong["lam"], strong["width"])
+            quick = next(p for p in run["points"] if (p["lam"], p["width"]) == same)
+            sentences.append(
+                f"A stronger suite leaves {100 * strong['robust']:.1f} % instead of "
+                f"{100 * quick['robust']:.1f} % for `{run['system']}` at λ = {strong['lam']:g}."
+            )
+    return " ".join(sentences)
 
 
 def seeds(images: Images) -> list[int]:
@@ -115,7 +126,8 @@ def two_worlds(
         takeaway: See `figures.layout`.
 
     Returns:
-        The figure. A dotted line is the coin between the ends of a dial of OAT.
+        The figure. A dotted line is the coin between the ends of a dial of OAT, or between the
+        dedicated networks for the first and the last λ.
     """
     titles = ["shapes", "photographs (CIFAR-10)"]
     fig = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=titles)
@@ -150,10 +162,10 @@ def two_worlds(
 def _dial(
     fig: go.Figure, points: Sequence[Point], name: str, i: int, column: int, first: bool
 ) -> None:
-    """Draw one system, and the coin between the ends if it is a dial of OAT."""
+    """Draw one system, and the coin between its ends if it is OAT or dedicated networks."""
     clean, robust = ([100 * point[key] for point in points] for key in ("clean", "robust"))
     colour = figures.style(i)["line"]["color"]
-    if name.startswith("oat"):
+    if name.startswith("oat") or name == DEDICATED:
         fig.add_scatter(
             x=[clean[0], clean[-1]],
             y=[robust[0], robust[-1]],

@@ -45,6 +45,15 @@ def test_figures_leave_out_what_is_not_measured():
     assert [len(trace.x) for trace in shown] == [2, 0]
 
 
+def test_what_a_stronger_suite_leaves_is_said_beside_the_attack(monkeypatch):
+    both = [point(0.0), point(1.0, 0.5), point(1.0, robust=0.3)]
+    strong = {"strong": [point(0.0), point(1.0, robust=0.25)]}
+    record = {"attack_text": "weak", "runs": [run("oat", both) | strong, run("blend", both)]}
+    monkeypatch.setattr(real_images, "_record", lambda name: record)
+    said = "A stronger suite leaves 25.0 % instead of 30.0 % for `oat` at λ = 1."
+    assert real_images.attack_text() == f"Robust: weak. These are upper bounds. {said}"
+
+
 def halfway_gain(dial):
     """Points above the own coin, half-way between the clean accuracies of the ends."""
     return above_coin(dial, [(dial[0][0] + dial[-1][0]) / 2])[0]

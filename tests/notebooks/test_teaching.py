@@ -77,6 +77,30 @@ def test_messages_of_a_check_are_found_with_those_of_its_helpers():
     assert found == ["it returns nothing.", "the step is too long.", "… is above …."]
 
 
+TABLES = """
+ROWS = ((1, "in a tuple."), (2, f"{2} of them."))
+def _wrong():
+    return {"from a function.": 3}
+def project(theirs):
+    for value, mistake in ROWS:
+        if theirs() == value:
+            raise Wrong(mistake)
+    for mistake, value in _wrong().items():
+        if theirs() == value:
+            raise Wrong(mistake)
+    mistakes = {"in a dict.": 4}
+    for mistake, value in mistakes.items():
+        if theirs() == value:
+            raise Wrong(mistake)
+    raise Wrong(unknown)
+"""
+
+
+def test_messages_in_a_table_are_found():
+    found = teaching.messages(ast.parse(TABLES), "project")
+    assert found == ["in a tuple.", "… of them.", "from a function.", "in a dict."]
+
+
 def test_every_message_that_learners_see_is_on_the_page_of_their_lesson():
     exercises.find_all()
     said = teaching.mistakes(SOURCES["01_attack"])
