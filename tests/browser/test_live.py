@@ -393,8 +393,10 @@ def test_a_network_is_trained_on_the_page(screen):
     screen.page.click(".oat .training button:text-is('pause')")
     status = screen.page.locator(".oat .training [role=status]")
     status.filter(has_text="paused").wait_for()
+    before = status.inner_text()
     screen.page.click(".oat .training button:text-is('one step')")
-    status.filter(has_text="step").wait_for()
+    # until the step is done, "resume" may be switched off between the look at it and the click on it
+    status.filter(has_text="paused").filter(has_not_text=before).wait_for()
     screen.page.click(".oat .training button:text-is('resume')")
     status.filter(has_text="finished").wait_for(timeout=300_000)  # an epoch, while other tests use the cores
     screen.page.locator(".oat .top").scroll_into_view_if_needed()
