@@ -38,29 +38,29 @@ def interval(theirs) -> None:
 
 def _look_at_margin(values: Sequence[float], middle: float, low: float, high: float) -> None:
     """Raise Wrong if the limits of an interval are not those of Student's t."""
-    n, spread = len(values), stdev(values)
-    due = seeds.T95[n] * spread / n**0.5
+    k, spread = len(values), stdev(values)
+    due = seeds.T95[k] * spread / k**0.5
     margin = high - middle
     if not math.isclose(middle - low, margin, rel_tol=1e-6):
         raise Wrong("the two limits should be equally far from the mean.")
     # Each common mistake gives another margin.
-    if math.isclose(margin, seeds.T95[n] * spread, rel_tol=1e-3):
+    if math.isclose(margin, seeds.T95[k] * spread, rel_tol=1e-3):
         raise Wrong(
-            "this is how far single runs lie apart. The mean of n runs is surer: divide by the "
-            "root of n."
+            "this is how far single runs lie apart. The mean of k runs is surer: divide by the "
+            "root of k."
         )
-    if math.isclose(margin, 1.96 * spread / n**0.5, rel_tol=1e-3):
-        raise Wrong("1.96 is for many values. With few, use T95[n].")
-    if math.isclose(margin, spread / n**0.5, rel_tol=1e-3):
-        raise Wrong("this is one standard error. Multiply by T95[n].")
-    if math.isclose(margin, due * ((n - 1) / n) ** 0.5, rel_tol=1e-3):
+    if math.isclose(margin, 1.96 * spread / k**0.5, rel_tol=1e-3):
+        raise Wrong("1.96 is for many values. With few, use T95[k].")
+    if math.isclose(margin, spread / k**0.5, rel_tol=1e-3):
+        raise Wrong("this is one standard error. Multiply by T95[k].")
+    if math.isclose(margin, due * ((k - 1) / k) ** 0.5, rel_tol=1e-3):
         raise Wrong(
-            "divide by n - 1 and not by n in the standard deviation: statistics.stdev does."
+            "divide by k - 1 and not by k in the standard deviation: statistics.stdev does."
         )
-    if math.isclose(margin, seeds.T95[n] * spread / n, rel_tol=1e-3):
-        raise Wrong("divide by the root of n, and not by n.")
+    if math.isclose(margin, seeds.T95[k] * spread / k, rel_tol=1e-3):
+        raise Wrong("divide by the root of k, and not by k.")
     if not math.isclose(margin, due, rel_tol=1e-3):
-        raise Wrong("each limit should be T95[n] · stdev / √n away from the mean.")
+        raise Wrong("each limit should be T95[k] · stdev / √k away from the mean.")
 
 
 @exercise(seeds.paired, "oatlib.course.seeds.paired")

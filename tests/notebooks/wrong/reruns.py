@@ -35,11 +35,11 @@ def run_all(result="failed[name] = str(error)", skip="continue", key="name", cau
 
 WRONG = {
     "interval": [
-        (interval("T95[n] * stdev(values)"), "divide by the root of n"),
+        (interval("T95[n] * stdev(values)"), "divide by the root of k"),
         (interval("1.96 * stdev(values) / n**0.5"), "1.96 is for"),
         (interval("stdev(values) / n**0.5"), "one standard error"),
-        (interval("T95[n] * (sum((v - mean) ** 2 for v in values) / n) ** 0.5 / n**0.5"), "divide by n - 1"),
-        (interval("T95[n] * stdev(values) / n"), "not by n"),
+        (interval("T95[n] * (sum((v - mean) ** 2 for v in values) / n) ** 0.5 / n**0.5"), "divide by k - 1"),
+        (interval("T95[n] * stdev(values) / n"), "not by k"),
         (interval("T95[n] * stdev(values) / n**0.5", "mean - margin, mean + margin"), "three numbers"),
         (interval("0", "sorted(values)[n // 2], min(values), max(values)"), "should be the mean"),
         (interval("0", "mean, min(values), max(values)"), "equally far"),
