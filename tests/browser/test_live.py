@@ -391,7 +391,7 @@ def test_a_network_is_trained_on_the_page(screen):
     screen.page.fill(".oat .training input", "1")
     screen.page.click(".oat .training button:text-is('start')")
     screen.page.click(".oat .training button:text-is('pause')")
-    status = screen.page.locator(".oat .training [role=status]")
+    status = screen.page.locator(".oat .training > [role=status]")
     status.filter(has_text="paused").wait_for()
     before = status.inner_text()
     screen.page.click(".oat .training button:text-is('one step')")
