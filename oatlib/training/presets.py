@@ -143,7 +143,7 @@ class Preset:
         ValueError: If a value is out of range.
     """
 
-    epochs: int = 5
+    epochs: int = 10
     batch: int = 128
     lr: float = 0.5
     momentum: float = 0.9
