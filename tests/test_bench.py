@@ -195,6 +195,7 @@ def test_the_audit_names_false_alarms_and_misses(faults, alarms, caught):
     assert ("`oat`, λ = 0.2, width 1, seed 0: claim" in text) == bool(faults)
 
 
+@pytest.mark.slow
 def test_the_bench_of_a_gpu_runs_on_a_cpu(monkeypatch, capsys):
     """The code is exercised. The figures of the reduced form mean nothing."""
     plan = replace(gpu.REDUCED, precisions=("fp32",), trainings=((True, True),), backend="eager", rounds=1)

@@ -494,6 +494,7 @@ record.write_bytes(sys.argv[1], b"new content")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
 def test_the_next_write_removes_what_a_killed_one_left(path):
     path.write_bytes(b"old")
