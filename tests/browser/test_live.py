@@ -303,6 +303,8 @@ def test_width_size_and_attack_by_mouse_and_keyboard(screen):
 
 @in_every_home
 def test_the_attack_can_be_paused_and_taken_step_by_step(screen):
+    screen.page.fill(".oat input.state", "network=oats&lam=0.52&width=0.75&eps=8&attack=quick")
+    screen.page.keyboard.press("Enter")
     screen.settled()
     screen.page.click(".oat button:text-is('pause')")
     screen.dial("lam").focus()
