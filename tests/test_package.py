@@ -116,7 +116,13 @@ IMPORTED_AS = {"sklearn": "scikit-learn", "PIL": "pillow", "xdist": "pytest-xdis
 
 
 # what oatlib needs without importing it
-NEEDED_BY = {"ipykernel": "lessons", "jupyterlab": "make lab", "onnx": "torch.onnx", "onnxscript": "torch.onnx"}
+NEEDED_BY = {
+    "cryptography": "distributed",
+    "ipykernel": "lessons",
+    "jupyterlab": "make lab",
+    "onnx": "torch.onnx",
+    "onnxscript": "torch.onnx",
+}
 
 
 @pytest.mark.slow
