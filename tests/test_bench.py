@@ -141,6 +141,18 @@ def test_the_claim_is_compared_with_both_coins_and_the_best_possible():
     assert "| OATS, width 0.5 | 2 |" in text and "at most 1.0 points more" in text
 
 
+def test_longer_training_is_compared_at_the_robust_end_and_in_time():
+    runs = []
+    for seed, behind in ((0, 0.02), (1, 0.04)):
+        runs.append(system("oat", seed, (1.0, 0.8, 0.7), (0.0, 1.0, 0.0), seconds=20.0))
+        runs.append(system("dedicated 1", seed, (1.0, 0.8, 0.7 + behind), seconds=60.0))
+        runs.append(system("dedicated 0", seed, (0.0, 1.0, 0.0), seconds=20.0))
+    text = "\n".join(readme.twice_the_epochs({"runs": runs, "n": 100, "attack_text": "an attack", "epochs": 10}))
+    assert "here 10 epochs" in text and "preset `fast` with 10 epochs" in text
+    assert "OAT is then 3.0 points less robust" in text and "for 0.25 of the time" in text
+    assert "repeat with `python -m bench.once_for_all --epochs 10`" in text
+
+
 def test_photographs_are_compared_with_the_coin_between_the_ends():
     points = [{"lam": lam, "n": 200, "clean": c, "pgd": r + 0.03, "robust": r, "robust_low": r, "robust_high": r + 0.1}
               for lam, c, r in ((1.0, 0.5, 0.3), (0.0, 0.7, 0.1), (0.5, 0.6, 0.25))]  # fmt: skip
