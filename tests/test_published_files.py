@@ -595,6 +595,29 @@ def test_files_that_are_damaged_or_something_else(tmp_path):
             oatlib.load_published(tmp_path / name, "float")
 
 
+def test_a_compressed_file_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    """A small archive may unpack to any amount of memory. PyTorch would read it."""
+    torch.save({"conv1.weight": torch.zeros(250_000)}, tmp_path / "net.pth")
+    with zipfile.ZipFile(tmp_path / "net.pth") as whole, zipfile.ZipFile(tmp_path / "small.pth", "w") as small:
+        for entry in whole.infolist():
+            small.writestr(entry.filename, whole.read(entry), zipfile.ZIP_DEFLATED)
+    assert (tmp_path / "small.pth").stat().st_size < 10_000
+    assert len(torch.load(tmp_path / "small.pth", weights_only=True)["conv1.weight"]) == 250_000
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(oatlib.RecordError, match=r"small.pth cannot be read .* \(it unpacks to 1,00.,... bytes, more"):
+        oatlib.load_published(tmp_path / "small.pth", "oat")
+
+
+@pytest.mark.parametrize("name", ["conv1.weight", "bundle1.0.conv1.weight", "more"])
+def test_a_tensor_that_says_to_be_huge_is_refused_before_memory_is_used(load, name):
+    """Its numbers are one number, repeated: they take no place in the file."""
+    state = dict(reference("oat").state_dict()) | {name: torch.zeros(1).expand(10**5, 10**5, 3, 3)}
+    with pytest.raises(
+        oatlib.RecordError, match="stem of 100000 channels|expected \\(16, 16, 3, 3\\)|is not part of it"
+    ):
+        load("oat", state)
+
+
 # ---- the command line -----------------------------------------------------------------------------------------------
 
 
