@@ -574,6 +574,16 @@ def test_codes_that_are_pickled_are_refused(load, tmp_path):
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize("rows", [10**8, 10**12])
+def test_codes_that_say_to_be_huge_are_refused(load, tmp_path, rows):
+    with open(tmp_path / "huge.npy", "wb") as file:
+        about = {"descr": "<f8", "fortran_order": False, "shape": (rows, 16)}
+        np.lib.format.write_array_header_1_0(file, about)
+        file.write(bytes(80))
+    with pytest.raises(oatlib.RecordError, match="huge.npy cannot be read as a matrix of λ codes"):
+        load("oat", codes=tmp_path / "huge.npy")
+
+
 def test_files_that_are_damaged_or_something_else(tmp_path):
     good = tmp_path / "good.pth"
     torch.save(reference("float").state_dict(), good)

@@ -576,7 +576,7 @@ def _matrix(codes) -> tuple[np.ndarray, str]:
     try:
         matrix = np.load(codes, allow_pickle=False)
         matrix = np.asarray(matrix, dtype=np.float64)
-    except (OSError, ValueError, TypeError, EOFError) as error:
+    except (OSError, ValueError, TypeError, EOFError, MemoryError) as error:
         raise RecordError(
             f"{codes} cannot be read as a matrix of λ codes (a .npy file, or one of 'solar', "
             f"'onehot', 'dct'): {error}"
