@@ -1,10 +1,12 @@
 """Sweeps: the file, the runs, what is kept whatever happens, and the report. Dask is in test_sweep_workers.py."""
 
+import contextlib
 import errno
 import json
 import os
 import re
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -428,6 +430,30 @@ def test_ctrl_c_keeps_what_is_done(capsys, here):
     assert len(sweep(DIAL).skipped) == 1
 
 
+KILLED = """
+import os, signal, sys
+import oatlib
+from tests import sweep_runs
+def perform(task):
+    if task["parameters"]["seed"] == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return sweep_runs.dial(task)
+oatlib.sweep({"weights": "oat", "n": 16, "grid": {"seed": [0, 1, 2]}}, "runs", workers=0, perform=perform)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+def test_a_sweep_that_is_killed_keeps_its_finished_runs(here):
+    """The long form with worker processes, at random moments, is `make soak`."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    ran = subprocess.run([sys.executable, "-c", KILLED], env=environment, capture_output=True, check=False)
+    assert ran.returncode == -signal.SIGKILL
+    assert "1 of 3 runs are finished, 2 not finished" in str(oatlib.sweep_report("runs"))
+    again = sweep(DIAL)
+    assert len(again.skipped) == 1 and len(again.finished) == 3
+    assert not list(Path("runs").rglob("*.part")) and not list(Path("runs").rglob("*.lock"))
+
+
 def test_two_sweeps_into_one_folder(here):
     def second(task):
         with pytest.raises(oatlib.RecordError, match=r"another oatlib run \(process \d+\) is writing .*sweep.json"):
@@ -630,6 +656,45 @@ def test_the_command_report_writes_a_page(capsys, here):
     code, out, err = run(capsys, "report", "nowhere")
     assert (code, out) == (2, "") and err.startswith("oatlib report: there is no folder nowhere")
     assert run(capsys, "report", "runs", "--notebook", "report.html")[0] == 2
+
+
+@pytest.mark.parametrize("fault", ["full disk", "no permission", "two runs"])
+def test_a_page_that_cannot_be_written(capsys, here, monkeypatch, fault):
+    """The table is printed first. After a full disk the page is in another folder."""
+    sweep(DIAL)
+    monkeypatch.setattr(oatlib.SweepReport, "html", lambda report: "<!doctype html>")
+    Path("page.html").write_text("old")
+    (here / "home").mkdir()
+    monkeypatch.setattr(Path, "home", lambda: here / "home")
+    replace, opened, claim = record._replace, os.open, contextlib.nullcontext()
+
+    def full(target, content):
+        if target.parent.resolve() == here:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(target, content)
+
+    def denied(path, *rest, **options):
+        if Path(path).name.startswith(".page.html."):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *rest, **options)
+
+    if fault == "full disk":
+        monkeypatch.setattr(record, "_replace", full)
+    if fault == "no permission":
+        monkeypatch.setattr(os, "open", denied)
+    if fault == "two runs":
+        claim = record.claimed("page.html")
+    with claim:
+        code, out, err = run(capsys, "report", "runs", "--html", "page.html")
+    assert "3 of 3 runs are finished" in out and Path("page.html").read_text() == "old"
+    rescued = here / "home" / "page-rescued.html"
+    expected = {
+        "full disk": (1, f"The page is in {rescued}\n"),
+        "no permission": (2, "oatlib report: cannot write page.html: Permission denied\n"),
+        "two runs": (2, f"another oatlib run (process {os.getpid()}) is writing page.html: wait"),
+    }
+    assert code == expected[fault][0] and expected[fault][1] in err
+    assert rescued.is_file() == (fault == "full disk")
 
 
 def test_warnings_of_runs_are_on_the_report(here):
