@@ -98,7 +98,7 @@ WRONG = [
     ("train oat --n-train 99999999 --out a", "shapes: 100,002,559 images of 3x16x16 (n_train=99999999, n_val=512, "
      "n_test=2048) need about 1,382 GB of memory, and 64 GB are available: ask for fewer or smaller images"),
     ("train oat --data-set size --out a", "argument --data-set: must be NAME=VALUE, such as size=64, got 'size'"),
-    ("train oat --data-set seed=1 --out a", "argument --data-set: seed is no option of a data set: use --seed"),
+    ("train oat --data-set seed=1 --out a", "argument --data-set: seed is no option of a data set: use --data-seed"),
     ("train oat --data-set device=cpu --out a", "device is no option of a data set: use --device"),
     ("train oat --data-set trusst=1 --out a", "load_data('shapes') has no option 'trusst' (did you mean 'trust'?)"),
     ("train oat --data-set trust=most --out a", "load_data('shapes'): trust='most' must be a plain number"),
