@@ -26,6 +26,7 @@ EQUAL_TIME = 1.1  # times: the same for measured times, which vary
 LEVEL = LEVELS[1]  # the clean accuracy at which dials are compared if one level is enough
 AT_LEVEL = f"robust at clean >= {100 * LEVEL:g} %"
 HALF = 50.0  # percent
+WIDTHS_OF_BOTH = (1.0, 0.75, 0.5)  # that OATS and SOLAR have on photographs
 DENSITY = "0.3"  # of the sparse networks
 PASSES = {"batch": 64, "steps": 7, "stops": 6}  # of the training step that bench/rows.py times
 
@@ -512,6 +513,31 @@ def solar(seeds: Record, family: Record) -> list[Check]:
         shown(f"robust, largest gain, {text}", "points", from_seeds([max(each) for each in rows])),
         shown(f"robust, mean gain, {text}", "points", from_seeds([fmean(each) for each in rows])),
     ]
+    return checks
+
+
+def solar_photographs(photographs: Record) -> list[Check]:
+    """SOLAR on photographs against OATS, at the widths that both have.
+
+    SOLAR was trained with one width more, 0.25, so not everything else is equal.
+    """
+    texts = {"clean at λ = 0": clean_end, "robust at the last λ": robust_end}
+    gains: dict[str, dict[int, list[float]]] = {text: {} for text in texts}
+    for width in WIDTHS_OF_BOTH:
+        dials = systems(photographs, width)
+        ours, base = dials.get("solar", {}), dials.get("oats", {})
+        for seed in ours.keys() & base.keys():
+            for text, measure in texts.items():
+                gain = measure(ours[seed]) - measure(base[seed])
+                gains[text].setdefault(seed, []).append(gain)
+    checks = []
+    for text, by_seed in gains.items():
+        means = [fmean(each) for each in by_seed.values()]
+        largest = [max(each) for each in by_seed.values()]
+        checks += [
+            Check(f"{text}, mean gain over widths 1, 0.75 and 0.5", "points", from_seeds(means)),
+            shown(f"{text}, largest gain of these widths", "points", from_seeds(largest)),
+        ]
     return checks
 
 
