@@ -82,8 +82,8 @@ test images:
     10, six dedicated networks      17.0    41.1    62.7    76.6
 
 With 10 epochs and `at_last_stop` .15 or 0, `oat` has 50.3 and 52.6 % at clean accuracy >= 95 %, and
-72.9 and 72.2 % at λ = 1 (seeds 0 and 1; .3 gives 49.0 and 73.5 %). `fast` has 5 epochs because the
-lessons train with it.
+72.9 and 72.2 % at λ = 1 (seeds 0 and 1; .3 gives 49.0 and 73.5 %). `fast` still has 5 epochs,
+because all records and ready networks were made with 5.
 
 More training images at the same number of updates help until about 8,192. This was measured in an
 earlier version of `shapes`, by robust accuracy at clean accuracy >= 90 %. It was 36.8 % with 4,096
