@@ -26,7 +26,7 @@ EQUAL_TIME = 1.1  # times: the same for measured times, which vary
 LEVEL = LEVELS[1]  # the clean accuracy at which dials are compared if one level is enough
 AT_LEVEL = f"robust at clean >= {100 * LEVEL:g} %"
 HALF = 50.0  # percent
-WIDTHS_OF_BOTH = (1.0, 0.75, 0.5)  # that OATS and SOLAR have on photographs
+PHOTOGRAPH_WIDTHS = (1.0, 0.75, 0.5)  # those of OATS, which SOLAR has, too
 DENSITY = "0.3"  # of the sparse networks
 PASSES = {"batch": 64, "steps": 7, "stops": 6}  # of the training step that bench/rows.py times
 
@@ -388,7 +388,7 @@ def oats_photographs(photographs: Record) -> list[Check]:
     dials = systems(photographs)
     ours = dials.get("oats", {})
     checks = _ends_minus(ours, dials["oat"], "OATS at width 1 minus OAT", -MATCH)
-    for width in (1.0, 0.75, 0.5):
+    for width in PHOTOGRAPH_WIDTHS:
         runs = systems(photographs, width).get("oats", {})
         checks.append(
             Check(
@@ -523,7 +523,7 @@ def solar_photographs(photographs: Record) -> list[Check]:
     """
     texts = {"clean at λ = 0": clean_end, "robust at the last λ": robust_end}
     gains: dict[str, dict[int, list[float]]] = {text: {} for text in texts}
-    for width in WIDTHS_OF_BOTH:
+    for width in PHOTOGRAPH_WIDTHS:
         dials = systems(photographs, width)
         ours, base = dials.get("solar", {}), dials.get("oats", {})
         for seed in ours.keys() & base.keys():
