@@ -17,7 +17,7 @@ from ..course.figures import INK, MARKS, layout, style, tint
 from ..data.load import best_points
 from ..evaluation.baselines import Point as Pair
 from ..evaluation.compare import COIN
-from .groups import MOST_GROUPS, Group, Mean, Point, coin_ends
+from .groups import MOST_GROUPS, Group, Mean, Point, coin_ends, is_marked
 from .plan import DATA_SEED
 
 MOST_NUMBERS = 8  # of a notebook
@@ -68,7 +68,7 @@ def trade_off(groups: Sequence[Group]) -> go.Figure:
     looks = count()
     for group in groups:
         lines = _by_width(group)
-        bound = f", {UPPER_BOUND}" if _is_marked(group, groups) else ""
+        bound = f", {UPPER_BOUND}" if is_marked(group, groups) else ""
         for width, points in lines.items():
             index = next(looks)
             of_width = f", width {width:g}" if len(lines) > 1 else ""
@@ -97,11 +97,6 @@ def _robust_accuracy(groups: Sequence[Group]) -> str:
     if all(bounds):
         return f"robust accuracy ({UPPER_BOUND})"
     return f"robust accuracy (of some groups {UPPER_BOUND})" if any(bounds) else "robust accuracy"
-
-
-def _is_marked(group: Group, groups: Sequence[Group]) -> bool:
-    """Return whether the legend has to say that a group has upper bounds: others have none."""
-    return group.is_upper_bound() and not all(each.is_upper_bound() for each in groups)
 
 
 def _upper(mean: Mean) -> float:

@@ -179,6 +179,11 @@ def coin_ends(groups: Sequence[Group]) -> tuple[Pair, Pair] | None:
     return ends[0], ends[1]
 
 
+def is_marked(group: Group, groups: Sequence[Group]) -> bool:
+    """Return whether a group of upper bounds must be told apart: other groups have none."""
+    return group.is_upper_bound() and not all(each.is_upper_bound() for each in groups)
+
+
 def is_upper_bound(result: Result) -> bool:
     """Return whether a robust accuracy is called an upper bound.
 

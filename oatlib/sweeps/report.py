@@ -237,8 +237,7 @@ def _robust(found: Sequence[Group]) -> str:
 
 def _mark(group: Group, found: Sequence[Group]) -> str:
     """Return what stands before a robust accuracy that the title of its column does not explain."""
-    bounds = [each.is_upper_bound() for each in found]
-    return f"{BOUND} " if group.is_upper_bound() and not all(bounds) else ""
+    return f"{BOUND} " if groups.is_marked(group, found) else ""
 
 
 def _settings_table(found: Found) -> tuple[list[str], Rows]:
