@@ -37,6 +37,7 @@ from oatlib.training.recipes import OAT_STOPS
 from .trained import named, trained
 
 EPS = 8 / 255
+OUT = "bench/results/once_for_all.json"
 MIXED = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # weights of the robust output
 FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -95,6 +96,19 @@ def measure(net, lams: list[float] | None, split, attack, with_pgd: bool) -> lis
     return rows
 
 
+def runs_before(path: Path, epochs: int) -> list[dict]:
+    """The runs that a record holds. It must be of networks that were trained as long."""
+    if not path.exists():
+        return []
+    record = read_json(path)
+    if record["epochs"] != epochs:
+        raise SystemExit(
+            f"{path} has networks of {record['epochs']} epochs, not of {epochs}: name another "
+            "file with --out"
+        )
+    return record["runs"]
+
+
 def main() -> None:
     """Measure what is missing, write the record after every system."""
     parser = argparse.ArgumentParser(
@@ -111,10 +125,14 @@ def main() -> None:
         "--only", nargs="+", metavar="system", default=list(SYSTEMS), choices=SYSTEMS
     )
     parser.add_argument("--epochs", type=int, help="of training (default: those of `fast`)")
-    parser.add_argument("--out", default="bench/results/once_for_all.json")
+    parser.add_argument("--out", default=OUT)
     options = parser.parse_args()
     attack = oatlib.Suite(EPS, budget=options.attack)
-    runs = read_json(options.out)["runs"] if Path(options.out).exists() else []
+    epochs = options.epochs or oatlib.PRESETS["fast"].epochs
+    runs = runs_before(Path(options.out), epochs)
+    command = "python -m bench.once_for_all"
+    if options.epochs is not None:
+        command += f" --epochs {epochs} --out {options.out}"
     for seed in options.seeds:
         test = oatlib.load_data("shapes", seed=seed).test.panel(options.n)
         for name in options.only:
@@ -125,10 +143,10 @@ def main() -> None:
             points = measure(net, lams, images, attack, with_pgd=name in ("oat", "oats"))
             runs.append({"system": name, "seed": seed, "train_seconds": seconds, "points": points})
             about = {
-                "command": "python -m bench.once_for_all",
+                "command": command,
                 "n": options.n,
                 "attack": attack.describe(),
-                "epochs": options.epochs or oatlib.PRESETS["fast"].epochs,
+                "epochs": epochs,
             }
             about |= {"attack_text": str(attack), "versions": versions(), "runs": runs}
             write_json(options.out, about)

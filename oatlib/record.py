@@ -212,6 +212,22 @@ def _replace(target: Path, content: bytes) -> None:
                 file.close()
             temporary.unlink(missing_ok=True)
             raise
+    _flush_folder(target.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush a folder to the disk, so that a power cut does not take away the new name of a file.
+
+    Windows has no such call, and some file systems refuse it: the file is written in any case.
+    """
+    if sys.platform == "win32":
+        return
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _open_temporary(target: Path) -> tuple[int, Path]:

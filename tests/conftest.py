@@ -1,7 +1,8 @@
 """For all tests: files that take minutes begin first, so that no processor waits for one of them at the end.
 
 `make check` leaves out three markers. `browser` and `notebook` belong to a directory and are set here. `slow` is set by
-`pytestmark = pytest.mark.slow` in a file whose tests take more than about ten seconds together.
+`pytestmark = pytest.mark.slow` in a file whose tests take more than about ten seconds together, and by
+`@pytest.mark.slow` at a test that takes more than about two.
 """
 
 import os

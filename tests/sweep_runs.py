@@ -9,14 +9,16 @@ from pathlib import Path
 from oatlib.evaluation.results import Result, wilson
 from oatlib.sweeps import store
 
+STAND_IN = {"text": "stand-in", "eps": 8 / 255}
 
-def result(clean, robust, lam=None, n=100, **others):
+
+def result(clean, robust, lam=None, n=100, attack=STAND_IN, width=1.0, **others):
     """A result with the intervals that `evaluate` would give it."""
     limits = {"clean": wilson(round(clean * n), n), "robust": wilson(round(robust * n), n)}
     about = {"recipe": "oat", "stops": [0.0, 1.0], "dial": "interpolate"}
     return Result(
-        lam, 1.0, n, clean, *limits["clean"], robust, *limits["robust"],
-        attack={"text": "stand-in", "eps": 8 / 255}, split="test", seed=0, seconds=0.0, macs=10, parameters=100,
+        lam, width, n, clean, *limits["clean"], robust, *limits["robust"],
+        attack=attack, split="test", seed=0, seconds=0.0, macs=10, parameters=100,
         about=about | others,
     )  # fmt: skip
 

@@ -98,7 +98,7 @@ WRONG = [
     ("train oat --n-train 99999999 --out a", "shapes: 100,002,559 images of 3x16x16 (n_train=99999999, n_val=512, "
      "n_test=2048) need about 1,382 GB of memory, and 64 GB are available: ask for fewer or smaller images"),
     ("train oat --data-set size --out a", "argument --data-set: must be NAME=VALUE, such as size=64, got 'size'"),
-    ("train oat --data-set seed=1 --out a", "argument --data-set: seed is no option of a data set: use --seed"),
+    ("train oat --data-set seed=1 --out a", "argument --data-set: seed is no option of a data set: use --data-seed"),
     ("train oat --data-set device=cpu --out a", "device is no option of a data set: use --device"),
     ("train oat --data-set trusst=1 --out a", "load_data('shapes') has no option 'trusst' (did you mean 'trust'?)"),
     ("train oat --data-set trust=most --out a", "load_data('shapes'): trust='most' must be a plain number"),
@@ -274,6 +274,7 @@ def start(words, module=True, **options):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--version"], ["choose", "--x"], ["--help"], [], ["choose", "nowhere.json"]])
 def test_python_m_oatlib_is_the_command(words, tmp_path):
     by_module, by_command = (start(words, module, cwd=tmp_path) for module in (True, False))
@@ -281,11 +282,13 @@ def test_python_m_oatlib_is_the_command(words, tmp_path):
     assert by_module.returncode == (0 if words in (["--version"], ["--help"]) else 2)
 
 
+@pytest.mark.slow
 def test_the_usage_line_of_the_module_names_the_command(tmp_path):
     out, _ = start(["eval", "--help"], cwd=tmp_path).communicate()
     assert out.startswith("usage: oatlib eval ")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="pipes of Windows do not report a reader that is gone")
 @pytest.mark.parametrize("words", [["--help"], ["rerun", "01_attack", "--list"]])
 def test_a_reader_that_is_gone_ends_the_program_quietly(words, tmp_path):
@@ -297,6 +300,7 @@ def test_a_reader_that_is_gone_ends_the_program_quietly(words, tmp_path):
     assert err == "" and program.returncode in (0, 141)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_output_that_cannot_be_written_is_one_line(tmp_path):
     with open("/dev/full", "w") as full:

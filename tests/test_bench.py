@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import oatlib
-from bench import gpu, picture, readme
+from bench import gpu, once_for_all, picture, readme
 from bench.clock import ratio
 from bench.family import NETWORKS, PAIRS, gains
 from bench.fresh_norm import with_statistics
 from bench.trained import named, parse
 from oatlib.layers.unit import Unit
-from oatlib.record import read_json
+from oatlib.record import read_json, write_json
 
 
 def run(name, seed, *accuracies):
@@ -123,6 +123,10 @@ def system(name, seed, *points, width=1.0, seconds=10.0):
     return {"system": name, "seed": seed, "train_seconds": seconds, "points": rows}
 
 
+def record_of(runs):
+    return {"runs": runs, "n": 100, "attack_text": "an attack", "epochs": 10, "command": "a command"}
+
+
 def test_the_claim_is_compared_with_both_coins_and_the_best_possible():
     runs = []
     for seed in (0, 1):
@@ -131,7 +135,7 @@ def test_the_claim_is_compared_with_both_coins_and_the_best_possible():
         runs.append(system("dedicated 0.5", seed, (0.5, 0.9, 0.7), seconds=0.0))
         runs.append(system("dedicated 1", seed, (1.0, 0.8, 0.8), seconds=5.0))
         runs.append(system("oats", seed, (0.0, 1.0, 0.0), (1.0, 0.8, 0.5), width=0.5))
-    text = "\n".join(readme.once_for_all({"runs": runs, "n": 100, "attack_text": "an attack"}))
+    text = "\n".join(readme.once_for_all(record_of(runs)))
     row = next(line for line in text.splitlines() if line.startswith("| OAT, one"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     # at clean >= 98, 95, 90 %: 12, 30, 60; own coin 7, 17.5, 35; coin of the two dedicated networks 8, 20, 40
@@ -139,6 +143,27 @@ def test_the_claim_is_compared_with_both_coins_and_the_best_possible():
                           "+4.0 / +10.0 / +20.0"]  # fmt: skip
     assert "| six dedicated networks | 2 |" in text and "| 9 s |" in text
     assert "| OATS, width 0.5 | 2 |" in text and "at most 1.0 points more" in text
+
+
+def test_longer_training_is_compared_at_the_robust_end_and_in_time():
+    runs = []
+    for seed, behind in ((0, 0.02), (1, 0.04)):
+        runs.append(system("oat", seed, (1.0, 0.8, 0.7), (0.0, 1.0, 0.0), seconds=20.0))
+        runs.append(system("dedicated 1", seed, (1.0, 0.8, 0.7 + behind), seconds=60.0))
+        runs.append(system("dedicated 0", seed, (0.0, 1.0, 0.0), seconds=20.0))
+    text = "\n".join(readme.twice_the_epochs(record_of(runs)))
+    assert "after 10 epochs" in text and "preset `fast` with 10 epochs" in text
+    assert "OAT is then 3.0 points less robust" in text and "takes 0.25 of the time" in text
+    assert "Recorded in `bench/results/twice_the_epochs.json`; repeat with `a command`" in text
+
+
+def test_networks_of_another_length_are_not_added_to_a_record(tmp_path):
+    path = tmp_path / "record.json"
+    assert once_for_all.runs_before(path, 5) == []
+    write_json(path, record_of([{"seed": 0}]))
+    assert once_for_all.runs_before(path, 10) == [{"seed": 0}]
+    with pytest.raises(SystemExit, match="networks of 10 epochs, not of 5: name another file with --out"):
+        once_for_all.runs_before(path, 5)
 
 
 def test_photographs_are_compared_with_the_coin_between_the_ends():
@@ -195,6 +220,7 @@ def test_the_audit_names_false_alarms_and_misses(faults, alarms, caught):
     assert ("`oat`, λ = 0.2, width 1, seed 0: claim" in text) == bool(faults)
 
 
+@pytest.mark.slow
 def test_the_bench_of_a_gpu_runs_on_a_cpu(monkeypatch, capsys):
     """The code is exercised. The figures of the reduced form mean nothing."""
     plan = replace(gpu.REDUCED, precisions=("fp32",), trainings=((True, True),), backend="eager", rounds=1)

@@ -373,7 +373,7 @@ def test_one_claim_in_full_has_conditions_and_commands(judged):
     text = " ".join(board.in_full(judged["solar"]).split())
     for part in ("+4.71 % clean and +7.71 % robust on CIFAR-10", "5 seeds", "quick suite", "n = 1024", "--records 07_"):
         assert part in text
-    assert "not measured" in board.in_full(judged["solar"])
+    assert "not measured" in board.in_full(judged["float-time"])
 
 
 def test_the_headline_is_what_decides():
@@ -494,6 +494,17 @@ def test_on_photographs_oat_is_compared_with_dedicated_networks_and_coins():
     assert [check.role for check in checks] == ["part", "part", "part", "control", "shown"]
     # without dedicated networks only the last number is there
     assert _values(measured.one_for_all_photographs(_photographs(oat=oat))) == [None] * 4 + [10.0]
+
+
+def test_on_photographs_solar_is_compared_with_oats_at_the_widths_of_both():
+    runs = []
+    for name, clean, robust in (("oats", (0.6, 0.5, 0.4), 0.1), ("solar", (0.62, 0.55, 0.39, 0.99), 0.13)):
+        points = [{"lam": lam, "width": width, "clean": at - 0.1 * lam, "robust": robust * lam}
+                  for width, at in zip((1.0, 0.75, 0.5, 0.25), clean, strict=False) for lam in (0.0, 1.0)]  # fmt: skip
+        runs.append({"system": name, "seed": 0, "points": points})
+    found = _values(measured.solar_photographs({"runs": runs}))
+    assert found == pytest.approx([2.0, 5.0, 3.0, 3.0]), "mean and largest gain: clean at λ = 0, robust at the end"
+    assert _values(measured.solar_photographs({"runs": runs[:1]})) == [None] * 4
 
 
 def test_on_photographs_the_ends_of_systems_are_compared():

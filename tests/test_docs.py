@@ -1,6 +1,7 @@
 """The pages: links lead somewhere, the reference has every public name, and the site builds without a warning."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -76,6 +77,45 @@ def test_the_reference_has_every_package_with_public_names():
         r"^```\{public-names\} (\w+)$", (ROOT / "docs" / "reference.md").read_text(encoding="utf-8"), re.M
     )
     assert sorted(listed) == sorted({node.module.partition(".")[0] for node in imports})
+
+
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+@functools.cache
+def functions_of_tests(file):
+    """The names of the tests in a file, or nothing if there is no such file."""
+    if not (ROOT / file).is_file():
+        return set()
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+
+
+def missing_tests(text):
+    """The tests that a page names and that do not exist."""
+    return [(file, name) for file, name in TEST.findall(text) if name not in functions_of_tests(file)]
+
+
+def test_every_fault_names_tests_that_exist():
+    page = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    assert missing_tests(page) == []
+    rows = [row for row in page.splitlines() if row.startswith("| ") and not row.startswith("| fault |")]
+    without = [row for row in rows if not TEST.search(row) and "python -m bench.soak" not in row]
+    assert len(rows) > 100 and without == ["| what is killed | result | command |"]
+
+
+def test_a_fault_without_its_test_is_found():
+    good = "`tests/test_docs.py::test_a_fault_without_its_test_is_found`"
+    no_file = good.replace("test_docs", "test_dogs")
+    no_test = "`tests/test_docs.py::functions_of_tests`"
+    assert missing_tests(good) == []
+    assert len(missing_tests(f"{good} {no_file} {no_test}")) == 2
+
+
+def test_every_hostile_file_and_text_is_on_the_page_of_faults():
+    page = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    named = {name for file, name in TEST.findall(page) if file == "tests/test_hostile.py"}
+    assert functions_of_tests("tests/test_hostile.py") - named == set()
 
 
 @pytest.mark.slow

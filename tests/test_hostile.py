@@ -3,9 +3,12 @@
 import io
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
+import tarfile
+import zipfile
 import zlib
 from dataclasses import asdict
 
@@ -297,6 +300,12 @@ def jpeg(width, height):
     return bytes(content)
 
 
+# An archive with a name that leads out of its folder, and with a file that unpacks to a thousand times its size.
+ARCHIVE = io.BytesIO()
+with zipfile.ZipFile(ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive:
+    archive.writestr("../../outside.png", b"x")
+    archive.writestr("bomb.png", bytes(1_000_000))
+
 IMAGES = {
     "PNG of 2^31 x 2^31": png(2**31 - 1, 2**31 - 1, chunk(b"IDAT", zlib.compress(b""))),
     "PNG of 7,072 x 7,072": png(7072, 7072, chunk(b"IDAT", zlib.compress(b""))),
@@ -325,6 +334,35 @@ def test_an_image_that_would_start_a_program_is_none(folder, monkeypatch):
     (folder / "ant" / "9.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EOF\n")
     assert EpsImagePlugin.EpsImageFile.format == "EPS"
     with pytest.raises(ValueError, match="9.png: it is damaged, or none of BMP, GIF"):
+        loaded(folder)
+
+
+def test_archives_in_a_folder_of_images_are_not_opened(folder, tmp_path, monkeypatch):
+    """Nothing is unpacked, so nothing can leave the folder or fill the disk."""
+    for name, opened in ((zipfile, "ZipFile"), (tarfile, "open"), (shutil, "unpack_archive")):
+        monkeypatch.setattr(name, opened, lambda *_, **__: pytest.fail("an archive was opened"))
+    content = ARCHIVE.getvalue()
+    (folder / "ant" / "more.zip").write_bytes(content)  # no image by its name: left alone
+    (folder / "more.tar.gz").write_bytes(content)
+    assert loaded(folder).classes == ("ant", "bee")
+    (folder / "ant" / "more.png").write_bytes(content)
+    for place, words in ((folder, "more.png: it is damaged, or none of BMP"), (folder / "more.tar.gz", "is a file")):
+        with pytest.raises(ValueError, match=words):
+            loaded(place)
+    assert os.listdir(tmp_path) == ["set"]
+
+
+def test_a_table_of_images_names_no_file_elsewhere(folder, tmp_path):
+    """Its names are compared with the files that are there. They are never opened."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
+    for name in ("ant", "bee"):
+        (folder / "train" / name / "images").mkdir(parents=True)
+        (folder / name / "0.png").rename(folder / "train" / name / "images" / "0.png")
+    (folder / "val" / "images").mkdir(parents=True)
+    (folder / "ant" / "1.png").rename(folder / "val" / "images" / "1.png")
+    (folder / "val" / "val_annotations.txt").write_text("1.png\tant\n../../../secret.png\tbee\n")
+    (folder / "words.txt").write_text("ant\tant\nbee\tbee\n")
+    with pytest.raises(ValueError, match=r"only one of them, such as \.\./\.\./\.\./secret\.png"):
         loaded(folder)
 
 

@@ -116,9 +116,16 @@ IMPORTED_AS = {"sklearn": "scikit-learn", "PIL": "pillow", "xdist": "pytest-xdis
 
 
 # what oatlib needs without importing it
-NEEDED_BY = {"ipykernel": "lessons", "jupyterlab": "make lab", "onnx": "torch.onnx", "onnxscript": "torch.onnx"}
+NEEDED_BY = {
+    "cryptography": "distributed",
+    "ipykernel": "lessons",
+    "jupyterlab": "make lab",
+    "onnx": "torch.onnx",
+    "onnxscript": "torch.onnx",
+}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", ["", "lab", "scale", "onnx"])
 def test_every_requirement_is_used(extra):
     trees = [parse(path) for path in [*MODULES.values(), *(ROOT / "authoring" / "source").glob("*.py")]]

@@ -40,6 +40,7 @@ def test_this_repository_is_up_to_date_or_has_no_address(capsys):
         assert not (ROOT / places.COLAB).exists()
 
 
+@pytest.mark.slow
 def test_files_are_written_once_and_old_ones_go(copy, capsys):
     (copy / places.COLAB).mkdir()
     (copy / places.COLAB / "gone.ipynb").write_text("{}", encoding="utf-8")

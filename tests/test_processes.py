@@ -67,6 +67,7 @@ def own_statistics():
     return together(["oat", "oats", "float", "too few images to divide"], sync=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_with_synchronised_statistics_two_processes_give_the_result_of_one(alone, synchronised, name):
     state, loss, _ = alone[name]
@@ -108,6 +109,7 @@ def test_wrong_sums_are_caught(alone, fault):
     assert distance([right, state]) > 3 * TOLERANCE or abs(right_loss - loss) > 0.1
 
 
+@pytest.mark.slow
 def test_masks_move_alike_and_a_resumed_training_has_the_same_bits(tmp_path):
     path = tmp_path / "run.safetensors"
     changes = {"epochs": 2, "lr": 0.2}
@@ -191,6 +193,7 @@ def test_synchronised_statistics_need_several_processes(monkeypatch):
         pass
 
 
+@pytest.mark.slow
 def test_torchrun_trains(tmp_path):
     """The command of the documentation, with everything in it."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "oatlib"]

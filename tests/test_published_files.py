@@ -574,6 +574,16 @@ def test_codes_that_are_pickled_are_refused(load, tmp_path):
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize("rows", [10**8, 10**12])
+def test_codes_that_say_to_be_huge_are_refused(load, tmp_path, rows):
+    with open(tmp_path / "huge.npy", "wb") as file:
+        about = {"descr": "<f8", "fortran_order": False, "shape": (rows, 16)}
+        np.lib.format.write_array_header_1_0(file, about)
+        file.write(bytes(80))
+    with pytest.raises(oatlib.RecordError, match="huge.npy cannot be read as a matrix of λ codes"):
+        load("oat", codes=tmp_path / "huge.npy")
+
+
 def test_files_that_are_damaged_or_something_else(tmp_path):
     good = tmp_path / "good.pth"
     torch.save(reference("float").state_dict(), good)
@@ -593,6 +603,29 @@ def test_files_that_are_damaged_or_something_else(tmp_path):
                         "nowhere.pth": "there is no file", ".": "is a folder"}.items():  # fmt: skip
         with pytest.raises(oatlib.RecordError, match=words):
             oatlib.load_published(tmp_path / name, "float")
+
+
+def test_a_compressed_file_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    """A small archive may unpack to any amount of memory. PyTorch would read it."""
+    torch.save({"conv1.weight": torch.zeros(250_000)}, tmp_path / "net.pth")
+    with zipfile.ZipFile(tmp_path / "net.pth") as whole, zipfile.ZipFile(tmp_path / "small.pth", "w") as small:
+        for entry in whole.infolist():
+            small.writestr(entry.filename, whole.read(entry), zipfile.ZIP_DEFLATED)
+    assert (tmp_path / "small.pth").stat().st_size < 10_000
+    assert len(torch.load(tmp_path / "small.pth", weights_only=True)["conv1.weight"]) == 250_000
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(oatlib.RecordError, match=r"small.pth cannot be read .* \(it unpacks to 1,00.,... bytes, more"):
+        oatlib.load_published(tmp_path / "small.pth", "oat")
+
+
+@pytest.mark.parametrize("name", ["conv1.weight", "bundle1.0.conv1.weight", "more"])
+def test_a_tensor_that_says_to_be_huge_is_refused_before_memory_is_used(load, name):
+    """Its numbers are one number, repeated: they take no place in the file."""
+    state = dict(reference("oat").state_dict()) | {name: torch.zeros(1).expand(10**5, 10**5, 3, 3)}
+    with pytest.raises(
+        oatlib.RecordError, match="stem of 100000 channels|expected \\(16, 16, 3, 3\\)|is not part of it"
+    ):
+        load("oat", state)
 
 
 # ---- the command line -----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import os
 import pickle
 import re
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -151,6 +152,21 @@ def litter(path, content):
     temporary.write_bytes(content)
     os.fsync(0)
     os.replace(temporary, path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be flushed there")
+def test_a_file_and_then_its_folder_are_flushed_to_the_disk(tmp_path, monkeypatch):
+    """A power cut after a write would else bring back the old file, or none."""
+    done, fsync, replace = [], os.fsync, os.replace
+
+    def watched_fsync(handle):
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", lambda *names: (done.append("name"), replace(*names)))
+    record.write_bytes(tmp_path / "a.json", b"{}")
+    assert done == ["file", "name", "folder"]
 
 
 @pytest.mark.parametrize("broken", ["fsync", "replace", "chmod"])
@@ -494,6 +510,7 @@ record.write_bytes(sys.argv[1], b"new content")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
 def test_the_next_write_removes_what_a_killed_one_left(path):
     path.write_bytes(b"old")

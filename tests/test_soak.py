@@ -14,6 +14,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_three_times_has_the_bits_of_an_uninterrupted_one(tmp_path):
     outcome = soak.soak_training(tmp_path, kills=3, seed=1, epochs=8)
     assert outcome.kills == len(outcome.places) == 3

@@ -1,9 +1,12 @@
 """Sweeps in worker processes: one cluster of Dask with processes that die, one command with Ctrl-C, one notebook."""
 
 import contextlib
+import importlib.util
 import os
 import re
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -36,13 +39,27 @@ def listening(process):
     return {connection.laddr.ip for connection in found if connection.status == psutil.CONN_LISTEN}
 
 
+def answer_to_a_stranger(scheduler):
+    """What a scheduler says to a program that has none of its certificates."""
+    host, port = scheduler.removeprefix("tls://").split(":")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection((host, int(port)), timeout=20) as plain, context.wrap_socket(plain) as stranger:
+        try:
+            return stranger.recv(1)  # it is heard after the handshake
+        except ssl.SSLError as error:
+            return "certificate required" if "CERTIFICATE_REQUIRED" in error.reason else error.reason
+
+
 def test_processes_that_die_and_runs_that_fail(here, capsys, monkeypatch):
     """Everything that needs a real cluster, in one: it takes seconds to start."""
-    addresses, children = set(), []
+    addresses, children, strangers = set(), [], []
     submit = pool.Workers.submit
 
     def watched(self, *arguments):
         addresses.update(listening(os.getpid()))
+        if not strangers:
+            strangers.append(answer_to_a_stranger(self.scheduler))
         return submit(self, *arguments)
 
     monkeypatch.setattr(pool.Workers, "submit", watched)
@@ -62,6 +79,7 @@ def test_processes_that_die_and_runs_that_fail(here, capsys, monkeypatch):
     assert process != os.getpid()
     assert all("trimming None" in line for line in lines if "seed = 0" in line), "it slows PyTorch down"
     assert addresses == {"127.0.0.1"}
+    assert strangers == ["certificate required"], "another user of this machine must not get in"
     children = pytest.importorskip("psutil").Process().children()
     assert not [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
@@ -112,6 +130,15 @@ def test_ctrl_c_at_a_terminal(here):
     assert not group(psutil, command.pid), "nothing is left of it"
     again = oatlib.sweep("plan.toml", "runs", workers=0, perform=sweep_runs.dial, progress=False)
     assert len(again.skipped) == 2 and len(again.finished) == 3
+
+
+@pytest.mark.parametrize("missing", ["distributed", "cryptography"])
+def test_what_is_not_installed_is_said_before_anything_starts(here, monkeypatch, missing):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else found(name))
+    with pytest.raises(ImportError, match=rf"{missing} is not installed: pip install 'oatlib\[scale\]'"):
+        oatlib.sweep({"weights": "standard", "n": 16, "grid": {"seed": [0, 1]}}, "runs", workers=1)
+    assert not (here / "runs").exists()
 
 
 def test_a_script_without_the_usual_if_is_refused(here):

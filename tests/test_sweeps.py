@@ -1,10 +1,12 @@
 """Sweeps: the file, the runs, what is kept whatever happens, and the report. Dask is in test_sweep_workers.py."""
 
+import contextlib
 import errno
 import json
 import os
 import re
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -97,7 +99,8 @@ WRONG = {
     "unknown preset 'fst' (did you mean 'fast'?)": {"recipe": "oat", "preset": "fst"},
     "no data set 'shape' (did you mean 'shapes'?)": {"recipe": "oat", "data": "shape"},
     "has no option 'n_tst' (did you mean 'n_test'?)": {"recipe": "oat", "data_options": {"n_tst": 8}},
-    "seed is no option of a data set": {"recipe": "oat", "data_options": {"seed": 8}},
+    "seed is no option of a data set: give data_seed, outside of data_options": {
+        "recipe": "oat", "data_options": {"seed": 8}},
     "n_train stands twice": {"recipe": "oat", "n_train": 8, "data_options": {"n_train": 8}},
     "λ stops must be ascending": {"recipe": "oat", "stops": [0.5, 0.1]},
     "only 'pgd-at' takes lam=": {"recipe": "oat", "lam": 0.5},
@@ -106,6 +109,11 @@ WRONG = {
         "recipe": "oat", "grid": {"eps": [8, "x"]}},
     "seed=-1: must be a whole number from 0 to": {"recipe": "oat", "seed": -1},
     "seed=True: must be a whole number": {"recipe": "oat", "seed": True},
+    "data_seed=-1: must be a whole number from 0 to": {"recipe": "oat", "data_seed": -1},
+    "data_seed=1.0: must be a whole number": {"recipe": "oat", "data_seed": 1.0},
+    "two runs are the same: (seed = 0, data_seed = 0) and (seed = 0)": {
+        "recipe": "oat", "seed": 0, "runs": [{"seed": 0, "data_seed": 0}, {"seed": 0}]},
+    "unknown key 'data_seed' (did you mean 'seed'?): a measurement has": {"weights": "oat", "data_seed": 1},
     "lam must be a number in [0, 1], got nan": {"recipe": "pgd-at", "lam": float("nan")},
     "n = 5000: the test split has only 2048 images": {"recipe": "oat", "n": 5000},
     "λ must lie in [0, 1], got 2.0": {"recipe": "oat", "lams": [2]},
@@ -205,6 +213,18 @@ def test_another_parameter_is_another_address(change):
     assert ids(SMALL) != ids(SMALL | change)
 
 
+def test_a_key_that_is_not_used_changes_no_address(monkeypatch):
+    """IDs as they were before there was a data_seed, with a stand-in for the hash of the code."""
+    monkeypatch.setattr(store, "code", lambda *parts: {"files": "fixed"})
+    assert ids(SMALL) == ["9401fd584db8b0c8"] and ids(SMALL | {"seed": 1}) == ["83612bc05410ba2c"]
+
+
+def test_a_data_seed_is_part_of_the_address_where_it_is_not_the_seed():
+    one, same, other, third = (ids(SMALL | {"seed": 1} | each) for each in (
+        {}, {"data_seed": 1}, {"data_seed": 0}, {"data_seed": 2}))  # fmt: skip
+    assert one == same and len({*one, *other, *third}) == 3
+
+
 def test_other_code_is_another_address(monkeypatch):
     before = ids(SMALL), ids(QUICK), ids({"notebook": "01_attack"})
     original = store.code.__wrapped__
@@ -264,7 +284,16 @@ def trained(out="runs"):
 
 
 def test_the_command_of_a_training_repeats_it(capsys, here):
-    plan = {**SMALL, "seed": 2, "eps": 4, "stops": [0, 0.5, 1], "lams": [0, 0.5], "n": 24, "width_loss": "sum"}
+    plan = {
+        **SMALL,
+        "seed": 2,
+        "data_seed": 7,
+        "eps": 4,
+        "stops": [0, 0.5, 1],
+        "lams": [0, 0.5],
+        "n": 24,
+        "width_loss": "sum",
+    }
     assert not oatlib.sweep(plan, "runs", workers=0, progress=False).failed
     entry, _ = trained()
     train, evaluate = (shlex.split(part)[1:] for part in entry.command.split(" && "))
@@ -279,6 +308,42 @@ def test_the_command_of_a_training_repeats_it(capsys, here):
     (training,) = again.trained
     assert training["preset"]["eps"] == pytest.approx(4 / 255)
     assert entry.content["training"]["seconds"] > 0 and len(entry.content["training"]["epochs"]) == 2
+
+
+def images(**keys):
+    """All images and labels of a run, by split and name."""
+    data = work.data_for(read_plan(SMALL | keys).runs[0].parameters)
+    return {(part.name, name): getattr(part, name) for part in (data.train, data.val, data.test) for name in "xy"}
+
+
+def first_weights(**keys):
+    parameters = read_plan(SMALL | keys).runs[0].parameters
+    return torch.cat([p.flatten() for p in work.network_for(parameters, work.data_for(parameters)).parameters()])
+
+
+@pytest.mark.parametrize("name", ["shapes", "digits"])
+def test_a_data_seed_fixes_the_images_and_nothing_else(name):
+    data = {"data": name}
+    first, second, follows = images(**data, data_seed=5), images(**data, seed=1, data_seed=5), images(**data, seed=5)
+    for key, pixels in first.items():
+        assert torch.equal(second[key], pixels) and torch.equal(follows[key], pixels), key
+    for split in ("train", "val", "test"):
+        assert not torch.equal(images(**data)[split, "x"], images(**data, seed=1)[split, "x"])
+    assert not torch.equal(first_weights(**data, data_seed=5), first_weights(**data, seed=1, data_seed=5))
+    assert torch.equal(first_weights(**data, seed=1, data_seed=5), first_weights(**data, seed=1))
+
+
+def test_a_training_with_a_data_seed_is_that_of_the_library(here):
+    oatlib.sweep({**LEARNING, "seed": 1, "data_seed": 4}, "runs", workers=0, progress=False)
+    data = oatlib.load_data("digits", seed=4, n_train=192)
+    net = oatlib.build("standard", data, seed=1)
+    oatlib.train(net, data, seed=1, progress=False)
+    entry, found = trained()
+    again = {name: tensor.tolist() for name, tensor in net.state_dict().items()}
+    common = found.keys() & again.keys()
+    assert common and all(found[name] == again[name] for name in common)
+    (result,) = oatlib.Table.from_json(entry.content["table"])
+    assert result.about["data"]["options"]["seed"] == 4
 
 
 def test_commands_of_other_kinds_are_understood(here):
@@ -428,6 +493,30 @@ def test_ctrl_c_keeps_what_is_done(capsys, here):
     assert len(sweep(DIAL).skipped) == 1
 
 
+KILLED = """
+import os, signal, sys
+import oatlib
+from tests import sweep_runs
+def perform(task):
+    if task["parameters"]["seed"] == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return sweep_runs.dial(task)
+oatlib.sweep({"weights": "oat", "n": 16, "grid": {"seed": [0, 1, 2]}}, "runs", workers=0, perform=perform)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+def test_a_sweep_that_is_killed_keeps_its_finished_runs(here):
+    """The long form with worker processes, at random moments, is `make soak`."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    ran = subprocess.run([sys.executable, "-c", KILLED], env=environment, capture_output=True, check=False)
+    assert ran.returncode == -signal.SIGKILL
+    assert "1 of 3 runs are finished, 2 not finished" in str(oatlib.sweep_report("runs"))
+    again = sweep(DIAL)
+    assert len(again.skipped) == 1 and len(again.finished) == 3
+    assert not list(Path("runs").rglob("*.part")) and not list(Path("runs").rglob("*.lock"))
+
+
 def test_two_sweeps_into_one_folder(here):
     def second(task):
         with pytest.raises(oatlib.RecordError, match=r"another oatlib run \(process \d+\) is writing .*sweep.json"):
@@ -542,7 +631,7 @@ def test_means_and_intervals_are_over_seeds(here):
     assert "eps = 8 0 1 97.0 [94.5, 99.5] 0.0 [0.0, 0.0] 3" in " ".join(text.split())
     assert "100" in text and "stand-in" in text and "95 % interval over the seeds" in text
     assert len(report.rows()) == 12 and report.rows()[0] == {
-        "eps": 4, "seed": 0, "lam": 0.0, "width": 1.0, "clean": 0.98, "robust": 0.0,
+        "eps": 4, "seed": 0, "lam": 0.0, "width": 1.0, "clean": 0.98, "robust": 0.0, "upper_bound": True,
         "training_seconds": 2.0}  # fmt: skip
 
 
@@ -577,6 +666,121 @@ def test_the_figure_has_the_means_the_coin_and_the_best_frontier(here):
     assert "gain over the coin standard, pgd-at" in str(report)
     # 0.95 lies on the coin, but neither end reaches more than 0 there
     assert report._tables()[1][1][1][3] == "- / - / -" and report._tables()[1][1][0][3].startswith("-3.2 / -12.6 / ")
+
+
+def on_images(task):
+    """A training that is done at once: its accuracy follows from both seeds, and its record names its images."""
+    seed = task["parameters"]["seed"]
+    data_seed = task["parameters"].get("data_seed", seed)
+    data = {"name": "shapes", "options": {"seed": data_seed}}
+    return sweep_runs.write(task, [sweep_runs.result(0.9, 0.5 + 0.01 * seed + 0.1 * data_seed, 1.0, data=data)])
+
+
+TRAINING_ONLY = "a seed changes the training only: the runs of a setting share their images"
+
+
+@pytest.mark.parametrize(
+    ("keys", "labels", "means", "counted", "line"),
+    [
+        ({"grid": {"seed": [0, 1, 2]}}, ["all runs"], [0.61], "seeds",
+         "a seed changes both the images and the training"),
+        ({"data_seed": 3, "grid": {"seed": [0, 1, 2]}}, ["all runs"], [0.81], "seeds", TRAINING_ONLY),
+        ({"grid": {"seed": [0, 1, 2], "data_seed": [1, 2]}}, ["data_seed = 1", "data_seed = 2"], [0.61, 0.71],
+         "seeds", TRAINING_ONLY),
+        ({"seed": 1, "grid": {"data_seed": [0, 1, 2]}}, ["all runs"], [0.61], "data seeds",
+         "a data seed changes the images only: all trainings have the same seed"),
+        ({"grid": {"seed": [1], "data_seed": [0, 1, 2]}}, ["seed = 1"], [0.61], "data seeds",
+         "a data seed changes the images only: all trainings have the same seed"),
+        ({"grid": {"seed": [0, 1, 2]}, "runs": [{}, {"data_seed": 3}]}, ["shared settings", "data_seed = 3"],
+         [0.61, 0.81], "seeds", "except in settings with a data_seed: their runs share their images"),
+    ],
+)  # fmt: skip
+def test_data_seeds_are_never_averaged_over_while_the_seed_varies(here, keys, labels, means, counted, line):
+    sweep(SMALL | keys, perform=on_images)
+    report = oatlib.sweep_report("runs")
+    assert [group.label for group in report.found.groups] == labels
+    assert [group.points()[0].robust.middle for group in report.found.groups] == pytest.approx(means)
+    head, rows = report._tables()[0]
+    assert head[-1] == counted and {row[-1] for row in rows} == {"3"}
+    assert line in str(report) and line in report._repr_html_() and f"interval over the {counted}, from" in str(report)
+    assert len(report.rows()) == 3 * len(labels)
+    if len(labels) > 1 and pytest.importorskip("plotly"):
+        assert len(report.figures()) == 1, "seeds are no scale to draw along"
+
+
+def test_a_parameter_of_a_notebook_called_data_seed_is_one_like_others(here):
+    entries = [groups.Entry(str(k), "", {"data_seed": k}, "", groups.FINISHED, {"results": {"a": k}}) for k in (0, 1)]
+    assert groups._averaged("notebook", entries) == groups._averaged("measurement", entries) == "seed"
+    assert groups._averaged("training", entries) == "data_seed"
+
+
+BOUNDS = {name: name not in ("fast", "full", "suite") for name in oatlib.attacks.named.NAMES}
+
+
+def measured_with(names):
+    """What does a run whose result is of the attack with this name, by its eps."""
+
+    def perform(task):
+        attack = oatlib.attacks.named.attack_by_name(names[task["parameters"]["eps"]], 8 / 255)
+        record = attack.describe() | {"text": str(attack)}
+        return sweep_runs.write(task, [sweep_runs.result(0.9, 0.5, lam, attack=record) for lam in (0.0, 1.0)])
+
+    return perform
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_a_number_of_another_attack_than_the_suite_is_called_an_upper_bound(here, name):
+    pytest.importorskip("plotly")
+    sweep(DIAL | {"grid": {"eps": [4, 8]}}, perform=measured_with({4: name, 8: name}))
+    report = oatlib.sweep_report("runs")
+    figures = report.figures()
+    page = re.sub(r"<script\b.*?</script>", "", report.html(), flags=re.DOTALL)
+    texts = {
+        "text": str(report), "table in a notebook": report._repr_html_().split("<small>")[0], "page": page,
+        "heading of settings": report._tables()[0][0][4], "heading of the summary": report._tables()[1][0][1],
+        "axis": figures[0].layout.yaxis.title.text, "legend": figures[1].data[1].name,
+    } | {f"caption {k}": figure.layout.meta["takeaway"] for k, figure in enumerate(figures)}  # fmt: skip
+    for place, text in texts.items():
+        assert "robust" in text.lower() and ("upper bound" in text) == BOUNDS[name], place
+    assert "≤" not in str(report) and all(figure.layout.meta["takeaway"] in page for figure in figures)
+    assert {row["upper_bound"] for row in report.rows()} == {BOUNDS[name]}
+
+
+def test_upper_bounds_beside_numbers_of_the_suite_are_marked(here):
+    pytest.importorskip("plotly")
+    sweep(DIAL | {"grid": {"eps": [4, 8]}}, perform=measured_with({4: "fast", 8: "quick"}))
+    report = oatlib.sweep_report("runs")
+    (head, rows), (summary, lines) = report._tables()
+    assert head[4] == "robust (≤: upper bound), %" and summary[1].startswith("robust (≤: upper bound) at clean >= ")
+    assert [row[4].startswith("≤ 50.0") for row in rows] == [False, False, True, True]
+    assert [line[1].startswith("≤ ") for line in lines] == [False, True]
+    figure, along = report.figures()
+    assert [trace.name for trace in figure.data if trace.name and trace.name.startswith("eps")] == [
+        "eps = 4", "eps = 8, an upper bound"]  # fmt: skip
+    assert "of some groups an upper bound" in figure.layout.yaxis.title.text
+    assert (
+        "an upper bound" in along.data[1].name
+        and [row["upper_bound"] for row in report.rows()] == [False] * 2 + [True] * 2
+    )
+
+
+def test_every_line_of_the_figure_has_a_look_and_its_seeds_have_its_marker(here):
+    pytest.importorskip("plotly")
+
+    def two_widths(task):
+        seed, eps = task["parameters"]["seed"], task["parameters"]["eps"]
+        return sweep_runs.write(task, [sweep_runs.result(0.9 - 0.01 * seed, 0.5 - eps / 100, lam, width=width)
+                                       for width in (0.5, 1.0) for lam in (0.0, 1.0)])  # fmt: skip
+
+    sweep(DIAL | {"grid": {"eps": [4, 8, 16], "seed": [0, 1, 2]}}, perform=two_widths)
+    traces = oatlib.sweep_report("runs").figures()[0].data
+    lines = {trace.legendgroup: trace for trace in traces if trace.mode == "lines+markers"}
+    pale = {trace.legendgroup: trace for trace in traces if trace.mode == "markers"}
+    assert len(lines) == len(pale) == 6 and lines.keys() == pale.keys()
+    symbols = {group: trace.marker.symbol for group, trace in lines.items()}
+    assert len(set(symbols.values())) == 6
+    assert {group: trace.marker.symbol for group, trace in pale.items()} == symbols
+    assert all(trace.showlegend is False for trace in pale.values())
 
 
 BAD = '</script><script>alert(1)</script><img src=x onerror="alert(2)"><a href="http://x.y">z</a>'
@@ -630,6 +834,45 @@ def test_the_command_report_writes_a_page(capsys, here):
     code, out, err = run(capsys, "report", "nowhere")
     assert (code, out) == (2, "") and err.startswith("oatlib report: there is no folder nowhere")
     assert run(capsys, "report", "runs", "--notebook", "report.html")[0] == 2
+
+
+@pytest.mark.parametrize("fault", ["full disk", "no permission", "two runs"])
+def test_a_page_that_cannot_be_written(capsys, here, monkeypatch, fault):
+    """The table is printed first. After a full disk the page is in another folder."""
+    sweep(DIAL)
+    monkeypatch.setattr(oatlib.SweepReport, "html", lambda report: "<!doctype html>")
+    Path("page.html").write_text("old")
+    (here / "home").mkdir()
+    monkeypatch.setattr(Path, "home", lambda: here / "home")
+    replace, opened, claim = record._replace, os.open, contextlib.nullcontext()
+
+    def full(target, content):
+        if target.parent.resolve() == here:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(target, content)
+
+    def denied(path, *rest, **options):
+        if Path(path).name.startswith(".page.html."):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *rest, **options)
+
+    if fault == "full disk":
+        monkeypatch.setattr(record, "_replace", full)
+    if fault == "no permission":
+        monkeypatch.setattr(os, "open", denied)
+    if fault == "two runs":
+        claim = record.claimed("page.html")
+    with claim:
+        code, out, err = run(capsys, "report", "runs", "--html", "page.html")
+    assert "3 of 3 runs are finished" in out and Path("page.html").read_text() == "old"
+    rescued = here / "home" / "page-rescued.html"
+    expected = {
+        "full disk": (1, f"The page is in {rescued}\n"),
+        "no permission": (2, "oatlib report: cannot write page.html: Permission denied\n"),
+        "two runs": (2, f"another oatlib run (process {os.getpid()}) is writing page.html: wait"),
+    }
+    assert code == expected[fault][0] and expected[fault][1] in err
+    assert rescued.is_file() == (fault == "full disk")
 
 
 def test_warnings_of_runs_are_on_the_report(here):

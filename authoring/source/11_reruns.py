@@ -621,7 +621,7 @@ say(
 #
 # > **Pitfalls**
 # > * *An interval over images taken for one over trainings*: it says nothing about other first weights, orders and attacks.
-# > * *A spread over seeds taken for luck of training*: here a seed also draws the test images.
+# > * *A spread over seeds taken for luck of training*: here a seed also draws the test images. `data_seed` in a plan fixes them.
 # > * *The best of several seeds*: it can only rise with every seed that you try. Report the mean.
 # > * *Overlapping intervals read as "no difference"*: look at the interval of the differences.
 # > * *Adding seeds until it is significant*: decide on the number before, or use a rule that is made for looking.
@@ -640,6 +640,7 @@ say(
 #
 # * Set `epochs` to 8. Does the difference stay?
 # * Replace `oat` by `{"recipe": "oat", "loss": "sampled"}` in the plan. What does the report say?
+# * Add `"data_seed": 0` to the plan: all runs then share the images of seed 0. Which spread becomes smaller?
 # * Rerun this lesson as a sweep over `n`. Which intervals become narrower, and why?
 #
 # ## Sources

@@ -147,10 +147,9 @@ def _train_in(
     data_options = dict(options.data_options)
     if options.n_train is not None:
         data_options["n_train"] = options.n_train
+    data_seed = options.seed if options.data_seed is None else options.data_seed
     with processes.agreed(USER_ERRORS, ProcessesError), processes.one_before_the_others():
-        data = load_data(
-            options.data, options.seed, processes.device(options.device), **data_options
-        )
+        data = load_data(options.data, data_seed, processes.device(options.device), **data_options)
     net = build(options.recipe, data, **recipe_options)
     history = train(
         net,

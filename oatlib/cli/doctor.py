@@ -19,7 +19,7 @@ PARTS = {
     "real data sets": (("torchvision", "PIL"), ""),
     "digits": (("sklearn",), ""),
     "notebooks": (("jupyterlab", "ipywidgets", "plotly", "anywidget", "papermill", "voila"), "lab"),
-    "sweeps over processes": (("distributed",), "scale"),
+    "sweeps over processes": (("distributed", "cryptography"), "scale"),
     "ONNX export": (("onnx", "onnxscript", "onnxruntime"), "onnx"),
     "documentation": (("sphinx", "myst_nb"), "docs"),
     "tests": (("pytest", "xdist", "hypothesis", "nbval", "art", "yaml", "playwright"), "test"),

@@ -349,6 +349,12 @@ def _add_train(commands) -> None:
         "--seed", type=_seed, default=0, help="seed of data, weights and training (default 0)"
     )
     parser.add_argument(
+        "--data-seed",
+        type=_seed,
+        help="seed of the data alone, so that --seed changes the training on the same images "
+        "(default: that of --seed)",
+    )
+    parser.add_argument(
         "--backbone", default="tiny", help="architecture, see the list below (default %(default)s)"
     )
     parser.add_argument("--lam", type=_lam, help="λ in [0, 1], for the recipe pgd-at only")
@@ -1025,7 +1031,7 @@ def _data_option(text: str) -> tuple[str, object]:
     """Parse NAME=VALUE, an option of a data set. `load_data` knows which ones there are."""
     name, value = _name_and_value(text, "size=64")
     if name in ("name", "seed", "device"):
-        own = {"name": "--data", "seed": "--seed", "device": "--device"}[name]
+        own = {"name": "--data", "seed": "--data-seed", "device": "--device"}[name]
         raise argparse.ArgumentTypeError(f"{name} is no option of a data set: use {own}")
     return name, value
 

@@ -6,6 +6,7 @@
 * lambdas: λ stops, and the rules between them.
 * mixing: the outputs of two networks as one dial.
 * cost: parameters and multiply-adds.
+* bfloat16: folded networks under attack in bfloat16.
 * compiled: folded networks through `torch.compile`.
 * calibrate: BatchNorm statistics for further widths.
 * onnx: export to ONNX.

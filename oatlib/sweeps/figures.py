@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from itertools import count
 from textwrap import wrap
 
 import plotly.graph_objects as go
@@ -16,12 +17,21 @@ from ..course.figures import INK, MARKS, layout, style, tint
 from ..data.load import best_points
 from ..evaluation.baselines import Point as Pair
 from ..evaluation.compare import COIN
-from .groups import MOST_GROUPS, Group, Mean, Point, coin_ends
+from .groups import MOST_GROUPS, Group, Mean, Point, coin_ends, is_marked
+from .plan import DATA_SEED
 
 MOST_NUMBERS = 8  # of a notebook
 FAR_ABOVE = 2.0  # times: then the best frontier does not decide about the axis
-LEGEND = {"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top", "xanchor": "left"}
+LEGEND = {
+    "orientation": "v",
+    "x": 1.02,
+    "y": 1,
+    "yanchor": "top",
+    "xanchor": "left",
+    "tracegroupgap": 2,
+}
 LABEL_LINE = 34  # characters
+UPPER_BOUND = "an upper bound"
 
 
 def figures(kind: str, groups: Sequence[Group]) -> list[go.Figure]:
@@ -54,20 +64,24 @@ def trade_off(groups: Sequence[Group]) -> go.Figure:
     reference = coin_ends(groups)
     if reference is not None:
         _line(figure, reference, f"coin {', '.join(COIN)}", {"color": INK, "dash": "dash"})
-    for index, group in enumerate(groups):
+    # One look for each line: a group has a line for each width.
+    looks = count()
+    for group in groups:
         lines = _by_width(group)
-        for points in lines.values():
-            _coin(figure, points, index)
-        for number, (width, points) in enumerate(lines.items()):
+        bound = f", {UPPER_BOUND}" if is_marked(group, groups) else ""
+        for width, points in lines.items():
+            index = next(looks)
             of_width = f", width {width:g}" if len(lines) > 1 else ""
-            _seeds(figure, points, index + number)
-            _dial(figure, points, _wrapped(group.label + of_width), index + number)
+            _coin(figure, points, index)
+            _seeds(figure, points, index)
+            _dial(figure, points, _wrapped(group.label + of_width + bound), index)
     layout(
         figure,
         "clean accuracy, %",
-        "robust accuracy, %",
+        f"{_robust_accuracy(groups)}, %",
         height=520,
-        takeaway="Robust against clean accuracy of every group of runs, with intervals over seeds.",
+        takeaway=f"{_robust_accuracy(groups).capitalize()} against clean accuracy of every group "
+        "of runs: means with 95 % intervals, and single seeds as small pale markers.",
     )
     figure.update_layout(legend=LEGEND, margin={"t": 24, "r": 24})
     highest = max(_upper(point.robust) for group in groups for point in group.points())
@@ -75,6 +89,14 @@ def trade_off(groups: Sequence[Group]) -> go.Figure:
         # The networks stay legible; a double click shows the whole frontier.
         figure.update_yaxes(range=[-3 * highest, 140 * highest] if highest else None)
     return figure
+
+
+def _robust_accuracy(groups: Sequence[Group]) -> str:
+    """Return the name of the robust accuracies of a figure."""
+    bounds = [group.is_upper_bound() for group in groups]
+    if all(bounds):
+        return f"robust accuracy ({UPPER_BOUND})"
+    return f"robust accuracy (of some groups {UPPER_BOUND})" if any(bounds) else "robust accuracy"
 
 
 def _upper(mean: Mean) -> float:
@@ -137,15 +159,16 @@ def _line(
 
 
 def _seeds(figure: go.Figure, points: Sequence[Point], index: int) -> None:
-    """Draw each seed as a pale dot."""
+    """Draw each seed as a small pale marker, with the symbol of its line."""
     if len(points[0].clean.values) < 2:
         return
     figure.add_scatter(
         x=[100 * value for point in points for value in point.clean.values],
         y=[100 * value for point in points for value in point.robust.values],
         mode="markers",
-        marker={"color": tint(index, 0.45), "size": 5},
+        marker=_pale(index),
         hoverinfo="skip",
+        legendgroup=str(index),
         showlegend=False,
     )
 
@@ -164,6 +187,7 @@ def _dial(figure: go.Figure, points: Sequence[Point], name: str, index: int) -> 
         text=hover,
         mode="lines+markers",
         hovertemplate="%{text}<extra>" + name + "</extra>",
+        legendgroup=str(index),
         error_x=_bars([point.clean for point in points], index),
         error_y=_bars([point.robust for point in points], index),
         **_style(index),
@@ -177,20 +201,25 @@ def along_a_key(groups: Sequence[Group]) -> go.Figure | None:
         groups: Groups of networks.
 
     Returns:
-        The figure; None if several keys vary, or if the values are no numbers.
+        The figure; None if several keys vary, or if the values are no numbers of a scale.
     """
     keys = {key for group in groups for key in group.varied}
     values = [list(group.varied.values()) for group in groups]
     if len(keys) != 1 or len(groups) < 2 or not all(len(v) == 1 for v in values):
+        return None
+    if keys == {DATA_SEED}:  # neighbouring seeds have nothing in common
         return None
     x = [value[0] for value in values]
     if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in x):
         return None
     ordered = sorted(zip(x, groups, strict=True), key=lambda pair: pair[0])
     figure = go.Figure()
-    for index, (name, which) in enumerate(
-        {"clean, at the lowest λ": "clean", "robust, at the highest λ": "robust"}.items()
-    ):
+    bound = f" ({UPPER_BOUND})" if any(group.is_upper_bound() for group in groups) else ""
+    names = {
+        "clean, at the lowest λ": "clean",
+        f"robust{bound}, at the highest λ": "robust",
+    }
+    for index, (name, which) in enumerate(names.items()):
         means = []
         for _, group in ordered:
             points = list(_by_width(group).values())[-1]  # the largest width comes last
@@ -205,7 +234,7 @@ def along_a_key(groups: Sequence[Group]) -> go.Figure | None:
             **_style(index),
         )
     (key,) = keys
-    takeaway = f"Clean and robust accuracy against {key}, with intervals over seeds."
+    takeaway = f"Clean and robust accuracy{bound} against {key}, with 95 % intervals."
     return layout(figure, html.escape(key), "accuracy, %", takeaway=takeaway)
 
 
@@ -240,8 +269,9 @@ def numbers(groups: Sequence[Group]) -> go.Figure | None:
                 x=[index] * len(mean.values),
                 y=list(mean.values),
                 mode="markers",
-                marker={"color": tint(index, 0.5), "size": 6},
+                marker=_pale(index),
                 hovertemplate="%{y:.4g}<extra>one seed</extra>",
+                legendgroup=str(index),
                 showlegend=False,
                 **position,
             )
@@ -290,6 +320,12 @@ def _style(index: int) -> dict:
     look = style(index)
     symbol = MARKS[(index + index // len(MARKS)) % len(MARKS)]
     return {**look, "marker": {**look["marker"], "symbol": symbol}}
+
+
+def _pale(index: int) -> dict:
+    """Return the marker of one seed of a group: small and pale, with the symbol of the group."""
+    symbol = _style(index)["marker"]["symbol"]
+    return {"color": tint(index, 0.5), "size": 6, "symbol": symbol}
 
 
 def _wrapped(label: str, width: int = LABEL_LINE) -> str:

@@ -1,7 +1,9 @@
 """Read a folder of results, and put runs together that differ in their seed only.
 
 A number of a group is the mean over its seeds. Its interval says how far another set of seeds could
-lie from it, see `over`.
+lie from it, see `over`. Runs with different data seeds are different groups: runs that share their
+images are not independent, so one interval over all of them would be too narrow. Where only the
+data seed varies, it is what the means are over.
 """
 
 from __future__ import annotations
@@ -18,12 +20,16 @@ from ..evaluation.compare import COIN
 from ..evaluation.results import Result, Table
 from ..record import RecordError, read_json
 from . import store, work
-from .plan import SEED, short
+from .plan import DATA_SEED, SEED, short
 from .sweep import FILE, FORM
 
 MOST_GROUPS = 12  # that one figure can show
 FEWEST_SEEDS = 3  # with two, the interval of Student's t says nothing
 FINISHED, FAILED, OPEN = "finished", "failed", "not finished"
+SUITE = "suite"  # name of the suite in results
+# Budgets of the suite whose numbers are called robust accuracy. The explorer, too, calls those of
+# the quick one upper bounds.
+LONG_BUDGETS = ("fast", "full")
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ class Group:
     """Finished runs that differ in their seed only.
 
     Attributes:
-        label: What distinguishes it from the other groups, or "all runs".
+        label: What distinguishes it from the other groups.
         varied: The same as values by key.
         entries: The runs.
         tables: Their measurements, in the same order. Empty for notebooks.
@@ -136,6 +142,16 @@ class Group:
         names = [name for name in found[0] if all(name in each for each in found)]
         return {name: over([each[name] for each in found]) for name in names}
 
+    def is_upper_bound(self) -> bool:
+        """Return whether a robust accuracy of the group is of a weaker attack than the suite."""
+        return any(is_upper_bound(result) for table in self.tables for result in table)
+
+    def data_seeds(self) -> set:
+        """Return the seeds of the images of the runs, as far as the results say them."""
+        abouts = [table[0].about.get("data") or {} for table in self.tables]
+        options = [data.get("options") for data in abouts]
+        return {each.get(SEED) for each in options if isinstance(each, Mapping)}
+
     def recipe(self) -> str | None:
         """Return the recipe of the networks, or None for notebooks."""
         return self.tables[0][0].about.get("recipe") if self.tables else None
@@ -161,6 +177,24 @@ def coin_ends(groups: Sequence[Group]) -> tuple[Pair, Pair] | None:
         best = max(points, key=lambda p: (p.lam or 0.0, p.width))
         ends.append((best.clean.middle, best.robust.middle))
     return ends[0], ends[1]
+
+
+def is_marked(group: Group, groups: Sequence[Group]) -> bool:
+    """Return whether a group of upper bounds must be told apart: other groups have none."""
+    return group.is_upper_bound() and not all(each.is_upper_bound() for each in groups)
+
+
+def is_upper_bound(result: Result) -> bool:
+    """Return whether a robust accuracy is called an upper bound.
+
+    Every attack gives an upper bound. That of the long suite is close enough to be called robust
+    accuracy without this remark.
+
+    Args:
+        result: The measurement. Its record says which attack it was.
+    """
+    attack = result.attack
+    return not (attack.get("name") == SUITE and attack.get("budget") in LONG_BUDGETS)
 
 
 def seconds_of(training) -> float | None:
@@ -195,6 +229,7 @@ class Found:
         keys: Keys that differ between runs.
         entries: All runs.
         groups: The finished runs, put together.
+        averaged: The key that means are over: "seed" or "data_seed".
     """
 
     folder: Path
@@ -203,6 +238,7 @@ class Found:
     keys: tuple[str, ...]
     entries: tuple[Entry, ...]
     groups: tuple[Group, ...]
+    averaged: str
 
 
 def read(folder: Path | str) -> Found:
@@ -234,7 +270,8 @@ def read(folder: Path | str) -> Found:
             f"{path} is damaged ({type(error).__name__}: {error}). Run the sweep again: it writes "
             "the list"
         ) from error
-    return Found(folder, title, kind, keys, entries, _groups(entries))
+    averaged = _averaged(kind, entries)
+    return Found(folder, title, kind, keys, entries, _groups(entries, averaged), averaged)
 
 
 def _entry(folder: Path, run: Mapping) -> Entry:
@@ -256,26 +293,35 @@ def _entry(folder: Path, run: Mapping) -> Entry:
     return Entry(*about, OPEN if failure is None else FAILED, error=failure or "")
 
 
-def _groups(entries: Sequence[Entry]) -> tuple[Group, ...]:
-    """Put finished runs together that differ in their seed only."""
+def _averaged(kind: str, entries: Sequence[Entry]) -> str:
+    """Return the key that means are over: the data seed where it varies and the seed does not."""
+    values = {key: {repr(entry.varied.get(key)) for entry in entries} for key in (SEED, DATA_SEED)}
+    # A notebook may call any of its parameters data_seed.
+    is_data_seed = kind == "training" and len(values[DATA_SEED]) > 1 and len(values[SEED]) == 1
+    return DATA_SEED if is_data_seed else SEED
+
+
+def _groups(entries: Sequence[Entry], averaged: str) -> tuple[Group, ...]:
+    """Put finished runs together that differ in the key `averaged` only."""
     together: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry.state == FINISHED:
-            rest = {key: value for key, value in entry.varied.items() if key != SEED}
-            together.setdefault(repr(rest), []).append(entry)
-    return tuple(_group(members) for members in together.values())
+            together.setdefault(repr(_without(entry.varied, averaged)), []).append(entry)
+    # The runs of a variant without values of its own differ from the others, but in no key.
+    nameless = "all runs" if len(together) == 1 else "shared settings"
+    return tuple(_group(members, averaged, nameless) for members in together.values())
 
 
-def _group(members: Sequence[Entry]) -> Group:
-    first = members[0]
-    varied = {key: value for key, value in first.varied.items() if key != SEED}
-    label = ", ".join(part for part in _parts(first) if not part.startswith(f"{SEED} = "))
+def _group(members: Sequence[Entry], averaged: str, nameless: str) -> Group:
+    """Return runs that differ in the key `averaged` only as a group."""
+    varied = _without(members[0].varied, averaged)
+    label = ", ".join(f"{key} = {short(value)}" for key, value in varied.items())
     tables = tuple(
         Table.from_json(entry.content["table"]) for entry in members if "table" in entry.content
     )
-    return Group(label or "all runs", varied, tuple(members), tables)
+    return Group(label or nameless, varied, tuple(members), tables)
 
 
-def _parts(entry: Entry) -> list[str]:
-    """Return the parts of a label, one for each key that varies."""
-    return [f"{key} = {short(value)}" for key, value in entry.varied.items()]
+def _without(varied: Mapping, averaged: str) -> dict:
+    """Return the values of a run by key, without the key that means are over."""
+    return {key: value for key, value in varied.items() if key != averaged}

@@ -51,6 +51,7 @@ TRAINING = {
     "data": "data set, as in oatlib train --data (default shapes)",
     "n_train": "number of training images",
     "data_options": "table of options of the data set, such as {n_test = 512}",
+    "data_seed": "seed of the data set alone (default: the same as seed)",
     "lam": "the λ of recipes without a dial, such as pgd-at",
     "preset": f"one of {', '.join(PRESETS)} (default fast)",
     "epochs": "number of epochs (default: that of the preset)",
@@ -125,12 +126,17 @@ def _complete_training(values: Mapping, seen: Seen) -> dict:
     }
     if parameters["eps"] == 0:
         raise ValueError("eps must be above 0 for a training, got 0")
+    data_seed = _optional(_seed, "data_seed", values.get("data_seed"))
+    # As a parameter of its own only where it changes the result: one result, one address.
+    if data_seed not in (None, parameters["seed"]):
+        parameters["data_seed"] = data_seed
     # Load the data, and build the network, once for all seeds.
     data, sizes = seen.once(
         lambda: _few_images(work.data_for(parameters)),
         *(parameters[key] for key in ("data", "data_options", "device")),
     )
-    unseeded = {**parameters, "seed": 0}
+    unseeded = {key: value for key, value in parameters.items() if key not in ("seed", "data_seed")}
+    unseeded["seed"] = 0
     net = seen.once(lambda: _network(unseeded, data), "network", unseeded)
     Training(net, data, work.preset_of(parameters), parameters["seed"])
     parameters["data_options"] = {**parameters["data_options"], **sizes}
@@ -151,7 +157,8 @@ def _data_options(values: Mapping) -> dict:
     options = dict(options)
     for name in ("name", "seed", "device", "root"):
         if name in options:
-            raise ValueError(f"{name} is no option of a data set")
+            hint = ": give data_seed, outside of data_options" if name == "seed" else ""
+            raise ValueError(f"{name} is no option of a data set{hint}")
     if "n_train" in values:
         if "n_train" in options:
             raise ValueError("n_train stands twice: give it once, outside of data_options")
@@ -191,7 +198,10 @@ def _training_command(parameters: Mapping) -> str:
     words = ["oatlib", "train", parameters["recipe"], "--data", parameters["data"]]
     for key, value in parameters["data_options"].items():
         words += ["--data-set", f"{key}={json.dumps(value)}"]
-    words += ["--seed", str(parameters["seed"]), "--backbone", parameters["backbone"]]
+    words += ["--seed", str(parameters["seed"])]
+    if "data_seed" in parameters:
+        words += ["--data-seed", str(parameters["data_seed"])]
+    words += ["--backbone", parameters["backbone"]]
     if parameters["lam"] is not None:
         words += ["--lam", _number(parameters["lam"])]
     for key, value in parameters["options"].items():
@@ -351,7 +361,7 @@ def _measuring(values: Mapping) -> dict:
         "lams": _optional(_list, "lams", values.get("lams")),
         "n": _optional(positive_int, "n", values.get("n")),
         "device": _text("device", values.get("device", "cpu")),
-        "seed": whole("seed", values.get("seed", 0), 0, LARGEST_SEED),
+        "seed": _seed("seed", values.get("seed", 0)),
     }
     attack_by_name(
         parameters["attack"],
@@ -390,6 +400,10 @@ def _list(key: str, value) -> list[float]:
 
 def _zero_to_one(key: str, value) -> float:
     return float(real(key, value, 0, 1))
+
+
+def _seed(key: str, value) -> int:
+    return whole(key, value, 0, LARGEST_SEED)
 
 
 def _optional(check: Callable, key: str, value):

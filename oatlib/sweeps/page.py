@@ -17,9 +17,11 @@ table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-
 th, td { border-bottom: 1px solid #8884; padding: .25em .8em; text-align: right }
 th { border-bottom: 2px solid #8888; vertical-align: bottom }
 th:first-child, td:first-child { text-align: left }
-.runs td { text-align: left; vertical-align: top }
+td:not(:first-child) { white-space: nowrap }
+.runs td { text-align: left; vertical-align: top; white-space: normal !important }
 .runs th { text-align: left } .runs td:first-child { min-width: 13em }
 .runs td:last-child { font: .8em/1.4 ui-monospace, monospace; overflow-wrap: anywhere }
+figure { margin: 0 0 1.5em } figcaption { padding-top: .4em }
 .scroll { overflow-x: auto } .note { opacity: .8; font-size: .9em; margin: .2em 0 }
 """
 
@@ -45,13 +47,14 @@ def page(
     parts = [f"<h1>{html.escape(title)}</h1><p>{html.escape(headline)}</p>"]
     # The program that draws the figures is part of the page, once.
     for number, figure in enumerate(figures):
-        parts.append(
-            figure.to_html(
-                full_html=False,
-                include_plotlyjs=number == 0,
-                config={"displaylogo": False, "responsive": True},
-            )
+        drawing = figure.to_html(
+            full_html=False,
+            include_plotlyjs=number == 0,
+            config={"displaylogo": False, "responsive": True},
         )
+        # The caption is what a screen reader says instead of the drawing.
+        caption = html.escape(figure.layout.meta["takeaway"])
+        parts.append(f'<figure>{drawing}<figcaption class="note">{caption}</figcaption></figure>')
     for head, rows in tables:
         parts.append(f'<div class="scroll">{html_table(head, rows)}</div>')
     parts += [f'<p class="note">{html.escape(note)}</p>' for note in notes]

@@ -28,7 +28,7 @@ from .kinds import KINDS, Kind, Seen
 
 GRID, RUNS = "grid", "runs"
 MOST_RUNS = 10_000
-SEED = "seed"
+SEED, DATA_SEED = "seed", "data_seed"
 
 
 @dataclass(frozen=True)

@@ -161,12 +161,13 @@ def cores() -> int:
 
 
 def check_installed() -> None:
-    """Raise an ImportError that says what to install, unless Dask can be imported."""
-    if importlib.util.find_spec("distributed") is None:
-        raise ImportError(
-            f"a sweep over several processes needs Dask: {EXTRA}. Without it, 0 workers run a "
-            "sweep in this process"
-        )
+    """Raise an ImportError that says what to install, unless Dask and what it needs are there."""
+    for module in ("distributed", "cryptography"):
+        if importlib.util.find_spec(module) is None:
+            raise ImportError(
+                f"a sweep over several processes needs Dask with certificates, and {module} is not "
+                f"installed: {EXTRA}. Without it, 0 workers run a sweep in this process"
+            )
 
 
 def check_script() -> None:
@@ -239,9 +240,6 @@ def local(perform: Perform, workers: int, threads: int, dashboard: int | None) -
     if dashboard is None:
         settings["distributed.scheduler.http.routes"] = []
         page = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
-    # Other users of this machine could connect to a port on 127.0.0.1. With certificates they
-    # cannot. Dask makes them where the package cryptography is installed.
-    is_secure = importlib.util.find_spec("cryptography") is not None
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(settings))
         scratch = tempfile.mkdtemp(prefix="oatlib-sweep-")
@@ -254,7 +252,9 @@ def local(perform: Perform, workers: int, threads: int, dashboard: int | None) -
                 host="127.0.0.1",
                 dashboard_address=None if dashboard is None else f"127.0.0.1:{dashboard}",
                 scheduler_kwargs=page,
-                security=is_secure or None,
+                # Other users of this machine could connect to a port on 127.0.0.1. With
+                # certificates that Dask makes for this cluster they cannot.
+                security=True,
                 memory_limit=NO_LIMIT,
                 local_directory=scratch,
                 silence_logs=logging.CRITICAL,

@@ -31,9 +31,15 @@ from .groups import (
     Mean,
     coin_ends,
 )
+from .plan import DATA_SEED
 from .work import numbers
 
 LAB = "pip install 'oatlib[lab]'"
+BOUND = "≤"  # before a robust accuracy that is an upper bound, beside others that are not
+ABOUT_BOUNDS = (
+    "upper bound: the attack was not the suite of budget fast or full. A stronger attack can find "
+    "more errors, so differences of upper bounds can become larger or smaller"
+)
 Rows = list[list[str]]
 
 
@@ -65,8 +71,9 @@ class SweepReport:
 
         Returns:
             For networks, one dictionary for each run and setting: the keys that vary, "lam",
-            "width", "clean", "robust" and "training_seconds". For notebooks, one dictionary for
-            each run: the keys that vary, and the numbers of the notebook.
+            "width", "clean", "robust", "upper_bound" and "training_seconds". "upper_bound" is
+            False if "robust" was measured with the suite (budget fast or full). For notebooks, one
+            dictionary for each run: the keys that vary, and the numbers of the notebook.
         """
         rows = []
         for group in self.found.groups:
@@ -84,6 +91,7 @@ class SweepReport:
                         "width": result.width,
                         "clean": result.clean,
                         "robust": result.robust,
+                        "upper_bound": groups.is_upper_bound(result),
                         "training_seconds": seconds,
                     }
                     for result in table
@@ -158,8 +166,8 @@ class SweepReport:
         if not self.found.groups:
             return []
         if self.found.kind == "notebook":
-            return [_numbers_table(self.found.groups)]
-        return [_settings_table(self.found.groups), _summary_table(self.found.groups)]
+            return [_numbers_table(self.found)]
+        return [_settings_table(self.found), _summary_table(self.found.groups)]
 
     def _notes(self) -> list[str]:
         """Return the lines below the tables."""
@@ -171,7 +179,12 @@ def sweep_report(folder: str | Path) -> SweepReport:
 
     Runs that differ in their seed only are one group: the report shows means over the seeds, and
     from three seeds on 95 % intervals (Student's t). A group of one seed has the interval over its
-    test images (Wilson). Damaged results are named, and not used.
+    test images (Wilson). Runs with different data seeds are different groups; only if the data seed
+    varies and the seed does not, the means are over the data seeds. Damaged results are named, and
+    not used.
+
+    A robust accuracy of an attack that is not the suite (budget fast or full) is called an upper
+    bound.
 
     Args:
         folder: The folder that `oatlib.sweep` wrote to.
@@ -209,12 +222,30 @@ def _states(found: Found) -> str:
     return ", ".join(parts)
 
 
-def _settings_table(found: Sequence[Group]) -> tuple[list[str], Rows]:
+def _seeds(found: Found) -> str:
+    """Return what the means are over, as words: "seeds" or "data seeds"."""
+    return f"{found.averaged.replace('_', ' ')}s"
+
+
+def _robust(found: Sequence[Group]) -> str:
+    """Return the name of robust accuracies in the title of a column."""
+    bounds = [group.is_upper_bound() for group in found]
+    if all(bounds):
+        return "robust (upper bound)"
+    return f"robust ({BOUND}: upper bound)" if any(bounds) else "robust"
+
+
+def _mark(group: Group, found: Sequence[Group]) -> str:
+    """Return what stands before a robust accuracy that the title of its column does not explain."""
+    return f"{BOUND} " if groups.is_marked(group, found) else ""
+
+
+def _settings_table(found: Found) -> tuple[list[str], Rows]:
     """Return clean and robust accuracy for each group and setting."""
-    head = ["setting", "λ", "width", "clean, %", "robust, %", "seeds"]
+    head = ["setting", "λ", "width", "clean, %", f"{_robust(found.groups)}, %", _seeds(found)]
     rows = []
-    for group in found:
-        label = group.label
+    for group in found.groups:
+        label, mark = group.label, _mark(group, found.groups)
         for point in group.points():
             rows.append(
                 [
@@ -222,7 +253,7 @@ def _settings_table(found: Sequence[Group]) -> tuple[list[str], Rows]:
                     "-" if point.lam is None else f"{point.lam:g}",
                     f"{point.width:.3g}",
                     _percent(point.clean),
-                    _percent(point.robust),
+                    mark + _percent(point.robust),
                     str(len(group.entries)),
                 ]
             )
@@ -233,7 +264,7 @@ def _settings_table(found: Sequence[Group]) -> tuple[list[str], Rows]:
 def _summary_table(found: Sequence[Group]) -> tuple[list[str], Rows]:
     """Return for each group what it keeps at given clean accuracies, its cost and its time."""
     levels = " / ".join(f"{100 * level:g}" for level in LEVELS)
-    head = ["setting", f"robust at clean >= {levels} %", "gain over its own coin"]
+    head = ["setting", f"{_robust(found)} at clean >= {levels} %", "gain over its own coin"]
     reference = coin_ends(found)
     head += [f"gain over the coin {', '.join(COIN)}"] if reference is not None else []
     head += ["parameters"]
@@ -243,7 +274,8 @@ def _summary_table(found: Sequence[Group]) -> tuple[list[str], Rows]:
     for group in found:
         robust = [_middle(group, partial(Table.robust_at, clean=level)) for level in LEVELS]
         gains = [_middle(group, partial(Table.gain_over_coin, clean=level)) for level in LEVELS]
-        row = [group.label, percents(robust), percents(gains, signed=True)]
+        robust_cell = _mark(group, found) + percents(robust)
+        row = [group.label, robust_cell, percents(gains, signed=True)]
         if reference is not None:
             coins = [coin(*reference, level) for level in LEVELS]
             over_coin = [gain(mine, other) for mine, other in zip(robust, coins, strict=True)]
@@ -268,9 +300,9 @@ def _middle(group: Group, value: Callable[[Table], float | None]) -> float | Non
     return None if mean is None else mean.middle
 
 
-def _numbers_table(found: Sequence[Group]) -> tuple[list[str], Rows]:
+def _numbers_table(found: Found) -> tuple[list[str], Rows]:
     """Return the numbers that the notebooks of each group reported."""
-    means = [group.numbers() for group in found]
+    means = [group.numbers() for group in found.groups]
     names = list(dict.fromkeys(name for each in means for name in each))
     rows = [
         [
@@ -278,9 +310,9 @@ def _numbers_table(found: Sequence[Group]) -> tuple[list[str], Rows]:
             *(_number(each[name]) if name in each else "-" for name in names),
             str(len(group.entries)),
         ]
-        for group, each in zip(found, means, strict=True)
+        for group, each in zip(found.groups, means, strict=True)
     ]
-    return ["setting", *names, "seeds"], rows
+    return ["setting", *names, _seeds(found)], rows
 
 
 def _how(found: Found) -> list[str]:
@@ -291,14 +323,36 @@ def _how(found: Found) -> list[str]:
     lines = list(dict.fromkeys(f"n = {r.n} ({r.split}), {r.attack['text']}" for r in results))
     if len(lines) > 3:
         lines = [*lines[:3], f"and {len(lines) - 3} other ways of measuring"]
+    if any(group.is_upper_bound() for group in found.groups):
+        lines.append(ABOUT_BOUNDS)
     counts = {len(group.entries) for group in found.groups}
     if any(count >= FEWEST_SEEDS for count in counts):
-        lines.append(f"[low, high]: 95 % interval over the seeds, from {FEWEST_SEEDS} seeds on")
+        seeds = _seeds(found)
+        lines.append(f"[low, high]: 95 % interval over the {seeds}, from {FEWEST_SEEDS} {seeds} on")
+    lines += _what_a_seed_changes(found)
     if len(found.groups) > MOST_GROUPS:
         lines.append(f"figures show the first {MOST_GROUPS} of {len(found.groups)} settings")
     if 1 in counts and results:
         lines.append("one seed: [low, high] is the 95 % interval over the test images only")
     return lines
+
+
+def _what_a_seed_changes(found: Found) -> list[str]:
+    """Return a line that says what differs between the runs of a group of trainings."""
+    several = [group for group in found.groups if len(group.entries) > 1]
+    if found.kind != "training" or not several:
+        return []
+    if found.averaged == DATA_SEED:
+        return ["a data seed changes the images only: all trainings have the same seed"]
+    same_images = {len(seeds) == 1 for group in several if (seeds := group.data_seeds())}
+    texts = {
+        (True,): "a seed changes the training only: the runs of a setting share their images",
+        (False,): "a seed changes both the images and the training",
+        (False, True): "a seed changes both the images and the training, except in settings with a "
+        "data_seed: their runs share their images",
+    }
+    text = texts.get(tuple(sorted(same_images)))
+    return [] if text is None else [text]
 
 
 def _problems(entries: Sequence[Entry]) -> list[str]:

@@ -113,9 +113,9 @@ def preset_of(parameters: Mapping) -> Preset:
 
 def data_for(parameters: Mapping) -> Data:
     """Return the data set of a training run."""
-    return load_data(
-        parameters["data"], parameters["seed"], parameters["device"], **parameters["data_options"]
-    )
+    # Present only where it differs from the seed.
+    seed = parameters.get("data_seed", parameters["seed"])
+    return load_data(parameters["data"], seed, parameters["device"], **parameters["data_options"])
 
 
 def network_for(parameters: Mapping, data: Data) -> Network:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import warnings
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -43,6 +44,7 @@ SHOWN = 4  # tensors that a message names
 _WRAPPED_AS = ("model", "state_dict", "model_state_dict", "net")
 # Recipes whose public BatchNorms have an index of the width in their names.
 _SWITCHABLE = ("oats", "solar", "solar-snn", "snn", "float-slim")
+_ZIP = b"PK\x03\x04"  # PyTorch reads a file that begins so as a zip archive
 _COUNTER = ".num_batches_tracked"  # files of early PyTorch versions lack these
 
 _DIGITS = tuple("0123456789")
@@ -219,6 +221,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
     if path.suffix == ".safetensors":  # late versions of torch.load read it, early ones do not
         raise RecordError(f"{path} is no .pth file: oatlib.load reads the networks of oatlib")
     try:
+        _check_is_not_compressed(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile pickle can raise almost anything
         raise RecordError(_unreadable(path, error)) from error
@@ -232,6 +235,20 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
     while tensors and all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     return tensors, extras
+
+
+def _check_is_not_compressed(path: Path) -> None:
+    """Raise ValueError if a zip archive unpacks to more than its size: it could fill the memory.
+
+    torch.save compresses nothing.
+    """
+    with open(path, "rb") as file:
+        if file.read(len(_ZIP)) != _ZIP:  # the older form of torch.save
+            return
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > path.stat().st_size:
+        raise ValueError(f"it unpacks to {size:,} bytes, more than the file has")
 
 
 def _unreadable(path: Path, error: Exception) -> str:
@@ -559,7 +576,7 @@ def _matrix(codes) -> tuple[np.ndarray, str]:
     try:
         matrix = np.load(codes, allow_pickle=False)
         matrix = np.asarray(matrix, dtype=np.float64)
-    except (OSError, ValueError, TypeError, EOFError) as error:
+    except (OSError, ValueError, TypeError, EOFError, MemoryError) as error:
         raise RecordError(
             f"{codes} cannot be read as a matrix of λ codes (a .npy file, or one of 'solar', "
             f"'onehot', 'dct'): {error}"

@@ -57,6 +57,7 @@ def test_the_times_are_those_of_the_record():
     assert all(each["low"] < each["ratio"] < each["high"] and each["rounds"] > 9 for each in times.values())
 
 
+@pytest.mark.slow
 def test_the_record_can_be_made(data, monkeypatch):
     monkeypatch.setattr(noisy, "load_data", lambda *_, **__: data)
     monkeypatch.setattr(noisy, "N", 16)

@@ -21,6 +21,7 @@ def clean_at(threshold, data, standard, robust):
     return (logits.argmax(1) == y).double().mean().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("min_clean", [0.9, 0.95, 0.98])
 def test_the_threshold_is_the_lowest_that_keeps_the_clean_accuracy(world, min_clean):
     data, standard, robust = world

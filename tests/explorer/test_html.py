@@ -1,5 +1,6 @@
 """The explorer as one file: whole, small, quiet."""
 
+import errno
 import json
 import re
 
@@ -65,3 +66,18 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(tmp_path, monkey
     monkeypatch.setattr(html, "explore", None)
     with pytest.raises(oatlib.RecordError, match="does not exist"):
         oatlib.export_explorer(tmp_path / "no" / "a.html", oatlib.build("blend", DATA), DATA)
+
+
+def test_a_full_disk_leaves_the_old_page(tmp_path, small, monkeypatch):
+    """The page is lost, and the measurements with it: the same command makes it again."""
+    path = tmp_path / "explorer.html"
+    path.write_text("old")
+
+    def full(target, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(html, "_values", lambda *_: {})
+    monkeypatch.setattr(oatlib.record, "_replace", full)
+    with pytest.raises(oatlib.RecordError, match=r"cannot write .*explorer.html: No space left on device \(it needs"):
+        oatlib.export_explorer(path, oatlib.build("blend", DATA), DATA)
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
