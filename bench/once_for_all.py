@@ -1,6 +1,6 @@
 """The claim itself: one network with a dial against what is possible without one.
 
-`python -m bench.once_for_all [--seeds 0 1 2 3 4] [--n 1024] [--attack quick] [--epochs 5]
+`python -m bench.once_for_all [--seeds 0 1 2 3 4] [--n 1024] [--attack quick]
 [--out FILE]`. For each seed, all with the `fast` preset on `shapes` and measured on the same test
 images:
 
@@ -13,14 +13,8 @@ attack of the record;
 Where an image takes two passes, or where there are many settings (HALF), half of the images are
 measured.
 
-`--epochs` changes the length of training. What twice the epochs gain is in
-`bench/results/twice_the_epochs.json`:
-
-    python -m bench.once_for_all --epochs 10 --seeds 0 1 2 --only oat "dedicated 0" \
-        "dedicated 0.1" "dedicated 0.2" "dedicated 0.3" "dedicated 0.4" "dedicated 1" oats \
-        --out bench/results/twice_the_epochs.json
-
-Networks are kept by `bench.trained`; what is in the record already is not measured again.
+Networks are kept by `bench.trained`; what is in the record already is not measured again. All
+networks of a record were trained for the same number of epochs.
 """
 
 from __future__ import annotations
@@ -45,28 +39,26 @@ FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 Made = tuple[object, list[float] | None, float]  # network, λ (None: its stops), seconds of training
 
 
-def alone(lam: float, seed: int, epochs: int | None) -> Made:
+def alone(lam: float, seed: int) -> Made:
     """A dedicated network for one λ."""
     name = "standard" if lam == 0 else named("pgd-at", {"lam": lam})
-    net, _, seconds = trained(name, seed, epochs=epochs)
+    net, _, seconds = trained(name, seed)
     return net, None, seconds
 
 
-def mixed_two(seed: int, epochs: int | None) -> Made:
+def mixed_two(seed: int) -> Made:
     """The mixed outputs of the two dedicated networks at the ends."""
-    (standard, _, first), (robust, _, second) = (alone(lam, seed, epochs) for lam in (0.0, 1.0))
+    (standard, _, first), (robust, _, second) = (alone(lam, seed) for lam in (0.0, 1.0))
     return oatlib.mix(standard, robust), list(MIXED), first + second
 
 
-def of_recipe(
-    recipe: str, lams: list[float] | None, seed: int, epochs: int | None, dial: str | None = None
-) -> Made:
+def of_recipe(recipe: str, lams: list[float] | None, seed: int, dial: str | None = None) -> Made:
     """A network with a dial, at λ (None: its stops), with another dial rule if one is named."""
-    net, _, seconds = trained(recipe, seed, epochs=epochs)
+    net, _, seconds = trained(recipe, seed)
     return (net if dial is None else net.with_dial(dial)), lams, seconds
 
 
-SYSTEMS: dict[str, Callable[[int, int | None], Made]] = {
+SYSTEMS: dict[str, Callable[[int], Made]] = {
     "oat": partial(of_recipe, "oat", None),
     **{f"dedicated {lam:g}": partial(alone, lam) for lam in OAT_STOPS},
     "mix of two": mixed_two,
@@ -103,8 +95,8 @@ def runs_before(path: Path, epochs: int) -> list[dict]:
     record = read_json(path)
     if record["epochs"] != epochs:
         raise SystemExit(
-            f"{path} has networks of {record['epochs']} epochs, not of {epochs}: name another "
-            "file with --out"
+            f"{path} has networks of {record['epochs']} epochs, and `fast` now has {epochs}: move "
+            "it away, or name another file with --out"
         )
     return record["runs"]
 
@@ -124,26 +116,22 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", metavar="system", default=list(SYSTEMS), choices=SYSTEMS
     )
-    parser.add_argument("--epochs", type=int, help="of training (default: those of `fast`)")
     parser.add_argument("--out", default=OUT)
     options = parser.parse_args()
     attack = oatlib.Suite(EPS, budget=options.attack)
-    epochs = options.epochs or oatlib.PRESETS["fast"].epochs
+    epochs = oatlib.PRESETS["fast"].epochs
     runs = runs_before(Path(options.out), epochs)
-    command = "python -m bench.once_for_all"
-    if options.epochs is not None:
-        command += f" --epochs {epochs} --out {options.out}"
     for seed in options.seeds:
         test = oatlib.load_data("shapes", seed=seed).test.panel(options.n)
         for name in options.only:
             if any((run["system"], run["seed"]) == (name, seed) for run in runs):
                 continue
-            net, lams, seconds = SYSTEMS[name](seed, options.epochs)
+            net, lams, seconds = SYSTEMS[name](seed)
             images = test.panel(options.n // 2) if name in HALF else test
             points = measure(net, lams, images, attack, with_pgd=name in ("oat", "oats"))
             runs.append({"system": name, "seed": seed, "train_seconds": seconds, "points": points})
             about = {
-                "command": command,
+                "command": "python -m bench.once_for_all",
                 "n": options.n,
                 "attack": attack.describe(),
                 "epochs": epochs,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import oatlib
@@ -22,7 +22,7 @@ FOLDER = Path("data/downloads/bench")
 
 
 def trained(
-    name: str, seed: int, folder: Path | None = FOLDER, epochs: int | None = None
+    name: str, seed: int, folder: Path | None = FOLDER
 ) -> tuple[oatlib.Network, oatlib.Data, float]:
     """A trained network, its data, and the seconds of its training.
 
@@ -30,13 +30,11 @@ def trained(
         name: recipe and options, such as `"oats widths=4"`.
         seed: of the data, the network and its training.
         folder: where trained networks are kept; None: train it in any case and keep nothing.
-        epochs: of training; None: those of the preset.
     """
-    preset = PRESETS["fast"] if epochs is None else replace(PRESETS["fast"], epochs=epochs)
+    preset = PRESETS["fast"]
     recipe, options = parse(name)
     data = oatlib.load_data("shapes", seed=seed)
-    words = [*name.split(), *([] if epochs is None else [f"epochs={epochs}"])]
-    path = None if folder is None else folder / f"{','.join(words)}_{seed}.safetensors"
+    path = None if folder is None else folder / f"{','.join(name.split())}_{seed}.safetensors"
     net = _kept(path, data, seed, preset) if path is not None and path.is_file() else None
     if net is None:
         net = oatlib.build(recipe, data, seed=seed, **options)

@@ -33,10 +33,10 @@ RADIUS = 8 / 255
 ATTACK = Suite(RADIUS, budget="quick")
 # Training after pruning: the full attack from the first step, and a lower learning rate.
 MORE = Preset(ramp=0.0, lr=0.2, warmup=0.2)
-EPOCHS_MORE = (1, 3)
+EPOCHS, EPOCHS_MORE = 5, (1, 3)  # of training, and of training after pruning
 # Width of a dense copy of the backbone with about as many weights, by density (see `weights`).
 SMALL = {0.3: 0.5625, 0.1: 0.3125}
-LONGER = Preset().epochs + max(EPOCHS_MORE)  # as long as pruning with the most training
+LONGER = EPOCHS + max(EPOCHS_MORE)  # as long as pruning with the most training
 
 
 def toy_matrix(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -167,9 +167,7 @@ def ends(net: Network, data: Data, n: int = N, seed: int = 0) -> dict:
     return {"n": len(panel), "clean": right} | robust_end
 
 
-def dense_network(
-    data: Data, seed: int, backbone: str = BACKBONE, epochs: int = Preset().epochs
-) -> Network:
+def dense_network(data: Data, seed: int, backbone: str = BACKBONE, epochs: int = EPOCHS) -> Network:
     """Train `blend` with all weights of a backbone."""
     net = build("blend", data, backbone, seed)
     train(net, data, Preset(epochs=epochs), seed, progress=False)
@@ -186,7 +184,7 @@ def small_arms(data: Data, seed: int, density: float) -> dict[str, dict]:
     """
     arms = {}
     with narrow_backbone(SMALL[density]) as backbone:
-        for name, epochs in (("small", Preset().epochs), ("small, 3 more epochs", LONGER)):
+        for name, epochs in (("small", EPOCHS), ("small, 3 more epochs", LONGER)):
             net = dense_network(data, seed, backbone, epochs)
             arms[name] = ends(net, data) | {"stopped": net.trained[-1]["status"] == "stopped"}
     return arms
@@ -208,7 +206,7 @@ def weights(data: Data) -> dict[str, dict[str, int]]:
 
 
 def trained_sparse(
-    data: Data, seed: int, density: float, moves: bool = True, epochs: int = Preset().epochs
+    data: Data, seed: int, density: float, moves: bool = True, epochs: int = EPOCHS
 ) -> Network:
     """Train `blend` with a share of its weights. With `moves`, rewiring moves the masks."""
     net = build("blend", data, BACKBONE, seed, masks="shared", density=density)
@@ -262,6 +260,6 @@ def about() -> dict:
         "split": "val",
         "preset": "fast",
         "backbone": BACKBONE,
-        "epochs": Preset().epochs,
+        "epochs": EPOCHS,
         "more": {"lr": MORE.lr, "epochs": list(EPOCHS_MORE)},
     }

@@ -35,7 +35,7 @@ WAYS = {
     "scale and shift": (False, True),
     "statistics, scale and shift": (True, True),
 }
-PRESET = Preset(epochs=4)  # `fast`, one epoch shorter
+PRESET = Preset(epochs=4)  # `fast`, but shorter
 
 
 class SmallNet(nn.Module):
