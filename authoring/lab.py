@@ -68,6 +68,17 @@ class Watched:
         )
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
 
+    def until(self, expression: str) -> None:
+        """Wait until a JavaScript expression is true.
+
+        Playwright's own `wait_for_function` evaluates text inside of the page again and again, which
+        a page may forbid (and the explorer as one file does).
+        """
+        end = time.monotonic() + LONG / 1000
+        while not self.page.evaluate(f"() => Boolean({expression})"):
+            assert time.monotonic() < end, f"never true: {expression}"
+            self.page.wait_for_timeout(50)
+
     def _route(self, route) -> None:
         address = route.request.url
         if address.startswith(HOMES):

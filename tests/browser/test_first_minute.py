@@ -53,7 +53,9 @@ def go_to(screen, state):
 
 def has_focus(locator):
     """Wait until an element has the focus. The page moves it just after it opens or closes something."""
-    locator.page.wait_for_function("(e) => e === document.activeElement", arg=locator.element_handle())
+    from playwright.sync_api import expect
+
+    expect(locator).to_be_focused(timeout=conftest.lab.LONG)
 
 
 # --- the tour ---
@@ -230,25 +232,25 @@ def test_compare_closes_on_an_outside_click_and_on_escape_and_gives_the_focus_ba
     screen = opened()
     compare, shown = screen.page.locator(".oat .compare"), screen.page.locator(".oat .list")
 
-    def closed_with_the_focus_on(what):
+    def closed_with_the_focus_on(element):
         shown.wait_for(state="hidden")
-        screen.page.wait_for_function(f"document.activeElement.{what}")
+        has_focus(element)
 
     compare.click()
     shown.locator("input[value=blend]").click()
     assert shown.is_visible() and "compare=blend" in screen.state, "it stays open for the next choice"
     screen.page.mouse.click(700, 790)
-    closed_with_the_focus_on("className === 'compare'")
+    closed_with_the_focus_on(compare)
 
     compare.click()
     screen.page.keyboard.press("Tab")
     assert shown.evaluate("(e) => e.contains(document.activeElement)")
     screen.page.keyboard.press("Escape")
-    closed_with_the_focus_on("className === 'compare'")
+    closed_with_the_focus_on(compare)
 
     compare.click()
     screen.dial("eps").click()
-    closed_with_the_focus_on("type === 'range'")  # what was clicked
+    closed_with_the_focus_on(screen.dial("eps"))  # what was clicked
 
 
 # --- the dial of λ ---

@@ -143,7 +143,7 @@ def ran(chromium, address, name):
     watched = lab.Watched(chromium, viewport={"width": 1280, "height": 800})
     lab.open_notebook(watched.page, f"{address}{name}.ipynb", side_bar=True)
     lab.start(watched.page)
-    watched.page.wait_for_function("window.ended")
+    watched.until("window.ended")
     pictures._settle(watched.page)
     return watched
 

@@ -123,7 +123,7 @@ def test_the_next_key_press_is_measured_ahead(screen):
     for key in ("PageUp", "ArrowRight"):
         screen.page.keyboard.press(key)
         screen.settled()
-        screen.page.wait_for_function("ahead.length")
+        screen.until("ahead.length")
         # where the setting was known already, the press before has sent a guess of its own: the newest counts
         ahead = screen.page.evaluate("ahead.splice(0)")[-1]
         screen.page.keyboard.press(key)
@@ -148,7 +148,7 @@ def test_nothing_beyond_the_end_of_a_dial_is_measured_ahead(chromium, tmp_path):
         shown.dial("lam").focus()
         shown.page.keyboard.press("PageDown")
         shown.settled()
-        shown.page.wait_for_function("ahead.length")
+        shown.until("ahead.length")
         assert shown.page.evaluate("ahead") == [1 / 3]
         shown.page.keyboard.press("PageDown")
         shown.settled()
@@ -246,7 +246,7 @@ def test_play_measures_nothing_on_its_way_and_the_exact_numbers_where_it_stops(s
     undo = screen.page.evaluate_handle(CONTROLS_SENT)
     screen.page.click(".oat .play")
     spoken = "document.querySelector('.oat [data-part=lam] input').getAttribute('aria-valuetext')"
-    screen.page.wait_for_function(f"+{spoken}.replace('λ ', '') > 0.02")
+    screen.until(f"+{spoken}.replace('λ ', '') > 0.02")
     assert screen.page.inner_text('.oat [data-number="robust"]').startswith("≈")
     assert screen.page.evaluate("sent") == 0
     screen.page.click(".oat .play")

@@ -6,8 +6,8 @@ import { writeState } from "./state.js";
 
 const BEAT = 1000; // milliseconds between an answer and the next question
 // Milliseconds without an answer until Python is taken to be gone. In a notebook a cell can keep
-// it busy; on the page nothing can.
-const PATIENCE = { page: 2500, notebook: 10_000 };
+// it busy. On the page nothing can once it has answered; before, it may still be starting.
+const PATIENCE = { page: 2500, notebook: 10_000, start: 10_000 };
 const REPEAT = 10_000; // milliseconds until a question without an answer is asked again
 
 const LEFT = "The curves are recorded, so the dials still work.";
@@ -30,7 +30,7 @@ export class Connection {
   constructor(model, { page, onchange, onreply }) {
     this.model = model;
     this.page = page;
-    this.patience = page ? PATIENCE.page : PATIENCE.notebook;
+    this.patience = PATIENCE.start;
     this.onchange = onchange;
     this.lost = false;
     this.waiting = true; // whether the page shows that Python works
@@ -99,6 +99,7 @@ export class Connection {
 
   /** Python has sent something. */
   hear() {
+    this.patience = this.page ? PATIENCE.page : PATIENCE.notebook;
     this.askedAt = NaN;
     this.answeredAt = performance.now();
     if (this.lost) this.setLost(false);
