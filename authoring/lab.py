@@ -71,8 +71,8 @@ class Watched:
     def until(self, expression: str) -> None:
         """Wait until a JavaScript expression is true.
 
-        Playwright's own `wait_for_function` evaluates text again and again inside of the page, which
-        a page may forbid (as the explorer in one file does).
+        Playwright's own `wait_for_function` evaluates text again and again inside of the page.
+        A page may forbid that, as the explorer in one file does.
         """
         end = time.monotonic() + LONG / 1000
         while not self.page.evaluate(f"() => Boolean({expression})"):
