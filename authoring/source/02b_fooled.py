@@ -47,7 +47,6 @@ from oatlib.course.two_pixels import Continued, Run, accuracy, begun, two_cues
 from oatlib.data.load import data_of
 from oatlib.data.splits import Split
 from oatlib.explorer.description import captions
-from oatlib.explorer.shipped import FOLDER
 
 lesson = begin("02b_fooled", globals())
 points, label, lies = two_cues(seed)  # (256, 2), (256,), (256,)
@@ -666,7 +665,7 @@ say(
 # must raise the alarm at the same measurement.
 
 # %% tags=["nbval-check-output"]
-oats = oatlib.load(FOLDER / "oats.safetensors")
+oats = oatlib.ready("oats")
 shapes = data_of(oats.spec.data)
 library_net = oatlib.build("pgd-at", shapes)
 

@@ -44,7 +44,6 @@ from oatlib.course.lesson import RECORDS, begin, say
 from oatlib.course.many_seeds import points
 from oatlib.course.sliders import sliders
 from oatlib.explorer.description import captions
-from oatlib.explorer.shipped import FOLDER
 
 lesson = begin("07_switchable_heads", globals())
 torch.set_printoptions(precision=1, sci_mode=False, linewidth=110)
@@ -908,7 +907,7 @@ say(
 
 # %%
 pgd = mine("pgd")
-pair = {name: oatlib.load(FOLDER / f"{name}.safetensors") for name in ("oats", "solar")}
+pair = {name: oatlib.ready(name) for name in ("oats", "solar")}
 panel = data.val.panel(n)
 radius = 8 / 255
 attacked = {}

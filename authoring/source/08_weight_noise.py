@@ -39,7 +39,6 @@ from oatlib.course.exercises import check, mine
 from oatlib.course.lesson import begin, say
 from oatlib.course.sliders import sliders
 from oatlib.explorer.description import captions
-from oatlib.explorer.shipped import FOLDER
 from oatlib.training.lambda_batch import LambdaBatch
 from oatlib.training.step import train_step
 
@@ -88,7 +87,7 @@ def share_right(f, images, labels=y, draws=10):
     return often_right(f, images, labels, draws).mean().item()
 
 
-standard = oatlib.load(FOLDER / "standard.safetensors").at(0.0)
+standard = oatlib.ready("standard").at(0.0)
 defended = dithered(standard, source())
 looks = {"standard": [], "standard behind the wave": []}
 for name, f in zip(looks, (standard, defended), strict=True):
@@ -929,8 +928,8 @@ question = "rule A: how much of the change in clean accuracy lies between λ = 0
 lesson.predict("jump", question, 0, 100)
 
 # %%
-ready = oatlib.load(FOLDER / "float.safetensors")
-silent = oatlib.load(FOLDER / "float.safetensors")
+ready = oatlib.ready("float")
+silent = oatlib.ready("float")
 with torch.no_grad():
     for name, parameter in silent.named_parameters():
         if name.endswith("alpha"):

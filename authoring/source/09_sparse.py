@@ -44,7 +44,6 @@ from oatlib.course.lesson import begin, say
 from oatlib.course.live import LiveCurve
 from oatlib.course.sliders import sliders
 from oatlib.explorer.description import captions
-from oatlib.explorer.shipped import FOLDER
 from oatlib.networks.network import masked_units
 from oatlib.training.lambda_batch import LambdaBatch
 from oatlib.training.recipes import sample_stops
@@ -54,7 +53,7 @@ from oatlib.training.step import train_step
 lesson = begin("09_sparse", globals())
 data = oatlib.load_data("shapes", seed=0)
 panel = data.val.panel(n)
-blend, floats = (oatlib.load(FOLDER / f"{name}.safetensors") for name in ("blend", "floats"))
+blend, floats = (oatlib.ready(name) for name in ("blend", "floats"))
 torch.set_printoptions(precision=2, sci_mode=False, linewidth=110)
 
 # %% [markdown]
@@ -781,7 +780,7 @@ shrink = check(shrink)
 # </details>
 
 # %%
-small = shrink(oatlib.load(FOLDER / "blend.safetensors"), data.train.x[:1024], data.train.y[:1024])
+small = shrink(oatlib.ready("blend"), data.train.x[:1024], data.train.y[:1024])
 shrunk = sparse.ends(small, data, n)
 
 # %% jupyter={"source_hidden": true}

@@ -40,13 +40,12 @@ from oatlib.course.lesson import begin, say
 from oatlib.course.sliders import sliders
 from oatlib.evaluation.baselines import LEVELS, robust_at
 from oatlib.explorer.description import captions
-from oatlib.explorer.shipped import FOLDER
 from oatlib.layers.masks import Masks
 
 lesson = begin("09b_dial_or_switch", globals())
 data = oatlib.load_data("shapes", seed=0)
 panel = data.val.panel(n)
-smart, blend = (oatlib.load(FOLDER / f"{name}.safetensors") for name in ("smart", "blend"))
+smart, blend = (oatlib.ready(name) for name in ("smart", "blend"))
 
 # %% [markdown]
 # ## The failure
@@ -888,7 +887,7 @@ figures.images(
 # Turn λ of `smart`, `blend` and `oat` yourself:
 
 # %%
-nets = {"smart": smart, "blend": blend, "oat": oatlib.load(FOLDER / "oat.safetensors")}
+nets = {"smart": smart, "blend": blend, "oat": oatlib.ready("oat")}
 oatlib.explore(
     nets, data, surfaces=lesson.surfaces(nets, data), compare=["blend", "oat"], hide=["width", "price", "training"]
 )

@@ -38,13 +38,12 @@ from oatlib.course.exercises import check, mine
 from oatlib.course.gallery import Gallery
 from oatlib.course.lesson import begin, say
 from oatlib.course.sliders import sliders
-from oatlib.explorer.shipped import FOLDER
 
 lesson = begin("10b_break_it", globals())
 data = oatlib.load_data("shapes", seed=0)
 panel = data.val.panel(n)
 x, y, RADIUS = panel.x, panel.y, 8 / 255
-nets = {name: oatlib.load(FOLDER / f"{name}.safetensors") for name in ("standard", "oat", "pgd-at")}
+nets = {name: oatlib.ready(name) for name in ("standard", "oat", "pgd-at")}
 standard, robust_end = nets["standard"].at(0.0), nets["oat"].at(1.0)
 
 # %% [markdown]
