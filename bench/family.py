@@ -66,7 +66,7 @@ PAIRS = (
 def measure(name: str, seed: int, n: int) -> dict:
     """Train one network and measure it at every width."""
     recipe, options, lams = NETWORKS[name]
-    net, data, seconds = trained(named(recipe, options), seed)
+    net, data = trained(named(recipe, options), seed)
     samples = NOISE_SAMPLES if net.spec.noise else 1
     panel = data.test.panel(min(n, NOISY_N) if net.spec.noise else n)
     table = oatlib.evaluate(
@@ -81,7 +81,6 @@ def measure(name: str, seed: int, n: int) -> dict:
     return {
         "name": name,
         "seed": seed,
-        "train_seconds": seconds,
         "points": points,
         "cost": costs,
         "alpha": alpha,
@@ -180,7 +179,6 @@ def main() -> None:
                 name,
                 "seed",
                 seed,
-                f"{last['train_seconds']} s",
                 *(
                     f"{p['lam']:g}/{p['width']:g}: {p['clean']:.1%} {p['robust']:.1%}"
                     for p in last["points"]

@@ -42,7 +42,7 @@ def with_statistics(net: oatlib.Network, lam: float, x: Tensor) -> oatlib.Networ
 
 def measure(seed: int, n: int, attack) -> dict:
     """Train one network, and measure it at its stops with fresh statistics."""
-    net, data, seconds = trained(NETWORK, seed)
+    net, data = trained(NETWORK, seed)
     panel, test = data.train.panel(IMAGES), data.test.panel(n)
     points = []
     for lam in net.spec.stops:
@@ -54,7 +54,7 @@ def measure(seed: int, n: int, attack) -> dict:
             with_statistics(net, lam, x), test, attack, [lam], seed=seed, progress=False
         )
         points.append({key: getattr(result, key) for key in ROW_KEYS})
-    return {"system": SYSTEM, "seed": seed, "train_seconds": seconds, "points": points}
+    return {"system": SYSTEM, "seed": seed, "points": points}
 
 
 def main() -> None:

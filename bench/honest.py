@@ -103,7 +103,7 @@ def settings(net: oatlib.Network, min_width: float) -> Iterator[tuple[float, flo
 def honest(record: Record, seed: int, name: str, n: int, suite: str) -> None:
     """Audit all settings of one arm that are not in the record."""
     arm = ARMS[name]
-    net, data, _ = trained(named(arm.recipe, arm.options), seed)
+    net, data = trained(named(arm.recipe, arm.options), seed)
     for lam, width in settings(net, arm.min_width):
         key = _key("honest", name, seed, n, suite, lam, width)
         if not record.has(key):

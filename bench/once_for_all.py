@@ -36,26 +36,26 @@ MIXED = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # weights of the robust output
 FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
-Made = tuple[object, list[float] | None, float]  # network, λ (None: its stops), seconds of training
+Made = tuple[object, list[float] | None]  # network, λ (None: its stops)
 
 
 def alone(lam: float, seed: int) -> Made:
     """A dedicated network for one λ."""
     name = "standard" if lam == 0 else named("pgd-at", {"lam": lam})
-    net, _, seconds = trained(name, seed)
-    return net, None, seconds
+    net, _ = trained(name, seed)
+    return net, None
 
 
 def mixed_two(seed: int) -> Made:
     """The mixed outputs of the two dedicated networks at the ends."""
-    (standard, _, first), (robust, _, second) = (alone(lam, seed) for lam in (0.0, 1.0))
-    return oatlib.mix(standard, robust), list(MIXED), first + second
+    (standard, _), (robust, _) = (alone(lam, seed) for lam in (0.0, 1.0))
+    return oatlib.mix(standard, robust), list(MIXED)
 
 
 def of_recipe(recipe: str, lams: list[float] | None, seed: int, dial: str | None = None) -> Made:
     """A network with a dial, at λ (None: its stops), with another dial rule if one is named."""
-    net, _, seconds = trained(recipe, seed)
-    return (net if dial is None else net.with_dial(dial)), lams, seconds
+    net, _ = trained(recipe, seed)
+    return (net if dial is None else net.with_dial(dial)), lams
 
 
 SYSTEMS: dict[str, Callable[[int], Made]] = {
@@ -126,10 +126,10 @@ def main() -> None:
         for name in options.only:
             if any((run["system"], run["seed"]) == (name, seed) for run in runs):
                 continue
-            net, lams, seconds = SYSTEMS[name](seed)
+            net, lams = SYSTEMS[name](seed)
             images = test.panel(options.n // 2) if name in HALF else test
             points = measure(net, lams, images, attack, with_pgd=name in ("oat", "oats"))
-            runs.append({"system": name, "seed": seed, "train_seconds": seconds, "points": points})
+            runs.append({"system": name, "seed": seed, "points": points})
             about = {
                 "command": "python -m bench.once_for_all",
                 "n": options.n,

@@ -35,24 +35,18 @@ CALLED = {
 }
 
 
-def dials(record: dict) -> dict[str, dict[int, dict]]:
-    """{system: {seed: {"points": by λ, "seconds": of training}}}; every width of `oats` is a
-    system.
-    """
-    found: dict[str, dict[int, dict]] = {}
+def dials(record: dict) -> dict[str, dict[int, list[dict]]]:
+    """{system: {seed: points}}; every width of `oats` is a system."""
+    found: dict[str, dict[int, list[dict]]] = {}
     for run in record["runs"]:
         name, seed = run["system"], run["seed"]
         if name.startswith("dedicated"):
-            mine = found.setdefault("dedicated", {}).setdefault(
-                seed, {"points": [], "seconds": 0.0}
-            )
-            mine["points"] += run["points"]
-            mine["seconds"] += run["train_seconds"]
+            found.setdefault("dedicated", {}).setdefault(seed, []).extend(run["points"])
             continue
         for width in sorted({p["width"] for p in run["points"]}, reverse=True):
             key = f"OATS, width {width:g}" if name == "oats" else name
             points = [p for p in run["points"] if p["width"] == width]
-            found.setdefault(key, {})[seed] = {"points": points, "seconds": run["train_seconds"]}
+            found.setdefault(key, {})[seed] = points
     return found
 
 
@@ -68,7 +62,6 @@ def once_for_all(record: dict, file: str = "once_for_all") -> list[str]:
         "over the coin between its own ends",
         "over the coin of `standard` and `pgd-at`",
         "of the best possible",
-        "training",
     ]
     lines = [" | ".join(titles), "|".join(["---"] * len(titles))]
     names = [name for name in CALLED if name in found] + [
@@ -76,18 +69,14 @@ def once_for_all(record: dict, file: str = "once_for_all") -> list[str]:
     ]
     for name in names:
         runs = {
-            seed: run
-            for seed, run in found[name].items()
-            if name != "dedicated" or len(run["points"]) > 2
+            seed: points
+            for seed, points in found[name].items()
+            if name != "dedicated" or len(points) > 2
         }
         if not runs:  # the two ends are there for the coin, the others are not
             continue
-        rows = [_pairs(sorted(run["points"], key=lambda p: p["lam"])) for run in runs.values()]
-        both = [
-            _ends_of(found["dedicated"][seed]["points"])
-            for seed in runs
-            if seed in found["dedicated"]
-        ]
+        rows = [_pairs(sorted(points, key=lambda p: p["lam"])) for points in runs.values()]
+        both = [_ends_of(found["dedicated"][seed]) for seed in runs if seed in found["dedicated"]]
         kept = [[robust_at(row, level) for level in LEVELS] for row in rows]
         own = [[coin(row[0], row[-1], level) for level in LEVELS] for row in rows]
         other = [[coin(*ends, level) for level in LEVELS] for ends in both]
@@ -104,7 +93,6 @@ def once_for_all(record: dict, file: str = "once_for_all") -> list[str]:
             percents(_means(_differences(kept, own)), signed=True),
             percents(_means(_differences(kept, other)), signed=True),
             percents([baselines.ratio(a, b) for a, b in zip(_means(kept), best, strict=True)]),
-            f"{statistics.fmean(run['seconds'] for run in runs.values()):.0f} s",
         ]
         lines.append(" | ".join(cells))
     gaps = [
@@ -119,28 +107,24 @@ def once_for_all(record: dict, file: str = "once_for_all") -> list[str]:
         f"`shapes`, preset `fast` with {record['epochs']} epochs, n = {record['n']} test images "
         f"for each seed ({record['n'] // 2} for mixed outputs and OATS); {record['attack_text']}. "
         "*Robust at clean >=*: interpolated along the measured points. *Best possible*: "
-        f"`oatlib.best_frontier`. {_against_dedicated(found)}"
-        "Training in seconds of one thread beside other work. PGD-20 leaves at most "
+        f"`oatlib.best_frontier`. {_behind_dedicated(found)}PGD-20 leaves at most "
         f"{100 * gap:.1f} points more than this attack on OAT and OATS ({system}, λ = {lam:g}, "
         f"width {width:g}, seed "
         f"{seed}). Recorded in `bench/results/{file}.json`; repeat with `{record['command']}`.",
     ]
 
 
-def _against_dedicated(found: dict[str, dict[int, dict]]) -> str:
-    """What OAT lacks at its robust end, and what it saves, as a sentence. "" without both."""
+def _behind_dedicated(found: dict[str, dict[int, list[dict]]]) -> str:
+    """What OAT lacks at its robust end, as a sentence. "" if the other network is not there."""
     oat, dedicated = found.get("oat", {}), found.get("dedicated", {})
-    seeds = [seed for seed in oat if len(dedicated.get(seed, {"points": []})["points"]) > 2]
-    if not seeds:
+    both = [
+        (oat[seed], dedicated[seed]) for seed in oat if any(p["lam"] == 1 for p in dedicated[seed])
+    ]
+    if not both:
         return ""
-    behind = statistics.fmean(
-        100 * (_robust_end(dedicated[seed]["points"]) - _robust_end(oat[seed]["points"]))
-        for seed in seeds
-    )
-    share = statistics.fmean(oat[seed]["seconds"] / dedicated[seed]["seconds"] for seed in seeds)
+    behind = statistics.fmean(_robust_end(other) - _robust_end(one) for one, other in both)
     return (
-        f"At λ = 1 OAT is {behind:.1f} points less robust than the network for λ = 1 alone. Its "
-        f"training takes {share:.2f} of the time of six dedicated networks. "
+        f"At λ = 1 OAT is {100 * behind:.1f} points less robust than the network for λ = 1 alone. "
     )
 
 
@@ -530,8 +514,8 @@ def ends(record: dict) -> list[str]:
     output layers.
     """
     lines = [
-        f"network | seeds | λ = 0 | λ = 1 | {AT_CLEAN} | training | between the ends",
-        "|".join(["---"] * 7),
+        f"network | seeds | λ = 0 | λ = 1 | {AT_CLEAN} | between the ends",
+        "|".join(["---"] * 6),
     ]
     for name, label in ROWS.items():
         mine = [r for r in record["runs"] if r["name"] == name]
@@ -544,12 +528,8 @@ def ends(record: dict) -> list[str]:
                 for key in ("clean", "robust")
             )
             sides.append(f"{100 * clean:.1f} / {100 * robust:.1f}")
-        seconds = statistics.fmean(r["train_seconds"] for r in mine)
         kept = percents(mean_robust_at([fifths(r) for r in mine]))
-        lines.append(
-            f"{label} | {len(mine)} | {' | '.join(sides)} | {kept} | {seconds:.0f} s | "
-            f"{kind_of_dial(mine)}"
-        )
+        lines.append(f"{label} | {len(mine)} | {' | '.join(sides)} | {kept} | {kind_of_dial(mine)}")
     gains = _gain_lines(record["gains"])
     noisy = [r["points"][-1] for r in record["runs"] if r["points"][-1]["noise_samples"] > 1]
     told = (
@@ -663,7 +643,17 @@ def trained_in(record: dict, version: str = "") -> list[str]:
     times = " and ".join(
         f"`{name}` in {seconds:.0f} s" for name, seconds in record["training_seconds"].items()
     )
-    return ["", f"`fast`{version} trained {times}, on {record['machine']['threads']} threads."]
+    words = [f"`fast`{version} trained {times}, on {record['machine']['threads']} threads."]
+    if "by_seed" in record:  # the record of the first world has one seed
+        seconds = record["training_seconds"]
+        six = seconds["standard"] + 5 * seconds["pgd-at"]
+        words.append(
+            f"So `oat` takes {seconds['oat'] / six:.2f} of the time of six dedicated networks "
+            "(`standard` and five `pgd-at`). `oat` and `pgd-at` are means of "
+            f"{len(record['by_seed']['oat'])} seeds. Recorded in `bench/results/training.json`; "
+            "repeat with `python -m bench training`."
+        )
+    return ["", " ".join(words)]
 
 
 def answers(record: dict) -> list[str]:

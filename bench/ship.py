@@ -52,7 +52,7 @@ def ship(name: str, folder: Path, *, train: bool = True, mixing: bool = True) ->
     if not weights.exists():
         if not train:
             raise SystemExit(f"there is no {weights}: leave --only-surfaces out, and it is trained")
-        net, _, _ = trained(named(recipe, options), 0, KEPT)
+        net, _ = trained(named(recipe, options), 0, KEPT)
         if len(net.spec.stops) > 1:
             oatlib.fit_slider(net, data, points=11 if net.spec.noise else 21, n=128, progress=False)
         oatlib.save(net, weights)
@@ -116,7 +116,7 @@ def dedicated(folder: Path) -> str:
     for lam in OAT_STOPS:
         if any(mark["lam"] == lam for mark in marks):
             continue
-        net, _, _ = trained("standard" if lam == 0 else named("pgd-at", {"lam": lam}), 0, KEPT)
+        net, _ = trained("standard" if lam == 0 else named("pgd-at", {"lam": lam}), 0, KEPT)
         surface = open_files.surface_of(net, data)
         name = f"pgd-at, λ = {lam:g}"
         measure(surface, name)

@@ -23,8 +23,8 @@ FOLDER = Path("data/downloads/bench")
 
 def trained(
     name: str, seed: int, folder: Path | None = FOLDER
-) -> tuple[oatlib.Network, oatlib.Data, float]:
-    """A trained network, its data, and the seconds of its training.
+) -> tuple[oatlib.Network, oatlib.Data]:
+    """A trained network and its data.
 
     Args:
         name: recipe and options, such as `"oats widths=4"`.
@@ -42,7 +42,7 @@ def trained(
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             oatlib.save(net, path)
-    return net, data, net.trained[-1]["seconds"]
+    return net, data
 
 
 def parse(name: str) -> tuple[str, dict]:
@@ -89,8 +89,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER)
     options = parser.parse_args()
     for seed in options.seeds:
-        _, _, seconds = trained(options.name, seed, options.folder)
-        print(f"{options.name}, seed {seed}: {seconds:.0f} s", flush=True)
+        net, _ = trained(options.name, seed, options.folder)
+        print(f"{options.name}, seed {seed}: {net.trained[-1]['seconds']:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

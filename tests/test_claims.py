@@ -169,7 +169,7 @@ def once(gain=0.0, seeds=3, straight=False, spread=0.002):
 
 def system(name, seed, *settings):
     rows = [{"lam": lam, "width": 1.0, "clean": c, "robust": min(max(r, 0.0), 1.0)} for lam, c, r in settings]
-    return {"system": name, "seed": seed, "train_seconds": 10.0, "points": rows}
+    return {"system": name, "seed": seed, "points": rows}
 
 
 def exchanged(content):

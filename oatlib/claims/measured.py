@@ -229,13 +229,10 @@ def _counted_costs(family: Record) -> list[Check]:
     ]
 
 
-def dial_for_free(once: Record, family: Record, folded: Record) -> list[Check]:
+def dial_for_free(once: Record, family: Record, folded: Record, training: Record) -> list[Check]:
     """What the dial of OAT costs in inference, memory, training and accuracy."""
-    seconds: dict[str, dict[int, float]] = {}
-    for run in once["runs"]:
-        seconds.setdefault(run["system"], {})[run["seed"]] = run["train_seconds"]
-    one, dedicated = seconds["oat"], seconds["dedicated 1"]
-    times = [one[seed] / dedicated[seed] for seed in sorted(one.keys() & dedicated.keys())]
+    seconds = training["by_seed"]
+    times = [one / other for one, other in zip(seconds["oat"], seconds["pgd-at"], strict=True)]
     dials = systems(once)
     return [
         *_counted_costs(family),
