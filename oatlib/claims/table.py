@@ -77,7 +77,8 @@ RECORDS = {
     "course/slim_dials": "validation images of `shapes`, backbone `plain`, preset `fast`, 6 epochs",
     "course/solar_seeds": "test images of `shapes`, backbone `plain`, preset `fast`, 5 epochs, "
     "widths 1/2, 3/4 and 1, λ = 0, 0.2 and 1",
-    "course/sparse_arms": "validation images of `shapes`, backbone `plain`, preset `fast`, 5 epochs",
+    "course/sparse_arms": "validation images of `shapes`, backbone `plain`, preset `fast`, 5 "
+    "epochs",
 }
 
 COUNTED = "counted for a ResNet-34, images of 32x32 pixels and 10 classes"
