@@ -3,8 +3,9 @@
 Every network is trained with the `fast` preset and attacked with the quick suite at some λ of each
 width. Compared are OATS with OAT, output layers per width (SOLAR) with one for all, and BatchNorm
 per width with one for all. Along the dial, OAT is compared with the networks whose weights depend
-on λ. Noisy weights are attacked and measured over 10 noise samples. What is already in the record
-is not measured again.
+on λ. Noisy weights are attacked and measured over 10 noise samples. "stopped" says whether training
+ended early, because robust accuracy fell: such a network has the weights of its last good epoch.
+What is already in the record is not measured again.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def measure(name: str, seed: int, n: int) -> dict:
     return {
         "name": name,
         "seed": seed,
+        "stopped": net.trained[-1]["status"] == "stopped",
         "points": points,
         "cost": costs,
         "alpha": alpha,
