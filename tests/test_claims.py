@@ -237,6 +237,8 @@ def family(*names, gain=0.0, seeds=3):
         ]}
         for name in names for seed in range(seeds)
     ]  # fmt: skip
+    for run in runs:
+        run["stopped"] = run["seed"] == 1
     return {"runs": runs, "resnet34": {kind: {"1": large} for kind in kinds}}
 
 
@@ -266,6 +268,14 @@ def test_solar_with_exchanged_arms_and_with_equal_arms():
             assert c.estimate.middle == pytest.approx(-first[c.text])
     same = seeds | {"runs": dict.fromkeys(("oats", "solar"), seeds["runs"]["solar"])}
     assert verdict(measured.solar(same, other)) is Verdict.FAILS
+
+
+def test_trainings_that_ended_early_are_counted():
+    fresh = {"runs": [system("oat, one BatchNorm, fresh statistics", seed, (0.0, 1.0, 0.0), (1.0, 0.8, 0.6))
+                      for seed in range(3)]}  # fmt: skip
+    checks = measured.dual_bn(once(), family("oat_one_norm"), fresh, record("course/oat_arms"))
+    (early,) = [c for c in checks if "ended early" in c.text]
+    assert early.estimate.middle == pytest.approx(100 / 3) and early.role == "shown"
 
 
 def test_statistics_are_told_from_scale_and_shift():

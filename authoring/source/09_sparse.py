@@ -617,7 +617,7 @@ say(
     + "\n".join(row(share, arm) for share in ("1", "0.3", "0.1") for arm in record["runs"][share])
     + f"\n\nPercent: mean over the seeds {', '.join(map(str, record['seeds']))}, lowest to highest in brackets. {record['attack']}: upper "
     f"bounds. n = {record['dense'][0]['n']} validation images; the 95 % interval of one number is at most {widest:.1f} points to each side. Backbone "
-    f"`{record['backbone']}`, preset `{record['preset']}`. Pruned networks train on with a learning rate of at most {record['more']['lr']}. "
+    f"`{record['backbone']}`, preset `{record['preset']}` with the epochs in the table. Pruned networks train on with a learning rate of at most {record['more']['lr']}. "
     f"Guessing gives {100 / len(data.classes):.1f} %. Weights of the small networks: {'; '.join(counts)}. Of their {len(small_ones)} trainings, "
     f"{len(stopped)} fell to chance ({', '.join(sorted(set(stopped)))}). Those networks have the weights of their last good epoch."
 )

@@ -15,7 +15,7 @@
 #
 # * name three ways in which a gradient attack fails although the network does, and show each on one pixel
 # * write the two parts of APGD that repair PGD: shorter steps, and a loss without a scale
-# * write an attack for one defence that passes all standard attacks
+# * write an attack for one defence that withstands all standard attacks
 # * say what a dial adds to the things that an attacker can turn
 #
 # **Before this:** [10 · Is it robust?](10_is_it_robust.ipynb) · **Run time:** about 60 s on two CPU cores · **Needs:** no internet, no GPU · **Words:** [glossary](GLOSSARY.md)
@@ -88,8 +88,8 @@ figures.bars(
     {"under PGD-20, what their authors report": list(claims.values())},
     n=n,
     y_name="right under PGD-20 (an upper bound), %",
-    takeaway=f"PGD-20 leaves {100 * claims['standard']:.0f} % of the standard network, and "
-    f"{100 * min(claims[name] for name in names[1:]):.0f} to {100 * max(claims.values()):.0f} % of the same network behind one line (n = {n}).",
+    takeaway=f"PGD-20 leaves {100 * claims['standard']:.0f} % of the standard network, and at least "
+    f"{100 * min(claims[name] for name in names[1:]):.0f} % of the same network behind one line (n = {n}).",
 )
 
 # %% [markdown]
@@ -334,9 +334,9 @@ report = oatlib.audit(ripple, panel, claim=claims["ripple"], **about)
 report
 
 # %% [markdown]
-# ## A defence that passes
+# ## A defence that withstands the suite
 #
-# Now a defence that the audit does **not** raise. A dial has an accurate end and a robust end. Why choose one? Ask two
+# Now a defence in which the audit finds **no masked gradient**. A dial has an accurate end and a robust end. Why choose one? Ask two
 # networks, and let the image decide:
 #
 # * The **accurate** network, `oat` at λ = 0, decides if it is sure, and if the robust network does not veto its class.
@@ -363,10 +363,12 @@ record = lesson.recorded("break_it", two_opinions.measured)
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
 audited = record["audit"]
-raised = ", ".join(audited["raised"]) or "nothing"
+raised = f"**{', '.join(audited['raised']) or 'nothing'}**"
+if audited["raised"] == ["claim"]:
+    raised += " only: the number of PGD-20 is too high, but no cause is found"
 say(
     f"Clean **{interval(numbers['clean'])}**, PGD-20 {interval(numbers['PGD-20'])}, quick suite **{interval(numbers['quick suite'])}** "
-    f"(n = {n}). The audit with the suite of budget `fast`, n = {audited['n']} images: it raises **{raised}**; the suite leaves "
+    f"(n = {n}). The audit with the suite of budget `fast`, n = {audited['n']} images: it raises {raised}; the suite leaves "
     f"{interval(audited['robust'], audited['n'])}."
 )
 
@@ -455,14 +457,14 @@ lesson.reveal("adaptive", 100 * broken, f"the quick suite left {numbers['quick s
 # ### Is it better than a coin?
 #
 # Two rivals have no trick. One is a **coin** that asks the accurate network with probability $p$, else the robust one. We choose $p$ so
-# that its clean accuracy is that of the defence. The other is **one setting** of the dial, `oat` at λ = 0.2.
+# that its clean accuracy is that of the defence. The other is **one setting** of the dial that is about as good on clean images: `oat` at λ = 0.05.
 
 # %%
 ends = [left_under(f, quick) for f in (defence.accurate, defence.robust)]
 cleans = [left_under(f, strengths["clean"]) for f in (defence.accurate, defence.robust)]
 p = (numbers["clean"] - cleans[1]) / (cleans[0] - cleans[1])
 coin = p * ends[0] + (1 - p) * ends[1]
-one_setting = nets["oat"].at(0.2)
+one_setting = nets["oat"].at(0.05)
 single = [left_under(one_setting, attack) for attack in (strengths["clean"], quick)]
 
 # %% jupyter={"source_hidden": true}
@@ -470,7 +472,7 @@ single = [left_under(one_setting, attack) for attack in (strengths["clean"], qui
 rivals = {
     "the defence": (numbers["clean"], broken),
     "a coin": (numbers["clean"], coin),
-    "oat at λ = 0.2": tuple(single),
+    "oat at λ = 0.05": tuple(single),
     "the accurate network": (cleans[0], ends[0]),
     "the robust network": (cleans[1], ends[1]),
 }
@@ -674,8 +676,8 @@ print("your attack stays in the ball:", farthest < RADIUS + 1e-6)
 # %% [markdown]
 # ## What we showed, and what we did not show
 #
-# One line can make PGD fail, and each of these lines has a remedy. A defence can pass the audit and still fall to an attack that
-# is made for it. Then it may be no better than a coin. A dial that the attacker can turn is as robust as its worst setting.
+# One line can make PGD fail, and each of these lines has a remedy. A defence can withstand the suite and still fall to an attack that
+# is made for it: far less is left than the suite said. The audit did not name the cause. A dial that the attacker can turn is as robust as its worst setting.
 #
 # **What we did not show:** that the honest networks are robust; their numbers are upper bounds, too, and we have made no
 # attack for them here. Other norms, patches and photographs are open. The coin was measured for one network.

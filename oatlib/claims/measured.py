@@ -304,11 +304,23 @@ def dual_bn(once: Record, family: Record, fresh_norm: Record, arms: Record) -> l
             paired(both, fresh, clean_end),
         ),
         shown(
+            "share of the trainings with one BatchNorm that ended early, because robust accuracy "
+            "fell",
+            "%",
+            _ended_early(family, "oat_one_norm"),
+        ),
+        shown(
             f"{AT_LEVEL}, one BatchNorm with FiLM minus neither of the two, `plain`",
             "points",
             paired(small["one BatchNorm"], small["neither"], at_clean),
         ),
     ]
+
+
+def _ended_early(family: Record, name: str) -> Estimate | None:
+    """Return the percentage of the trainings of a network that ended early; None without any."""
+    early = [run["stopped"] for run in family["runs"] if run["name"] == name]
+    return counted(100 * fmean(early)) if early else None
 
 
 def dual_bn_statistics(ways: Record) -> list[Check]:

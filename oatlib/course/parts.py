@@ -70,35 +70,37 @@ def pgd(
 def my_attack(
     net: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, eps: float, gradients: int
 ) -> Tensor:
-    """Return attacked images: PGD on the margin, with steps that shrink from 2 eps.
+    """Return attacked images: PGD that spends its gradients on images that are still right.
 
-    The margin is the largest wrong logit minus the true one. It is positive for misclassified
-    images.
+    An image is dropped once it is misclassified. The gradients that it saves go to the other
+    images. The steps shrink from 2 eps to 0.
 
     Args:
         net: Function from images to logits.
         x: Images (N, C, H, W) in [0, 1].
         y: Labels (N,).
         eps: Radius of the ball.
-        gradients: Number of steps.
+        gradients: Number of gradients per image, on average over the images.
     """
-    x_adv = x
-    best = x.clone()
-    best_margin = x.new_full((len(x),), -torch.inf)
-    is_true = F.one_hot(y, net(x[:1]).shape[1]).bool()  # (N, classes)
-    for step in range(gradients):
-        x_adv = x_adv.detach().requires_grad_()
-        logits = net(x_adv)
-        margin = logits.masked_fill(is_true, -torch.inf).amax(1) - logits[is_true]
-        better = margin.detach() > best_margin
-        best[better] = x_adv.detach()[better]
-        best_margin[better] = margin.detach()[better]
-        (gradient,) = torch.autograd.grad(margin.sum(), x_adv)
-        size = 2 * eps * (1 - step / gradients)
-        x_adv = x_adv.detach() + size * gradient.sign()
-        x_adv = (x + (x_adv - x).clamp(-eps, eps)).clamp(0, 1)
-    # the last point is not compared: it is returned where no other is misclassified
-    return torch.where((best_margin > 0)[:, None, None, None], best, x_adv)
+    x_adv = x.clone()
+    active = torch.arange(len(x), device=x.device)  # indices of images that are still right
+    total = gradients * len(x)
+    left = total  # gradients that are not spent yet
+    while 0 < len(active) <= left:
+        iterate = x_adv[active].requires_grad_()
+        logits = net(iterate)
+        loss = F.cross_entropy(logits, y[active], reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, iterate)
+        size = 2 * eps * left / total
+        left -= len(active)
+        # one step up the loss, back into the ball, back into [0, 1]
+        ahead = iterate.detach() + size * gradient.sign()
+        ahead = (x[active] + (ahead - x[active]).clamp(-eps, eps)).clamp(0, 1)
+        # only images that are still right take the step
+        is_right = logits.argmax(1) == y[active]
+        active = active[is_right]
+        x_adv[active] = ahead[is_right]
+    return x_adv
 
 
 class DualBN(nn.Module):

@@ -140,7 +140,7 @@ def mean_answer(theirs) -> None:
 # --- break_defence ---
 
 N = 96  # images of the open exercise
-ENOUGH = 0.25  # largest share that may stay right
+ENOUGH = 0.35  # largest share that may stay right
 
 
 @lru_cache(maxsize=1)
