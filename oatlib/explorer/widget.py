@@ -80,7 +80,6 @@ class Explorer(anywidget.AnyWidget):
     error = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, nets, data: Data | None, start: State, panel, surfaces=None, **fixed):
-        super().__init__()
         self.nets, self.data, self.panel = dict(nets), data, panel
         self.watched = None if panel is None else one_of_each_class(panel)
         # The refinement comes after the prefetch: the next key press should not wait for it.
@@ -94,9 +93,13 @@ class Explorer(anywidget.AnyWidget):
             name: known.get(name) or Surface(net, head(panel, N)) for name, net in self.nets.items()
         }
         self._fixed = fixed | {"live": data is not None}
-        self.description = self._describe()
-        self.surfaces = {name: surface.table() for name, surface in self._surfaces.items()}
-        self.controls = _for_browser(start)
+        # The widget opens with these values. If they were sent afterwards, a busy browser could
+        # draw the page before they arrive.
+        super().__init__(
+            description=self._describe(),
+            surfaces={name: surface.table() for name, surface in self._surfaces.items()},
+            controls=_for_browser(start),
+        )
         if data is None:
             return
         self.observe(lambda _: self._worker.submit(self._measure_current()), "controls")

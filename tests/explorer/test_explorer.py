@@ -54,6 +54,19 @@ def threads():
     return [t for t in threading.enumerate() if t.name == NAME or t.name.startswith(HELPER)]
 
 
+def test_the_widget_opens_with_all_that_a_page_needs(nets, monkeypatch):
+    """A browser may draw the page as soon as the widget is open."""
+    opened = []
+    monkeypatch.setattr(module.Explorer, "open", lambda self: opened.append(self.get_state()))
+    monkeypatch.setattr(module.Surface, "fill", lambda *_: iter(()))
+    made = oatlib.explore(nets, DATA, lam=0.3)
+    made.halt()
+    (state,) = opened
+    assert state["description"] == made.description and len(state["description"]["images"]) > 0
+    assert state["surfaces"].keys() == nets.keys() and state["controls"]["lam"] == 0.3
+    made.close()
+
+
 def direct(nets, given):
     """What must be on the screen when the dials have come to rest there."""
     state = read(given, nets)
