@@ -211,7 +211,7 @@ def test_the_ends_of_a_dial_are_means_over_the_seeds():
     lines = readme.ends({"runs": runs, "gains": {}})
     (row,) = [line for line in lines if line.startswith("| `blend`")]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[1:4] == ["2", "100.0 / 0.0", "80.0 / 60.0"] and cells[5] == "5 s" and cells[6].startswith("dial")
+    assert cells[1:4] == ["2", "100.0 / 0.0", "80.0 / 60.0"] and cells[5].startswith("dial")
 
 
 @pytest.mark.parametrize("faults, alarms, caught", [(0, "0 raised anything. Of", True), (1, "1 raised", False)])

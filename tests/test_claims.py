@@ -357,7 +357,7 @@ def test_the_commands_measure_the_records():
                     lesson = re.fullmatch(r"python authoring/make\.py --records (\w+)", command)[1]
                     source = (ROOT / "authoring" / "source" / f"{lesson}.py").read_text(encoding="utf-8")
                     assert f'recorded("{stem}"' in source
-                elif stem in ("at", "rows"):
+                elif stem in ("at", "rows", "training"):
                     assert command.startswith(f"python -m bench {stem} ")
                 else:
                     assert command.startswith(f"python -m bench.{stem} ") and f"--out {stem}.json" in command

@@ -130,7 +130,9 @@ CLAIMS: dict[str, Claim] = {
                 _ONCE
                 | _family("oat_dial", 1)
                 | {"bench/at": "python -m bench at  # writes bench/results/at.json"}
-                | {"bench/training": "python -m bench training  # on a machine that does no more"},
+                | {
+                    "bench/training": "python -m bench training  # writes bench/results/training.json"
+                },
             ),
             "CIFAR-10": Measure(
                 measured.dial_for_free_photographs,

@@ -272,7 +272,7 @@ def float_arm(name: str, seed: int, data: Data) -> dict:
     recipe, options, changes = ARMS[name]
     net = build(recipe, data, seed=seed, **options)
     few = data.val.panel(BLIND_N)
-    run = Training(net, data, Preset(epochs=EPOCHS, **changes), seed)
+    run = Training(net, data, Preset(**({"epochs": EPOCHS} | changes)), seed)
     blind = []
     for done, _ in enumerate(run, 1):
         if net.spec.noise and done % run.steps_per_epoch == 0:
