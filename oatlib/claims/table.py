@@ -131,7 +131,8 @@ CLAIMS: dict[str, Claim] = {
                 | _family("oat_dial", 1)
                 | {"bench/at": "python -m bench at  # writes bench/results/at.json"}
                 | {
-                    "bench/training": "python -m bench training  # writes bench/results/training.json"
+                    "bench/training": "python -m bench training  # writes "
+                    "bench/results/training.json"
                 },
             ),
             "CIFAR-10": Measure(
