@@ -640,10 +640,11 @@ def reruns(record: dict) -> list[str]:
 
 def trained_in(record: dict, version: str = "") -> list[str]:
     """How long the preset `fast` took, alone on a machine."""
-    times = " and ".join(
+    *times, last = (
         f"`{name}` in {seconds:.0f} s" for name, seconds in record["training_seconds"].items()
     )
-    words = [f"`fast`{version} trained {times}, on {record['machine']['threads']} threads."]
+    threads = record["machine"]["threads"]
+    words = [f"`fast`{version} trained {', '.join(times)} and {last}, on {threads} threads."]
     if "by_seed" in record:  # the record of the first world has one seed
         seconds = record["training_seconds"]
         six = seconds["standard"] + 5 * seconds["pgd-at"]
