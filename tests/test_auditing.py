@@ -223,11 +223,11 @@ def test_a_wall_far_from_the_images_is_seen(fragile, shapes):
     assert larger.verdict is Verdict.RAISED and larger.evidence["4 eps"] > larger.evidence["1 eps"]
 
 
-def test_images_of_another_network_that_hit_better_are_seen(net, shapes):
+def test_images_of_another_network_that_hit_better_are_seen(net, fragile, shapes):
     def blind(x):  # the same answers, and gradients that lead the wrong way
-        return net(2 * x.detach() - x)
+        return fragile(2 * x.detach() - x)
 
-    finding = question("transfer")(subject(blind, shapes, sources={"the true one": net}))
+    finding = question("transfer")(subject(blind, shapes, sources={"the true one": fragile}))
     assert finding.verdict is Verdict.RAISED and finding.evidence["the true one"] > 0
     assert "the true one" in finding.sentence
     assert question("one_step")(subject(net, shapes)).verdict is Verdict.PASSED
