@@ -833,7 +833,7 @@ say(
     + (
         "the single network is the better choice."
         if ends[1].robust_low > dial[-1].robust_high
-        else "the two are not clearly apart."
+        else "this seed does not tell them apart. Lesson 05 compares them over five seeds."
     )
 )
 
@@ -916,6 +916,7 @@ print("the loss is higher after the last step than at the start:", losses[-1] > 
 # * [09b · Dial or switch?](09b_dial_or_switch.ipynb): two experts in one network, and what lies between them
 # * [10 · Is it robust?](10_is_it_robust.ipynb): how our own dial fooled us
 # * [10b · Break it](10b_break_it.ipynb): attack defences that an audit accepts
+# * [11 · Reruns](11_reruns.ipynb): would it come out again?
 # * [12 · Real images](12_real_images.ipynb): which of all this holds on photographs
 # * [A · Engineering](A_engineering.ipynb): make a dial fast and even (appendix)
 # * [B · Bracket](B_bracket.ipynb): prove that no attack can succeed (appendix)

@@ -1192,7 +1192,8 @@ say(
     f"Points of robust accuracy above a coin with the same clean accuracy, mean over the settings, with 95 % intervals. n = {n}, "
     f"quick suite. The networks for each λ: n = {open_files.N}, suite of budget `fast`; their intervals treat these images as "
     "independent of those of the coin. The settings of two dials differ in clean accuracy. All robust accuracies are upper bounds.\n\n"
-    f"`oat` is **{versus} mixed outputs**: the difference is {100 * apart.mean():+.0f} points {spread(apart)}. Mixed outputs need no training in "
+    f"Each averaged over its own settings, `oat` is **{versus} mixed outputs**: the difference is {100 * apart.mean():+.0f} points {spread(apart)}. "
+    "Lesson 09b compares them at equal clean accuracy, over five seeds. Mixed outputs need no training in "
     f"between, but twice the computation.{dedicated}"
 )
 

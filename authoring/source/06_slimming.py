@@ -77,9 +77,11 @@ left = [widths.right(cut, panel, width) for width in WIDTHS]
 guessing = f"(Guessing gives {100 / len(data.classes):g} %.)"
 lesson.predict("half", f"keep half of the channels. Clean accuracy? {guessing}")
 
+# %%
+lesson.reveal("half", 100 * left[1], "each layer now gets fewer channels than it was trained on.")
+
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
-lesson.reveal("half", 100 * left[1], "each layer now gets fewer channels than it was trained on.")
 names = [f"width {width:g}" for width in WIDTHS]
 seen = f"Cut to half of its channels, the network falls from {left[-1]:.1%} to {left[1]:.1%} clean accuracy."
 fig = figures.bars(
@@ -864,8 +866,7 @@ fastest = widths.seconds(yours, panel.x)
 costs = {width: oatlib.cost(yours, width=width) for width in fastest}
 small, large = costs[0.5], costs[1.0]
 
-# %% jupyter={"source_hidden": true}
-# Drawing. You need not read this cell.
+# %%
 parts_of = {
     "channels": 50.0,
     "multiply-adds": 100 * small.macs / large.macs,
@@ -874,6 +875,9 @@ parts_of = {
 }
 note = "half of the inputs times half of the outputs, but an image always has three channels."
 lesson.reveal("macs", parts_of["multiply-adds"], note)
+
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 figures.bars(
     list(parts_of),
     {"half the width, % of the full width": list(parts_of.values())},

@@ -37,6 +37,7 @@ from oatlib.course.diagram import steps
 from oatlib.course.exercises import check
 from oatlib.course.experts import channel_stats, convs, with_weights
 from oatlib.course.lesson import begin, say
+from oatlib.course.seeds import over_seeds, verdict
 from oatlib.course.sliders import sliders
 from oatlib.evaluation.baselines import LEVELS, robust_at
 from oatlib.explorer.description import captions
@@ -509,7 +510,7 @@ record = lesson.recorded("halfway", experts.halfway)
 lams = [point["lam"] for point in record["runs"]["complementary"][0]["straight"]]
 
 
-def over_seeds(kind, way, key):
+def range_over_seeds(kind, way, key):
     """Mean, lowest and highest seed at each λ, in percent."""
     columns = [[100 * run[way][i][key] for run in record["runs"][kind]] for i in range(len(lams))]
     return [sum(c) / len(c) for c in columns], [min(c) for c in columns], [max(c) for c in columns]
@@ -520,7 +521,7 @@ def over_seeds(kind, way, key):
 kinds = list(record["runs"])
 fig = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=["straight line", "repaired"])
 for column, way in enumerate(("straight", "repaired"), 1):
-    named = {f"{kind} (seeds: {len(record['runs'][kind])})": over_seeds(kind, way, "clean") for kind in kinds}
+    named = {f"{kind} (seeds: {len(record['runs'][kind])})": range_over_seeds(kind, way, "clean") for kind in kinds}
     for trace in figures.lines(lams, named).data:
         trace.showlegend = column == 1 and trace.name is not None
         fig.add_trace(trace, 1, column)
@@ -726,14 +727,12 @@ say(
 # Drawing. You need not read this cell.
 def against(name, other):
     """Differences of two systems at each level, over the seeds, in words."""
-    words, images = [], 512 if passes.get(other) else compared["n"]
-    margin = half_width(images)
+    words = []
     for level in LEVELS:
         gap = [100 * (a - b) for a, b in zip(reached[name][level], reached[other][level], strict=True)]
-        average, side = sum(gap) / len(gap), "no clear difference"
-        if abs(average) > margin and min(gap) * max(gap) > 0:
-            side = "**ahead**" if average > 0 else "**behind**"
-        words.append(f"{min(gap):+.1f} to {max(gap):+.1f} at {100 * level:.0f} % ({side})")
+        mean, low, high = over_seeds(gap)
+        side = verdict(low, high, "**ahead**", "**behind**", "no clear difference")
+        words.append(f"{mean:+.1f} ({low:+.1f} to {high:+.1f}) at {100 * level:.0f} %: {side}")
     return "; ".join(words)
 
 
@@ -745,8 +744,7 @@ rivals = [
     "mix of two networks",
 ]
 say(
-    "`oat` minus the others, in points, lowest to highest seed. (*Ahead*, *behind*: with every seed, and on average by more than the "
-    f"half width of the 95 % interval of one number, {many:.1f} points, or {few:.1f} where n is 512.)\n\n"
+    f"`oat` minus the others, in points: mean over {len(seeds)} seeds and its 95 % interval. (*Ahead*, *behind*: the interval excludes 0.)\n\n"
     + "\n".join(f"* {name}: {against('oat', name)}" for name in rivals)
 )
 
@@ -840,9 +838,9 @@ ends_of = [(walked[i]["clean"], walked[i]["robust"]) for i in (0, -1)]
 bent = [100 * (robust_at([(p["clean"], p["robust"]) for p in walked], level) or 0) for level in (0.95, 0.9)]
 tossed = [100 * (oatlib.coin(*ends_of, level) or 0) for level in (0.95, 0.9)]
 line_at = [100 * (at_level(run["repaired"], 0.9) or 0) for run in record["runs"]["complementary"]]
-verdict = "So it is a **better path, but no better than a coin**: the difference lies within the interval."
+outcome = "So it is a **better path, but no better than a coin**: the difference lies within the interval."
 if abs(bent[1] - tossed[1]) > 8:
-    verdict = "So it **beats its coin**." if bent[1] > tossed[1] else "So it is **behind its coin**."
+    outcome = "So it **beats its coin**." if bent[1] > tossed[1] else "So it is **behind its coin**."
 figures.lines(
     eighths,
     {key: banded([p[key] for p in walked], 128) for key in ("clean", "robust")},
@@ -857,7 +855,7 @@ say(
     f"The lowest clean accuracy on this path is {100 * min(p['clean'] for p in walked):.1f}%. At clean accuracy 95 and 90 % it is robust on "
     f"**{bent[0]:.1f}** and **{bent[1]:.1f}%**, the coin between its ends on {tossed[0]:.1f} and {tossed[1]:.1f}% (upper bounds, n = 128, one "
     f"seed; the 95 % interval is at most {half_width(128):.0f} points to each side). The repaired lines of complementary masks in the table reach "
-    f"{min(line_at):.1f} to {max(line_at):.1f}% at clean accuracy 90 %. {verdict}"
+    f"{min(line_at):.1f} to {max(line_at):.1f}% at clean accuracy 90 %. {outcome}"
 )
 
 # %% [markdown]

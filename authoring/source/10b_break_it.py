@@ -88,8 +88,8 @@ figures.bars(
     {"under PGD-20, what their authors report": list(claims.values())},
     n=n,
     y_name="right under PGD-20 (an upper bound), %",
-    takeaway=f"PGD-20 leaves {100 * claims['standard']:.0f} % of the standard network, and at least "
-    f"{100 * min(claims[name] for name in names[1:]):.0f} % of the same network behind one line (n = {n}).",
+    takeaway=f"PGD-20 leaves {100 * claims['standard']:.0f} % of the standard network, and "
+    f"{'' if min(claims[name] for name in names[1:]) == 1 else 'at least '}{100 * min(claims[name] for name in names[1:]):.0f} % of the same network behind one line (n = {n}).",
 )
 
 # %% [markdown]
