@@ -900,7 +900,8 @@ print("the loss is higher after the last step than at the start:", losses[-1] > 
 # * Which of `oat` and `blend` gives you the most robustness at your minimum of clean accuracy?
 # * Improve `how_vivid`: use the size of the shape, or several neighbourhoods.
 # * Set `eps` to 12 and run again. Which of the two cues can the attack reach now?
-#
+
+# %% [markdown]
 # ## The lessons
 #
 # * [01 · The attack](01_attack.ipynb): change every answer without changing the picture

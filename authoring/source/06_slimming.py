@@ -77,9 +77,6 @@ left = [widths.right(cut, panel, width) for width in WIDTHS]
 guessing = f"(Guessing gives {100 / len(data.classes):g} %.)"
 lesson.predict("half", f"keep half of the channels. Clean accuracy? {guessing}")
 
-# %%
-lesson.reveal("half", 100 * left[1], "each layer now gets fewer channels than it was trained on.")
-
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 names = [f"width {width:g}" for width in WIDTHS]
@@ -93,6 +90,10 @@ fig = figures.bars(
 )
 look = {"color": figures.INK, "dash": "dot", "width": 3}
 fig.add_scatter(x=names, y=[100 / len(data.classes)] * 4, name="guessing", mode="lines", line=look)
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+lesson.reveal("half", 100 * left[1], "each layer now gets fewer channels than it was trained on.")
 
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
@@ -866,18 +867,14 @@ fastest = widths.seconds(yours, panel.x)
 costs = {width: oatlib.cost(yours, width=width) for width in fastest}
 small, large = costs[0.5], costs[1.0]
 
-# %%
+# %% jupyter={"source_hidden": true}
+# Drawing. You need not read this cell.
 parts_of = {
     "channels": 50.0,
     "multiply-adds": 100 * small.macs / large.macs,
     "parameters in use": 100 * small.plain / large.plain,
     "time in this run": 100 * fastest[0.5] / fastest[1.0],
 }
-note = "half of the inputs times half of the outputs, but an image always has three channels."
-lesson.reveal("macs", parts_of["multiply-adds"], note)
-
-# %% jupyter={"source_hidden": true}
-# Drawing. You need not read this cell.
 figures.bars(
     list(parts_of),
     {"half the width, % of the full width": list(parts_of.values())},
@@ -886,6 +883,11 @@ figures.bars(
     takeaway=f"Half of the channels leave {parts_of['multiply-adds']:.0f} % of the multiply-adds and "
     f"{parts_of['time in this run']:.0f} % of the time.",
 )
+
+# %% jupyter={"source_hidden": true}
+# Text and tables. You need not read this cell.
+note = "half of the inputs times half of the outputs, but an image always has three channels."
+lesson.reveal("macs", parts_of["multiply-adds"], note)
 
 # %% jupyter={"source_hidden": true}
 # Text and tables. You need not read this cell.
