@@ -5,8 +5,8 @@ correctly needs precision only where two classes are almost equally likely. So l
 are computed in bfloat16, and the logits of images that bfloat16 cannot decide are computed again.
 
 Measured on one thread with AVX512-BF16, quick suite, n = 512 test images of `shapes`, networks that
-were trained with `fast` for 5 epochs. *Time* is relative to single precision, *differ* the largest number of images of a
-λ stop for which the suite comes to another result:
+were trained with `fast` for 5 epochs. *Time* is relative to single precision, *differ* the largest
+number of images of a λ stop for which the suite comes to another result:
 
                                           oat (6 stops)        pgd-at
                                           time   differ     time   differ
