@@ -31,7 +31,6 @@ from oatlib.training.recipes import OAT_STOPS
 from .trained import named, trained
 
 EPS = 8 / 255
-OUT = "bench/results/once_for_all.json"
 MIXED = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # weights of the robust output
 FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -116,7 +115,7 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", metavar="system", default=list(SYSTEMS), choices=SYSTEMS
     )
-    parser.add_argument("--out", default=OUT)
+    parser.add_argument("--out", default="bench/results/once_for_all.json")
     options = parser.parse_args()
     attack = oatlib.Suite(EPS, budget=options.attack)
     epochs = oatlib.PRESETS["fast"].epochs

@@ -50,7 +50,7 @@ def dials(record: dict) -> dict[str, dict[int, list[dict]]]:
     return found
 
 
-def once_for_all(record: dict, file: str = "once_for_all") -> list[str]:
+def once_for_all(record: dict) -> list[str]:
     """One network with a dial against what is possible without one: means over the seeds."""
     found = dials(record)
     titles = [
@@ -110,15 +110,18 @@ def once_for_all(record: dict, file: str = "once_for_all") -> list[str]:
         f"`oatlib.best_frontier`. {_behind_dedicated(found)}PGD-20 leaves at most "
         f"{100 * gap:.1f} points more than this attack on OAT and OATS ({system}, λ = {lam:g}, "
         f"width {width:g}, seed "
-        f"{seed}). Recorded in `bench/results/{file}.json`; repeat with `{record['command']}`.",
+        f"{seed}). Recorded in `bench/results/once_for_all.json`; repeat with "
+        f"`{record['command']}`.",
     ]
 
 
 def _behind_dedicated(found: dict[str, dict[int, list[dict]]]) -> str:
-    """What OAT lacks at its robust end, as a sentence. "" if the other network is not there."""
+    """What OAT lacks at its robust end, as a sentence. "" if no seed has the other network."""
     oat, dedicated = found.get("oat", {}), found.get("dedicated", {})
     both = [
-        (oat[seed], dedicated[seed]) for seed in oat if any(p["lam"] == 1 for p in dedicated[seed])
+        (points, dedicated[seed])
+        for seed, points in oat.items()
+        if any(p["lam"] == 1 for p in dedicated.get(seed, []))
     ]
     if not both:
         return ""

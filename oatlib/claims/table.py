@@ -140,7 +140,7 @@ CLAIMS: dict[str, Claim] = {
                 _family("oat_dial", 1) | _photographs("oat dedicated"),
             ),
         },
-        "Times of training were taken one after the other, on a machine that did nothing else.",
+        "`bench training` trained these networks in turn, and nothing else ran on the machine.",
     ),
     "dual-bn": Claim(
         "A dial with FiLM needs two BatchNorms, one for clean and one for attacked images.",

@@ -31,7 +31,7 @@ from .parts import CHANNELS, DualBN
 RADIUS = 8 / 255
 SEEDS = (0, 1, 2)
 N, BLIND_N = 512, 256  # validation images: at the end of training, after each epoch
-EPOCHS = 5
+PRESET = Preset(epochs=5)
 STEPS_OF_BLIND = 7
 DRAWS = (1, 10)  # per gradient
 # name -> recipe, options, changes of the preset
@@ -272,7 +272,7 @@ def float_arm(name: str, seed: int, data: Data) -> dict:
     recipe, options, changes = ARMS[name]
     net = build(recipe, data, seed=seed, **options)
     few = data.val.panel(BLIND_N)
-    run = Training(net, data, Preset(**({"epochs": EPOCHS} | changes)), seed)
+    run = Training(net, data, replace(PRESET, **changes), seed)
     blind = []
     for done, _ in enumerate(run, 1):
         if net.spec.noise and done % run.steps_per_epoch == 0:
@@ -323,7 +323,7 @@ def about() -> dict:
         "split": "val",
         "n": N,
         "seeds": list(SEEDS),
-        "preset": f"fast, {EPOCHS} epochs",
+        "preset": f"fast, {PRESET.epochs} epochs",
         "attack": "quick suite with EOT over 10 draws where weights are noisy",
         "draws": list(DRAWS),
     }
