@@ -108,6 +108,25 @@ def test_python_that_only_sleeps_is_missed_and_welcomed_back(served):
     served.settled()
 
 
+def test_a_page_that_is_being_left_raises_no_alarm(served):
+    """A reload ends Python at once, and the old page stays on the screen until the new one has come."""
+
+    def slow(route):
+        if route.request.is_navigation_request():
+            served.page.wait_for_timeout(5000)
+        route.continue_()
+
+    served.page.evaluate("""() => {
+      const lost = document.querySelector(".oat .lost");
+      const observer = new MutationObserver(() => { if (!lost.hidden) console.error("an alarm"); });
+      observer.observe(lost, { attributes: true });
+    }""")
+    served.page.route("http://127.0.0.1:*/*token*", slow)
+    served.page.reload()
+    served.settled()
+    assert served.faults == []
+
+
 CLEAN = "network=oats&lam=0.3&width=1&eps=8&attack=quick"
 
 

@@ -9,6 +9,9 @@ const BEAT = 1000; // milliseconds between an answer and the next question
 // it busy. On the page nothing can once it has answered; before, it may still be starting.
 const PATIENCE = { page: 2500, notebook: 10_000, start: 10_000 };
 const REPEAT = 10_000; // milliseconds until a question without an answer is asked again
+// The server ends Python when the browser leaves the page, as in a reload. The page stays on the
+// screen until the next one has come. If none comes in this time (milliseconds), it asks again.
+const LEAVING = 60_000;
 
 const LEFT = "The curves are recorded, so the dials still work.";
 
@@ -43,6 +46,7 @@ export class Connection {
     this.sentAt = NaN; // time at which it was sent last
     this.answeredAt = performance.now();
     this.tickedAt = performance.now();
+    this.leavingAt = -Infinity; // time at which the browser began to leave the page
     /** @type {ReturnType<typeof setInterval> | undefined} */
     this.timer = undefined;
 
@@ -58,16 +62,21 @@ export class Connection {
       this.hear();
       if (reply.kind !== "hello") onreply(reply, buffers);
     };
+    this.onleave = () => {
+      this.leavingAt = performance.now();
+    };
   }
 
   open() {
     this.model.on("msg:custom", this.onmessage);
     this.timer = setInterval(() => this.tick(), BEAT / 4);
+    addEventListener("beforeunload", this.onleave);
   }
 
   close() {
     this.model.off("msg:custom", this.onmessage);
     clearInterval(this.timer);
+    removeEventListener("beforeunload", this.onleave);
   }
 
   /**
@@ -122,6 +131,7 @@ export class Connection {
     const now = performance.now();
     const slept = now - this.tickedAt > 2 * BEAT; // the computer, or a tab that is not shown
     this.tickedAt = now;
+    if (now - this.leavingAt < LEAVING) return;
     if (Number.isNaN(this.askedAt)) {
       // A notebook is only asked while its reader waits, because a question keeps an idle kernel
       // from being ended.
