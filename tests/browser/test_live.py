@@ -257,6 +257,7 @@ def test_play_measures_nothing_on_its_way_and_the_exact_numbers_where_it_stops(s
 
 @in_lab
 def test_a_mouse_drags_the_slider(screen):
+    screen.dial("lam").hover()  # waits until nothing moves, and nothing lies above it
     box = screen.dial("lam").bounding_box()
     y = box["y"] + box["height"] / 2
     screen.page.mouse.move(box["x"] + 0.9 * box["width"], y)
@@ -270,9 +271,9 @@ def test_a_mouse_drags_the_slider(screen):
 
 @in_lab
 def test_a_mouse_drags_the_point_along_its_curve(screen):
-    box = screen.page.locator(".oat .plot").bounding_box()
-    x, y = screen.place
-    screen.page.mouse.move(box["x"] + x, box["y"] + y)
+    plot, (x, y) = screen.page.locator(".oat .plot"), screen.place
+    plot.hover(position={"x": x, "y": y})  # waits until nothing moves, and nothing lies above it
+    box = plot.bounding_box()
     screen.page.mouse.down()
     screen.page.mouse.move(box["x"] + x, box["y"] + 30, steps=10)
     screen.page.mouse.up()
