@@ -19,6 +19,7 @@ the suite.
 from __future__ import annotations
 
 import argparse
+import itertools
 import platform
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -122,14 +123,14 @@ def main() -> None:
         choices=[*SYSTEMS, DEDICATED],
         help=f"{DEDICATED!r} stands for all networks for one λ",
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--out", default="bench/results/photographs.json")
     options = parser.parse_args()
     runs = read_json(options.out)["runs"] if Path(options.out).exists() else []
-    for name in expanded(options.systems):
-        if any((run["network"], run["seed"]) == (name, options.seed) for run in runs):
+    for seed, name in itertools.product(options.seeds, expanded(options.systems)):
+        if any((run["network"], run["seed"]) == (name, seed) for run in runs):
             continue
-        runs += runs_of(name, options.folder, options.seed)
+        runs += runs_of(name, options.folder, seed)
         attack = suite_for(1)
         about = {
             "command": "python -m bench.photographs",

@@ -420,33 +420,26 @@ PHOTO_AIM = (0.72, 0.28)  # of the networks that are trained in a quarter of an 
 
 
 def photographs(record: dict) -> list[str]:
-    """Dials on photographs: the same columns for every setting, and what a coin between the ends
-    keeps there. Networks with several widths are shown at the largest and at the smallest.
+    """Dials on photographs: the same columns for every setting, means over the seeds, and what a
+    coin between the ends keeps there. Networks with several widths are shown at the largest and at
+    the smallest.
     """
     lines = [
-        "system | network | λ | clean | PGD-20 | suite | coin between the ends, at that clean "
-        "accuracy",
-        "|".join(["---"] * 7),
+        "system | network | seeds | λ | clean | PGD-20 | suite | coin between the ends, at that "
+        "clean accuracy",
+        "|".join(["---"] * 8),
     ]
-    for run in record["runs"]:
-        system = PHOTO_SYSTEMS.get(run["system"], "one network for one λ")
-        widths = {p.get("width", 1.0) for p in run["points"]}
-        for width in sorted({max(widths), min(widths)}, reverse=True):
-            of_width = [p for p in run["points"] if p.get("width", 1.0) == width]
-            points = sorted(of_width, key=lambda p: p["lam"])
-            ends = _ends_of(points) if len(points) > 1 else None
-            for p in points:
-                left = [f"{100 * p[key]:.1f}" for key in ("clean", "pgd", "robust")]
-                kept = None if ends is None else coin(*ends, p["clean"])
-                told = "-" if kept is None else f"{100 * kept:.1f}"
-                where = "" if width == max(widths) else f", width {width:g}"
-                lines.append(
-                    f"{system}{where} | `{run['network']}` | {p['lam']:g} | "
-                    f"{' | '.join(left)} | {told}"
-                )
-    networks = {(run["network"], run["seed"]): run for run in record["runs"]}
-    trainings = "; ".join(_photo_training(run) for run in networks.values())
-    noisy = [run["system"] for run in record["runs"] if run["eot_samples"] > 1]
+    by_system: dict[tuple[str, str], list[dict]] = {}
+    by_network: dict[str, list[dict]] = {}
+    for run in sorted(record["runs"], key=lambda run: run["seed"]):
+        by_system.setdefault((run["system"], run["network"]), []).append(run)
+        known = by_network.setdefault(run["network"], [])
+        if run["seed"] not in [other["seed"] for other in known]:
+            known.append(run)
+    for (name, network), runs in by_system.items():
+        label = f"{PHOTO_SYSTEMS.get(name, 'one network for one λ')}{{where}} | `{network}`"
+        lines += _photo_rows(label, runs)
+    noisy = [name for (name, _), runs in by_system.items() if runs[0]["eot_samples"] > 1]
     averaged = (
         f"For {', '.join(f'`{name}`' for name in noisy)} gradients are averaged over samples of "
         "the noise (EOT). "
@@ -458,18 +451,53 @@ def photographs(record: dict) -> list[str]:
         for run in record["runs"]
         for point in run["points"]
     )
-    strong = [_strong_ends(run) for run in record["runs"] if "strong" in run]
-    aims = [_aim(run) for run in record["runs"] if run["network"].startswith("oat-small")]
+    strong = [_strong_ends(runs) for runs in by_network.values() if "strong" in runs[0]]
+    aims = [_aim(runs) for name, runs in by_network.items() if name.startswith("oat-small")]
+    trainings = "; ".join(_photo_training(runs[0]) for runs in by_network.values())
     return [
         "",
         *(f"| {line} |" for line in lines),
         "",
-        f"Photographs: {record['images']}. Trained: {trainings}. One seed each; 95 % intervals of "
-        f"at most ±{half:.1f} points; {record['attack_text']}. "
+        f"Photographs: {record['images']}. Numbers are means over the seeds; the 95 % interval of "
+        f"one seed is at most ±{half:.1f} points; {record['attack_text']}. Trained: {trainings}. "
+        "The times are those of the first seed. "
         f"{averaged}{''.join(strong + aims)}What was tried is in "
         "`oatlib/training/presets.py`. Recorded in "
         "`bench/results/photographs.json`; repeat with `python -m bench.photographs`.",
     ]
+
+
+def _photo_rows(label: str, runs: list[dict]) -> list[str]:
+    """The rows of one system: its settings at the largest and at the smallest width.
+
+    Args:
+        label: The first two columns, with {where} in the place of the width.
+        runs: One run for each seed.
+    """
+    lines = []
+    widths = {p.get("width", 1.0) for p in runs[0]["points"]}
+    for width in sorted({max(widths), min(widths)}, reverse=True):
+        dials = [
+            sorted(
+                (p for p in run["points"] if p.get("width", 1.0) == width), key=lambda p: p["lam"]
+            )
+            for run in runs
+        ]
+        ends = [_ends_of(dial) for dial in dials]
+        where = "" if width == max(widths) else f", width {width:g}"
+        for at_setting in zip(*dials, strict=True):
+            means = [
+                f"{100 * statistics.fmean(p[key] for p in at_setting):.1f}"
+                for key in ("clean", "pgd", "robust")
+            ]
+            kept = [coin(*pair, p["clean"]) for pair, p in zip(ends, at_setting, strict=True)]
+            known = len(dials[0]) > 1 and None not in kept
+            told = f"{100 * statistics.fmean(kept):.1f}" if known else "-"
+            lines.append(
+                f"{label.format(where=where)} | {len(runs)} | {at_setting[0]['lam']:g} | "
+                f"{' | '.join(means)} | {told}"
+            )
+    return lines
 
 
 def _photo_training(run: dict) -> str:
@@ -493,23 +521,29 @@ def _photo_training(run: dict) -> str:
     )
 
 
-def _aim(run: dict) -> str:
-    """Whether a network for photographs reaches its aim: a sentence."""
-    points = sorted(run["points"], key=lambda p: p["lam"])
-    clean, robust = points[0]["clean"], points[-1]["robust"]
-    reached = clean >= PHOTO_AIM[0] and robust >= PHOTO_AIM[1]
+def _aim(runs: list[dict]) -> str:
+    """How many of the networks for photographs reach their aim: a sentence."""
+    told, reached = [], 0
+    for run in runs:
+        points = sorted(run["points"], key=lambda p: p["lam"])
+        clean, robust = points[0]["clean"], points[-1]["robust"]
+        reached += clean >= PHOTO_AIM[0] and robust >= PHOTO_AIM[1]
+        told.append(f"{100 * clean:.1f} and {100 * robust:.1f} %")
     aim = " and ".join(f"{100 * part:.0f} %" for part in PHOTO_AIM)
     return (
-        f"The aim of {aim} (clean at λ = 0, robust at λ = 1) is {'' if reached else 'not '}reached "
-        f"by `{run['network']}`: {100 * clean:.1f} % and {100 * robust:.1f} %. "
+        f"`{runs[0]['network']}` reaches the aim of {aim} (clean at λ = 0, robust at λ = 1) with "
+        f"{reached} of {len(runs)} seeds: {'; '.join(told)}. "
     )
 
 
-def _strong_ends(run: dict) -> str:
-    """What the stronger suite leaves at both ends of a dial: a sentence."""
-    told = " and ".join(f"{100 * p['robust']:.1f} % at λ = {p['lam']:g}" for p in run["strong"])
-    budget = run["strong_text"].partition(" ")[0]
-    return f"On `{run['network']}` the {budget} suite leaves {told}. "
+def _strong_ends(runs: list[dict]) -> str:
+    """What the stronger suite leaves at both ends of a dial, mean over the seeds: a sentence."""
+    told = " and ".join(
+        f"{100 * statistics.fmean(p['robust'] for p in points):.1f} % at λ = {points[0]['lam']:g}"
+        for points in zip(*(run["strong"] for run in runs), strict=True)
+    )
+    budget = runs[0]["strong_text"].partition(" ")[0]
+    return f"On `{runs[0]['network']}` the {budget} suite leaves {told}. "
 
 
 def ends(record: dict) -> list[str]:

@@ -57,7 +57,7 @@ def described(net: oatlib.Network, run: dict, record: dict, machine: str) -> oat
         "n_train": run["n_train"],
         "cpu_seconds": run["cpu_seconds"],
         "hardware": run.get("hardware", machine),
-        "command": f"{command} --seed {run['seed']}",
+        "command": f"{command} --seeds {run['seed']}",
         "test": {
             "n": run["points"][0]["n"],
             "eps": EPS,

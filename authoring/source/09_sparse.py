@@ -98,7 +98,8 @@ figures.lines(
 say(
     f"With all weights `blend` is right on {cut[-1]['clean']:.0%} of clean images, and robust on {cut[-1]['robust']:.0%}. With three "
     f"in ten it is right on **{cut[3]['clean']:.0%}** and robust on **{cut[3]['robust']:.0%}**, with one in ten on "
-    f"{cut[1]['clean']:.0%} and {cut[1]['robust']:.0%}. (n = 128 validation images, one network; robust: upper bounds.)"
+    f"{cut[1]['clean']:.0%} and {cut[1]['robust']:.0%}. Clean accuracy is that at λ = 0 and robust accuracy that at λ = 1, so the second can "
+    "be higher. (n = 128 validation images, one network; robust: upper bounds.)"
 )
 
 # %% [markdown]
@@ -659,8 +660,8 @@ say(
 )
 
 # %% [markdown]
-# So the answer depends on the baseline. Against the bare cut, sparse training looks much better. After equally long training, pruned and
-# sparse networks are close in robust accuracy. In clean accuracy the sparse ones are a little better at a tenth of the weights.
+# So the answer depends on the baseline. Against the bare cut, sparse training looks much better. After equally long training, there is
+# no clear difference in robust accuracy between pruned and sparse networks. In clean accuracy the sparse ones are a little better at a tenth of the weights.
 # Rewiring does help a network that *is* trained sparse. And zeros beat a cut in width: a sparse network is more robust than a small one
 # with as many weights. But an ordinary convolution multiplies by zeros, too (next section). More training also helps the dense network.
 #
@@ -713,8 +714,8 @@ display(
     )
 )
 say(
-    f"`floats` stores **{prices['floats'].stored:,}** parameters, `blend` {prices['blend'].stored:,}: {saved[0]:.1f} times as many. Without "
-    f"multiplications by zero it needs {saved[1]:.1f} times fewer. Measured time, `blend` by `floats`: **{median:.2f}** "
+    f"`floats` stores **{prices['floats'].stored:,}** parameters, `blend` {prices['blend'].stored:,}: {saved[0]:.1f} times as many. Without those "
+    f"by zero it needs {saved[1]:.1f} times fewer multiplications. Measured time, `blend` by `floats`: **{median:.2f}** "
     f"(nine tenths of 21 rounds: {low:.2f} to {high:.2f}). {speed}"
 )
 
@@ -787,7 +788,7 @@ shrunk = sparse.ends(small, data, n)
 # Drawing. You need not read this cell.
 say(
     f"Your function, or the solution: clean {with_interval(shrunk['clean'], n)}, robust {with_interval(shrunk['robust'], n)} (n = {n}, 95 % "
-    f"intervals; robust: upper bound). The dense network has {cut[-1]['clean']:.0%} and {cut[-1]['robust']:.0%}, the cut alone {own['cut']['clean']:.0%} and {own['cut']['robust']:.0%}."
+    f"intervals; robust: upper bound). The dense network has {cut[-1]['clean']:.0%} and {cut[-1]['robust']:.0%}, the cut alone {own['cut']['clean']:.0%} and {own['cut']['robust']:.0%} (n = 128)."
 )
 
 # %% [markdown]
@@ -844,8 +845,8 @@ print("and few answers are right:", left < 0.15)
 # ## What we showed, and what we did not show
 #
 # Do not judge pruning by the bare cut. New statistics bring most of the clean accuracy back, and a little training much of the rest.
-# Rewiring is better than fixed random masks, and a sparse network better than a small one with as many weights. In our world, a network that is sparse from the start and a pruned one that trains on are
-# close in robust accuracy after equally many epochs.
+# Rewiring is better than fixed random masks, and a sparse network better than a small one with as many weights. In our world, a network that is sparse from the start and a pruned one that trains on show
+# no clear difference in robust accuracy after equally many epochs.
 #
 # **What we did not show:**
 #

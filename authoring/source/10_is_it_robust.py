@@ -174,9 +174,9 @@ suspects += ["starts or steps", "step length", "training"]
 lesson.predict("cause", "which suspect explains the gap?", options=suspects)
 
 # %% [markdown]
-# The tests use the same images and random numbers. Four of them change one thing about PGD-20: the number of starts, the number of
-# steps, the length of a step, or the logits, which are divided by ten. *APGD* is PGD that shortens its own steps (lesson 10b). *With
-# 7 targets* it aims at each wrong class in turn.
+# The tests use the same images and random numbers. Four of them change PGD-20 in one place: the number of starts, the number of
+# steps, the length of a step, or the logits, which are divided by ten. (By PGD's rule more steps are shorter steps, too.) *APGD* is PGD
+# that shortens its own steps (lesson 10b). *With 7 targets* it aims at each wrong class in turn.
 
 # %%
 f = exhibit.at(LAM)
@@ -481,8 +481,8 @@ figures.images(
     pictures,
     texts,
     tile=76,
-    takeaway="The tile that APGD with 7 targets paints looks like the texture of the class that the network then names; "
-    "those of the training attack and of PGD-20 are mixtures.",
+    takeaway="In most columns the tile of APGD with 7 targets looks like the texture of the class that the network then names; "
+    "those of the training attack and of PGD-20 are mostly mixtures. The meter says how clean a tile is.",
 )
 
 # %% [markdown]
@@ -641,7 +641,8 @@ def how_clean(share):
         series,
         x_name="share of the pixels that follow the clean copy",
         y_name=f"right, % (n = {n}; 95 % bands)",
-        takeaway=f"With a clean copy accuracy falls to {curves[LAM][-1]:.0f} % at λ = {LAM} and to {curves[1.0][-1]:.0f} % at λ = 1.",
+        takeaway=f"With a clean copy accuracy falls from {curves[LAM][0]:.0f} to {curves[LAM][-1]:.0f} % at λ = {LAM}. At λ = 1 it is "
+        f"{curves[1.0][0]:.0f} % without and {curves[1.0][-1]:.0f} % with it.",
     )
     fig.add_vline(share, line={"color": figures.INK, "dash": "dot"})
     text = f"share {share:.1f}: meter {meters[at]:.2f}, right {curves[LAM][at]:.0f} % at λ = {LAM}, {curves[1.0][at]:.0f} % at λ = 1"

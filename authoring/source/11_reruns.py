@@ -137,7 +137,7 @@ figures.layout(
     fig,
     "seed",
     "robust accuracy (an upper bound), %",
-    takeaway="Both systems move together from seed to seed. Their bars, 95 % intervals over test images, are as large as these moves.",
+    takeaway="High and low seeds are mostly the same for both systems. Their bars, 95 % intervals over test images, are as large as these moves.",
 )
 
 # %%
@@ -491,7 +491,7 @@ print("combinations as in the library:", library == all_runs(small))
 #
 # It puts runs together that differ in their seed only. This is the report of the first sweep. Its robust accuracies are upper
 # bounds. Each interval is that of one system alone: for a difference, pair by seed. The column on coins is empty, because a coin
-# needs two values of λ.
+# needs two values of λ. A “-” under a clean accuracy means that not every seed reaches it.
 
 # %%
 report = oatlib.sweep_report(folder)

@@ -113,7 +113,7 @@ upper, lower = mean_of("PGD-3", "upper"), mean_of("PGD-3", "lower")
 say(
     f"At ε = 8/255 the quick suite leaves {upper[at_8]:.1f} % (an upper bound), and {lower[at_8]:.1f} % are proven (mean of {len(seeds)} "
     f"trainings, n = {record['n']} validation images). At ε = 0 both bounds are clean accuracy, {upper[0]:.1f} %. The rule that "
-    f"always answers the same class has exactly {CONSTANT:g} % at every ε: more than is proven of this network. That does not make the network worse: little is proven of it either way."
+    f"always answers the same class has exactly {CONSTANT:g} % at every ε: more than is proven of this network. That does not make the network worse: nothing is proven of it either way."
 )
 
 # %%
@@ -541,7 +541,7 @@ brackets(
     certified_arm,
     "no attack",
     takeaway="Trained for the bounds, the band is narrow: most of what survives the attack is proven. Trained without attacks "
-    "and bounds, nothing is left.",
+    "and bounds, nothing is proven above ε = 0, and at 8/255 nothing survives.",
 )
 
 # %%
@@ -588,7 +588,7 @@ say(
     f"One number for each of {len(seeds)} seeds; n = {record['n']}, {record['epochs']} epochs (95 % interval of one number: at most ±{98 / record['n'] ** 0.5:.1f} "
     f"points). The proof costs {min(cost):.1f} to {max(cost):.1f} points of clean accuracy, seed by seed. The upper bound of PGD-3 minus "
     f"that of share 0.9 is {min(lost):+.1f} to {max(lost):+.1f} points: "
-    f"{'all seeds have the same sign.' if agree else 'the seeds do not agree on a sign, so this is **no difference**.'}\n\n"
+    f"{'all seeds have the same sign.' if agree else 'the seeds do not agree on a sign, so this shows **no clear difference**.'}\n\n"
     f"**The coin** answers with the network of share 0.9 or with that of share 0, drawn for each image. It needs no further training. At the clean "
     f"accuracy of share 0.3 it proves {coin_at(third)} %, and share 0.3 itself {weak:.1f} % (mean). So the share is "
     f"{'**not a useful dial** here' if weak <= float(coin_at(third)) else 'a better dial than the coin'}. (For a coin, *proven* is the mean "

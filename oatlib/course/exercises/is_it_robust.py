@@ -223,7 +223,7 @@ def _under_pgd() -> float:
     return ((f(x).argmax(1) == y) & (f(x_adv).argmax(1) == y)).double().mean().item()
 
 
-@exercise(_paint, "oatlib.course.exercises.is_it_robust.paint")
+@exercise(_paint, "oatlib.course.exercises.is_it_robust._paint")
 def paint(theirs) -> str:
     """x (N, C, H, W), y (N,), tiles, eps -> painted images (K, N, C, H, W), K <= 7."""
     f, x, y = _exhibit()

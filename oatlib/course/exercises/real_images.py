@@ -465,7 +465,7 @@ def _my_policy(check: Card) -> Card:
     return check
 
 
-@exercise(_my_policy, "oatlib.claims.measured.MATCH")
+@exercise(_my_policy, "oatlib.course.exercises.real_images._my_policy")
 def my_policy(theirs) -> str:
     """check without its results -> check with another role, limit or side."""
     changed = {name: under_policy(theirs, checks) for name, checks in PRACTICE.items()}

@@ -268,7 +268,7 @@ def _shrink(net: Network, x: Tensor, y: Tensor) -> Network:
     return net
 
 
-@exercise(_shrink, "oatlib.training.rewire.rewire")
+@exercise(_shrink, "oatlib.course.exercises.sparse._shrink")
 def shrink(theirs) -> str:
     """net, x, y -> the network with at most a tenth of the weights of its convolutions."""
     data = _images()
