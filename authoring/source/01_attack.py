@@ -98,8 +98,8 @@ figures.images(
 # Each image is the sum of three parts: a drawn shape, a texture and noise. You see the **drawn shape**. You do not see the
 # **texture**, which is shown here 16 times stronger, around grey. The texture always tells the class.
 #
-# The shape is less reliable. A vivid shape always belongs to the class. A pale shape often belongs to another class, and
-# then the caption says that it **lies**. The shape of the last image lies, and the network is still right. So its answer did
+# The shape is less reliable. The most vivid shapes always belong to the class. The paler a shape, the more often it
+# belongs to another class. Then the caption says that it **lies**. The shape of the last image lies, and the network is still right. So its answer did
 # not come from the shape.
 #
 # The fourth row is the change made by the attack, also 16 times stronger. It looks like noise. The next table says whether
@@ -772,6 +772,7 @@ five = torch.stack(starts).all(0)
 after_fgsm = right(fgsm(robust_net, x, y, wide))  # one step of length ε from x itself
 one_long = right(pgd(robust_net, x, y, wide, 50, wide / 2, dice()))  # as many gradients as `five`
 at_wide = {name: masks[2] for name, masks in sweep.items()}
+at_narrow = {name: masks[0] for name, masks in sweep.items()}
 whole = at_wide["PGD-10, α = ε/2"]
 
 
@@ -788,6 +789,7 @@ say(
     f"difference are upper bounds. PGD-10 with α = ε/2 leaves {share_of(whole)} right, and FGSM {share_of(after_fgsm)}:\n\n"
     f"| without | compared with | difference |\n|---|---|---|\n"
     f"| many steps (one step of length ε from a random start) | PGD-10, α = ε/2 | {compare(whole, at_wide['one step, α = ε'])} |\n"
+    f"| the same, at ε = {255 * sizes[0]:g}/255 | PGD-10, α = ε/2 | {compare(at_narrow['PGD-10, α = ε/2'], at_narrow['one step, α = ε'])} |\n"
     f"| many steps and the random start (FGSM) | PGD-10, α = ε/2 | {compare(whole, after_fgsm)} |\n"
     f"| the sign | PGD-10, α = ε/2 | {compare(whole, at_wide['no sign'])} |\n"
     f"| the sign, but with steps 16 times as long | PGD-10, α = ε/2 | {compare(whole, long_no_sign)} |\n"
@@ -800,7 +802,7 @@ say(
 # %% [markdown]
 # These sentences hold for unchanged parameters.
 #
-# * **Many steps.** At the smallest ε one step finds nearly as many errors as ten, in larger balls far fewer.
+# * **Many steps.** One step finds fewer errors than ten: by a few points at the smallest ε, by many in larger balls.
 # * **Sign.** Without it, a few pixels with large gradients use the step, and the others hardly move. Much longer steps make up
 #   for most of that.
 # * **Projection.** Without it nearly all images are misclassified, but this is no success: they have left the ball.

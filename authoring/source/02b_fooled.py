@@ -365,14 +365,15 @@ figures.layout(
     height=460,
     takeaway=f"Left: the network is wrong on {stretch} of 21 places along the step of FGSM"
     + (" and right at both ends." if jumped[spot] else "."),
-    title=f"one of {int(jumped.sum())} such points of 256",
+    title=f"one of {int((jumped & (wrong_stretch(finished) > 0)).sum())} such points of 256",
 ).update_layout(margin={"t": 100}, legend=LEGEND)
 fig.update_yaxes(scaleanchor="x", col=1, constrain="domain").update_yaxes(scaleanchor="x2", col=2, constrain="domain")
 fig.update_xaxes(constrain="domain")
 
 # %% [markdown]
 # The square is the ball. On the left, the step of FGSM jumps over a stripe of the wrong class. PGD takes small steps from a random
-# start, and ends at the diamond: in the stripe, or in another wrong region. So it can find errors that are not on the step.
+# start, and ends at the diamond: in the stripe, or in another wrong region. So it can find errors that are not on the step. That
+# is common: more points are right under FGSM and wrong under PGD-20 than there are stripes on the steps of FGSM.
 #
 # ## Notice it during training
 #
@@ -1125,7 +1126,8 @@ say(
     + f"\n\nTwo half steps keep at least {lowest(last['12/255']['two half steps'], 2):.0f}% "
     f"under PGD-20 and at most {100 * max(row[3] for row in last['12/255']['two half steps']):.0f}% under the suite. "
     f"So these networks resist PGD-20, and not the suite. Their row warns of it: {halves[1]:.0f}% are right under one step of "
-    f"FGSM, and {halves[2]:.0f}% under PGD-20. The stronger attack should leave fewer."
+    f"FGSM, and {halves[2]:.0f}% under PGD-20. The stronger attack should leave fewer. (The quick suite does not contain PGD-20. So it "
+    "can leave a point more than PGD-20, as after N-FGSM.)"
 )
 
 # %% [markdown]

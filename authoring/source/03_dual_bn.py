@@ -919,7 +919,8 @@ say(
 
 # %% [markdown]
 # Where the images themselves differ in their statistics, separate statistics can decide how *easily* a network trains. The
-# right half of the figure has no such difference beyond its intervals: after the gentle training both learn.
+# right half of the figure shows no clear difference between one BatchNorm and two sets of statistics: after the gentle training
+# both learn. Two scales and shifts do not learn with every seed.
 #
 # ## A new way to measure wrongly
 #
@@ -952,7 +953,10 @@ for name, f in branches.items():
     right[f"answered by {name}"] = shares
 rosy, true = right["answered by BN_c"][2], right["answered by BN_c"][1]
 takeaway = f"BN_c is right on {rosy:.1%} if the attack saw BN_a, and on {true:.1%} if it saw BN_c."
-about = {"x_name": f"images (bars: 95 % intervals, n = {n})", "y_name": "accuracy, % (PGD-20, an upper bound)"}
+about = {
+    "x_name": f"images (bars: 95 % intervals, n = {n})",
+    "y_name": "accuracy, % (PGD-20; an upper bound if it saw this branch)",
+}
 figures.bars(list(seen), right, n=n, takeaway=takeaway, **about)
 
 # %%
