@@ -5,7 +5,7 @@ Counted from the key press until it is on screen:
 * first: the number of the measured curve.
 * live: the first robust number of the exact setting, in the small curve of the attack. It is that
   of the start of the attack, an upper bound.
-* settled: the numbers of the first images (the quick cascade on 128 of them).
+* settled: the numbers of the first images (the quick suite on 128 of them).
 * all: the numbers of all images (512).
 
 Two kinds of key presses are measured. For "other moves", every move differs from the one before. So

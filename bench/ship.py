@@ -3,7 +3,7 @@
 
 Each is trained with the `fast` preset and seed 0 on the built-in images, and its slider is fitted.
 Then it is measured over all its dials for the explorer: by the suite and PGD-20 at ε = 8/255, and
-by the quick cascade at the other ε. Last, the outputs of its two ends are mixed, where it has two.
+by the quick suite at the other ε. Last, the outputs of its two ends are mixed, where it has two.
 The name `dedicated` stands for one network for each λ of OAT. These are measured in the same way
 and not kept.
 

@@ -7,7 +7,7 @@ written in half precision, with all that is known about it: how it was trained, 
 and the accuracies on test images of the record. Its slider is fitted. No path is kept: the file
 names the images in words.
 
-Then its curves are measured on test images: by the quick cascade at all ε, λ and widths of the
+Then its curves are measured on test images: by the quick suite at all ε, λ and widths of the
 explorer, and by PGD-20 at full width and ε = 8/255. Last, the points of the networks for one λ are
 written. What is there is not made again, except for what a file says about its network, where the
 record has changed. Two of these commands may run at once.

@@ -896,7 +896,7 @@ say(
 # %% [markdown]
 # ## The same attack in the explorer
 #
-# The explorer attacks both networks, on all validation images. It calls the quick suite *quick cascade*. Choose PGD-20 for the
+# The explorer attacks both networks, on all validation images. It measures with the quick suite, which is stronger than PGD-20. Choose PGD-20 for the
 # attack of this lesson, and take it step by step. Its robust accuracies are upper bounds, too.
 
 # %%

@@ -292,7 +292,7 @@ for batch_number in range(1, 31):
 
 # %% [markdown]
 # ### Exercise: DualBN
-# Difficulty ●●●●○ · 20 minutes. `scale`, `shift`, `mean` and `var` have the shape (2, C): one row per
+# Difficulty ●●●○○ · 20 minutes. `scale`, `shift`, `mean` and `var` have the shape (2, C): one row per
 # branch. They start at 1, 0, 0 and 1. The first two are trained (parameters), the others are measured (buffers).
 # An image of branch $k$ becomes
 #

@@ -641,7 +641,7 @@ say(
 # %% [markdown]
 # ## Your turn
 #
-# The explorer measures with the quick cascade, a short suite. Change the attack to PGD-20 and watch where the number
+# The explorer measures with the quick suite. Change the attack to PGD-20 and watch where the number
 # rises most along the dial.
 
 # %%

@@ -86,8 +86,9 @@ def compare_claim(claim: Claim, subject: Subject) -> Finding:
     PGD-20 is run on the same images as the suite. So a difference between the two is a weakness of
     PGD-20 and not chance. It is raised if two conditions hold. The accuracy under PGD-20 lies above
     the interval of the suite. And, with 95 % confidence, PGD-20 misses more than ALLOWED_MISSES
-    (5 %) of the images, as honest networks show up to 5 points. A network with exactly 5 points is
-    raised in less than 2 of 100 audits.
+    (5 %) of the images. A network with exactly 5 points is raised in less than 2 of 100 audits.
+    Most honest networks show fewer. Dedicated networks for a small λ show 5 to 16: PGD-20 says too
+    much of them, and a claim that rests on it is raised.
 
     Evidence:
         claimed: The claim, in [0, 1].

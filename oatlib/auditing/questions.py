@@ -43,7 +43,7 @@ MULTIPLES_OF_EPS = (0.5, 1, 2, 4)  # radii that `larger_eps` compares
 HUGE_EPS = 0.5  # an attack with this radius may paint every pixel grey
 ALLOWED_UNDER_HUGE_EPS = 0.05  # robust accuracy that is still accepted under such an attack
 ALLOWED_GAP = 1e-3  # difference of folded and unfolded logits, relative to 1 + the largest logit
-ALLOWED_MISSES = 0.05  # fraction of the images that PGD-20 may miss on an honest network
+ALLOWED_MISSES = 0.05  # fraction of the images that PGD-20 may miss
 ALLOWED_OVERFIT = 0.2  # fraction that the attack of training may miss on an honest network
 
 
@@ -531,8 +531,8 @@ def targeted(subject: Subject) -> Answer:
     The targeted attack consists of three runs of ten steps, on the same images.
 
     Raised if, with 95 % confidence, it fools more than ALLOWED_MISSES (5 %) of the images in
-    addition. On honest networks it fooled 1 to 6 % more. On networks that had overfitted to a
-    two-step attack it fooled 10 to 18 % more.
+    addition. On honest networks that were trained for five epochs it fooled 1 to 6 % more. On
+    networks that had overfitted to a two-step attack it fooled 10 to 20 % more.
 
     Evidence:
         pgd: Fraction of the images that PGD-20 fools.
@@ -574,7 +574,7 @@ def training_attack(subject: Subject) -> Answer:
     with 95 % confidence, it is more than ALLOWED_OVERFIT (20 points) above that under the suite.
 
     Networks trained with PGD-3 on the plain ball keep 2 to 15 points more than under the suite.
-    Networks that had overfitted to PGD-2 on a ball of 1.25 eps keep 48 to 60 points more between
+    Networks that had overfitted to PGD-2 on a ball of 1.25 eps keep 48 to 62 points more between
     the ends of the dial. At λ = 1, where they had not overfitted, they keep 2 to 9 points more.
 
     Not applicable if the network was not trained against an attack, or if that attack is not known.

@@ -139,7 +139,7 @@ def _places(net: Network) -> list[float]:
 
 
 def _shot(explorer: Explorer, net: Network, lam: float, width: float, bar) -> list[dict]:
-    """Measure the gallery at one setting, under the quick cascade.
+    """Measure the gallery at one setting, under the quick suite.
 
     Only the watched images are attacked.
     """

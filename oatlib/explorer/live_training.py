@@ -108,7 +108,7 @@ class Trainer:
         self.tell(self.run.history.status)
 
     def _look(self) -> Iterator[bool]:
-        """Measure the frontier by the quick cascade.
+        """Measure the frontier by the quick suite.
 
         It uses fewer images than other measurements, because only its shape matters here.
         """

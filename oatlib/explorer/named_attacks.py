@@ -1,6 +1,6 @@
 """Attacks of the explorer, by the names that states and records use.
 
-The explorer measures with the quick cascade, a short suite of attacks. Recorded curves were
+The explorer measures with the quick suite, a short series of attacks. Recorded curves were
 measured with a longer suite. PGD with a fixed number of steps is offered for comparison only: it
 overestimates robust accuracy, so its numbers are upper bounds.
 """
@@ -18,7 +18,7 @@ CHOICES = (QUICK, *(f"pgd-{steps}" for steps in PGD_STEPS))  # that users can ch
 STRONGEST_FIRST = (SUITE, QUICK)  # attacks whose curves are drawn
 # budgets of `Suite`, by the name of the attack
 BUDGETS = {QUICK: "quick", SUITE: "fast"}
-LABELS = {SUITE: "suite", QUICK: "quick cascade"} | {
+LABELS = {SUITE: "suite", QUICK: "quick suite"} | {
     f"pgd-{steps}": f"PGD-{steps}" for steps in PGD_STEPS
 }
 

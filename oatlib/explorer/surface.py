@@ -4,9 +4,9 @@ The explorer interpolates on this grid while the exact setting is measured. Ever
 kept under the name of its attack.
 
 The suite and PGD-20 are recorded in advance at ε = 8/255 and full width, for every λ of the grid.
-For the other pairs of ε and width, the quick cascade is recorded.
+For the other pairs of ε and width, the quick suite is recorded.
 
-A running explorer measures what is missing with the quick cascade. A surface is stored next to the
+A running explorer measures what is missing with the quick suite. A surface is stored next to the
 weights, with their digest, so that numbers of other weights, images or attacks are never shown.
 """
 
@@ -53,7 +53,7 @@ class Surface:
             is not measured.
         robust: `robust[attack][w][e][l]` is the robust accuracy in [0, 1] at widths[w], EPS[e] and
             lams[l], or None if it is not measured. At ε = 0, where no attack changes anything, it
-            is kept under the quick cascade.
+            is kept under the quick suite.
         mixed: (weight, clean, robust) of the mixed outputs of both ends of the dial, as far as they
             are recorded.
     """
@@ -115,7 +115,7 @@ class Surface:
             everywhere: List the cells at all ε of the grid.
 
         Returns:
-            Cells of the quick cascade: attack, and indices of width, ε and λ. None if the images
+            Cells of the quick suite: attack, and indices of width, ε and λ. None if the images
             are not here.
         """
         if self.panel is None:

@@ -108,7 +108,7 @@ def test_words_hide_no_point_and_none_is_cut(screen):
 def test_the_picture_names_its_attack_and_what_it_compares_with(screen):
     legend = screen.page.locator(".oat .legend")
     weak = screen.page.locator(".oat .plot path.weak")
-    for eps, attack, beside in ((8, "suite", 1), (4, "quick cascade", 0)):
+    for eps, attack, beside in ((8, "suite", 1), (4, "quick suite", 0)):
         screen.page.fill(".oat input.state", f"lam=0.5&width=1&eps={eps}")
         screen.page.keyboard.press("Enter")
         assert f"oats, by the {attack}" in legend.inner_text() and weak.count() == beside

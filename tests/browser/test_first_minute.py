@@ -158,7 +158,7 @@ def test_every_part_of_the_page_explains_its_words(opened):
     for part in parts:
         assert screen.page.locator(f".oat {part}").locator(".ask").count() == 1, part
     words = " ".join(screen.page.evaluate("[...document.querySelectorAll('.oat .help')].map((e) => e.textContent)"))
-    for word in ("λ", "ε", "PGD", "n", "width", "coin", "quick cascade", "suite", "95 %", "evenly spaced", "≈", "play",
+    for word in ("λ", "ε", "PGD", "n", "width", "coin", "quick suite", "suite", "95 %", "evenly spaced", "≈", "play",
                  "best possible", "mixed outputs", "validation images"):  # fmt: skip
         assert word in words, word
     sentences = screen.page.evaluate("[...document.querySelectorAll('.oat .help p span')].map((e) => e.textContent)")

@@ -314,7 +314,7 @@ def test_the_attack_can_be_paused_and_taken_step_by_step(screen):
     phase.filter(has_text="the attack is paused").wait_for()
     for step in ("step 0", "step 0", "step 1", "step 2"):  # first all images as they are, then the start of the walk
         screen.page.click(".oat button:text-is('+1')")
-        phase.filter(has_text=f"quick cascade, {step} of at most 32, paused").wait_for()
+        phase.filter(has_text=f"quick suite, {step} of at most 32, paused").wait_for()
         time.sleep(0.3)
     screen.page.click(".oat button:text-is('continue')")
     assert_exact(screen)

@@ -29,7 +29,7 @@ def test_each_fits_its_row_and_its_measurements(name):
     grid = open_files.measured([path], nets, data)[name]
     assert not grid.missing(1.0, 8.0, everywhere=True), "measured with other weights: python -m bench.ship"
     assert not grid.planned(), "the suite and PGD-20, too"
-    # PGD-20 is recorded at full width, the quick cascade at the narrowest one
+    # PGD-20 is recorded at full width, the quick suite at the narrowest one
     full, at_8 = len(grid.widths) - 1, surface.EPS.index(8.0)
     *_, last = measure(net, grid.panel, grid.lams[-1], grid.widths[full], oatlib.PGD(8 / 255, 20))
     assert abs(grid.clean[full][-1] - last["clean"]) <= 2.01 / open_files.N, "another machine rounds differently"

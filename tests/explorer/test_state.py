@@ -49,7 +49,7 @@ def test_numbers_may_come_as_words_and_whole_numbers():
     assert (state.lam, state.attack, state.eps) == (0.25, "pgd-10", 4.0)
 
 
-def test_a_state_of_an_earlier_version_means_pgd_and_none_means_the_quick_cascade():
+def test_a_state_of_an_earlier_version_means_pgd_and_none_means_the_quick_suite():
     assert read("network=oats&lam=0.3&width=0.75&eps=8&steps=20", NETS).attack == "pgd-20"
     assert read("network=oats&lam=0.3", NETS).attack == "quick"
 

@@ -70,7 +70,7 @@ def test_what_is_needed_first_is_measured_first():
     assert cells[0] not in surface.missing(0.5, 4.0) and len(surface.missing(0.5, 4.0)) == len(cells) - 1
 
 
-def test_what_is_recorded_ahead_is_the_suite_at_full_width_with_pgd_beside_it_and_the_quick_cascade():
+def test_what_is_recorded_ahead_is_the_suite_at_full_width_with_pgd_beside_it_and_the_quick_suite():
     surface = made()
     plan, dial, full = surface.planned(), len(surface.lams), len(surface.widths) - 1
     quick = 2 * dial * (full + 1) + dial * full  # at two other eps everywhere, and at 8/255 where it is narrow

@@ -46,7 +46,7 @@ export const TEXTS = {
     "A method that looks for small changes of an image that make the network misclassify it.",
   ],
   quick: [
-    "quick cascade",
+    "quick suite",
     "A short series of attacks, fast enough to run at every move of a dial; it is within about " +
       "two points of the suite.",
   ],

@@ -174,7 +174,7 @@ function statusText({ recipe, status, done, of, loss, n, frontiers, note, name }
     const last = points[points.length - 1];
     text +=
       `; clean ${percent(first.clean, 0)} at λ = ${short(first.lam)}, ` +
-      `robust ${percent(last.robust, 0)} at λ = ${short(last.lam)} (quick cascade, n = ${n})`;
+      `robust ${percent(last.robust, 0)} at λ = ${short(last.lam)} (quick suite, n = ${n})`;
   }
   if (name) text += `. It is in the list as “${name}”.`;
   if (note) text += ` ${note}`;
