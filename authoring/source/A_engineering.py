@@ -134,7 +134,7 @@ start, early, middle, end = bridged
 coin_gain = (robust_of(start) + robust_of(end)) / 2 - robust_of(middle)
 early_gain = (1 - share[1]) * robust_of(start) + share[1] * robust_of(end) - robust_of(early)
 least = coin_gain.mean() - 1.96 * coin_gain.std() / n**0.5  # lower end of the interval
-found = "So the coin is better." if least > 0 else f"On {n} images this is no clear difference."
+found = "So the coin is better." if least > 0 else f"On {n} images the second is no clear difference."
 say(
     f"Robust accuracy of the coin minus that of interpolated weights, at λ = {near[1]:g}: {difference(early_gain)}; at "
     f"λ = {near[2]:g}: {difference(coin_gain)}. {found} Clean accuracy there: "
