@@ -250,13 +250,18 @@ def test_the_ends_of_a_dial_are_means_over_the_seeds():
 def test_the_audit_names_false_alarms_and_misses(faults, alarms, caught):
     def row(kind, name, fault):
         return {"kind": kind, "name": name, "seed": 0, "n": 64, "suite": "fast", "lam": 0.2, "width": 1.0,
-                "fault": bool(fault), "raised": {"claim": "why"} if fault else {}}  # fmt: skip
+                "claim": 0.5, "robust": 0.38, "fault": bool(fault),
+                "raised": {"claim": "why"} if fault else {}}  # fmt: skip
 
     rows = [row("honest", "oat", faults), row("honest", "blend", 0), row("fraud", "noise", faults)]
     text = "\n".join(readme.audits({"rows": [*rows, row("exhibit", "old", faults)]}))
     assert f"Of 2 honest settings {alarms}" in text and f"Of 1 planted frauds {faults}" in text
     assert ("is caught by name" in text) == caught
     assert ("`oat`, λ = 0.2, width 1, seed 0: claim" in text) == bool(faults)
+    assert ("leaves 12 to 12 points more than the suite" in text) == bool(faults)
+    if faults:  # another finding has nothing to do with PGD-20
+        rows[0]["raised"]["targeted"] = "why"
+        assert "PGD-20" not in "\n".join(readme.audits({"rows": [*rows, row("exhibit", "old", faults)]}))
 
 
 @pytest.mark.slow

@@ -907,7 +907,7 @@ say(
 # ### Exercise: keep_channels
 # Difficulty ●●●●○ · 25 minutes. Choose a quarter of the channels of each layer. All answers have the same cost. The check cuts two
 # other networks with your function, and measures both on validation images, which your function never sees. At least
-# `0.8` of them must be right.
+# `0.7` of them must be right.
 
 
 # %% tags=["exercise"]

@@ -453,8 +453,10 @@ def oats_step(theirs) -> None:
 
 # --- keep_channels ---
 
-SHARE, ENOUGH = 0.25, 0.8  # of the channels to keep, and of the images to get right
-SEEDS = (11, 12)  # of the two networks that are cut
+SHARE, ENOUGH = 0.25, 0.7  # of the channels to keep, and of the images to get right
+# Seeds of the two networks that are cut. With 1, 2 and 4 threads the solution has 79 to 90 % on
+# them, and the largest weights have 49 to 58 % on the first.
+SEEDS = (13, 14)
 
 
 @functools.cache
