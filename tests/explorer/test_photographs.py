@@ -190,6 +190,6 @@ def test_a_shipped_file_keeps_the_record_and_no_path(copy, tmp_path):
     oatlib.save(net, tmp_path / "a.safetensors", half=True)
     assert str(copy).encode() not in (tmp_path / "a.safetensors").read_bytes()
     words = dict(facts_of(oatlib.load(tmp_path / "a.safetensors")))
-    command = "python -m bench.photographs FOLDER --title 'Small photographs' --systems 'dedicated 0.2' --seed 0"
+    command = "python -m bench.photographs FOLDER --title 'Small photographs' --systems 'dedicated 0.2' --seeds 0"
     assert words["command"] == command and words["time"] == "90 s on 1 thread (a small machine)"
     assert results_of(net)["rows"] == [["0", "1", "50.0 %", "30.0 %", "25.0 %"]]
