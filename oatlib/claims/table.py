@@ -234,7 +234,7 @@ CLAIMS: dict[str, Claim] = {
         {
             "shapes": Measure(measured.float_accuracy, _ONCE | _family("float_forward float")),
             "CIFAR-10": Measure(
-                measured.float_accuracy_photographs, _photographs("oat float blend")
+                measured.float_accuracy_photographs, _photographs("oat float blend", 3)
             ),
         },
         "Training defines the two ends of FLOAT. Between them this is λ times the noise and "
@@ -267,7 +267,7 @@ CLAIMS: dict[str, Claim] = {
         {
             "shapes": Measure(measured.smart_accuracy, _ONCE | _family("smart")),
             "CIFAR-10": Measure(
-                measured.smart_accuracy_photographs, _photographs("oat smart blend")
+                measured.smart_accuracy_photographs, _photographs("oat smart blend", 3)
             ),
         },
         "Between the ends the paper defines nothing.",
