@@ -249,7 +249,7 @@ CLAIMS: dict[str, Claim] = {
                 measured.floats,
                 _family("floats_30_forward float_forward") | _lesson("sparse_arms", "09_sparse"),
             ),
-            "CIFAR-10": Measure(measured.floats_photographs, _photographs("float floats")),
+            "CIFAR-10": Measure(measured.floats_photographs, _photographs("float floats", 3)),
         },
         "Density 0.3.",
     ),
