@@ -89,7 +89,7 @@ _ONCE = {"bench/once_for_all": "python -m bench.once_for_all --out once_for_all.
 def _photographs(systems: str, seeds: int = 1) -> dict[str, str]:
     several = f" --seeds {' '.join(map(str, range(seeds)))}" if seeds > 1 else ""
     return {
-        "bench/photographs": "python -m bench.photographs FOLDER --systems "
+        "bench/photographs": "python -m bench.photographs DIR --systems "
         f"{systems}{several} --out photographs.json"
     }
 
