@@ -274,10 +274,10 @@ def test_the_bench_of_a_gpu_runs_on_a_cpu(monkeypatch, capsys):
     for row in found["rows"]:
         assert "error" not in row and "problem" not in row
         # of 12 images 2 have λ = 0; both rates come from the same times
-        assert row["attack_images_per_s"] == pytest.approx(10 / row["attack_ms"] * 1e3, rel=0.01)
+        assert row["attack_images_per_s"] == pytest.approx(10 / row["attack_ms"] * 1e3, rel=0.01, abs=0.51)  # rounded
         operations = 2 * 2 * 10 * oatlib.cost(network_of(row), 1.0).macs
         share = operations / row["attack_ms"] * 1e3 / 1e9 / found["peak_gflops"]["fp32"]
-        assert row["attack_share_of_peak"] == pytest.approx(share, rel=0.01)
+        assert row["attack_share_of_peak"] == pytest.approx(share, rel=0.01, abs=6e-5)  # rounded
     (training,) = found["oat"]
     assert (training["precision"], training["compiled"], training["status"]) == ("bf16", "yes", "finished")
     assert not list(gpu.rows(plan, {}, end=0)), "no row is begun after the time"
