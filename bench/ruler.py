@@ -8,8 +8,8 @@ kept. Time is CPU time of the process, so that other programs disturb it little.
 record already is not measured again.
 
 The quick suite is meant to lie within 2 points of the fast one at no more than 1.5 times the time
-of PGD-20. It does so at most λ; at λ = 1, where nearly all images stay, the record has up to 1.6
-times. Other compositions were measured on networks that resist short attacks more than long
+of PGD-20. For λ < 1 the record confirms both. At λ = 1, where nearly all images stay, it has up to
+1.6 times. Other compositions were measured on networks that resist short attacks more than long
 ones (trained with PGD-2 on a ball of 1.25 eps; n = 256). Each cell is robust accuracy minus that of
 the fast suite, in points, and the passes through the network relative to PGD-20, where a backward
 pass counts as two. "10 + 2 x 10" is APGD-10, then APGD-10 towards 2 targets:

@@ -284,7 +284,8 @@ def right_under(net, attack):
 jumped = right_under(finished, fgsm) & ~right_under(finished, pgd_20)
 jumped = jumped & right_under(finished, PGD(0.0, 0))  # right without an attack, too
 safe = wrong_stretch(pgd_run[-1]) == 0
-spot = int((wrong_stretch(finished) * jumped * (1 + safe)).argmax())
+stretches = wrong_stretch(finished)
+spot = int((stretches * jumped * (1 + safe)).argmax())
 
 
 # %% jupyter={"source_hidden": true}
@@ -357,7 +358,7 @@ def closely(nets, index, radius):
 # %% jupyter={"source_hidden": true}
 # Drawing. You need not read this cell.
 fig = closely({"trained against FGSM": finished, "trained against PGD-7": pgd_run[-1]}, spot, eps)
-stretch = wrong_stretch(finished)[spot].item()
+stretch = stretches[spot].item()
 figures.layout(
     fig,
     "loud pixel",
@@ -365,15 +366,15 @@ figures.layout(
     height=460,
     takeaway=f"Left: the network is wrong on {stretch} of 21 places along the step of FGSM"
     + (" and right at both ends." if jumped[spot] else "."),
-    title=f"one of {int((jumped & (wrong_stretch(finished) > 0)).sum())} such points of 256",
+    title=f"one of {int((jumped & (stretches > 0)).sum())} such points of 256",
 ).update_layout(margin={"t": 100}, legend=LEGEND)
 fig.update_yaxes(scaleanchor="x", col=1, constrain="domain").update_yaxes(scaleanchor="x2", col=2, constrain="domain")
 fig.update_xaxes(constrain="domain")
 
 # %% [markdown]
 # The square is the ball. On the left, the step of FGSM jumps over a stripe of the wrong class. PGD takes small steps from a random
-# start, and ends at the diamond: in the stripe, or in another wrong region. So it can find errors that are not on the step. That
-# is common: more points are right under FGSM and wrong under PGD-20 than there are stripes on the steps of FGSM.
+# start, and ends at the diamond: in the stripe, or in another wrong region. So it can find errors that are not on the step.
+# Many of the points that are right under FGSM and wrong under PGD-20 have no stripe on the step of FGSM.
 #
 # ## Notice it during training
 #

@@ -193,7 +193,7 @@ class AttackDial {
   constructor({ live }, actions) {
     this.select = make("select", { onchange: () => actions.move({ attack: this.select.value }) });
     const text = live
-      ? "the quick suite is within about two points of the suite; PGD is weaker"
+      ? "the quick suite is within about two points of the longer one; PGD is weaker"
       : "the attack of the curve shown";
     const keys = live ? ["attack", "quick", "pgd", "pace"] : ["attack", "suite", "quick"];
     const about = help("attacks", ...keys);

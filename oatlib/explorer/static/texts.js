@@ -48,7 +48,7 @@ export const TEXTS = {
   quick: [
     "quick suite",
     "A short series of attacks, fast enough to run at every move of a dial; it is within about " +
-      "two points of the suite.",
+      "two points of the longer suite.",
   ],
   suite: [
     "suite",
